@@ -1,0 +1,1 @@
+"""Settings: what a person may ask for, checked before anything starts. Imports neither torch nor ray."""

@@ -1,0 +1,60 @@
+"""Every error that Longhaul raises on purpose, split by what the run does next.
+
+LonghaulError
+├── ConfigError        refuse to start: a setting is wrong; names the field, the value and the remedy
+├── ModelError         refuse to start: weights or tokenizer cannot be used
+├── StorageError       stop the run: the object store or its permissions
+├── LedgerError        stop the run: the ledger says something that cannot be true
+└── DocumentError      record a failure row and go on with the next document
+    ├── EmptyDocumentError
+    ├── UndecodableError     bytes that are no text in any known encoding, or binary
+    ├── CorruptError         a broken gzip, zstd, PDF or JSON
+    ├── UnreadableError      missing, no permission, a symlink loop, gone since it was listed
+    └── TooLargeError        over a limit that the config sets
+
+All take one message, so that they survive pickling between Ray processes.
+"""
+
+
+class LonghaulError(Exception):
+    """Base of every error below; `str(error)` is a sentence for the user."""
+
+
+class ConfigError(LonghaulError):
+    """A setting is wrong. Names the field, the value received and what to do."""
+
+
+class ModelError(LonghaulError):
+    """A model directory cannot be used: files missing, tensors misshapen, tokenizer mismatched."""
+
+
+class StorageError(LonghaulError):
+    """The object store refused or vanished: a bucket, credentials, an endpoint."""
+
+
+class LedgerError(LonghaulError):
+    """The ledger of a run contradicts itself."""
+
+
+class DocumentError(LonghaulError):
+    """One document cannot be summarised; it becomes a failure row with this class and message."""
+
+
+class EmptyDocumentError(DocumentError):
+    """Nothing to read: zero bytes, or no text in it."""
+
+
+class UndecodableError(DocumentError):
+    """The bytes are no text in any known encoding."""
+
+
+class CorruptError(DocumentError):
+    """The container is broken: a truncated gzip or zstd, an unreadable PDF, invalid JSON."""
+
+
+class UnreadableError(DocumentError):
+    """The object cannot be opened: missing, forbidden, a symlink loop."""
+
+
+class TooLargeError(DocumentError):
+    """The document is over a limit set in the config."""

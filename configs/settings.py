@@ -1,0 +1,121 @@
+"""Settings of a summarisation run, as `jobs.summarize` takes them."""
+
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from configs.loader import Settings
+
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,127}$"
+MIB = 1024 * 1024
+
+
+class InputSettings(Settings):
+    """What to read."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    """Files, directories, globs, s3:// prefixes, or manifests (.manifest.parquet or .manifest.jsonl holding
+    document_id and uri). A directory or prefix is read with all below it."""
+    text_field: str = "text"
+    """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
+    id_field: str = "id"
+    """Field of a JSON line that names the document; without it the line number does."""
+    max_document_bytes: int = Field(256 * MIB, ge=1)
+    """Larger documents, after decompression, become failure rows: a document's tokens travel whole to its actor."""
+
+
+class OutputSettings(Settings):
+    """Where rows land."""
+
+    uri: str = "output"
+    """Directory or s3:// prefix for summaries/, failures/, costs/, jobs/ and _runs/."""
+
+
+class ModelSettings(Settings):
+    """Which model reads."""
+
+    uri: str = "default"
+    """Directory with config.json, weights and tokenizer.json; `default` is the small one that ships here."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where the Ray cluster has one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU. The state is float32 either way."""
+
+
+class PromptSettings(Settings):
+    """One question asked of every document."""
+
+    name: str = Field("summary", pattern=NAME_PATTERN)
+    """Lands in the column prompt_id."""
+    instruction: str = Field("Summarise the document.", min_length=1)
+    """What the model is told after it has read the document."""
+    max_tokens: int = Field(128, ge=1, le=65536)
+    """Longest answer, in tokens."""
+    temperature: float = Field(0.0, ge=0, le=10)
+    """0 always takes the likeliest token."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Sample from the likeliest tokens that together hold this probability."""
+    seed: int = 0
+    """Of the sampling; each document draws from its own stream, so that a rerun gives the same text."""
+
+
+class EngineSettings(Settings):
+    """How the actors work."""
+
+    slots: int = Field(16, ge=1)
+    """Documents in flight per actor; each costs one recurrent state of memory."""
+    step_tokens: int = Field(2048, ge=1)
+    """Tokens that one step reads, taken from all documents in the slots."""
+    actors: int = Field(1, ge=1)
+    """Model actors, each on its own device."""
+    cpus_per_actor: Annotated[int, Field(ge=1)] = 1
+    """CPUs that an actor reserves; on a machine without a GPU also its torch threads."""
+    readers: int = Field(1, ge=1)
+    """Tasks that fetch, extract and tokenise documents ahead of the actors."""
+    documents_per_batch: int = Field(4, ge=1)
+    """Documents that travel together from a reader to an actor."""
+
+
+class PriceSettings(Settings):
+    """What a device costs; the unit of every cost row."""
+
+    cpu_hour: Decimal = Field(Decimal("0.04"), ge=0, max_digits=12, decimal_places=6)
+    """Price of one CPU for one hour, where actors run on CPUs."""
+    gpu_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
+    """Price of one GPU for one hour; required where actors run on GPUs."""
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    """ISO 4217 code."""
+
+
+class RunSettings(Settings):
+    """This run."""
+
+    id: str | None = Field(None, pattern=NAME_PATTERN)
+    """Names the run in paths and rows; the same id again goes on with the same run. Unset: the unfinished run with
+    the same settings if there is one, else a new id."""
+    ray_address: str | None = None
+    """`local` starts Ray here; `auto` or host:port joins a cluster. Unset: RAY_ADDRESS if it is set, else `local`."""
+    heartbeat_seconds: float = Field(2.0, ge=0.2, le=300)
+    """How often an actor writes down its meter: the freshness of the progress line, and the most that a lost actor
+    can leave unaccounted."""
+
+
+class SummarizeConfig(Settings):
+    """A summarisation run: documents in, summaries and their costs out."""
+
+    input: InputSettings
+    output: OutputSettings = OutputSettings()
+    model: ModelSettings = ModelSettings()
+    prompts: tuple[PromptSettings, ...] = Field((PromptSettings(),), min_length=1)
+    """Questions asked of each document after one reading, a row for each."""
+    engine: EngineSettings = EngineSettings()
+    price: PriceSettings = PriceSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [prompt.name for prompt in self.prompts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"prompts have the names {names}: give each its own name")
+        return self

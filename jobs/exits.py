@@ -1,0 +1,11 @@
+"""The exit codes of every job."""
+
+SUCCESS = 0
+CRASH = 1
+"""Something that Longhaul did not foresee; a traceback says where."""
+REFUSED = 2
+"""A setting, a model or a source is wrong; nothing was started."""
+PARTIAL = 3
+"""The run finished, and some documents are failure rows."""
+INTERRUPTED = 130
+"""Ctrl-C or SIGTERM; run the same command again to go on."""

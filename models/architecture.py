@@ -1,0 +1,110 @@
+"""The `config.json` of a Mamba checkpoint, in the layout that state-spaces/mamba publishes."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from configs.errors import ModelError
+
+MLP_MULTIPLE = 128
+
+
+class MixerConfig(BaseModel):
+    """`ssm_cfg` of the published config: one Mamba-3 mixer. Letters: N = d_state, P = headdim, G = ngroups."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    layer: Literal["Mamba3"] = "Mamba3"
+    d_state: int = 128
+    expand: int = 2
+    headdim: int = 64
+    ngroups: int = 1
+    rope_fraction: Literal[0.5, 1.0] = 0.5
+    """Share of the state's channels that rotate; the rest have no phase."""
+    dt_min: float = 0.001
+    dt_max: float = 0.1
+    dt_init_floor: float = 1e-4
+    A_floor: float = 1e-4
+    a_activation: Literal["heavy_tail", "softplus"] = "heavy_tail"
+    """How A comes from its logit. Ours: published configs do not say, and their weights need heavy_tail."""
+    chunk_size: int = 64
+    is_mimo: bool = False
+    mimo_rank: int = 4
+    is_outproj_norm: bool = False
+    """Grouped RMSNorm of the output before the gate, as in hybrid models."""
+
+    @property
+    def num_angles(self) -> int:
+        """A: rotating pairs of channels per head."""
+        return int(self.d_state * self.rope_fraction) // 2
+
+
+class MambaConfig(BaseModel):
+    """Shape of a Mamba-3 language model; field names as published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    d_model: int
+    d_intermediate: int
+    n_layer: int
+    vocab_size: int
+    ssm_cfg: MixerConfig = MixerConfig()
+    attn_layer_idx: tuple[int, ...] = ()
+    attn_cfg: dict[str, Any] = {}
+    rms_norm: bool = True
+    residual_in_fp32: bool = True
+    fused_add_norm: bool = True
+    pad_vocab_size_multiple: int = 8
+    tie_embeddings: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> "MambaConfig":
+        if self.d_inner % self.ssm_cfg.headdim:
+            raise ValueError(
+                f"expand * d_model = {self.d_inner} is no multiple of ssm_cfg.headdim = {self.ssm_cfg.headdim}"
+            )
+        if self.num_heads % self.ssm_cfg.ngroups:
+            raise ValueError(f"{self.num_heads} heads cannot share ssm_cfg.ngroups = {self.ssm_cfg.ngroups} groups")
+        if self.attn_layer_idx:
+            raise ValueError(f"attn_layer_idx = {list(self.attn_layer_idx)}: attention layers are not supported here")
+        if self.ssm_cfg.is_mimo:
+            raise ValueError("ssm_cfg.is_mimo = true: MIMO is not built yet; use a SISO checkpoint")
+        if not self.rms_norm:
+            raise ValueError("rms_norm = false: LayerNorm blocks are not supported here")
+        return self
+
+    @property
+    def d_inner(self) -> int:
+        return self.ssm_cfg.expand * self.d_model
+
+    @property
+    def num_heads(self) -> int:
+        """H."""
+        return self.d_inner // self.ssm_cfg.headdim
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """V: rows of the embedding."""
+        return _round_up(self.vocab_size, self.pad_vocab_size_multiple)
+
+    @property
+    def d_mlp(self) -> int:
+        """Hidden width of the SwiGLU, rounded as the published code rounds it. Zero means no MLP."""
+        return _round_up(self.d_intermediate, MLP_MULTIPLE)
+
+
+def read_config(path: Path) -> MambaConfig:
+    """Read a `config.json`. Raises ModelError naming the field that is wrong."""
+    try:
+        return MambaConfig.model_validate_json(path.read_text())
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.parent} holds no config.json: is it a model directory?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "config"
+        raise ModelError(f"{path}: {field}: {first['msg']}") from error
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

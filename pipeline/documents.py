@@ -1,0 +1,48 @@
+"""A document as it travels: listed, read, summarised."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Document:
+    """One row of a run's manifest: where a document is and which content it had when it was listed."""
+
+    document_id: str
+    """Stable: the URI, `URI#id` for a line of a JSON lines file, or what a manifest says."""
+    source_uri: str
+    """Of the object that holds it, unescaped; fsspec opens it."""
+    source_etag: str
+    """Changes with the content: the store's ETag, or `blake2b:...` of the bytes where there is none."""
+    size_bytes: int
+    """As stored, so before decompression; of one line for a JSON line."""
+    record_offset: int | None = None
+    """For a JSON line: its first byte in the decompressed object."""
+    record_length: int | None = None
+    """For a JSON line: its length in bytes, line end included."""
+    error_class: str | None = None
+    """Set when listing already found that it cannot be read."""
+    error_message: str | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_row(row: dict[str, Any]) -> "Document":
+        return Document(**{name: row[name] for name in MANIFEST.names})
+
+
+MANIFEST = pa.schema(
+    [
+        pa.field("document_id", pa.string(), nullable=False),
+        pa.field("source_uri", pa.string(), nullable=False),
+        pa.field("source_etag", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("record_offset", pa.int64()),
+        pa.field("record_length", pa.int64()),
+        pa.field("error_class", pa.string()),
+        pa.field("error_message", pa.string()),
+    ]
+)

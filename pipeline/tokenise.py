@@ -1,0 +1,50 @@
+"""Text to token ids, cut at canonical places.
+
+A document must give the same tokens whole, in pieces and after it has grown. So the text is cut where the text
+itself says, counted from its start, and each part is encoded by itself: after the first line end at or beyond
+`PART_CHARS` characters; failing that after the first blank at or beyond twice that; failing that at three times it.
+Only the part after the last cut can change when a document grows.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from models.tokenizer import Tokenizer
+
+PART_CHARS = 4096
+TOKEN_DTYPE = np.int32
+
+
+def cut(pieces: Iterable[str]) -> Iterator[str]:
+    """Regroup pieces of text, however they were cut, into parts with canonical ends. Memory: one part and one piece."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        start = 0
+        while (end := _cut_at(held, start)) is not None:
+            yield held[start:end]
+            start = end
+        held = held[start:]
+    if held:
+        yield held
+
+
+def tokens(pieces: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
+    """All token ids of a document (L,) int32, the begin token first."""
+    ids = [np.array([tokenizer.begin_id], TOKEN_DTYPE)]
+    ids.extend(np.array(tokenizer.encode(part), TOKEN_DTYPE) for part in cut(pieces))
+    return np.concatenate(ids)
+
+
+def _cut_at(text: str, start: int) -> int | None:
+    """Where the part that begins at `start` ends, or None while more text could still decide it."""
+    soft, blank, hard = (start + times * PART_CHARS for times in (1, 2, 3))
+    if (line_end := text.find("\n", soft - 1, blank)) >= 0:
+        return line_end + 1
+    if len(text) < blank:
+        return None
+    for place in range(blank - 1, min(hard, len(text))):
+        if text[place].isspace():
+            return place + 1
+    return hard if len(text) >= hard else None
