@@ -10,6 +10,8 @@ from configs.loader import Settings
 class DataSettings(Settings):
     directory: str = "../shared/data/train"
     """Directory of *.jsonl.zst files: one object a line with id, text, and mostly title and summary."""
+    long_document: str = "../shared/data/stress/war-and-peace.txt"
+    """A text outside of the training data, over whose first 100,000 tokens the loss by position is measured."""
     weights: dict[str, float] = {}
     """How often a file is drawn from, by its name without suffix; files not named have weight 1."""
     pair_share: float = Field(0.6, ge=0, le=1)

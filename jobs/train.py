@@ -4,8 +4,10 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -19,14 +21,17 @@ from models.architecture import MambaConfig, MixerConfig
 from models.mamba3 import Mamba3
 from models.tokenizer import Tokenizer
 from models.trainer import Stream, Trainer, losses_by_token
-from pipeline import logs
+from pipeline import logs, tokenise
 from pipeline.corpus import Corpus, Example, pair
 
 log = structlog.get_logger()
 
 TOKENIZER_CHARS = 24_000_000
 EVAL_PAIRS = 40
+EVAL_PAIR_CHARS = 15_000
 EVAL_TEXT_TOKENS = 100_000
+EVAL_SEGMENT = 1024
+EVAL_MEMORY = 2048
 RESUME_FILE = "resume.pt"
 
 
@@ -43,7 +48,7 @@ def train(config_path: command.ConfigPath, overrides: command.Overrides = None) 
     progress = _Progress.start(config, tokenizer, corpus, output)
     progress.run()
     checkpoint.save(progress.model, output)
-    figures = progress.figures() | _evaluate(progress.model, tokenizer, corpus, config)
+    figures = progress.figures() | evaluate(progress.model, tokenizer, corpus, config)
     (output / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
     (output / RESUME_FILE).unlink(missing_ok=True)
     log.info("training_finished", output=str(output), steps=progress.steps, minutes=round(progress.seconds / 60, 1))
@@ -161,7 +166,7 @@ def _architecture(config: TrainConfig, tokenizer: Tokenizer) -> MambaConfig:
     )
 
 
-def _read_saved(output: Path) -> dict | None:
+def _read_saved(output: Path) -> dict[str, Any] | None:
     path = output / RESUME_FILE
     return torch.load(path, weights_only=True) if path.exists() else None
 
@@ -180,15 +185,38 @@ def _smooth(average: float, value: float) -> float:
     return average if math.isnan(value) else 0.98 * average + 0.02 * value
 
 
-def _evaluate(model: Mamba3, tokenizer: Tokenizer, corpus: Corpus, config: TrainConfig) -> dict[str, object]:
-    """Loss on held-out summaries, and by position over the longest held-out text."""
+def evaluate(model: Mamba3, tokenizer: Tokenizer, corpus: Corpus, config: TrainConfig) -> dict[str, object]:
+    """Loss on held-out summaries, and by position over one long document that training never saw."""
     model.eval()
-    pairs = [record for record in corpus.held_out if record.summary and len(record.text) < 15_000][:EVAL_PAIRS]
+    pairs = [record for record in corpus.held_out if record.summary and len(record.text) < EVAL_PAIR_CHARS]
     answers = []
-    for record in pairs:
+    for record in pairs[:EVAL_PAIRS]:
         example = pair(record, tokenizer)
-        answers.append(losses_by_token(model, example.tokens, config.segment_tokens)[-example.answer_tokens :].mean())
-    return {"held_out_answer_loss": round(float(np.mean(answers)), 3) if answers else None}
+        answers.append(losses_by_token(model, example.tokens, EVAL_SEGMENT)[-example.answer_tokens :].mean())
+    text = Path(config.data.long_document).read_text(encoding="utf-8")[: EVAL_TEXT_TOKENS * 5]
+    tokens = tokenise.tokens([text], tokenizer)[: EVAL_TEXT_TOKENS + 1]
+    return {
+        "held_out_answer_loss": round(float(np.mean(answers)), 3) if answers else None,
+        "held_out_answers": len(answers),
+        "loss_by_position": _by_position(
+            losses_by_token(model, tokens, EVAL_SEGMENT),
+            losses_by_token(model, tokens, EVAL_SEGMENT, forget_every=EVAL_MEMORY),
+        ),
+    }
+
+
+def _by_position(carried: np.ndarray, forgetful: np.ndarray) -> list[dict[str, float]]:
+    """Mean loss in ranges of position that double, with the state carried all the way and with it emptied often."""
+    bounds = [0, *(512 * 2**power for power in range(20) if 512 * 2**power < len(carried)), len(carried)]
+    return [
+        {
+            "from": start,
+            "to": stop,
+            "loss": round(float(carried[start:stop].mean()), 3),
+            f"loss_forgetting_every_{EVAL_MEMORY}": round(float(forgetful[start:stop].mean()), 3),
+        }
+        for start, stop in pairwise(bounds)
+    ]
 
 
 if __name__ == "__main__":

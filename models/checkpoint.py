@@ -1,4 +1,4 @@
-"""Weights on disk: `config.json` with `model.safetensors` or `pytorch_model.bin`, loaded strictly and without running code."""
+"""Weights on disk: config.json with model.safetensors or pytorch_model.bin, loaded strictly, running no code."""
 
 from hashlib import file_digest
 from pathlib import Path
@@ -15,6 +15,20 @@ from models.mamba3 import Mamba3
 SAFETENSORS, TORCH_BIN = "model.safetensors", "pytorch_model.bin"
 TIED = "lm_head.weight"
 FP32_NAMES = ("dt_bias", "B_bias", "C_bias", ".D")
+
+
+DEFAULT = Path(__file__).parent / "default"
+
+
+def resolve(uri: str) -> Path:
+    """The directory of a model: `default` is the one that ships beside this file.
+
+    Raises ModelError where there is no such directory.
+    """
+    directory = DEFAULT if uri == "default" else Path(uri).expanduser()
+    if not directory.is_dir():
+        raise ModelError(f"model.uri = {uri!r}: no such directory; give one with config.json, weights, tokenizer.json")
+    return directory
 
 
 def save(model: Mamba3, directory: Path) -> None:
@@ -36,19 +50,25 @@ def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.devi
     """
     config = read_config(directory / "config.json")
     tensors = _read_tensors(directory)
-    with torch.device("meta"):
-        model = Mamba3(config)
-    _check(config, model.state_dict(), tensors, directory)
+    _check(config, _expected(config), tensors, directory)
     if config.tie_embeddings:
         tensors[TIED] = tensors["backbone.embedding.weight"]
     kept = {
         name: tensor.to(device, torch.promote_types(dtype, torch.float32) if name.endswith(FP32_NAMES) else dtype)
         for name, tensor in tensors.items()
     }
-    if config.tie_embeddings:
-        kept[TIED] = kept["backbone.embedding.weight"]
+    with torch.device("meta"):
+        model = Mamba3(config)
     model.load_state_dict(kept, strict=True, assign=True)
+    if config.tie_embeddings:
+        model.lm_head.weight = model.backbone.embedding.weight
     return model.eval().requires_grad_(False)
+
+
+def check(directory: Path) -> None:
+    """Read config and the names and shapes of the weights without building a model. Raises ModelError."""
+    config = read_config(directory / "config.json")
+    _check(config, _expected(config), _read_tensors(directory), directory)
 
 
 def fingerprint(directory: Path) -> str:
@@ -76,14 +96,23 @@ def _read_tensors(directory: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} cannot be read as weights: {error}") from error
 
 
+def _expected(config: MambaConfig) -> dict[str, Tensor]:
+    """Every tensor of such a model, without memory behind it."""
+    with torch.device("meta"):
+        return Mamba3(config).state_dict()
+
+
 def _check(config: MambaConfig, expected: dict[str, Tensor], tensors: dict[str, Tensor], directory: Path) -> None:
     optional = {TIED} if config.tie_embeddings else set()
     if missing := sorted(expected.keys() - tensors.keys() - optional):
         raise ModelError(f"{directory}: the weights lack {missing[0]} (and {len(missing) - 1} more)")
     if extra := sorted(tensors.keys() - expected.keys()):
-        raise ModelError(f"{directory}: the weights hold {extra[0]} (and {len(extra) - 1} more), which config.json lacks")
+        raise ModelError(
+            f"{directory}: the weights hold {extra[0]} (and {len(extra) - 1} more), which config.json lacks"
+        )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise ModelError(
-                f"{directory}: {name} has shape {tuple(tensor.shape)}, config.json asks for {tuple(expected[name].shape)}"
+                f"{directory}: {name} has shape {tuple(tensor.shape)}, "
+                f"config.json asks for {tuple(expected[name].shape)}"
             )

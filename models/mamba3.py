@@ -202,7 +202,7 @@ class Mamba3(nn.Module):
         pack whose logits are wanted, by default the last of each segment; no other logits are computed.
         Returns logits (len(logits_at), V) and the state after each segment.
         """
-        packing = Packing.of(cu_seqlens, self.config.ssm_cfg.chunk_size)
+        packing = Packing.of(cu_seqlens, self.config.ssm_cfg.chunk_size, tokens.device)
         assert packing.num_tokens == len(tokens) and len(packing.lengths) == state.num_rows
         hidden, state = self.backbone(tokens, state, packing)
         return self.lm_head(hidden[packing.lasts if logits_at is None else logits_at]), state

@@ -6,6 +6,7 @@ L = tokens in the pack, S = segments (one per document), Q = chunk length, K = c
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -22,15 +23,16 @@ class Packing:
     lengths: tuple[int, ...]
     """Tokens of each segment, at least one."""
     chunk_size: int
+    device: torch.device
+    """Where the index tensors live: the model's device."""
 
     def __post_init__(self) -> None:
         assert self.lengths and min(self.lengths) > 0, "a pack holds at least one segment, each of at least one token"
 
     @staticmethod
-    def of(cu_seqlens: Sequence[int], chunk_size: int) -> "Packing":
+    def of(cu_seqlens: Sequence[int], chunk_size: int, device: torch.device) -> "Packing":
         """From cumulative lengths (0, l_0, l_0 + l_1, ..., L)."""
-        pairs = zip(cu_seqlens[:-1], cu_seqlens[1:], strict=True)
-        return Packing(tuple(int(stop) - int(start) for start, stop in pairs), chunk_size)
+        return Packing(tuple(stop - start for start, stop in pairwise(cu_seqlens)), chunk_size, device)
 
     @cached_property
     def num_tokens(self) -> int:
@@ -39,12 +41,12 @@ class Packing:
     @cached_property
     def starts(self) -> Tensor:
         """(S,) index of the first token of each segment."""
-        return torch.tensor(self.lengths).cumsum(0) - torch.tensor(self.lengths)
+        return self._lengths.cumsum(0) - self._lengths
 
     @cached_property
     def lasts(self) -> Tensor:
         """(S,) index of the last token of each segment."""
-        return torch.tensor(self.lengths).cumsum(0) - 1
+        return self._lengths.cumsum(0) - 1
 
     @cached_property
     def chunks_per_segment(self) -> tuple[int, ...]:
@@ -62,16 +64,16 @@ class Packing:
     @cached_property
     def segment_of_chunk(self) -> Tensor:
         """(K,)"""
-        return torch.repeat_interleave(torch.arange(len(self.lengths)), torch.tensor(self.chunks_per_segment))
+        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.device), self._counts)
 
     @cached_property
     def token_of_place(self) -> Tensor:
         """(K * Q,) the token at each place of each chunk; empty places point at row L, which holds zeros."""
-        places = torch.arange(self.num_chunks * self.chunk_size)
+        places = torch.arange(self.num_chunks * self.chunk_size, device=self.device)
         chunks = places // self.chunk_size
         segment = self.segment_of_chunk[chunks]
-        offset = places - self._first_chunk[segment] * self.chunk_size
-        inside = offset < torch.tensor(self.lengths)[segment]
+        offset = places - self.first_chunks[segment] * self.chunk_size
+        inside = offset < self._lengths[segment]
         return torch.where(inside, self.starts[segment] + offset, self.num_tokens)
 
     @cached_property
@@ -82,24 +84,26 @@ class Packing:
     @cached_property
     def first_chunks(self) -> Tensor:
         """(S,) the first chunk of each segment."""
-        return self._first_chunk
+        return self._counts.cumsum(0) - self._counts
 
     @cached_property
     def by_length(self) -> Tensor:
         """(S,) segments, the one with the most chunks first."""
-        return torch.argsort(torch.tensor(self.chunks_per_segment), descending=True, stable=True)
+        return torch.argsort(self._counts, descending=True, stable=True)
 
     @cached_property
     def rounds(self) -> tuple[Tensor, ...]:
         """Round r lists the r-th chunk of each segment that has one, in the order of `by_length`."""
-        counts = torch.tensor(self.chunks_per_segment)[self.by_length]
-        first = self._first_chunk[self.by_length]
-        return tuple(first[counts > r] + r for r in range(int(counts[0])))
+        counts, first = self._counts[self.by_length], self.first_chunks[self.by_length]
+        return tuple(first[counts > r] + r for r in range(max(self.chunks_per_segment)))
 
     @cached_property
-    def _first_chunk(self) -> Tensor:
-        counts = torch.tensor(self.chunks_per_segment)
-        return counts.cumsum(0) - counts
+    def _lengths(self) -> Tensor:
+        return torch.tensor(self.lengths, device=self.device)
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        return torch.tensor(self.chunks_per_segment, device=self.device)
 
     def to_chunks(self, packed: Tensor) -> Tensor:
         """(L, ...) -> (K, Q, ...), zeros at empty places."""

@@ -5,9 +5,10 @@ Source: Mamba-3, arXiv 2603.15569, equations 5, 6, 11 and Proposition 4.
 L = tokens in the pack, S = segments, K = chunks, Q = chunk length,
 H = heads, P = head width, N = state channels, A = rotary angles.
 
-The trapezoid h_t = alpha_t h_(t-1) + beta_t B_(t-1) x_(t-1) + gamma_t B_t x_t, with beta_t = (1 - lambda_t) dt_t alpha_t,
-takes x_s in twice: at s with gamma_s and at s + 1 with beta_(s+1). Both decay alike afterwards, so that a later token
-sees x_s with weight gamma_s + (1 - lambda_(s+1)) dt_(s+1), and only the token s itself sees gamma_s alone.
+The trapezoid h_t = alpha_t h_(t-1) + beta_t B_(t-1) x_(t-1) + gamma_t B_t x_t, where beta_t is
+(1 - lambda_t) dt_t alpha_t, takes x_s in twice: at s with gamma_s and at s + 1 with beta_(s+1). Both decay alike
+afterwards, so that a later token sees x_s with weight gamma_s + (1 - lambda_(s+1)) dt_(s+1), and only the token s
+itself sees gamma_s alone.
 """
 
 import math

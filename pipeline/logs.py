@@ -11,8 +11,10 @@ def configure() -> None:
     """Events go to stderr, one line each, with UTC times. `LOG_LEVEL` is INFO unless set."""
     level = logging.getLevelNamesMapping().get(os.environ.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
     as_json = os.environ.get("LOG_FORMAT", "").lower() == "json"
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), pad_event_to=0
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
     structlog.configure(
         processors=[

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from models import reference
-from models.architecture import MambaConfig, MixerConfig
 from models.mamba3 import Mamba3
 from models.state import State
+from tests.small_model import VOCAB_SIZE, build
 
 VARIANTS = {
     "released": {},
@@ -18,25 +18,8 @@ VARIANTS = {
 }
 
 
-def build(dtype: torch.dtype = torch.float64, **mixer) -> Mamba3:
-    """A small model with every parameter away from its initial value, so that none is idle in the tests."""
-    torch.manual_seed(7)
-    config = MambaConfig(
-        d_model=24,
-        d_intermediate=40,
-        n_layer=2,
-        vocab_size=61,
-        ssm_cfg=MixerConfig(**{"d_state": 16, "headdim": 12, "chunk_size": 8, "dt_min": 0.05, "dt_max": 0.9} | mixer),
-    )
-    model = Mamba3(config).initialise()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return model.to(dtype).eval()
-
-
 def tokens_of(length: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 61, (length,), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(0, VOCAB_SIZE, (length,), generator=torch.Generator().manual_seed(seed))
 
 
 def read_in_pieces(model: Mamba3, tokens: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, State]:
@@ -112,9 +95,7 @@ def test_a_ragged_pack_equals_each_document_alone(dtype, tolerance, lengths):
         logits_at=torch.arange(total),
     )
     for row, (document, history) in enumerate(zip(documents, histories, strict=True)):
-        alone, state = model.prefill(
-            document, [0, len(document)], history, logits_at=torch.arange(len(document))
-        )
+        alone, state = model.prefill(document, [0, len(document)], history, logits_at=torch.arange(len(document)))
         start = sum(lengths[:row])
         assert relative_error(packed[start : start + len(document)], alone) < tolerance
         assert_states_equal(states.gather([row]), state, tolerance)

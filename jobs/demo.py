@@ -1,0 +1,61 @@
+"""`python -m jobs.demo [SOURCE ...]`: summarise the Python language reference, and any paths given, on this machine."""
+
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Annotated
+
+import typer
+
+from configs.loader import load
+from configs.settings import SummarizeConfig
+from jobs import command, exits, screen
+from jobs.summarize import summarize
+from pipeline import quantities
+from pipeline.warehouse import Warehouse
+
+CONFIG = Path("configs/demo.yaml")
+DOCUMENTS = Path("demo/documents")
+TITLE_WIDTH = 32
+QUERY = "select title, tokens_total, cost, currency, summary from summaries order by tokens_total desc limit 10"
+
+Sources = Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="More files, directories or URIs.")]
+
+
+def demo(sources: Sources = None) -> int:
+    """Summarise the Python language reference that every CPython carries, plus any SOURCE, and show what it cost."""
+    write_topics(DOCUMENTS)
+    overrides = [f"input.sources={[str(DOCUMENTS), *(sources or [])]}"]
+    code = summarize(CONFIG, overrides)
+    if code in (exits.SUCCESS, exits.PARTIAL):
+        output = load(SummarizeConfig, CONFIG, overrides).output.uri
+        _show(output)
+        print(f'\nAsk the tables yourself:\n  python -m jobs.query {output} "{QUERY}"')
+    return code
+
+
+def write_topics(directory: Path) -> None:
+    """One text file a topic. Files that are there already with the same text are left alone."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in topics.items():
+        path = directory / f"{name}.txt"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def _show(output: str) -> None:
+    """Title, length, cost and summary of the longest documents, and the sum over all."""
+    warehouse = Warehouse(output)
+    table = screen.table(
+        "The ten longest documents", ["title", "tokens", "cost", "summary"], numbers=["tokens", "cost"]
+    )
+    for row in warehouse.rows(QUERY):
+        cost = quantities.money(row["cost"], row["currency"])
+        cells = (screen.shorten(row["title"], TITLE_WIDTH), quantities.count(row["tokens_total"]), cost, row["summary"])
+        table.add_row(*map(screen.plain, cells))
+    screen.console().print(table)
+    total = warehouse.rows("select sum(cost) as cost, any_value(currency) as currency from costs")[0]
+    print(f"All of it, start-up and idle time included: {quantities.money(total['cost'], total['currency'])}")
+
+
+if __name__ == "__main__":
+    command.run(demo)

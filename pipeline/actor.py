@@ -1,0 +1,58 @@
+"""One actor's identity, meter and counters: what its readings are made of."""
+
+import platform
+import resource
+import sys
+import time
+from uuid import uuid4
+
+from models.engine import Pass
+from pipeline.ledger import Reading
+from pipeline.metering import Meter, Rate
+
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class Actor:
+    """Made first thing in an actor's process: its meter runs from there."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.id = f"actor-{uuid4().hex[:12]}"
+        self.node = platform.node()
+        self.rate = rate
+        self.meter = Meter()
+        self._started_us = now_us()
+        self._tokens_read = self._tokens_decoded = self._documents = 0
+
+    def count(self, done: Pass) -> None:
+        """Charge a pass to its documents."""
+        self.meter.spend_on(done.shares)
+        self._tokens_read += done.document_tokens
+        if done.kind == "decode":
+            self._tokens_decoded += sum(done.shares.values())
+        self._documents += len(done.finished)
+
+    def reading(self) -> Reading:
+        totals = self.meter.totals()
+        return Reading(
+            actor_id=self.id,
+            node=self.node,
+            gpu_type=self.rate.gpu_type,
+            devices=self.rate.devices,
+            price_per_second=str(self.rate.price_per_second),
+            currency=self.rate.currency,
+            started_us=self._started_us,
+            read_us=now_us(),
+            total_us=totals.total_us,
+            startup_us=totals.startup_us,
+            idle_us=totals.idle_us,
+            tokens_read=self._tokens_read,
+            tokens_decoded=self._tokens_decoded,
+            documents=self._documents,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT,
+        )
+
+
+def now_us() -> int:
+    """UTC in microseconds since 1970."""
+    return time.time_ns() // 1000

@@ -1,0 +1,56 @@
+"""What an actor is told, what reaches it and what it returns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from configs.settings import EngineSettings, PromptSettings
+from pipeline.documents import MANIFEST
+from pipeline.metering import Rate
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """All that an actor is told. It travels through Ray in the clear: no secrets."""
+
+    output_uri: str
+    run_id: str
+    settings_sha256: str
+    model_uri: str
+    model_revision: str
+    """SHA-256 of the weights, which the actor's own copy must match."""
+    device: str
+    dtype: str
+    prompts: tuple[PromptSettings, ...]
+    engine: EngineSettings
+    rate: Rate
+    heartbeat_seconds: float
+
+
+READ_ROW = pa.schema([*MANIFEST, ("attempt", pa.int32()), ("title", pa.string()), ("tokens", pa.list_(pa.int32()))])
+"""A document as the reader hands it over. `tokens` is null where `error_class` says why."""
+
+RECEIPT = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("status", pa.string()),
+        ("error_class", pa.string()),
+        ("error_message", pa.string()),
+        ("tokens_read", pa.int64()),
+        ("size_bytes", pa.int64()),
+    ]
+)
+"""What goes back through Ray once a document's rows are in the ledger."""
+
+Row = dict[str, Any]
+
+
+def read_rows(batch: pa.Table) -> list[Row]:
+    """Rows of `READ_ROW` with `tokens` as int32 arrays that share the batch's memory."""
+    tokens = batch.column("tokens").combine_chunks()
+    rows = batch.drop_columns(["tokens"]).to_pylist()
+    for index, row in enumerate(rows):
+        scalar = tokens[index]
+        row["tokens"] = scalar.values.to_numpy() if scalar.is_valid else None
+    return rows

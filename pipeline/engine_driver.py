@@ -1,0 +1,163 @@
+"""The thread that drives an actor's engine: takes documents, runs passes, charges their time, hands results on."""
+
+import queue
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from threading import Thread
+from typing import Any
+
+import structlog
+import torch
+
+from configs.errors import ModelError
+from configs.settings import PromptSettings
+from models import checkpoint
+from models.engine import Engine, Finished, Prompt, Request
+from models.sampling import Sampling
+from models.tokenizer import Tokenizer
+from pipeline import prompts
+from pipeline.actor import Actor
+from pipeline.assignment import Assignment, Row
+from pipeline.entries import Entries
+from pipeline.ledger import Entry, Ledger
+from pipeline.ledger_writer import LedgerWriter
+from pipeline.metering import Rate
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Job:
+    row: Row
+    started_at: datetime
+    receipt: "Future[Row]"
+
+
+class EngineDriver(Thread):
+    """Only this thread touches the engine and closes the meter's intervals."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        """Loads the model. Raises ModelError where it is not the one that the driver of the run fingerprinted."""
+        super().__init__(name="engine", daemon=True)
+        self._actor = Actor(_named(assignment))
+        self._assignment = assignment
+        self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
+        directory = checkpoint.resolve(assignment.model_uri)
+        if checkpoint.fingerprint(directory) != assignment.model_revision:
+            raise ModelError(f"{directory} on {self._actor.node} holds other weights than the run was planned with")
+        tokenizer = Tokenizer.load(directory)
+        self._engine = _engine(assignment, tokenizer)
+        self._entries = Entries(assignment, self._actor, tokenizer)
+        self._questions = [tuple(tokenizer.encode(prompts.render(each.instruction))) for each in assignment.prompts]
+        self._writer = LedgerWriter(Ledger(assignment.output_uri, assignment.run_id), self._actor.id)
+        self._writer.start()
+        self._inbox: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: dict[str, _Job] = {}
+        self._heartbeat_due = 0.0
+        self._broken: Exception | None = None
+
+    def submit(self, row: Row) -> "Future[Row]":
+        """Queue a document (a `READ_ROW`); the future holds its receipt once its rows are in the ledger."""
+        job = _Job(row, datetime.now(UTC), Future())
+        self._inbox.put(job)
+        if self._broken is not None:
+            self._fail_all(self._broken)
+        return job.receipt
+
+    def run(self) -> None:
+        self._actor.meter.spend("startup")
+        self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
+        try:
+            while True:
+                self._work()
+        except Exception as error:  # every caller must hear of it, or Ray would wait for ever
+            self._log.exception("engine_stopped")
+            self._broken = error
+            self._fail_all(error)
+
+    def _work(self) -> None:
+        """One pass, or a wait for documents; and a heartbeat when it is due."""
+        self._take_jobs()
+        if self._engine.busy:
+            done = self._engine.step()
+            self._actor.count(done)
+            for finished in done.finished:
+                self._summarised(finished)
+        else:
+            self._actor.meter.spend("idle")
+        if time.monotonic() >= self._heartbeat_due:
+            self._writer.publish_reading(self._actor.reading())
+            self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
+
+    def _take_jobs(self) -> None:
+        """All that have come. With nothing else to do, wait for one until the next heartbeat."""
+        try:
+            wait = not self._engine.busy
+            self._admit(self._inbox.get(block=wait, timeout=self._assignment.heartbeat_seconds if wait else None))
+            while True:
+                self._admit(self._inbox.get_nowait())
+        except queue.Empty:
+            return
+
+    def _admit(self, job: _Job) -> None:
+        document_id = job.row["document_id"]
+        if job.row["error_class"] is not None:
+            self._hand_on(job, self._entries.failed(job.row, job.started_at), tokens_read=0)
+            return
+        self._jobs[document_id] = job
+        asked = tuple(
+            Prompt(question, _sampling(prompt, document_id))
+            for question, prompt in zip(self._questions, self._assignment.prompts, strict=True)
+        )
+        self._engine.submit(Request(document_id, job.row["tokens"], asked))
+
+    def _summarised(self, finished: Finished) -> None:
+        job = self._jobs.pop(str(finished.id))
+        self._hand_on(job, self._entries.summarised(job.row, job.started_at, finished), finished.tokens_read)
+        reasons = [answer.finish_reason for answer in finished.answers]
+        self._log.info(
+            "document_finished", document_id=finished.id, tokens=finished.tokens_read, finish_reasons=reasons
+        )
+
+    def _hand_on(self, job: _Job, entry: Entry, tokens_read: int) -> None:
+        receipt: dict[str, Any] = {
+            name: job.row[name] for name in ("document_id", "error_class", "error_message", "size_bytes")
+        }
+        receipt |= {"status": "ok" if job.row["error_class"] is None else "failed", "tokens_read": tokens_read}
+        self._writer.publish(entry, receipt, job.receipt)
+
+    def _fail_all(self, error: Exception) -> None:
+        jobs, self._jobs = list(self._jobs.values()), {}
+        with suppress(queue.Empty):
+            while True:
+                jobs.append(self._inbox.get_nowait())
+        for job in jobs:
+            job.receipt.set_exception(error)
+
+
+def _named(assignment: Assignment) -> Rate:
+    """The rate with the name of the GPU that this actor really has."""
+    if assignment.device == "cpu":
+        return assignment.rate
+    return replace(assignment.rate, gpu_type=torch.cuda.get_device_name())
+
+
+def _engine(assignment: Assignment, tokenizer: Tokenizer) -> Engine:
+    settings = assignment.engine
+    if assignment.device == "cpu":
+        torch.set_num_threads(settings.cpus_per_actor)
+    directory = checkpoint.resolve(assignment.model_uri)
+    model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
+    engine = Engine(model, tokenizer.end_id, settings.slots, settings.step_tokens)
+    engine.warm_up()
+    return engine
+
+
+def _sampling(prompt: PromptSettings, document_id: str) -> Sampling:
+    """Each document and prompt draws from its own stream, whatever else is in the batch."""
+    digest = sha256(f"{prompt.seed}/{prompt.name}/{document_id}".encode()).digest()
+    return Sampling(prompt.max_tokens, prompt.temperature, prompt.top_p, int.from_bytes(digest[:8]))

@@ -1,0 +1,270 @@
+"""The text and title of a document: plain text, Markdown, HTML, PDF, JSON, each also within gzip or zstd."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Any
+
+import pypdf
+from lxml import etree
+
+from configs import errors
+from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UndecodableError, UnreadableError
+from configs.settings import InputSettings
+from pipeline import reading
+from pipeline.documents import Document
+
+KINDS = {
+    ".txt": "text",
+    ".md": "text",
+    ".markdown": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".json": "json",
+}
+BINARY_MAGIC = {
+    b"PK\x03\x04": "a ZIP archive, as Word, Excel and EPUB files are",
+    b"\xd0\xcf\x11\xe0": "an old Microsoft Office file",
+    b"%PDF-": "a PDF, whatever its name says",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"PAR1": "a Parquet file",
+    b"\x7fELF": "a program",
+    b"BZh": "compressed with bzip2; gzip and zstd are read",
+    b"\xfd7zXZ": "compressed with xz; gzip and zstd are read",
+}
+HTML_START = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+)
+DECLARED_ENCODING = re.compile(
+    rb"""(?:<meta[^>]+charset|<\?xml[^>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
+)
+HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
+LONGEST_LINE_AS_TITLE = 120
+LONGEST_TITLE = 300
+
+UNSEEN = {
+    *("script", "style", "noscript", "template", "nav", "svg", "math", "iframe", "object", "canvas", "audio", "video"),
+    *("button", "select", "textarea", "datalist", "title"),
+}
+INLINE = {
+    *("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i"),
+    *("img", "input", "ins", "kbd", "label", "mark", "q", "rp", "rt", "ruby", "s", "samp", "small", "span"),
+    *("strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
+}
+CELLS = {"td", "th"}
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What there is to read in a document."""
+
+    title: str
+    """Its own title where it has one, else its first line where that is short, else its name."""
+    text: Iterator[str]
+    """Pieces, read as they are asked for; line ends are `\\n`. Asking can raise what `Extractor.read` raises."""
+
+
+class Extractor:
+    """Reads documents. Keep one for many: the records of a compressed JSON lines file, in order, cost one pass."""
+
+    def __init__(self, settings: InputSettings) -> None:
+        self._settings = settings
+        self._records = reading.RecordReader()
+
+    def read(self, document: Document) -> Extracted:
+        """Open a document and read up to its first words.
+
+        Raises the DocumentError that fits (also while the text is read), or StorageError for the store as a whole.
+        """
+        if document.error_class:
+            raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
+        title, pieces = self._content(document)
+        lead = _lead(pieces)
+        title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
+        return Extracted(title[:LONGEST_TITLE], chain([lead], pieces))
+
+    def _content(self, document: Document) -> tuple[str | None, Iterator[str]]:
+        if document.record_offset is not None and document.record_length is not None:
+            record = self._records.read(document.source_uri, document.record_offset, document.record_length)
+            return _json(record, self._settings)
+        stream = reading.open_document(document.source_uri)
+        pieces = reading.pieces(stream, self._settings.max_document_bytes)
+        first = next(pieces, b"")
+        content = chain([first], pieces)
+        kind = _kind(document.source_uri, first)
+        if kind == "text":
+            return None, reading.decode(content)
+        whole = b"".join(content)
+        if not whole:
+            raise EmptyDocumentError("The document is empty: it has no bytes.")
+        if kind == "html":
+            return _html(whole)
+        return _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
+
+
+def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
+    """A JSON object with its text. `what` names it in messages. Raises CorruptError."""
+    try:
+        record = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise CorruptError(f"{what} is not valid UTF-8 at its byte {error.start}.") from error
+    except json.JSONDecodeError as error:
+        raise CorruptError(f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CorruptError(f"{what} is JSON that cannot be read: {error}.") from error
+    if not isinstance(record, dict):
+        raise CorruptError(f"{what} holds no JSON object but a {type(record).__name__}.")
+    if not isinstance(record.get(text_field), str):
+        problem = "is no string" if text_field in record else "is missing"
+        raise CorruptError(
+            f"In {what[0].lower()}{what[1:]} the field {text_field!r}, which input.text_field names, {problem}."
+        )
+    return record
+
+
+def _kind(uri: str, head: bytes) -> str:
+    """By the name's suffix, else by the first bytes. Raises UndecodableError for what is known to be no text."""
+    path = PurePosixPath(uri)
+    if reading.compression_of(uri):
+        path = path.with_suffix("")
+    by_name = KINDS.get(path.suffix.lower())
+    if by_name is None and head.startswith(b"%PDF-"):
+        return "pdf"
+    if by_name is None and HTML_START.match(head[:4096]):
+        return "html"
+    if by_name in (None, "text"):
+        for magic, what in BINARY_MAGIC.items():
+            if head.startswith(magic):
+                raise UndecodableError(f"The document is no text but {what}.")
+    return by_name or "text"
+
+
+def _lead(pieces: Iterator[str]) -> str:
+    """All up to the first piece with a word in it. Raises EmptyDocumentError."""
+    blank = ""
+    for piece in pieces:
+        if piece.strip():
+            return blank + piece
+        blank += piece
+    if blank:
+        raise EmptyDocumentError("The document is empty: there are only blanks in it.")
+    raise EmptyDocumentError("The document is empty: there is no text in it.")
+
+
+def _title_in(lead: str) -> str | None:
+    line = lead.lstrip()[: 2 * LONGEST_TITLE].partition("\n")[0].strip()
+    if heading := HEADING.match(line):
+        return heading[1]
+    return line if len(line) <= LONGEST_LINE_AS_TITLE else None
+
+
+def _name(document: Document) -> str:
+    return document.document_id if document.record_offset is not None else PurePosixPath(document.source_uri).name
+
+
+def _json(data: bytes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
+    record = parse_record(data, settings.text_field, "The document")
+    title = record.get("title")
+    text = record[settings.text_field].replace("\r\n", "\n").replace("\r", "\n")
+    if re.search("[\ud800-\udfff]", text):
+        raise UndecodableError(
+            "The text holds half of a surrogate pair, as \\ud83d alone in JSON, which is no character."
+        )
+    return _without_surrogates(title) if isinstance(title, str) else None, iter([text] if text else [])
+
+
+def _without_surrogates(text: str) -> str:
+    """Joins pairs of surrogates and marks single ones as unknown characters."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _html(data: bytes) -> tuple[str | None, Iterator[str]]:
+    declared = DECLARED_ENCODING.search(data[:2048])
+    encoding = declared[1].decode("ascii").lower() if declared else None
+    if encoding in ("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"):
+        # As every browser does.
+        encoding = "cp1252"
+    text = "".join(reading.decode([data], encoding))
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
+    root = etree.fromstring(text.encode(), parser) if text.strip() else None
+    if root is None:
+        raise EmptyDocumentError("The document is empty: there is no text in the HTML.")
+    return root.findtext(".//title"), (line + "\n" for line in _lines(root))
+
+
+def _lines(root: etree._Element) -> Iterator[str]:
+    """Visible text, each paragraph, heading, list item and table row on a line of its own."""
+    line: list[str] = []
+    unseen: etree._Element | None = None
+    preformatted = 0
+    for event, element in etree.iterwalk(root, events=("start", "end")):
+        tag = element.tag
+        if unseen is None and event == "start" and (tag in UNSEEN or "hidden" in element.attrib):
+            unseen = element
+        if unseen is None:
+            if tag in CELLS:
+                line.append(" ")
+            elif tag == "pre" or tag == "br" or (tag not in INLINE and not preformatted):
+                yield from _flush(line, preformatted > 0)
+            preformatted += (event == "start") - (event == "end") if tag == "pre" else 0
+            if event == "start" and element.text:
+                line.append(element.text)
+        if event == "end":
+            if unseen is element:
+                unseen = None
+                line.append(" ")
+            if unseen is None and element.tail:
+                line.append(element.tail)
+    yield from _flush(line, False)
+
+
+def _flush(line: list[str], preformatted: bool) -> Iterator[str]:
+    text = "".join(line)
+    line.clear()
+    if text.strip():
+        yield text.strip("\n") if preformatted else " ".join(text.split())
+
+
+def _pdf(data: bytes) -> tuple[str | None, Iterator[str]]:
+    # It warns of every flaw that it mends.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UnreadableError("The PDF is protected by a password.")
+        num_pages = len(reader.pages)
+        title = reader.metadata.title if reader.metadata else None
+    except DocumentError:
+        raise
+    except Exception as error:  # a damaged PDF makes pypdf raise nearly anything
+        raise CorruptError(f"The PDF is damaged and cannot be opened ({type(error).__name__}: {error}).") from error
+    if not num_pages:
+        raise CorruptError("The PDF has no pages; it may be cut short.")
+    return _without_surrogates(str(title)) if title else None, _pages(reader, num_pages)
+
+
+def _pages(reader: pypdf.PdfReader, num_pages: int) -> Iterator[str]:
+    found = False
+    for number in range(num_pages):
+        try:
+            text = _without_surrogates(reader.pages[number].extract_text())
+        except Exception as error:  # as above
+            raise CorruptError(
+                f"Page {number + 1} of {num_pages} of the PDF is damaged ({type(error).__name__}: {error})."
+            ) from error
+        if text.strip():
+            found = True
+            yield text.replace("\r\n", "\n").replace("\r", "\n") + "\n"
+    if not found:
+        raise EmptyDocumentError(
+            f"The PDF has no text layer on any of its {num_pages} page(s); a scanned PDF needs OCR first."
+        )

@@ -1,0 +1,45 @@
+"""What an output already holds: which documents are done, and which run was left unfinished."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline import storage
+from pipeline.ledger import Ledger, runs
+
+Key = tuple[str, str]
+"""Document id and etag: a document at one content."""
+
+
+def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> set[Key]:
+    """Documents that committed runs have summarised with the same model, prompts and settings."""
+    columns = ["run_id", "document_id", "source_etag", "settings_sha256"]
+    done: set[Key] = set()
+    for file in storage.list_files(storage.join(output_uri, "summaries"), ".parquet"):
+        for row in storage.read_table(file, columns).to_pylist():
+            if row["settings_sha256"] == settings_sha256 and row["run_id"] != run_id:
+                done.add((row["document_id"], row["source_etag"]))
+    return done
+
+
+def done_in(ledger: Ledger) -> tuple[set[Key], dict[str, int]]:
+    """What one run has summarised, and how many attempts it has made at each document."""
+    done: set[Key] = set()
+    attempts: dict[str, int] = {}
+    for entry in ledger.entries():
+        attempts[entry["document_id"]] = attempts.get(entry["document_id"], 0) + 1
+        if entry["summaries"]:
+            done.add((entry["document_id"], entry["source_etag"]))
+    return done, attempts
+
+
+def unfinished_run(output_uri: str, settings_sha256: str, sources: list[str]) -> str | None:
+    """The newest run over the same sources with the same settings that was never committed."""
+    for ledger in runs(output_uri):
+        about = ledger.about() or {}
+        if _asks(about, settings_sha256, sources) and ledger.committed() is None:
+            return ledger.run_id
+    return None
+
+
+def _asks(about: Mapping[str, Any], settings_sha256: str, sources: list[str]) -> bool:
+    return about.get("settings_sha256") == settings_sha256 and about["config"]["input"]["sources"] == sources

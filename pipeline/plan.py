@@ -1,0 +1,117 @@
+"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Only this file imports ray."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+
+from configs.settings import SummarizeConfig
+from pipeline.assignment import Assignment
+from pipeline.documents import MANIFEST, Document
+from pipeline.read_stage import read_batch
+from pipeline.summarise_stage import SummariseStage
+
+ROOT = Path(__file__).parent.parent
+MAX_BLOCKS = 400
+"""A block costs the driver some 40 ms."""
+READER_MEMORY = 512 * 1024 * 1024
+"""What a reader reserves. Resources unlike the actor's also keep Ray from fusing reading into the actor."""
+
+TODO = pa.schema([*MANIFEST, ("attempt", pa.int32())])
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Ray says it has."""
+
+    num_gpus: float
+
+
+@contextmanager
+def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
+    """Join the cluster of `run.ray_address` or RAY_ADDRESS, or start Ray on this machine, and leave it in the end."""
+    address = config.run.ray_address or os.environ.get("RAY_ADDRESS") or "local"
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == "local":
+        # Its C++ parts warn on the terminal of what only matters on a cluster.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        engine = config.engine
+        needed = engine.actors * engine.cpus_per_actor + engine.readers
+        # Without an address of its own, init() would join any cluster that it finds on this machine.
+        ray.init("local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False, **quiet)
+    else:
+        # `ray job submit` has already sent the working directory; a driver started by hand sends it now.
+        submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        ray.init(address, runtime_env=None if submitted else {"working_dir": str(ROOT)}, **quiet)
+    try:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
+        yield Cluster(resources.get("GPU", 0.0))
+    finally:
+        ray.shutdown()
+
+
+def receipts(
+    todo: Sequence[tuple[Document, int]], config: SummarizeConfig, assignment: Assignment
+) -> Iterator[dict[str, Any]]:
+    """Summarise documents, each with the number of this attempt, and yield a `RECEIPT` for each as it is published."""
+    _configure_ray_data()
+    dataset = _dataset(blocks(todo, config.engine.documents_per_batch), config, assignment)
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(batch, pa.Table)
+        yield from batch.to_pylist()
+
+
+def blocks(todo: Sequence[tuple[Document, int]], batch: int) -> list[pa.Table]:
+    """Tables of the documents, the largest objects first, so that no long one starts when the rest is done.
+
+    Lines of one JSON lines file stay together and in order, for readers that must pass over what comes before.
+    """
+    by_uri = sorted(todo, key=lambda item: (item[0].source_uri, item[0].record_offset or 0))
+    objects = [list(group) for _, group in groupby(by_uri, key=lambda item: item[0].source_uri)]
+    objects.sort(key=lambda group: sum(document.size_bytes for document, _ in group), reverse=True)
+    rows = [document.as_row() | {"attempt": attempt} for group in objects for document, attempt in group]
+    size = max(batch, -(-len(rows) // MAX_BLOCKS))
+    return [pa.Table.from_pylist(rows[start : start + size], TODO) for start in range(0, len(rows), size)]
+
+
+def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
+    engine, on_gpu = config.engine, assignment.device != "cpu"
+    read = ray.data.from_arrow(tables).map_batches(
+        partial(read_batch, settings=config.input, model_uri=config.model.uri),
+        batch_format="pyarrow",
+        batch_size=engine.documents_per_batch,
+        compute=TaskPoolStrategy(size=engine.readers),
+        num_cpus=1,
+        memory=READER_MEMORY,
+    )
+    # Enough calls at once to fill the slots, and one more that waits.
+    calls = -(-engine.slots // engine.documents_per_batch) + 1
+    return read.map_batches(
+        SummariseStage,
+        fn_constructor_args=(assignment,),
+        batch_format="pyarrow",
+        batch_size=engine.documents_per_batch,
+        compute=ActorPoolStrategy(
+            size=engine.actors, max_tasks_in_flight_per_actor=calls, max_concurrent_calls_per_actor=calls
+        ),
+        num_cpus=0 if on_gpu else engine.cpus_per_actor,
+        num_gpus=1 if on_gpu else None,
+    )
+
+
+def _configure_ray_data() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Waiting for spot capacity is not a failure.
+    context.execution_no_progress_timeout_s = -1
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,0 +1,39 @@
+"""The readers' stage: manifest rows in, the same rows with tokens out. Plain functions; Ray runs them as CPU tasks."""
+
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+
+from configs.errors import DocumentError
+from configs.settings import InputSettings
+from models import checkpoint
+from models.tokenizer import Tokenizer
+from pipeline import tokenise
+from pipeline.assignment import READ_ROW
+from pipeline.documents import Document
+from pipeline.extract import Extractor
+
+Row = dict[str, Any]
+
+
+def read_batch(batch: pa.Table, settings: InputSettings, model_uri: str) -> pa.Table:
+    """Fetch, extract and tokenise. A document that cannot be read keeps its row, with the reason and no tokens."""
+    extractor, tokenizer = Extractor(settings), _tokenizer(model_uri)
+    return pa.Table.from_pylist([_read(row, extractor, tokenizer) for row in batch.to_pylist()], READ_ROW)
+
+
+def _read(row: Row, extractor: Extractor, tokenizer: Tokenizer) -> Row:
+    if row["error_class"] is not None:
+        return row | {"title": None, "tokens": None}
+    try:
+        extracted = extractor.read(Document.from_row(row))
+        return row | {"title": extracted.title, "tokens": tokenise.tokens(extracted.text, tokenizer)}
+    except DocumentError as error:
+        return row | {"error_class": type(error).__name__, "error_message": str(error), "title": None, "tokens": None}
+
+
+@cache
+def _tokenizer(model_uri: str) -> Tokenizer:
+    """Once per process: Ray gives a worker many batches."""
+    return Tokenizer.load(checkpoint.resolve(model_uri))

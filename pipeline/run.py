@@ -1,0 +1,180 @@
+"""One run from its settings to its committed tables: list, skip what is done, summarise, commit."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from configs.errors import ConfigError
+from configs.settings import SummarizeConfig
+from models import checkpoint
+from models.tokenizer import Tokenizer
+from pipeline import history, plan, prompts
+from pipeline.assignment import Assignment
+from pipeline.commit import commit
+from pipeline.documents import Document
+from pipeline.ledger import Ledger
+from pipeline.metering import Rate
+from pipeline.progress import Progress, Tally
+from pipeline.sources import list_documents
+
+log = structlog.get_logger()
+
+READING_VERSION = 1
+"""Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything known before Ray starts."""
+
+    config: SummarizeConfig
+    ledger: Ledger
+    model_revision: str
+    settings_sha256: str
+    documents: tuple[Document, ...]
+    """Of this run: those listed, without those that other runs have done."""
+    todo: tuple[tuple[Document, int], ...]
+    """Still to be summarised, each with the number of this attempt."""
+    num_skipped: int
+    """Done in other runs."""
+
+
+def prepare(config: SummarizeConfig) -> Prepared:
+    """Check the model, list the documents, and find out what is left to do. Writes nothing.
+
+    Raises ConfigError, ModelError or StorageError: the run cannot start.
+    """
+    directory = checkpoint.resolve(config.model.uri)
+    checkpoint.check(directory)
+    model_revision = checkpoint.fingerprint(directory)
+    settings_sha256 = _settings_sha256(config, model_revision, Tokenizer.load(directory))
+    listed = list_documents(config.input)
+    run_id = _run_id(config, settings_sha256)
+    ledger = Ledger(config.output.uri, run_id)
+    _refuse_other_settings(ledger, settings_sha256)
+    elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
+    here, attempts = history.done_in(ledger)
+    documents = tuple(each for each in listed if _key(each) not in elsewhere)
+    todo = tuple((each, attempts.get(each.document_id, 0) + 1) for each in documents if _key(each) not in here)
+    return Prepared(
+        config, ledger, model_revision, settings_sha256, documents, todo, num_skipped=len(listed) - len(documents)
+    )
+
+
+def execute(prepared: Prepared) -> dict[str, Any] | None:
+    """Summarise what is left and commit. Returns the run's row in `jobs`, or None where there was nothing to do."""
+    ledger = prepared.ledger
+    run_log = log.bind(run_id=ledger.run_id)
+    if not prepared.todo and (not prepared.documents or ledger.committed() is not None):
+        run_log.info("nothing_to_do", documents_done=len(prepared.documents) + prepared.num_skipped)
+        return None
+    ledger.begin(_about(prepared))
+    if prepared.todo:
+        ledger.reopen()
+        ledger.write_manifest(prepared.documents)
+        run_log.info(
+            "run_started",
+            documents=len(prepared.todo),
+            done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
+            bytes=sum(document.size_bytes for document, _ in prepared.todo),
+        )
+        _summarise(prepared)
+    job = commit(ledger, prepared.documents)
+    run_log.info("run_committed", status=job["status"], documents=job["documents_total"])
+    return job
+
+
+def _summarise(prepared: Prepared) -> None:
+    config, ledger = prepared.config, prepared.ledger
+    tally = Tally(len(prepared.todo), sum(document.size_bytes for document, _ in prepared.todo))
+    with plan.cluster(config) as cluster:
+        assignment = _assignment(prepared, on_gpu=_on_gpu(config, cluster))
+        with Progress(tally, config.price.currency, ledger.readings, ledger.run_id):
+            for receipt in plan.receipts(prepared.todo, config, assignment):
+                tally.add(receipt["status"] == "ok", receipt["size_bytes"], receipt["tokens_read"])
+                if receipt["status"] == "failed":
+                    reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
+                    log.warning("document_failed", run_id=ledger.run_id, **reason)
+
+
+def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
+    config = prepared.config
+    dtype = config.model.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if on_gpu else "float32"
+    return Assignment(
+        output_uri=prepared.ledger.output_uri,
+        run_id=prepared.ledger.run_id,
+        settings_sha256=prepared.settings_sha256,
+        model_uri=config.model.uri,
+        model_revision=prepared.model_revision,
+        device="cuda" if on_gpu else "cpu",
+        dtype=dtype,
+        prompts=config.prompts,
+        engine=config.engine,
+        rate=_rate(config, on_gpu),
+        heartbeat_seconds=config.run.heartbeat_seconds,
+    )
+
+
+def _on_gpu(config: SummarizeConfig, cluster: plan.Cluster) -> bool:
+    if config.model.device == "cuda" and cluster.num_gpus < config.engine.actors:
+        log.warning("waiting_for_gpus", asked=config.engine.actors, in_cluster=cluster.num_gpus)
+    return config.model.device == "cuda" or (config.model.device == "auto" and cluster.num_gpus > 0)
+
+
+def _rate(config: SummarizeConfig, on_gpu: bool) -> Rate:
+    price = config.price
+    if not on_gpu:
+        return Rate.hourly("cpu", config.engine.cpus_per_actor, price.cpu_hour, price.currency)
+    if price.gpu_hour is None:
+        raise ConfigError("price.gpu_hour: is required where actors run on GPUs; set it to what an hour of one costs")
+    return Rate.hourly("gpu", 1, price.gpu_hour, price.currency)
+
+
+def _run_id(config: SummarizeConfig, settings_sha256: str) -> str:
+    sources = list(config.input.sources)
+    found = config.run.id or history.unfinished_run(config.output.uri, settings_sha256, sources)
+    return found or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
+
+
+def _refuse_other_settings(ledger: Ledger, settings_sha256: str) -> None:
+    about = ledger.about()
+    if about is not None and about["settings_sha256"] != settings_sha256:
+        raise ConfigError(
+            f"run.id = {ledger.run_id!r}: this run was started with another model, other prompts or other settings; "
+            "choose another id, or leave it out"
+        )
+
+
+def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: Tokenizer) -> str:
+    """Of all that a summary depends on beside the document."""
+    parts = {
+        "reading_version": READING_VERSION,
+        "model": model_revision,
+        "tokenizer": tokenizer.fingerprint,
+        "template": prompts.render("instruction"),
+        "prompts": [prompt.model_dump(mode="json") for prompt in config.prompts],
+        "text_field": config.input.text_field,
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _about(prepared: Prepared) -> dict[str, Any]:
+    config = prepared.config.model_dump(mode="json")
+    return {
+        "run_id": prepared.ledger.run_id,
+        "started_at": datetime.now(UTC).isoformat(),
+        "settings_sha256": prepared.settings_sha256,
+        "model_revision": prepared.model_revision,
+        "config": config,
+    }
+
+
+def _key(document: Document) -> history.Key:
+    return document.document_id, document.source_etag

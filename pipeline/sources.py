@@ -1,0 +1,211 @@
+"""Which documents there are: files, directories, globs, object stores, manifests, and each line of JSON lines."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import Any, BinaryIO
+
+from fsspec.utils import glob_translate
+
+from configs.errors import ConfigError, DocumentError, TooLargeError, UnreadableError
+from configs.settings import InputSettings
+from pipeline import reading, storage
+from pipeline.documents import Document
+from pipeline.extract import parse_record
+from pipeline.storage import Entry
+
+MANIFEST_SUFFIXES = (".manifest.parquet", ".manifest.jsonl")
+JSON_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst|zstd))?$", re.IGNORECASE)
+GLOB = re.compile(r"[*?\[]")
+HASH_BYTES = 16
+STATS_AT_ONCE = 16
+
+
+def list_documents(settings: InputSettings) -> list[Document]:
+    """All documents of all sources, each object once, sorted by URI and, within a file, by line.
+
+    A file named *.manifest.parquet or *.manifest.jsonl, given or found, stands for the documents that it lists, with
+    the ids that it gives them. What cannot be read is a Document with its error set. Raises ConfigError for a source
+    that holds nothing, a manifest that cannot be followed and ids that are not unique; StorageError for a store that
+    cannot be listed.
+    """
+    named: dict[str, tuple[str, Entry]] = {}
+    manifests: dict[str, None] = {}
+    for source in settings.sources:
+        for entry in _match(source):
+            if entry.uri.endswith(MANIFEST_SUFFIXES) and not entry.problem:
+                manifests[entry.uri] = None
+            else:
+                named.setdefault(entry.uri, (entry.uri, entry))
+    listed: dict[str, str] = {}
+    for manifest in manifests:
+        for document_id, entry in _manifest_entries(manifest):
+            if listed.setdefault(entry.uri, document_id) != document_id:
+                raise ConfigError(
+                    f"input.sources: manifests name {entry.uri} both {listed[entry.uri]!r} and {document_id!r}; "
+                    "give it one document_id"
+                )
+            named[entry.uri] = (document_id, entry)
+    documents = [document for uri in sorted(named) for document in _documents(*named[uri], settings)]
+    _require_unique(documents)
+    return documents
+
+
+def _match(source: str) -> list[Entry]:
+    """What a source holds; a path that exists is itself even where it looks like a glob. Raises ConfigError."""
+    uri = storage.resolve(source)
+    entries = [entry for entry in storage.walk(uri) if not _is_hidden(entry.uri, uri)]
+    is_glob = GLOB.search(uri) is not None
+    if not entries and is_glob:
+        entries = _expand(source, uri)
+    if not entries:
+        hint = "the glob matches no file" if is_glob else "there is no such file, directory or prefix, or nothing in it"
+        raise ConfigError(f"input.sources = {source!r}: {hint}; hidden files are left out, `**` goes into directories")
+    return entries
+
+
+def _expand(source: str, uri: str) -> list[Entry]:
+    fixed = uri[: GLOB.search(uri).start()].rpartition("/")[0] or "/"  # type: ignore[union-attr]
+    if fixed.endswith(":/"):
+        raise ConfigError(f"input.sources = {source!r}: name the bucket; only what follows it can be a glob")
+    pattern = uri[len(fixed.rstrip("/")) + 1 :]
+    try:
+        matches = re.compile(glob_translate(pattern)).match
+    except (ValueError, re.error) as error:
+        raise ConfigError(f"input.sources = {source!r} is no valid glob: {error}") from error
+    depth = None if "**" in pattern else pattern.count("/") + 1
+    below = len(fixed.rstrip("/")) + 1
+    return [e for e in storage.walk(fixed, depth) if not _is_hidden(e.uri, fixed) and matches(e.uri[below:])]
+
+
+def _is_hidden(uri: str, root: str) -> bool:
+    return any(name.startswith(".") for name in uri[len(root) :].split("/"))
+
+
+def _manifest_entries(manifest: str) -> Iterator[tuple[str, Entry]]:
+    rows = list(_manifest_rows(manifest))
+    directory = manifest.rpartition("/")[0]
+    uris = [storage.resolve(storage.join(directory, uri)) for _, uri in rows]
+    with ThreadPoolExecutor(STATS_AT_ONCE) as threads:
+        for (document_id, _), entry in zip(rows, threads.map(storage.stat, uris), strict=True):
+            yield document_id, entry
+
+
+def _manifest_rows(manifest: str) -> Iterator[tuple[str, str]]:
+    """document_id and uri of each row. Raises ConfigError."""
+    for number, row in enumerate(_raw_rows(manifest), start=1):
+        values = [row.get(name) if isinstance(row, dict) else None for name in ("document_id", "uri")]
+        if not all(isinstance(value, str) and value for value in values):
+            raise ConfigError(
+                f"input.sources: row {number} of the manifest {manifest} needs text in document_id and uri"
+            )
+        yield values[0], values[1]  # type: ignore[misc]
+
+
+def _raw_rows(manifest: str) -> Iterable[Any]:
+    if manifest.endswith(".parquet"):
+        rows: list[Any] = storage.read_table(manifest).to_pylist()
+        return rows
+    try:
+        return [json.loads(line) for line in storage.read_bytes(manifest).splitlines() if line.strip()]
+    except ValueError as error:
+        raise ConfigError(f"input.sources: the manifest {manifest} is not valid JSON lines: {error}") from error
+
+
+def _documents(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:
+    if entry.problem:
+        yield _failed(document_id, entry, UnreadableError(entry.problem))
+    elif JSON_LINES.search(entry.uri):
+        yield from _records(document_id, entry, settings)
+    else:
+        try:
+            etag = entry.etag or _hash_of(entry.uri)
+        except OSError as error:
+            yield _failed(document_id, entry, reading.unreadable(error))
+            return
+        yield Document(document_id, entry.uri, etag, entry.size_bytes)
+
+
+def _failed(document_id: str, entry: Entry, error: DocumentError) -> Document:
+    name, message = type(error).__name__, str(error)
+    return Document(document_id, entry.uri, entry.etag, entry.size_bytes, error_class=name, error_message=message)
+
+
+def _hash_of(uri: str) -> str:
+    digest = blake2b(digest_size=HASH_BYTES)
+    with storage.open_read(uri) as stream:
+        while chunk := stream.read(reading.PIECE_BYTES):
+            digest.update(chunk)
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def _records(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:
+    """Each line as a document; what lies beyond a break in the file is one more, which failed."""
+    taken: set[str] = set()
+    try:
+        with reading.open_document(entry.uri) as stream:
+            for number, offset, length, line in _lines(stream, settings.max_document_bytes):
+                name, error = str(number), None
+                try:
+                    name = _record_name(line, length, number, settings)
+                except DocumentError as problem:
+                    error = problem
+                while name in taken:
+                    name += f"-line{number}"
+                taken.add(name)
+                yield Document(
+                    f"{document_id}#{name}",
+                    entry.uri,
+                    f"blake2b:{blake2b(line.rstrip(), digest_size=HASH_BYTES).hexdigest()}",
+                    length,
+                    offset,
+                    length,
+                    type(error).__name__ if error else None,
+                    str(error) if error else None,
+                )
+    except DocumentError as error:
+        yield _failed(document_id, entry, error)
+    except OSError as error:
+        yield _failed(document_id, entry, reading.unreadable(error))
+
+
+def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, int, bytes]]:
+    """Number, offset, length and bytes of each line that is not blank; of one over the limit only as many bytes."""
+    offset = 0
+    number = 0
+    while line := stream.readline(max_bytes + 1):
+        number += 1
+        length = len(line)
+        rest = line
+        while not rest.endswith(b"\n") and (rest := stream.readline(reading.PIECE_BYTES)):
+            length += len(rest)
+        if line.strip():
+            yield number, offset, length, line
+        offset += length
+
+
+def _record_name(line: bytes, length: int, number: int, settings: InputSettings) -> str:
+    """The id of a record, or its line number. Raises TooLargeError, CorruptError."""
+    if length > settings.max_document_bytes:
+        raise TooLargeError(
+            f"Line {number} has {length} bytes, more than the {settings.max_document_bytes} that "
+            "input.max_document_bytes allows."
+        )
+    record = parse_record(line, settings.text_field, f"Line {number}")
+    name = record.get(settings.id_field)
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        return str(number)
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def _require_unique(documents: list[Document]) -> None:
+    seen: dict[str, Document] = {}
+    for document in documents:
+        first = seen.setdefault(document.document_id, document)
+        if first is not document:
+            raise ConfigError(
+                f"input.sources: {first.source_uri} and {document.source_uri} have the same document_id "
+                f"{document.document_id!r}; each needs its own"
+            )

@@ -1,0 +1,341 @@
+"""The one place that touches storage: the local disk, S3 and whatever else fsspec opens.
+
+A URI is an absolute path for a file on the local disk, else `scheme://...`; both unescaped, so that `a b#c?.txt` is
+written just so. Where a store is and who may use it comes from the environment alone (AWS_ENDPOINT_URL_S3, AWS_PROFILE,
+keys, instance roles): nothing secret is an argument, so nothing secret can be pickled.
+
+Errors: StorageError for a bucket, credentials, an endpoint or a disk that fails whatever object is asked for.
+What is wrong with one object stays an OSError for the caller to name: FileNotFoundError, PermissionError.
+"""
+
+import errno
+import io
+import os
+import re
+import stat as modes
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from aiohttp import ClientError
+from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
+
+from configs.errors import StorageError
+
+SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+BLOCK_BYTES = 4 * 1024 * 1024
+DENIED = {"AccessDenied", "AllAccessDisabled"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a listing found."""
+
+    uri: str
+    size_bytes: int = 0
+    etag: str = ""
+    """The store's, without its quotes; empty on the local disk."""
+    problem: str | None = None
+    """Why it cannot be read, as a sentence; set for what a listing sees and a read would trip over."""
+
+
+def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URI and the path in it. Raises StorageError for a scheme that cannot be opened."""
+    scheme = SCHEME.match(uri)
+    if not scheme or scheme[1].lower() == "file":
+        path = os.path.expanduser(uri[scheme.end() :] if scheme else uri)
+        return fsspec.filesystem("file"), os.path.abspath(path)
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if scheme[1] in ("s3", "s3a") and (os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
+        # botocore would put the bucket before the host name, which only real AWS resolves.
+        options["config_kwargs"] = {"s3": {"addressing_style": "path"}}
+    try:
+        with _translated(uri):
+            files = fsspec.filesystem(scheme[1], **options)
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"{uri}: {scheme[1]}:// cannot be opened here ({error}); s3:// and paths can") from error
+    return files, files._strip_protocol(uri)
+
+
+def is_local(uri: str) -> bool:
+    scheme = SCHEME.match(uri)
+    return not scheme or scheme[1].lower() == "file"
+
+
+def resolve(uri: str) -> str:
+    """The one spelling of a URI: an absolute path on the local disk, no slash at the end."""
+    files, path = filesystem(uri)
+    return path if is_local(uri) else str(files.unstrip_protocol(path))
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri/part/part`; a part that is itself absolute or a URI starts over, and `..` goes up."""
+    for part in parts:
+        if SCHEME.match(part) or part.startswith("/"):
+            uri = part
+            continue
+        scheme = SCHEME.match(uri)
+        root = scheme[0] if scheme else ""
+        # A normalised absolute path cannot climb above the bucket.
+        path = os.path.normpath(f"/{uri[len(root) :]}/{part}") if root else os.path.normpath(f"{uri}/{part}")
+        uri = root + path.lstrip("/") if root else path
+    return uri
+
+
+def publish(uri: str, data: bytes | memoryview) -> None:
+    """Write an object that appears whole or not at all. Raises StorageError."""
+    files, path = filesystem(uri)
+    with _translated(uri, whole_store=True):
+        if not is_local(uri):
+            files.pipe_file(path, bytes(data))
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+
+def publish_table(uri: str, table: pa.Table) -> None:
+    """Write a Parquet file, zstd with statistics, that appears whole or not at all. Raises StorageError."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    publish(uri, memoryview(sink.getvalue()))
+
+
+def read_bytes(uri: str) -> bytes:
+    """An object whole. Raises FileNotFoundError, PermissionError, StorageError."""
+    with open_read(uri) as stream:
+        return stream.read()
+
+
+def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, whole or some of its columns.
+
+    Raises FileNotFoundError, PermissionError, StorageError (also where it is no Parquet).
+    """
+    try:
+        with open_read(uri) as stream:
+            return pq.read_table(stream, columns=columns and list(columns), partitioning=None)
+    except pa.ArrowException as error:
+        raise StorageError(f"{uri} is no readable Parquet file ({error}); delete it or write it again") from error
+
+
+def open_read(uri: str) -> BinaryIO:
+    """A seekable stream that fetches as it goes. Raises FileNotFoundError, PermissionError, StorageError."""
+    if is_local(uri):
+        return open(filesystem(uri)[1], "rb")
+    return io.BufferedReader(_RemoteFile(uri), io.DEFAULT_BUFFER_SIZE)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is an object, or anything below a prefix. Raises StorageError."""
+    files, path = filesystem(uri)
+    if is_local(uri):
+        return os.path.exists(path)
+    try:
+        with _translated(uri, whole_store=True):
+            files.info(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def delete(uri: str) -> None:
+    """Remove one object; one that is not there is fine. Raises StorageError."""
+    files, path = filesystem(uri)
+    try:
+        with _translated(uri, whole_store=True):
+            files.rm_file(path)
+    except FileNotFoundError:
+        pass
+
+
+def list_files(uri: str, suffix: str = "") -> list[str]:
+    """Sorted URIs of the objects below a prefix, none where there is no such prefix. Raises StorageError."""
+    return sorted(entry.uri for entry in walk(uri) if entry.uri.endswith(suffix) and not entry.problem)
+
+
+def stat(uri: str) -> Entry:
+    """One object, with `problem` set where it is missing or unreadable. Raises StorageError."""
+    files, path = filesystem(uri)
+    if is_local(uri):
+        return next(_walk_local(path, 0), None) or Entry(path, problem="There is no such file.")
+    uri = str(files.unstrip_protocol(path))
+    try:
+        with _translated(uri):
+            info = files.info(path)
+    except FileNotFoundError:
+        return Entry(uri, problem="There is no such object in the store.")
+    except PermissionError:
+        return Entry(uri, problem="The store does not permit reading this object.")
+    if info["type"] == "directory":
+        return Entry(uri, problem="This is a directory, not a document.")
+    return _remote_entry(files, info)
+
+
+def walk(uri: str, depth: int | None = None) -> Iterator[Entry]:
+    """The object at `uri` or all objects below it, in no order; at most `depth` names deep. Raises StorageError.
+
+    Symbolic links are followed. What cannot be read (a loop, a link to nowhere, no permission, a pipe) is an Entry
+    with its `problem`. Nothing at `uri` gives nothing.
+    """
+    files, path = filesystem(uri)
+    if is_local(uri):
+        yield from _walk_local(path, depth)
+        return
+    with _translated(uri, whole_store=True):
+        found = files.find(path, maxdepth=depth, detail=True)
+    # An object whose name ends in a slash is how consoles draw an empty folder.
+    yield from (_remote_entry(files, info) for info in found.values() if not info["name"].endswith("/"))
+
+
+def _remote_entry(files: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Entry:
+    return Entry(str(files.unstrip_protocol(info["name"])), info["size"] or 0, str(info.get("ETag") or "").strip('"'))
+
+
+def _walk_local(root: str, depth: int | None) -> Iterator[Entry]:
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while pending:
+        path, ancestors = pending.pop()
+        try:
+            info = os.stat(path)
+            identity = (info.st_dev, info.st_ino)
+            if not modes.S_ISDIR(info.st_mode):
+                yield Entry(_printable(path), info.st_size, problem=_local_problem(path, info))
+            elif identity in ancestors:
+                yield Entry(_printable(path), problem="This symbolic link leads back to a directory that holds it.")
+            elif depth is None or len(ancestors) < depth:
+                inner = ancestors | {identity}
+                pending.extend((os.path.join(path, name), inner) for name in os.listdir(path))
+            elif path == root:
+                yield Entry(_printable(path), problem="This is a directory, not a document.")
+        except OSError as error:
+            # Without a link, what is missing was never there or went during the walk.
+            if os.path.islink(path) or not isinstance(error, FileNotFoundError | NotADirectoryError):
+                yield Entry(_printable(path), problem=_link_problem(path, error))
+
+
+def _local_problem(path: str, info: os.stat_result) -> str | None:
+    if path != _printable(path):
+        return "The file's name is not valid UTF-8; rename it."
+    if not modes.S_ISREG(info.st_mode):
+        return "This is a pipe, a socket or a device, not a file."
+    if not os.access(path, os.R_OK):
+        return "There is no permission to read this file."
+    return None
+
+
+def _link_problem(path: str, error: OSError) -> str:
+    if not os.path.islink(path):
+        return f"It cannot be opened: {error.strerror}."
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"This symbolic link leads to {_printable(os.readlink(path))}, which does not exist."
+    return (
+        "This symbolic link leads in a circle."
+        if error.errno == errno.ELOOP
+        else f"It cannot be opened: {error.strerror}."
+    )
+
+
+def _printable(path: str) -> str:
+    """The path itself, or with escapes for bytes that no table could hold."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+class _RemoteFile(io.RawIOBase):
+    """An object read by ranges, each error of its store translated."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        files, path = filesystem(uri)
+        with _translated(uri):
+            self._file = files.open(path, "rb", block_size=BLOCK_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with _translated(self._uri):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+@contextmanager
+def _translated(uri: str, whole_store: bool = False) -> Iterator[None]:
+    """Foreign errors as StorageError. With `whole_store` a refusal is one too: it is not about a single document."""
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise StorageError(
+            f"{uri}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+            "or give the machine a role"
+        ) from error
+    except (BotoCoreError, ClientError) as error:
+        raise StorageError(
+            f"{uri}: {error}; check AWS_ENDPOINT_URL_S3, AWS_PROFILE, AWS_REGION and the network"
+        ) from error
+    except FileNotFoundError as error:
+        if _code(error) == "NoSuchBucket" or (_code(error) == "404" and not is_local(uri)):
+            raise StorageError(f"{uri}: there is no such bucket; create it or correct the name") from error
+        raise
+    except PermissionError as error:
+        code = _code(error)
+        if code == "403":
+            # The answer to HEAD has no body to say why.
+            code = _reason_of_refusal(uri) or code
+        if code and code not in DENIED:
+            raise StorageError(
+                f"{uri}: the store refuses the credentials ({code}); check AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+            ) from error
+        if whole_store:
+            raise StorageError(
+                f"{uri}: no permission ({code or error.strerror}); grant it or use another place"
+            ) from error
+        raise
+    except OSError as error:
+        if whole_store:
+            raise StorageError(f"{uri}: {error.strerror or error}") from error
+        raise
+
+
+def _code(error: OSError) -> str | None:
+    """The error code of S3 below an error of s3fs."""
+    response = getattr(error.__cause__, "response", None)
+    return response["Error"].get("Code") if response else None
+
+
+def _reason_of_refusal(uri: str) -> str | None:
+    files, path = filesystem(uri)
+    bucket, key, _ = files.split_path(path)
+    try:
+        files.call_s3("get_object", Bucket=bucket, Key=key or "-", Range="bytes=0-0")
+    except OSError as error:
+        return _code(error)
+    return None

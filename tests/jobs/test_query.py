@@ -1,0 +1,166 @@
+"""`python -m jobs.query` as a person runs it, over Parquet files of the tables' own schemas."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import exits
+from pipeline.tables import TABLES
+from tests.outputs import STARTED, cost_row, job_row, write_part
+
+# A dozen tenths that floats cannot add up, and a part far below a cent.
+COSTS = ["0.1"] * 12 + ["0.000000000000000001"]
+NAMES = ['it\'s "quoted".txt', "отчёт/年報 № 7.md", "s3://bucket/a b?c=*&[1].txt", "line\nbreak\x1b[31m.txt"]
+
+
+def query(output: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jobs.query", str(output), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def rows(output: Path | str, sql: str) -> list[dict[str, object]]:
+    result = query(output, sql, "--format", "json")
+    assert result.returncode == exits.SUCCESS, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs on two days, in a folder whose name holds what SQL and globs take for their own."""
+    root = tmp_path_factory.mktemp("query") / "it's [1] *é"
+    write_part(root, "costs", "night", [cost_row("document", cost, "a") for cost in COSTS[:7]])
+    write_part(root, "costs", "night", [cost_row("document", cost, "b") for cost in COSTS[7:]])
+    write_part(root, "costs", "007", [cost_row("idle", "2.5")], day="2026-03-02")
+    write_part(root, "jobs", "night", [job_row("1.2")])
+    write_part(root, "summaries", "night", [{"document_id": name, "summary": f"About {name}"} for name in NAMES])
+    return root
+
+
+def test_money_adds_up_exactly(output):
+    found = rows(output, "select sum(cost) as cost from costs where run_id = 'night'")
+    assert Decimal(found[0]["cost"]) == sum(map(Decimal, COSTS)) == Decimal("1.200000000000000001")
+
+
+def test_partitions_are_columns_and_a_run_named_like_a_number_stays_text(output):
+    found = rows(output, "select run_id, dt, count(*) as parts from costs group by all order by dt")
+    assert found == [
+        {"run_id": "night", "dt": "2026-03-01", "parts": 13},
+        {"run_id": "007", "dt": "2026-03-02", "parts": 1},
+    ]
+
+
+def test_names_with_quotes_line_breaks_and_other_scripts_come_back_whole(output):
+    assert {row["document_id"] for row in rows(output, "from summaries")} == set(NAMES)
+    answer = query(output, "select document_id from summaries", "--format", "csv").stdout
+    assert {row["document_id"] for row in csv.DictReader(io.StringIO(answer))} == set(NAMES)
+
+
+def test_a_table_on_screen_holds_no_control_characters_of_a_document(output):
+    shown = query(output, "select document_id from summaries").stdout
+    assert NAMES[0] in shown
+    assert NAMES[1] in shown
+    assert "\x1b" not in shown
+    assert "4 rows" in shown
+
+
+def test_times_are_utc_in_iso_8601(output):
+    assert rows(output, "select started_at from jobs") == [{"started_at": STARTED.isoformat()}]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_without_files_is_an_empty_view_of_the_same_columns(tmp_path, output, table):
+    (tmp_path / "_runs").mkdir()
+    describe = f"select column_name, column_type from (describe {table})"
+    empty = rows(tmp_path, describe)
+    assert [row["column_name"] for row in empty] == [*TABLES[table].names, "dt"]
+    assert empty == rows(output, describe)
+    assert rows(tmp_path, f"from {table}") == []
+
+
+def test_files_that_no_commit_made_are_not_read(tmp_path):
+    write_part(tmp_path, "jobs", "one", [job_row("1")])
+    (tmp_path / "jobs" / "part-stray.parquet").write_text("not Parquet")
+    (tmp_path / "jobs" / "dt=2026-03-01" / "run_id=one" / "part-1.parquet.partial").write_text("half")
+    assert rows(tmp_path, "select run_id from jobs") == [{"run_id": "one"}]
+
+
+def test_an_older_file_without_a_column_gives_null(tmp_path):
+    part = write_part(tmp_path, "jobs", "old", [job_row("1")])
+    pq.write_table(pq.ParquetFile(part).read(columns=["run_id", "cost"]), part)
+    assert rows(tmp_path, "select run_id, cost, code_version from jobs") == [
+        {"run_id": "old", "cost": "1", "code_version": None}
+    ]
+
+
+def test_without_sql_the_tables_are_listed_with_rows_and_columns(output):
+    result = query(output, "--format", "csv")
+    listed = {row["table"]: row for row in csv.DictReader(io.StringIO(result.stdout))}
+    assert {name: int(row["num_rows"]) for name, row in listed.items()} == {
+        "summaries": 4,
+        "failures": 0,
+        "costs": 14,
+        "jobs": 1,
+    }
+    assert listed["jobs"]["columns"].split(", ") == [*TABLES["jobs"].names, "dt"]
+    assert "failures" in query(output).stdout
+
+
+def test_a_wide_answer_is_shown_a_field_a_line(output):
+    shown = query(output, "from jobs").stdout.splitlines()
+    assert shown[0] == "row 1"
+    assert any(line.split() == ["documents_succeeded", "2"] for line in shown)
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("selec 1", 'syntax error at or near "selec"'),
+        ("from nowhere", "nowhere does not exist"),
+        ("select nothing from jobs", '"nothing" not found'),
+        ("select 'x'::int", "Could not convert string 'x'"),
+    ],
+)
+def test_wrong_sql_is_refused_with_duckdbs_reason(output, sql, reason):
+    result = query(output, sql)
+    assert result.returncode == exits.REFUSED
+    assert result.stderr.startswith("refused: ")
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_an_output_that_no_run_wrote_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    result = query(tmp_path / name, "from jobs")
+    assert result.returncode == exits.REFUSED
+    assert f"{name}: no run has written there" in result.stderr
+
+
+def test_a_broken_part_is_refused_by_name(tmp_path):
+    write_part(tmp_path, "jobs", "one", [job_row("1")]).write_bytes(b"PAR1 this is not Parquet PAR1")
+    result = query(tmp_path, "from jobs")
+    assert result.returncode == exits.REFUSED
+    assert "part-00000.parquet" in result.stderr
+
+
+@pytest.mark.parametrize("folder", ["output", "it's [1] é"])
+def test_an_output_on_s3_is_asked_just_the_same(s3, tmp_path, folder):
+    bucket = s3.new_bucket()
+    for number, run_id in enumerate(["night", "007"]):
+        part = write_part(tmp_path, "costs", run_id, [cost_row("document", cost) for cost in COSTS[number:]])
+        key = f"{folder}/{part.relative_to(tmp_path).as_posix()}"
+        s3.client().put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=part.read_bytes())
+    found = rows(f"{bucket}/{folder}", "select run_id, dt, sum(cost) as cost from costs group by all order by 1")
+    assert found == [
+        {"run_id": "007", "dt": "2026-03-01", "cost": "1.100000000000000001"},
+        {"run_id": "night", "dt": "2026-03-01", "cost": "1.200000000000000001"},
+    ]
+    assert rows(f"{bucket}/{folder}", "from jobs") == []
+    assert query(f"{bucket}/nothing").returncode == exits.REFUSED

@@ -1,0 +1,84 @@
+"""Time and money add up exactly, whatever the shares."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.metering import Meter, Rate, split
+
+
+class FakeClock:
+    """Nanoseconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 17
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@given(st.integers(0, 10**12), st.dictionaries(st.text(max_size=3), st.integers(1, 10**6), min_size=1, max_size=20))
+def test_parts_sum_to_the_whole_and_are_fair_to_a_microsecond(amount, shares):
+    parts = split(amount, shares)
+    assert sum(parts.values()) == amount
+    for key, part in parts.items():
+        assert abs(part - amount * shares[key] / sum(shares.values())) <= 1
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 10**10),
+        st.one_of(
+            st.sampled_from(["startup", "idle", "settle"]),
+            st.dictionaries(st.integers(0, 5), st.integers(1, 4096), min_size=1),
+        ),
+    ),
+    max_size=50,
+)
+
+
+@given(STEPS)
+def test_every_microsecond_is_on_one_account(steps):
+    clock = FakeClock()
+    meter = Meter(clock)
+    settled = 0
+    for nanoseconds, what in steps:
+        clock.now += nanoseconds
+        if what == "settle":
+            settled += meter.settle(0)
+        elif isinstance(what, str):
+            meter.spend(what)
+        else:
+            meter.spend_on(what)
+    open_documents = sum(meter.settle(document) for document in range(6))
+    totals = meter.totals()
+    assert totals.total_us == totals.startup_us + totals.idle_us + settled + open_documents
+    # Nothing is lost but what came after the last interval was closed, and a microsecond of rounding.
+    closed = [index for index, (_, what) in enumerate(steps) if what != "settle"]
+    elapsed_ns = sum(nanoseconds for nanoseconds, _ in steps[: closed[-1] + 1]) if closed else 0
+    assert totals.total_us == elapsed_ns // 1000
+
+
+@given(st.lists(st.integers(0, 10**11), min_size=1, max_size=30), st.integers(1, 96))
+def test_costs_of_parts_sum_exactly_to_the_bill(parts, devices):
+    rate = Rate.hourly("cpu", devices, Decimal("2.989999"), "USD")
+    assert sum(rate.cost(part) for part in parts) == rate.cost(sum(parts))
+    assert rate.cost(sum(parts)) == rate.seconds(sum(parts)) * rate.price_per_second
+
+
+@pytest.mark.parametrize("price", ["0.04", "2.9", "0.000001", "999999.999999"])
+def test_a_cost_fits_its_column_without_rounding(price):
+    cost = Rate.hourly("gpu", 8, Decimal(price), "USD").cost(10**9)
+    assert -int(cost.as_tuple().exponent) <= 18
+
+
+def test_a_finished_document_is_charged_once():
+    clock = FakeClock()
+    meter = Meter(clock)
+    clock.now += 3_000_000
+    meter.spend_on({"a": 1, "b": 2})
+    assert meter.settle("a") == 1000
+    assert meter.settle("a") == 0
+    assert meter.totals().total_us == 3000

@@ -1,0 +1,242 @@
+"""Objects appear whole under the names they were given, and what fails says what to do, on disk and on a real S3."""
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from configs.errors import StorageError
+from pipeline import storage
+
+HARD_NAMES = [
+    "a b.txt",
+    "quo'te\".txt",
+    "h#ash.txt",
+    "p%20c.txt",
+    "qu?ery.txt",
+    "br[ack]et*.txt",
+    "ünï漢字.txt",
+    "new\nline.txt",
+    "c::d&e+f.txt",
+    "~tilde.txt",
+    "version?versionId=7.txt",
+]
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "disk" else request.getfixturevalue("bucket")
+
+
+@pytest.mark.parametrize("name", HARD_NAMES)
+def test_any_name_survives_publishing_listing_and_reading(place: str, name: str) -> None:
+    uri = storage.join(place, "some dir#1", name)
+    storage.publish(uri, name.encode())
+    assert storage.list_files(place) == [uri]
+    assert storage.read_bytes(uri) == name.encode()
+    assert storage.exists(uri)
+    assert storage.stat(uri).size_bytes == len(name.encode())
+    storage.delete(uri)
+    assert not storage.exists(uri)
+    assert storage.list_files(place) == []
+
+
+def test_a_listing_is_sorted_fresh_and_filtered_by_suffix(place: str) -> None:
+    assert storage.list_files(storage.join(place, "parts"), ".parquet") == []
+    for name in ("b.parquet", "a.parquet", "c.txt", "deep/d.parquet"):
+        storage.publish(storage.join(place, "parts", name), b"x")
+        expected = sorted(uri for uri in storage.list_files(place) if uri.endswith(".parquet"))
+        assert storage.list_files(storage.join(place, "parts"), ".parquet") == expected
+    assert [uri.removeprefix(place) for uri in storage.list_files(storage.join(place, "parts"), ".parquet")] == [
+        "/parts/a.parquet",
+        "/parts/b.parquet",
+        "/parts/deep/d.parquet",
+    ]
+    storage.publish(storage.join(place, "parts-other/x.parquet"), b"x")
+    assert len(storage.list_files(storage.join(place, "parts"), ".parquet")) == 3
+
+
+def test_publishing_again_replaces_and_readers_only_ever_see_one_version_whole(place: str) -> None:
+    uri = storage.join(place, "object")
+    versions = [bytes([letter]) * 300_000 for letter in b"abcdef"]
+    storage.publish(uri, versions[0])
+    seen: list[bytes] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(storage.read_bytes(uri) if storage.is_local(uri) else storage.filesystem(uri)[0].cat_file(uri))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for version in versions:
+        storage.publish(uri, version)
+    done.set()
+    reader.join()
+    assert seen and set(seen) <= set(versions)
+    assert storage.read_bytes(uri) == versions[-1]
+
+
+def test_a_publish_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "taken" / "inside").mkdir(parents=True)
+    with pytest.raises(StorageError, match="taken"):
+        storage.publish(str(tmp_path / "taken"), b"data")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="file/below"):
+        storage.publish(str(tmp_path / "file" / "below"), b"data")
+    assert sorted(os.listdir(tmp_path)) == ["file", "taken"]
+
+
+def test_a_table_comes_back_as_it_was_with_zstd_and_statistics(place: str) -> None:
+    table = pa.table({"n": [3, 1, 2], "name": ["x", None, "z"]})
+    uri = storage.join(place, "t.parquet")
+    storage.publish_table(uri, table)
+    assert storage.read_table(uri).equals(table)
+    column = pq.ParquetFile(pa.BufferReader(storage.read_bytes(uri))).metadata.row_group(0).column(0)
+    assert column.compression == "ZSTD"
+    assert (column.statistics.min, column.statistics.max) == (1, 3)
+
+
+def test_a_broken_table_is_named(place: str) -> None:
+    uri = storage.join(place, "t.parquet")
+    storage.publish(uri, b"PAR1 and then nothing")
+    with pytest.raises(StorageError, match=r"t\.parquet is no readable Parquet"):
+        storage.read_table(uri)
+
+
+def test_a_missing_object_is_a_file_not_found_error(place: str) -> None:
+    uri = storage.join(place, "nothing")
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(uri)
+    assert storage.stat(uri).problem
+    storage.delete(uri)
+
+
+def test_a_stream_seeks_and_reads_across_blocks(bucket: str) -> None:
+    data = os.urandom(storage.BLOCK_BYTES + 1000)
+    uri = storage.join(bucket, "big")
+    storage.publish(uri, data)
+    with storage.open_read(uri) as stream:
+        stream.seek(storage.BLOCK_BYTES - 10)
+        assert stream.read(20) == data[storage.BLOCK_BYTES - 10 : storage.BLOCK_BYTES + 10]
+        stream.seek(3)
+        assert stream.read() == data[3:]
+
+
+def test_the_etag_changes_with_the_content(bucket: str) -> None:
+    uri = storage.join(bucket, "object")
+    etags = []
+    for data in (b"one", b"two"):
+        storage.publish(uri, data)
+        assert storage.stat(uri).etag == next(storage.walk(bucket)).etag
+        etags.append(storage.stat(uri).etag)
+    assert etags[0] and etags[1] and etags[0] != etags[1] and '"' not in etags[0]
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts", "joined"),
+    [
+        ("/a/b", ["c", "d.txt"], "/a/b/c/d.txt"),
+        ("/a/b", ["../c#1.txt"], "/a/c#1.txt"),
+        ("/a/b", ["/x"], "/x"),
+        ("s3://bucket/a", ["b", "c"], "s3://bucket/a/b/c"),
+        ("s3://bucket/a/", ["../b?.txt"], "s3://bucket/b?.txt"),
+        ("s3://bucket", ["s3://other/x"], "s3://other/x"),
+        ("relative", ["x"], "relative/x"),
+    ],
+)
+def test_joining(uri: str, parts: list[str], joined: str) -> None:
+    assert storage.join(uri, *parts) == joined
+
+
+def test_a_uri_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage.resolve("x/../a b/") == f"{tmp_path}/a b"
+    assert storage.resolve(f"file://{tmp_path}/a%20b") == f"{tmp_path}/a%20b"
+    assert storage.resolve("s3://bucket/prefix/") == "s3://bucket/prefix"
+
+
+OPERATIONS = ["list_files", "read_bytes", "publish", "stat", "exists"]
+PROGRAM = """
+import sys
+from configs.errors import StorageError
+from pipeline import storage
+for operation in sys.argv[2:]:
+    try:
+        getattr(storage, operation)(sys.argv[1], *([b"x"] if operation == "publish" else []))
+        print("fine")
+    except StorageError as error:
+        print(type(error.__cause__).__name__, "|", error)
+"""
+
+
+def outcomes(uri: str, *operations: str, **environment: str | None) -> list[str]:
+    """What operations print in a fresh process, since a process looks for its credentials once."""
+    settings = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    command = [sys.executable, "-c", PROGRAM, uri, *operations]
+    ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120)
+    assert not ended.stderr, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def test_a_missing_bucket_says_so_in_every_operation(s3: object) -> None:
+    said = outcomes("s3://no-such-bucket/object", *OPERATIONS)
+    assert len(said) == len(OPERATIONS)
+    assert all("there is no such bucket" in line for line in said), said
+
+
+def test_a_wrong_secret_names_the_settings_and_not_itself_in_every_operation(bucket: str) -> None:
+    said = outcomes(f"{bucket}/object", *OPERATIONS, AWS_SECRET_ACCESS_KEY="not-the-secret")
+    assert len(said) == len(OPERATIONS)
+    assert all("SignatureDoesNotMatch" in line and "AWS_SECRET_ACCESS_KEY" in line for line in said), said
+    assert "not-the-secret" not in str(said)
+
+
+def test_no_credentials_at_all_says_what_to_set(bucket: str, tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "none")
+    [said] = outcomes(
+        bucket,
+        "list_files",
+        AWS_ACCESS_KEY_ID=None,
+        AWS_SECRET_ACCESS_KEY=None,
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_CONFIG_FILE=nowhere,
+        AWS_SHARED_CREDENTIALS_FILE=nowhere,
+    )
+    assert "there are no credentials" in said and "AWS_PROFILE" in said
+
+
+def test_credentials_without_permission_on_a_bucket_say_so(bucket: str) -> None:
+    [said] = outcomes(bucket, "list_files", AWS_ACCESS_KEY_ID="longhaul-other-key")
+    assert "no permission" in said and bucket in said
+
+
+def test_an_endpoint_that_does_not_answer_is_named(bucket: str) -> None:
+    [said] = outcomes(bucket, "list_files", AWS_ENDPOINT_URL_S3="http://127.0.0.1:9")
+    assert "http://127.0.0.1:9" in said and "AWS_ENDPOINT_URL_S3" in said
+
+
+def test_the_general_endpoint_variable_works_too(bucket: str) -> None:
+    storage.publish(f"{bucket}/object", b"x")
+    endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
+    variables = {"AWS_ENDPOINT_URL_S3": None, "AWS_ENDPOINT_URL": endpoint}
+    assert outcomes(f"{bucket}/object", "read_bytes", **variables) == ["fine"]
+
+
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(StorageError, match="nosuch://"):
+        storage.read_bytes("nosuch://x/y")
+
+
+def test_nothing_secret_is_pickled_with_a_file_system(bucket: str) -> None:
+    files, path = storage.filesystem(f"{bucket}/object")
+    storage.publish(f"{bucket}/object", b"x")
+    pickled = pickle.dumps((files, path, storage.stat(f"{bucket}/object")))
+    assert os.environ["AWS_SECRET_ACCESS_KEY"].encode() not in pickled
+    assert os.environ["AWS_ACCESS_KEY_ID"].encode() not in pickled

@@ -1,0 +1,64 @@
+"""The shape that the folders promise: configs <- models <- pipeline <- jobs, with Ray at the edge."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("configs", "models", "pipeline", "jobs")
+"""Each may import itself and those before it."""
+RAY_FILES = {"pipeline/plan.py", "jobs/summarize.py"}
+NAMELESS = {"utils", "util", "common", "helpers", "helper", "base", "misc"}
+
+FILES = sorted(path.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+def imported(source: str, package: str) -> Iterator[str]:
+    """Dotted names of every module that a source imports, inside functions and `if TYPE_CHECKING` too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield f"{package}.{node.module or ''}" if node.level else node.module or ""
+
+
+def tops(path: Path) -> set[str]:
+    source = (ROOT / path).read_text(encoding="utf-8")
+    return {name.partition(".")[0] for name in imported(source, path.parts[0])}
+
+
+def test_imports_are_found_wherever_they_stand():
+    source = "import a.b, c as d\nfrom e.f import g\nfrom . import h\ndef late():\n    from i import j\n"
+    assert set(imported(source, "jobs")) == {"a.b", "c", "e.f", "jobs.", "i"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_go_one_way(path):
+    later = LAYERS[LAYERS.index(path.parts[0]) + 1 :]
+    assert not tops(path) & {*later, "tests", "benchmarks"}
+
+
+def test_ray_is_imported_in_few_files():
+    assert {path.as_posix() for path in FILES if "ray" in tops(path)} <= RAY_FILES
+
+
+def test_settings_need_neither_torch_nor_ray():
+    heavy = {"torch", "ray"}
+    assert not [path for path in FILES if path.parts[0] == "configs" and tops(path) & heavy]
+
+
+def test_each_layer_is_a_package_and_tests_are_none():
+    assert all((ROOT / layer / "__init__.py").exists() for layer in LAYERS)
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_no_job_bears_the_name_of_a_standard_module():
+    assert not {path.stem for path in FILES if path.parts[0] == "jobs"} & (sys.stdlib_module_names - {"__init__"})
+
+
+def test_every_file_is_about_something():
+    tests = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")]
+    assert not [path for path in [*FILES, *tests] if NAMELESS & {part.removesuffix(".py") for part in path.parts}]
