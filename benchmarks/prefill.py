@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import accumulate
+from pathlib import Path
 
 import torch
 
@@ -68,7 +69,7 @@ def main(uri: str = "default") -> None:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or "unknown"

@@ -16,7 +16,8 @@ class InputSettings(Settings):
 
     sources: tuple[str, ...] = Field(min_length=1)
     """Files, directories, globs, s3:// prefixes, or manifests (.manifest.parquet or .manifest.jsonl holding
-    document_id and uri). A directory or prefix is read with all below it."""
+    document_id and uri). A directory or prefix is read with all below it. sample://python-reference/ is the Python
+    language reference, for trying things out."""
     text_field: str = "text"
     """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
     id_field: str = "id"

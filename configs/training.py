@@ -28,11 +28,17 @@ class ShapeSettings(Settings):
     vocab_size: int = Field(4096, ge=300)
     """Byte-level BPE vocabulary, special tokens included."""
     d_model: int = 256
+    """Width of the residual stream."""
     n_layer: int = 6
+    """Layers, each a mixer and an MLP."""
     d_intermediate: int = 512
+    """Width of the MLP."""
     d_state: int = 64
+    """State channels per head."""
     headdim: int = 64
+    """Channels per head; divides twice d_model."""
     chunk_size: int = 64
+    """Tokens that the scan takes at once."""
 
 
 class TrainConfig(Settings):
@@ -53,15 +59,19 @@ class TrainConfig(Settings):
     learning_rate: float = Field(2e-3, gt=0)
     """Peak of AdamW's."""
     warmup_steps: int = Field(100, ge=0)
+    """Steps over which the learning rate rises to its peak."""
     weight_decay: float = Field(0.05, ge=0)
+    """AdamW's, of the matrices."""
     summary_weight: float = Field(2.0, gt=0)
     """Weight of a summary token's loss, where a text token's is 1."""
     threads: int = Field(1, ge=1)
     """CPU threads of torch."""
     log_every: int = Field(20, ge=1)
+    """Steps between log lines."""
     save_every: int = Field(200, ge=1)
     """Steps between checkpoints; an interrupted training goes on from the last one."""
     seed: int = 0
+    """Of the initial weights and of the order of documents."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,7 +1,7 @@
 """`python -m jobs.demo [SOURCE ...]`: summarise the Python language reference, and any paths given, on this machine."""
 
+import json
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Annotated
 
 import typer
@@ -14,7 +14,7 @@ from pipeline import quantities
 from pipeline.warehouse import Warehouse
 
 CONFIG = Path("configs/demo.yaml")
-DOCUMENTS = Path("demo/documents")
+OUTPUT = "demo/output"
 TITLE_WIDTH = 32
 QUERY = "select title, tokens_total, cost, currency, summary from summaries order by tokens_total desc limit 10"
 
@@ -23,28 +23,18 @@ Sources = Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help
 
 def demo(sources: Sources = None) -> int:
     """Summarise the Python language reference that every CPython carries, plus any SOURCE, and show what it cost."""
-    write_topics(DOCUMENTS)
-    overrides = [f"input.sources={[str(DOCUMENTS), *(sources or [])]}"]
-    code = summarize(CONFIG, overrides)
+    default = load(SummarizeConfig, CONFIG).input.sources
+    listed = json.dumps([*default, *(sources or [])], ensure_ascii=False)
+    code = summarize(CONFIG, [f"input.sources={listed}", f"output.uri={OUTPUT}"])
     if code in (exits.SUCCESS, exits.PARTIAL):
-        output = load(SummarizeConfig, CONFIG, overrides).output.uri
-        _show(output)
-        print(f'\nAsk the tables yourself:\n  python -m jobs.query {output} "{QUERY}"')
+        _show()
+        print(f'\nAsk the tables yourself:\n  python -m jobs.query {OUTPUT} "{QUERY}"')
     return code
 
 
-def write_topics(directory: Path) -> None:
-    """One text file a topic. Files that are there already with the same text are left alone."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in topics.items():
-        path = directory / f"{name}.txt"
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-
-
-def _show(output: str) -> None:
+def _show() -> None:
     """Title, length, cost and summary of the longest documents, and the sum over all."""
-    warehouse = Warehouse(output)
+    warehouse = Warehouse(OUTPUT)
     table = screen.table(
         "The ten longest documents", ["title", "tokens", "cost", "summary"], numbers=["tokens", "cost"]
     )

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
@@ -87,16 +88,17 @@ class Extractor:
         """
         if document.error_class:
             raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
-        title, pieces = self._content(document)
-        lead = _lead(pieces)
-        title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
-        return Extracted(title[:LONGEST_TITLE], chain([lead], pieces))
+        with ExitStack() as streams:
+            title, pieces = self._content(document, streams)
+            lead = _lead(pieces)
+            title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
+            return Extracted(title[:LONGEST_TITLE], _closing(streams.pop_all(), chain([lead], pieces)))
 
-    def _content(self, document: Document) -> tuple[str | None, Iterator[str]]:
+    def _content(self, document: Document, streams: ExitStack) -> tuple[str | None, Iterator[str]]:
         if document.record_offset is not None and document.record_length is not None:
             record = self._records.read(document.source_uri, document.record_offset, document.record_length)
             return _json(record, self._settings)
-        stream = reading.open_document(document.source_uri)
+        stream = streams.enter_context(reading.open_document(document.source_uri))
         pieces = reading.pieces(stream, self._settings.max_document_bytes)
         first = next(pieces, b"")
         content = chain([first], pieces)
@@ -129,6 +131,11 @@ def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
             f"In {what[0].lower()}{what[1:]} the field {text_field!r}, which input.text_field names, {problem}."
         )
     return record
+
+
+def _closing(streams: ExitStack, text: Iterator[str]) -> Iterator[str]:
+    with streams:
+        yield from text
 
 
 def _kind(uri: str, head: bytes) -> str:
@@ -196,6 +203,8 @@ def _html(data: bytes) -> tuple[str | None, Iterator[str]]:
     text = "".join(reading.decode([data], encoding))
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     root = etree.fromstring(text.encode(), parser) if text.strip() else None
+    if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
+        raise CorruptError("The HTML is nested too deeply to be read: thousands of elements within each other.")
     if root is None:
         raise EmptyDocumentError("The document is empty: there is no text in the HTML.")
     return root.findtext(".//title"), (line + "\n" for line in _lines(root))
@@ -208,7 +217,7 @@ def _lines(root: etree._Element) -> Iterator[str]:
     preformatted = 0
     for event, element in etree.iterwalk(root, events=("start", "end")):
         tag = element.tag
-        if unseen is None and event == "start" and (tag in UNSEEN or "hidden" in element.attrib):
+        if unseen is None and event == "start" and (tag in UNSEEN or element.get("hidden") is not None):
             unseen = element
         if unseen is None:
             if tag in CELLS:

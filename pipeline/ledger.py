@@ -66,7 +66,7 @@ ENTRY = pa.schema(
         ("reading", READING),
     ]
 )
-"""One attempt that came to an end: its rows for the tables, either summaries or a failure, and the meter at that time."""
+"""One attempt that came to an end: its rows for the tables, summaries or a failure, and the meter at that time."""
 
 Entry = dict[str, Any]
 

@@ -50,13 +50,17 @@ def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
         ray.init("local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False, **quiet)
     else:
         # `ray job submit` has already sent the working directory; a driver started by hand sends it now.
-        submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        ray.init(address, runtime_env=None if submitted else {"working_dir": str(ROOT)}, **quiet)
+        ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
         yield Cluster(resources.get("GPU", 0.0))
     finally:
         ray.shutdown()
+
+
+def is_submitted() -> bool:
+    """Whether `ray job submit` started this driver, in a copy of the working directory that goes with the job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def receipts(

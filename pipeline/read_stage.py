@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 def read_batch(batch: pa.Table, settings: InputSettings, model_uri: str) -> pa.Table:
     """Fetch, extract and tokenise. A document that cannot be read keeps its row, with the reason and no tokens."""
-    extractor, tokenizer = Extractor(settings), _tokenizer(model_uri)
+    extractor, tokenizer = _extractor(settings), _tokenizer(model_uri)
     return pa.Table.from_pylist([_read(row, extractor, tokenizer) for row in batch.to_pylist()], READ_ROW)
 
 
@@ -33,7 +33,12 @@ def _read(row: Row, extractor: Extractor, tokenizer: Tokenizer) -> Row:
         return row | {"error_class": type(error).__name__, "error_message": str(error), "title": None, "tokens": None}
 
 
+# Once per process: Ray gives a worker many batches, and one may go on where the last stopped in a compressed file.
+@cache
+def _extractor(settings: InputSettings) -> Extractor:
+    return Extractor(settings)
+
+
 @cache
 def _tokenizer(model_uri: str) -> Tokenizer:
-    """Once per process: Ray gives a worker many batches."""
     return Tokenizer.load(checkpoint.resolve(model_uri))

@@ -42,6 +42,7 @@ MAX_CONTROL_SHARE = 0.1
 MAX_ACCENT_SHARE = 0.3
 MAX_CLUMP_SHARE = 0.25
 MAX_UNASSIGNED_SHARE = 0.02
+HIRAGANA = re.compile("[\u3041-\u309f]")
 CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 # Signs of Latin text read in the wrong encoding: accented letters in clumps, and symbols inside words.
 CLUMP = re.compile(r"[^\x00-\x7f]{3,}")
@@ -81,23 +82,19 @@ def unreadable(error: OSError) -> UnreadableError:
 
 
 def pieces(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
-    """All of a stream, which is closed after it.
-
-    Raises TooLargeError at the first byte over the limit, UnreadableError, CorruptError.
-    """
+    """All of a stream. Raises TooLargeError at the first byte over the limit, UnreadableError, CorruptError."""
     total = 0
-    with stream:
-        try:
-            while piece := stream.read(PIECE_BYTES):
-                total += len(piece)
-                if total > max_bytes:
-                    raise TooLargeError(
-                        f"The document has more than {max_bytes} bytes after decompression, the limit that "
-                        "input.max_document_bytes sets."
-                    )
-                yield piece
-        except OSError as error:
-            raise unreadable(error) from error
+    try:
+        while piece := stream.read(PIECE_BYTES):
+            total += len(piece)
+            if total > max_bytes:
+                raise TooLargeError(
+                    f"The document has more than {max_bytes} bytes after decompression, the limit that "
+                    "input.max_document_bytes sets."
+                )
+            yield piece
+    except OSError as error:
+        raise unreadable(error) from error
 
 
 def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
@@ -278,10 +275,11 @@ def _is_valid(piece: bytes, encoding: str, final: bool) -> bool:
 
 
 def _sample(piece: bytes) -> bytes:
-    """What surrounds the first byte beyond ASCII, ending with a line so that no character is cut."""
+    """What surrounds the first byte beyond ASCII, up to a blank so that no character is cut."""
     start = max(0, next(place for place, byte in enumerate(piece) if byte > 127) - SAMPLE_BYTES // 8)
     sample = piece[start : start + SAMPLE_BYTES]
-    return sample if len(sample) < SAMPLE_BYTES else sample[: sample.rfind(b"\n") + 1] or sample
+    end = max(sample.rfind(blank) for blank in (b"\n", b"\r", b" ")) + 1
+    return sample[:end] if end > len(sample) / 2 else sample
 
 
 def _first_bad_byte(piece: bytes) -> int:
@@ -323,7 +321,8 @@ def _detect(sample: bytes) -> str | None:
     """
     found = from_bytes(sample, cp_isolation=LEGACY)
     western = max((match.coherence for match in found if "cp1252" in match.could_be_from_charset), default=0.0)
-    matches = [match for match in found if _is_language(sample, match)]
+    # Kana are as sure a sign as there is, and bytes that are kana are valid in every CJK encoding.
+    matches = sorted((match for match in found if _is_language(sample, match)), key=_kana_share, reverse=True)
     if _is_latin(sample, "cp1252"):
         matches = [match for match in matches if match.coherence > western + CLEARLY_BETTER]
         return matches[0].encoding if matches else "cp1252"
@@ -335,6 +334,11 @@ def _is_language(sample: bytes, match: CharsetMatch) -> bool:
     if match.encoding in MULTIBYTE:
         return match.chaos <= MAX_CJK_MESS
     return match.coherence > 0 and (match.encoding not in LATIN or _is_latin(sample, match.encoding))
+
+
+def _kana_share(match: CharsetMatch) -> float:
+    text = str(match)
+    return round(len(HIRAGANA.findall(text)) / len(text), 1) if match.encoding in MULTIBYTE else 0.0
 
 
 def _is_latin(sample: bytes, encoding: str) -> bool:

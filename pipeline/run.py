@@ -13,7 +13,7 @@ from configs.errors import ConfigError
 from configs.settings import SummarizeConfig
 from models import checkpoint
 from models.tokenizer import Tokenizer
-from pipeline import history, plan, prompts
+from pipeline import history, plan, prompts, storage
 from pipeline.assignment import Assignment
 from pipeline.commit import commit
 from pipeline.documents import Document
@@ -49,6 +49,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
 
     Raises ConfigError, ModelError or StorageError: the run cannot start.
     """
+    _refuse_output_that_goes_with_the_job(config.output.uri)
     directory = checkpoint.resolve(config.model.uri)
     checkpoint.check(directory)
     model_revision = checkpoint.fingerprint(directory)
@@ -141,6 +142,14 @@ def _run_id(config: SummarizeConfig, settings_sha256: str) -> str:
     sources = list(config.input.sources)
     found = config.run.id or history.unfinished_run(config.output.uri, settings_sha256, sources)
     return found or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
+
+
+def _refuse_output_that_goes_with_the_job(uri: str) -> None:
+    if plan.is_submitted() and storage.is_local(uri) and not uri.startswith(("/", "~", "file:")):
+        raise ConfigError(
+            f"output.uri = {uri!r}: a relative path would land in the copy of the working directory that Ray deletes "
+            "with the job; give an absolute path that every node shares, or s3://"
+        )
 
 
 def _refuse_other_settings(ledger: Ledger, settings_sha256: str) -> None:

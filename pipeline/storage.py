@@ -29,6 +29,7 @@ from configs.errors import StorageError
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 BLOCK_BYTES = 4 * 1024 * 1024
+fsspec.register_implementation("sample", "pipeline.samples.Samples")
 DENIED = {"AccessDenied", "AllAccessDisabled"}
 
 

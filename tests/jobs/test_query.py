@@ -150,17 +150,15 @@ def test_a_broken_part_is_refused_by_name(tmp_path):
     assert "part-00000.parquet" in result.stderr
 
 
-@pytest.mark.parametrize("folder", ["output", "it's [1] é"])
-def test_an_output_on_s3_is_asked_just_the_same(s3, tmp_path, folder):
+def test_an_output_on_s3_is_asked_just_the_same(s3, tmp_path):
     bucket = s3.new_bucket()
+    output = f"{bucket}/it's [1] é"
     for number, run_id in enumerate(["night", "007"]):
         part = write_part(tmp_path, "costs", run_id, [cost_row("document", cost) for cost in COSTS[number:]])
-        key = f"{folder}/{part.relative_to(tmp_path).as_posix()}"
+        key = f"it's [1] é/{part.relative_to(tmp_path).as_posix()}"
         s3.client().put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=part.read_bytes())
-    found = rows(f"{bucket}/{folder}", "select run_id, dt, sum(cost) as cost from costs group by all order by 1")
-    assert found == [
+    assert rows(output, "select run_id, dt, sum(cost) as cost from costs group by all order by 1") == [
         {"run_id": "007", "dt": "2026-03-01", "cost": "1.100000000000000001"},
         {"run_id": "night", "dt": "2026-03-01", "cost": "1.200000000000000001"},
     ]
-    assert rows(f"{bucket}/{folder}", "from jobs") == []
     assert query(f"{bucket}/nothing").returncode == exits.REFUSED

@@ -25,7 +25,6 @@ HARD_NAMES = [
     "new\nline.txt",
     "c::d&e+f.txt",
     "~tilde.txt",
-    "version?versionId=7.txt",
 ]
 
 
@@ -90,7 +89,7 @@ def test_a_publish_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file/below"):
         storage.publish(str(tmp_path / "file" / "below"), b"data")
-    assert sorted(os.listdir(tmp_path)) == ["file", "taken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 
 def test_a_table_comes_back_as_it_was_with_zstd_and_statistics(place: str) -> None:

@@ -1,0 +1,53 @@
+"""`sample://python-reference/`: documents that are on every machine, since every CPython carries its language reference.
+
+So that a demo needs neither files nor a network, on any node of any cluster.
+"""
+
+import io
+from hashlib import blake2b
+from pydoc_data.topics import topics
+from typing import Any
+
+import fsspec
+
+COLLECTION = "python-reference"
+
+
+class Samples(fsspec.AbstractFileSystem):
+    """A read-only file system of one directory: a text file for each topic."""
+
+    protocol = "sample"
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        path = self._strip_protocol(path)
+        if path in ("", "/"):
+            found = [self._directory()]
+        elif path == COLLECTION:
+            found = [self._file(name) for name in topics]
+        else:
+            found = [self.info(path)]
+        return found if detail else [each["name"] for each in found]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        path = self._strip_protocol(path)
+        if path == COLLECTION:
+            return self._directory()
+        folder, _, file = path.rpartition("/")
+        name = file.removesuffix(".txt")
+        if folder != COLLECTION or name not in topics:
+            raise FileNotFoundError(path)
+        return self._file(name)
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:
+        if mode != "rb":
+            raise PermissionError("samples are read-only")
+        self.info(path)
+        return io.BytesIO(topics[path.rpartition("/")[2].removesuffix(".txt")].encode())
+
+    def _directory(self) -> dict[str, Any]:
+        return {"name": COLLECTION, "size": 0, "type": "directory"}
+
+    def _file(self, name: str) -> dict[str, Any]:
+        text = topics[name].encode()
+        etag = blake2b(text, digest_size=16).hexdigest()
+        return {"name": f"{COLLECTION}/{name}.txt", "size": len(text), "type": "file", "ETag": etag}

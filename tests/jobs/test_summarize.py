@@ -1,0 +1,218 @@
+"""`jobs.summarize` on a real Ray: every document has one row, every second an account, and reruns do what is left."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import time
+from decimal import Decimal
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import psutil
+import pytest
+from pypdf import PdfWriter
+
+from jobs import exits
+from models.tokenizer import Tokenizer
+from pipeline import storage, tokenise
+from pipeline.warehouse import Warehouse
+
+TEXTS = [text for text in topics.values() if 2000 < len(text) < 6000][:6]
+
+
+def write_documents(directory: Path, texts: list[str] = TEXTS) -> list[Path]:
+    directory.mkdir(parents=True)
+    paths = [directory / f"topic {index}.txt" for index in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text, encoding="utf-8")
+    return paths
+
+
+def assert_costs_add_up(output: str) -> None:
+    tables = Warehouse(output)
+    (job,) = tables.rows("select cost, gpu_seconds from jobs")
+    (costs,) = tables.rows("select sum(cost) as cost, sum(gpu_seconds) as gpu_seconds from costs")
+    assert costs == job
+    assert job["cost"] > 0
+    wrong = tables.rows("select * from costs where cost is distinct from gpu_seconds * price_per_second")
+    assert [row for row in wrong if row["gpu_seconds"] * row["price_per_second"] != row["cost"]] == []
+    actors = [json.loads(storage.read_bytes(file)) for file in storage.list_files(f"{output}/_runs", ".json")]
+    bill = sum(
+        (Decimal(actor["total_us"]) / 1_000_000 * actor["devices"] for actor in actors if "actor_id" in actor),
+        Decimal(0),
+    )
+    # The last heartbeat file may be older than the reading that came with the last document, never newer.
+    assert bill <= job["gpu_seconds"] < bill + 2
+
+
+def test_good_documents_are_summarised_and_bad_ones_have_a_reason(summarize, tmp_path, small_model):
+    folder = tmp_path / "docs"
+    good = write_documents(folder)
+    odd_name = folder / 'it\'s a "naïve" name — 文書 #1?.md'
+    odd_name.write_text(f"# Odd names\n\n{TEXTS[0]}", encoding="utf-8")
+    one_line = folder / "one line.txt"
+    one_line.write_text("word " * 100_000)
+    (folder / "page.html").write_text("<html><title>A page</title><body><p>Some text to read.</p></body></html>")
+    (folder / "lines.jsonl").write_text('{"id": "a", "text": "First record."}\n{"id": "b", "text": "Second record."}\n')
+    (folder / "empty.txt").touch()
+    (folder / "binary.bin").write_bytes(bytes(range(256)) * 50)
+    (folder / "cut.txt.gz").write_bytes(gzip.compress(TEXTS[0].encode())[:-40])
+    (folder / "invalid.txt").write_bytes(b"Good text at first, then \xff\xfe\xfa\x80 and \x00\x01 rubbish." * 20)
+    blank = PdfWriter()
+    blank.add_blank_page(200, 200)
+    blank.write(folder / "scan.pdf")
+    (folder / "loop").symlink_to(folder)
+    (folder / "nowhere").symlink_to(folder / "loop2")
+
+    finished = summarize([str(folder)])
+
+    assert finished.returncode == exits.PARTIAL, finished.stderr
+    tables = Warehouse(summarize.output)
+    rows = {row["document_id"]: row for row in tables.rows("select * from summaries")}
+    records = [f"{folder / 'lines.jsonl'}#{name}" for name in "ab"]
+    assert set(rows) == {*map(str, [*good, odd_name, one_line, folder / "page.html"]), *records}
+    failures = {Path(row["document_id"]).name: row for row in tables.rows("select * from failures")}
+    assert {name: row["error_class"] for name, row in failures.items()} == {
+        "empty.txt": "EmptyDocumentError",
+        "binary.bin": "UndecodableError",
+        "cut.txt.gz": "CorruptError",
+        "invalid.txt": "UndecodableError",
+        "scan.pdf": "EmptyDocumentError",
+        "loop": "UnreadableError",
+        "nowhere": "UnreadableError",
+    }
+    assert all(len(row["error_message"]) > 20 for row in failures.values())
+
+    tokenizer = Tokenizer.load(Path(small_model))
+    for path in [*good, odd_name, one_line]:
+        row = rows[str(path)]
+        assert row["tokens_total"] == row["tokens_read"] == len(tokenise.tokens([path.read_text()], tokenizer))
+        assert row["truncated"] is False
+        assert row["cost"] > 0
+    assert rows[str(odd_name)]["title"] == "Odd names"
+    assert len({row["summary"] for row in rows.values()}) > 3
+    assert_costs_add_up(summarize.output)
+
+    again = summarize([str(folder)])
+    assert again.returncode == exits.PARTIAL
+    assert f"done_before={len(rows)}" in again.stderr
+    assert Warehouse(summarize.output).rows("select count(*) as n from summaries") == [{"n": len(rows)}]
+
+
+def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_path):
+    paths = write_documents(tmp_path / "docs", TEXTS[:3])
+    assert summarize([str(tmp_path / "docs")]).returncode == exits.SUCCESS
+    before = files_below(summarize.output)
+
+    again = summarize([str(tmp_path / "docs")])
+    assert (again.returncode, files_below(summarize.output)) == (exits.SUCCESS, before)
+    assert "nothing to do" in again.stdout
+
+    paths[1].write_text("Something else altogether. " * 30)
+    changed = summarize([str(tmp_path / "docs")])
+    assert changed.returncode == exits.SUCCESS, changed.stderr
+    tables = Warehouse(summarize.output)
+    counts = tables.rows("select document_id, count(*) as n from summaries group by 1 order by 1")
+    assert [row["n"] for row in counts] == [1, 2, 1]
+    assert tables.rows("select documents_total as n from jobs order by started_at") == [{"n": 3}, {"n": 1}]
+
+
+def test_kill_9_of_the_driver_loses_nothing(summarize, tmp_path):
+    texts = [text for text in topics.values() if 10_000 < len(text) < 40_000][:8]
+    documents = str(tmp_path / "docs")
+    write_documents(tmp_path / "docs", texts)
+    undisturbed = Summaries(summarize, documents, str(tmp_path / "undisturbed"))
+
+    summarize.output = str(tmp_path / "output")
+    slow = "engine.step_tokens=64"
+    driver = subprocess.Popen(
+        summarize.command([documents], slow), cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: len(storage.list_files(f"{summarize.output}/_runs", "01.parquet")) > 0)
+    offspring = psutil.Process(driver.pid).children(recursive=True)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    _, alive = psutil.wait_procs(offspring, timeout=20)
+    # Ray's agents notice later than its workers; nobody may still write to the ledger.
+    assert all(process.name().endswith("Agent") for process in alive)
+    for process in alive:
+        process.kill()
+    published = entries(summarize.output)
+    assert 0 < len(published) < len(texts)
+    assert not storage.list_files(f"{summarize.output}/summaries")
+
+    resumed = summarize([documents], slow)
+    assert resumed.returncode == exits.SUCCESS, resumed.stderr
+    tables = Warehouse(summarize.output)
+    assert {row["document_id"]: row["summary"] for row in tables.rows("select * from summaries")} == undisturbed.by_id
+    assert tables.rows("select count(*) as n from summaries") == [{"n": len(texts)}]
+    assert f"done_before={len(published)}" in resumed.stderr
+    # Two actors worked; what the first one had begun is named as waste, and it all sums up.
+    assert tables.rows("select actors from jobs") == [{"actors": 2}]
+    assert tables.rows("select count(*) as n from costs where kind = 'wasted'")[0]["n"] >= 1
+    assert_costs_add_up(summarize.output)
+
+
+def test_documents_come_from_s3_and_rows_go_there(summarize, bucket):
+    for index, text in enumerate(TEXTS[:4]):
+        storage.publish(f"{bucket}/in/topic {index}.txt", text.encode())
+    storage.publish(f"{bucket}/in/empty.txt", b"")
+    summarize.output = f"{bucket}/out"
+    finished = summarize([f"{bucket}/in/"])
+    assert finished.returncode == exits.PARTIAL, finished.stderr
+    tables = Warehouse(summarize.output)
+    rows = tables.rows("select document_id, source_etag, tokens_total - tokens_read as rest from summaries order by 1")
+    assert [row["document_id"] for row in rows] == [f"{bucket}/in/topic {index}.txt" for index in range(4)]
+    assert all(row["rest"] == 0 and row["source_etag"] for row in rows)
+    assert tables.rows("select error_class from failures") == [{"error_class": "EmptyDocumentError"}]
+    assert_costs_add_up(summarize.output)
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+    assert not any(secret.encode() in storage.read_bytes(file) for file in storage.list_files(summarize.output))
+    assert secret not in finished.stderr + finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("model.uri=/nowhere", "model.uri"),
+        ("engine.slots=0", "engine.slots"),
+        ("engine.slot=3", "engine.slots"),
+        ("run.id=7", "run.id"),
+        ("input.sources=[/nowhere/at/all]", "/nowhere/at/all"),
+    ],
+)
+def test_a_run_that_cannot_work_is_refused_before_anything_starts(summarize, tmp_path, override, says):
+    (tmp_path / "one.txt").write_text("text")
+    refused = summarize([str(tmp_path / "one.txt")], override)
+    assert refused.returncode == exits.REFUSED
+    assert says in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not Path(summarize.output).exists()
+
+
+class Summaries:
+    """What an undisturbed run over the same documents says."""
+
+    def __init__(self, summarize, documents: str, output: str) -> None:
+        summarize.output = output
+        finished = summarize([documents])
+        assert finished.returncode == exits.SUCCESS, finished.stderr
+        self.by_id = {row["document_id"]: row["summary"] for row in Warehouse(output).rows("select * from summaries")}
+
+
+def entries(output: str) -> list[dict]:
+    parts = storage.list_files(f"{output}/_runs", ".parquet")
+    return [row for part in parts if "/ledger/" in part for row in storage.read_table(part).to_pylist()]
+
+
+def files_below(output: str) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path(output).rglob("*") if path.is_file()}
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
