@@ -4,6 +4,7 @@ import signal
 import sys
 from typing import Any, NoReturn
 
+from configs.errors import LedgerError, StorageError
 from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command, exits
@@ -24,8 +25,11 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
     try:
         job = execute(prepared)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: run it again with run.id={prepared.ledger.run_id} to go on", file=sys.stderr)
+        print(f"\ninterrupted: {_how_to_go_on(prepared)}", file=sys.stderr)
         return exits.INTERRUPTED
+    except (StorageError, LedgerError) as error:
+        print(f"stopped: {error}\n{_how_to_go_on(prepared)}", file=sys.stderr)
+        return exits.CRASH
     if job is None:
         print(f"nothing to do: {_done(prepared)} documents are done already in {config.output.uri}")
         return exits.SUCCESS
@@ -35,6 +39,10 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
 
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _how_to_go_on(prepared: Prepared) -> str:
+    return f"run the same command again to go on, what is finished stays (run.id={prepared.ledger.run_id})"
 
 
 def _done(prepared: Prepared) -> int:

@@ -1,5 +1,6 @@
 """The thread that drives an actor's engine: takes documents, runs passes, charges their time, hands results on."""
 
+import platform
 import queue
 import time
 from concurrent.futures import Future
@@ -141,7 +142,7 @@ class EngineDriver(Thread):
 
 def _named(assignment: Assignment) -> Rate:
     """The rate with the name of the GPU that this actor really has."""
-    if assignment.device == "cpu":
+    if assignment.device == "cpu" or not torch.cuda.is_available():
         return assignment.rate
     return replace(assignment.rate, gpu_type=torch.cuda.get_device_name())
 
@@ -150,6 +151,8 @@ def _engine(assignment: Assignment, tokenizer: Tokenizer) -> Engine:
     settings = assignment.engine
     if assignment.device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
+    elif not torch.cuda.is_available():
+        raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
     directory = checkpoint.resolve(assignment.model_uri)
     model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
     engine = Engine(model, tokenizer.end_id, settings.slots, settings.step_tokens)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
+from configs import errors
 from configs.settings import SummarizeConfig
 from pipeline.assignment import Assignment
 from pipeline.documents import MANIFEST, Document
@@ -34,6 +35,8 @@ class Cluster:
     """What Ray says it has."""
 
     num_gpus: float
+    can_grow: bool
+    """Not so for one that was started here for this run."""
 
 
 @contextmanager
@@ -53,7 +56,7 @@ def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
         ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
-        yield Cluster(resources.get("GPU", 0.0))
+        yield Cluster(resources.get("GPU", 0.0), can_grow=address != "local")
     finally:
         ray.shutdown()
 
@@ -66,12 +69,18 @@ def is_submitted() -> bool:
 def receipts(
     todo: Sequence[tuple[Document, int]], config: SummarizeConfig, assignment: Assignment
 ) -> Iterator[dict[str, Any]]:
-    """Summarise documents, each with the number of this attempt, and yield a `RECEIPT` for each as it is published."""
+    """Summarise documents, each with the number of this attempt, and yield a `RECEIPT` for each as it is published.
+
+    Raises the LonghaulError that stopped an actor or a reader.
+    """
     _configure_ray_data()
     dataset = _dataset(blocks(todo, config.engine.documents_per_batch), config, assignment)
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(batch, pa.Table)
-        yield from batch.to_pylist()
+        for receipt in batch.to_pylist():
+            if receipt["status"] == "fatal":
+                raise getattr(errors, receipt["error_class"])(receipt["error_message"])
+            yield receipt
 
 
 def blocks(todo: Sequence[tuple[Document, int]], batch: int) -> list[pa.Table]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from configs.errors import DocumentError
+from configs.errors import DocumentError, StorageError
 from configs.settings import InputSettings
 from models import checkpoint
 from models.tokenizer import Tokenizer
@@ -29,7 +29,7 @@ def _read(row: Row, extractor: Extractor, tokenizer: Tokenizer) -> Row:
     try:
         extracted = extractor.read(Document.from_row(row))
         return row | {"title": extracted.title, "tokens": tokenise.tokens(extracted.text, tokenizer)}
-    except DocumentError as error:
+    except (DocumentError, StorageError) as error:
         return row | {"error_class": type(error).__name__, "error_message": str(error), "title": None, "tokens": None}
 
 

@@ -125,6 +125,11 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
 
 def _on_gpu(config: SummarizeConfig, cluster: plan.Cluster) -> bool:
     if config.model.device == "cuda" and cluster.num_gpus < config.engine.actors:
+        if not cluster.can_grow:
+            raise ConfigError(
+                f"model.device = 'cuda': {config.engine.actors} actors need a GPU each, Ray finds {cluster.num_gpus:g} "
+                "here; set model.device=cpu or fewer engine.actors"
+            )
         log.warning("waiting_for_gpus", asked=config.engine.actors, in_cluster=cluster.num_gpus)
     return config.model.device == "cuda" or (config.model.device == "auto" and cluster.num_gpus > 0)
 

@@ -1,4 +1,4 @@
-"""`sample://python-reference/`: documents that are on every machine, since every CPython carries its language reference.
+"""`sample://python-reference/`: documents on every machine, since every CPython carries its language reference.
 
 So that a demo needs neither files nor a network, on any node of any cluster.
 """
@@ -13,13 +13,13 @@ import fsspec
 COLLECTION = "python-reference"
 
 
-class Samples(fsspec.AbstractFileSystem):
+class Samples(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes no types
     """A read-only file system of one directory: a text file for each topic."""
 
     protocol = "sample"
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        path = self._strip_protocol(path)
+        path = str(self._strip_protocol(path))
         if path in ("", "/"):
             found = [self._directory()]
         elif path == COLLECTION:
@@ -29,11 +29,10 @@ class Samples(fsspec.AbstractFileSystem):
         return found if detail else [each["name"] for each in found]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        path = self._strip_protocol(path)
+        path = str(self._strip_protocol(path))
         if path == COLLECTION:
             return self._directory()
-        folder, _, file = path.rpartition("/")
-        name = file.removesuffix(".txt")
+        folder, _, name = path.removesuffix(".txt").rpartition("/")
         if folder != COLLECTION or name not in topics:
             raise FileNotFoundError(path)
         return self._file(name)

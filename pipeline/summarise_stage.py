@@ -4,23 +4,43 @@ import asyncio
 
 import pyarrow as pa
 
+from configs.errors import LonghaulError, StorageError
 from pipeline import logs
-from pipeline.assignment import RECEIPT, Assignment, read_rows
+from pipeline.assignment import RECEIPT, Assignment, Row, read_rows
 from pipeline.engine_driver import EngineDriver
 
 
 class SummariseStage:
-    """Loads the model once. Concurrent calls share its engine, so that the tail of one batch overlaps the next."""
+    """Loads the model once. Concurrent calls share its engine, so that the tail of one batch overlaps the next.
+
+    What stops the run (a model that does not load, a store that is gone) travels back as receipts of status `fatal`:
+    Ray keeps only the text of an exception, not its class. Anything unforeseen is raised.
+    """
 
     def __init__(self, assignment: Assignment) -> None:
         logs.configure()
-        self._driver = EngineDriver(assignment)
-        self._driver.start()
+        self._fatal: LonghaulError | None = None
+        try:
+            self._driver = EngineDriver(assignment)
+            self._driver.start()
+        except LonghaulError as error:
+            self._fatal = error
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        """A batch of `READ_ROW` becomes a batch of `RECEIPT`, all of them in the ledger.
+        """A batch of `READ_ROW` becomes a batch of `RECEIPT`, all of them in the ledger, or fatal."""
+        rows = read_rows(batch)
+        try:
+            receipts = await self._receipts(rows)
+        except LonghaulError as error:
+            fatal = {"status": "fatal", "error_class": type(error).__name__, "error_message": str(error)}
+            receipts = [{"document_id": row["document_id"]} | fatal for row in rows]
+        return pa.Table.from_pylist(receipts, RECEIPT)
 
-        Raises what stopped the engine or the ledger.
-        """
-        receipts = [asyncio.wrap_future(self._driver.submit(row)) for row in read_rows(batch)]
-        return pa.Table.from_pylist(list(await asyncio.gather(*receipts)), RECEIPT)
+    async def _receipts(self, rows: list[Row]) -> list[Row]:
+        if self._fatal is not None:
+            raise self._fatal
+        for row in rows:
+            # The reader lost the store, not the document.
+            if row["error_class"] == StorageError.__name__:
+                raise StorageError(row["error_message"])
+        return await asyncio.gather(*(asyncio.wrap_future(self._driver.submit(row)) for row in rows))

@@ -192,6 +192,23 @@ def test_a_run_that_cannot_work_is_refused_before_anything_starts(summarize, tmp
     assert not Path(summarize.output).exists()
 
 
+def test_a_store_that_fails_in_mid_run_stops_it_with_a_sentence(summarize, tmp_path):
+    """The ledger's folder is a file: nothing can be published there."""
+    write_documents(tmp_path / "docs", TEXTS[:2])
+    ledger = Path(summarize.output) / "_runs" / "night" / "ledger"
+    ledger.parent.mkdir(parents=True)
+    ledger.touch()
+    stopped = summarize([str(tmp_path / "docs")], "run.id=night")
+    assert stopped.returncode == exits.CRASH, stopped.stderr
+    assert f"stopped: {ledger}" in stopped.stderr
+    assert "run the same command again" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert not storage.list_files(f"{summarize.output}/summaries")
+
+    ledger.unlink()
+    assert summarize([str(tmp_path / "docs")], "run.id=night").returncode == exits.SUCCESS
+
+
 class Summaries:
     """What an undisturbed run over the same documents says."""
 
