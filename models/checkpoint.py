@@ -2,6 +2,7 @@
 
 from hashlib import file_digest
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -92,7 +93,7 @@ def _read_tensors(directory: Path) -> dict[str, Tensor]:
         if path.name == SAFETENSORS:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as weights: {error}") from error
 
 

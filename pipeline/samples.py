@@ -18,7 +18,7 @@ class Samples(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec publis
 
     protocol = "sample"
 
-    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         path = str(self._strip_protocol(path))
         if path in ("", "/"):
             found = [self._directory()]
@@ -28,7 +28,7 @@ class Samples(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec publis
             found = [self.info(path)]
         return found if detail else [each["name"] for each in found]
 
-    def info(self, path: str, **_: Any) -> dict[str, Any]:
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         path = str(self._strip_protocol(path))
         if path == COLLECTION:
             return self._directory()
@@ -37,7 +37,7 @@ class Samples(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec publis
             raise FileNotFoundError(path)
         return self._file(name)
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> io.BytesIO:
         if mode != "rb":
             raise PermissionError("samples are read-only")
         self.info(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import botocore.session
 import pytest
+import torch
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,6 +32,12 @@ class S3:
         """Without s3fs, so that what is tested is not what checks it."""
         config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
         return botocore.session.get_session().create_client("s3", config=config)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Small models on many threads only wait for one another."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
