@@ -17,7 +17,7 @@ from lxml import etree
 from configs import errors
 from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UndecodableError, UnreadableError
 from configs.settings import InputSettings
-from pipeline import reading
+from pipeline import encoding, reading
 from pipeline.documents import Document
 
 KINDS = {
@@ -104,7 +104,7 @@ class Extractor:
         content = chain([first], pieces)
         kind = _kind(document.source_uri, first)
         if kind == "text":
-            return None, reading.decode(content)
+            return None, encoding.decode(content)
         whole = b"".join(content)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
@@ -196,11 +196,11 @@ def _without_surrogates(text: str) -> str:
 
 def _html(data: bytes) -> tuple[str | None, Iterator[str]]:
     declared = DECLARED_ENCODING.search(data[:2048])
-    encoding = declared[1].decode("ascii").lower() if declared else None
-    if encoding in ("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"):
+    named = declared[1].decode("ascii").lower() if declared else None
+    if named in ("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"):
         # As every browser does.
-        encoding = "cp1252"
-    text = "".join(reading.decode([data], encoding))
+        named = "cp1252"
+    text = "".join(encoding.decode([data], named))
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     root = etree.fromstring(text.encode(), parser) if text.strip() else None
     if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):

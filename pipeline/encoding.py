@@ -1,0 +1,188 @@
+"""Bytes into text: which encoding they are in, and decoding a piece at a time.
+
+charset-normalizer proposes; what it takes for text too readily is refused here: a wrong guess would be summarised.
+"""
+
+import codecs
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from charset_normalizer import CharsetMatch, from_bytes
+from charset_normalizer.md import mess_ratio
+
+from configs.errors import UndecodableError
+
+BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+SAMPLE_BYTES = 64 * 1024
+MULTIBYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
+LATIN = ("cp1252", "cp1250", "iso8859_2", "cp1254")
+# Without cp850 and mac_roman, in which every byte is a character and so nothing is ever wrong.
+LEGACY = [*LATIN, *MULTIBYTE, "cp1251", "koi8_r", "cp1253", "cp1255", "cp1256"]
+CLEARLY_BETTER = 0.05
+MAX_MESS = 0.5
+MAX_CJK_MESS = 0.1
+MAX_CONTROL_SHARE = 0.1
+MAX_ACCENT_SHARE = 0.3
+MAX_CLUMP_SHARE = 0.25
+MAX_UNASSIGNED_SHARE = 0.02
+HIRAGANA = re.compile("[\u3041-\u309f]")
+CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+# Signs of Latin text read in the wrong encoding: accented letters in clumps, and symbols inside words.
+CLUMP = re.compile(r"[^\x00-\x7f]{3,}")
+SYMBOL_IN_WORD = re.compile(r"(?<=[^\W\d_])(?:[^\w\s\x00-\x7f\xad·‘’‐–—…]|[¹²³¼½¾])(?=[^\W\d_])")
+
+
+def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
+    """Bytes as text with `\\n` line ends, however they are cut. `declared` is an encoding the document names itself.
+
+    In order: a byte order mark, UTF-8, `declared`, detection. Raises UndecodableError; nothing is ever replaced.
+    """
+    decoder = _Decoder(declared)
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    held = b""
+    for part in parts:
+        if held and (text := newlines.decode(decoder.decode(held))):
+            yield text
+        held = part
+    # The last piece is decoded as such, so that an accent at the very end takes part in choosing the encoding.
+    if text := newlines.decode(decoder.decode(held, final=True), final=True):
+        yield text
+
+
+class _Decoder:
+    """Takes bytes for ASCII up to the piece with the first other one, and chooses the encoding there."""
+
+    def __init__(self, declared: str | None) -> None:
+        self._declared = declared
+        self._encoding = "ascii"
+        self._codec: codecs.IncrementalDecoder | None = None
+        self._consumed = 0
+
+    def decode(self, piece: bytes, final: bool = False) -> str:
+        if self._codec is None and (encoding := self._choose(piece, final)):
+            self._encoding, self._codec = encoding, codecs.getincrementaldecoder(encoding)()
+        try:
+            text = self._codec.decode(piece, final) if self._codec else piece.decode("ascii")
+        except UnicodeDecodeError as error:
+            # What was decoded began with the bytes that the codec had held back of the piece before.
+            raise self._broken(self._consumed + len(piece) - len(error.object) + error.start, self._encoding) from error
+        if (place := text.find("\0")) >= 0:
+            raise UndecodableError(
+                f"The document is binary, not text: a NUL about {place} characters after byte {self._consumed}."
+            )
+        if len(CONTROL.findall(text)) > MAX_CONTROL_SHARE * len(text):
+            raise UndecodableError(f"The document is binary, not text: control characters after byte {self._consumed}.")
+        self._consumed += len(piece)
+        return text
+
+    def _choose(self, piece: bytes, final: bool) -> str | None:
+        """None while all is ASCII."""
+        if self._consumed == 0 and (mark := next((mark for mark in BOMS if piece.startswith(mark)), None)):
+            if mark != codecs.BOM_UTF8:
+                _require_plausible(piece[:SAMPLE_BYTES], BOMS[mark])
+            return BOMS[mark]
+        if piece.isascii():
+            return None
+        if _is_valid(piece, "utf-8", final):
+            return "utf-8"
+        if self._declared and _is_valid(piece, self._declared, final):
+            return self._declared
+        bad = _first_bad_byte(piece)
+        encoding = None if b"\0" in piece or _is_mostly_utf8(piece) else _detect(_sample(piece))
+        if encoding is None:
+            raise self._broken(self._consumed + bad, "UTF-8", ", and no other encoding fits")
+        return encoding
+
+    def _broken(self, offset: int, encoding: str, more: str = "") -> UndecodableError:
+        return UndecodableError(f"The document is no readable text: byte {offset} is not valid {encoding}{more}.")
+
+
+def _is_valid(piece: bytes, encoding: str, final: bool) -> bool:
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(piece, final)
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def _sample(piece: bytes) -> bytes:
+    """What surrounds the first byte beyond ASCII, up to a blank so that no character is cut."""
+    start = max(0, next(place for place, byte in enumerate(piece) if byte > 127) - SAMPLE_BYTES // 8)
+    sample = piece[start : start + SAMPLE_BYTES]
+    end = max(sample.rfind(blank) for blank in (b"\n", b"\r", b" ")) + 1
+    return sample[:end] if end > len(sample) / 2 else sample
+
+
+def _first_bad_byte(piece: bytes) -> int:
+    try:
+        piece.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(piece)
+
+
+def _is_mostly_utf8(piece: bytes) -> bool:
+    """Whether most bytes beyond ASCII make valid UTF-8: then the rest is damage, not another encoding."""
+    beyond = sum(byte > 127 for byte in piece[:SAMPLE_BYTES])
+    valid = sum(byte > 127 for byte in piece[:SAMPLE_BYTES].decode("utf-8", "ignore").encode())
+    return valid > beyond / 2
+
+
+def _require_plausible(sample: bytes, encoding: str) -> None:
+    """Raises UndecodableError where bytes begin with a mark of UTF-16 or UTF-32 but go on as anything else."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(sample)
+    except UnicodeDecodeError as error:
+        raise UndecodableError(
+            f"The document is no readable text: it begins with the mark of {encoding.upper()}, but byte {error.start} "
+            "is not valid in it."
+        ) from error
+    unassigned = sum(unicodedata.category(character) in ("Cn", "Co") for character in text)
+    too_many = unassigned > MAX_UNASSIGNED_SHARE * len(text)
+    if too_many or "\ufeff" in text or mess_ratio(text[:4096], 1.0) >= MAX_MESS:
+        raise UndecodableError(
+            f"The document is no readable text: it has the mark of {encoding.upper()}, but what follows is none."
+        )
+
+
+def _detect(sample: bytes) -> str | None:
+    """The legacy encoding in which a sample reads as language.
+
+    Western European wins unless another is clearly better: most texts are, and a few accents tell no more.
+    """
+    found = from_bytes(sample, cp_isolation=LEGACY)
+    western = max((match.coherence for match in found if "cp1252" in match.could_be_from_charset), default=0.0)
+    # Kana are as sure a sign as there is, and bytes that are kana are valid in every CJK encoding.
+    matches = sorted((match for match in found if _is_language(sample, match)), key=_kana_share, reverse=True)
+    if _is_latin(sample, "cp1252"):
+        matches = [match for match in matches if match.coherence > western + CLEARLY_BETTER]
+        return matches[0].encoding if matches else "cp1252"
+    return matches[0].encoding if matches else None
+
+
+def _is_language(sample: bytes, match: CharsetMatch) -> bool:
+    # Frequent letters give a language away, but not among the thousands of CJK.
+    if match.encoding in MULTIBYTE:
+        return match.chaos <= MAX_CJK_MESS
+    return match.coherence > 0 and (match.encoding not in LATIN or _is_latin(sample, match.encoding))
+
+
+def _kana_share(match: CharsetMatch) -> float:
+    text = str(match)
+    return round(len(HIRAGANA.findall(text)) / len(text), 1) if match.encoding in MULTIBYTE else 0.0
+
+
+def _is_latin(sample: bytes, encoding: str) -> bool:
+    text = sample.decode(encoding, "replace")
+    beyond = sum(not character.isascii() for character in text)
+    clumped = sum(map(len, CLUMP.findall(text)))
+    plausible = beyond <= MAX_ACCENT_SHARE * len(text) and clumped <= MAX_CLUMP_SHARE * beyond
+    return plausible and "\ufffd" not in text and not SYMBOL_IN_WORD.search(text)
