@@ -82,10 +82,11 @@ class Progress(Thread):
         self._tally, self._currency, self._readings, self._run_id = tally, currency, readings, run_id
         self._as_line = sys.stderr.isatty() and os.environ.get("LOG_FORMAT", "").lower() != "json"
         self._stopped = Event()
+        self._before: frozenset[str] = frozenset()
 
     def __enter__(self) -> "Progress":
         # What earlier attempts of this run did is not this attempt's speed.
-        self._before = {reading.actor_id for reading in self._readings()}
+        self._before = frozenset(reading.actor_id for reading in self._readings())
         self.start()
         return self
 
@@ -98,8 +99,9 @@ class Progress(Thread):
         while not self._stopped.wait(TERMINAL_SECONDS if self._as_line else LOG_SECONDS):
             self._say()
 
-    def snapshot(self) -> Snapshot:
-        readings = [reading for reading in self._readings() if reading.actor_id not in self._before]
+    def snapshot(self, before: frozenset[str]) -> Snapshot:
+        """How far the run is now, without the actors `before`."""
+        readings = [reading for reading in self._readings() if reading.actor_id not in before]
         tokens = max(self._tally.tokens_done, sum(reading.tokens_read for reading in readings))
         rate = sum(_speed(reading) for reading in readings)
         left = max(0.0, self._tally.tokens_expected() - tokens) / rate if rate else None
@@ -116,7 +118,7 @@ class Progress(Thread):
 
     def _say(self, last: bool = False) -> None:
         try:
-            now = self.snapshot()
+            now = self.snapshot(self._before)
         except Exception:  # a storage hiccup must not end the run over its progress line
             log.debug("progress_unknown", run_id=self._run_id, exc_info=True)
             return

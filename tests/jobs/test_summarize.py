@@ -207,6 +207,9 @@ def test_a_store_that_fails_in_mid_run_stops_it_with_a_sentence(summarize, tmp_p
 
     ledger.unlink()
     assert summarize([str(tmp_path / "docs")], "run.id=night").returncode == exits.SUCCESS
+    other = summarize([str(tmp_path / "docs")], "run.id=night", "prompts.0.max_tokens=7")
+    assert other.returncode == exits.REFUSED
+    assert "run.id = 'night'" in other.stderr
 
 
 class Summaries:

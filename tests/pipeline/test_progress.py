@@ -1,0 +1,58 @@
+"""The progress line says how far the run is, how fast, what it has cost and how long it will take."""
+
+from decimal import Decimal
+
+from pipeline.ledger import Reading
+from pipeline.metering import Rate
+from pipeline.progress import Progress, Tally
+
+RATE = Rate.hourly("cpu", 1, Decimal("3.60"), "USD")
+
+
+def reading(actor: str, tokens: int, seconds: float, idle: float = 0, startup: float = 2) -> Reading:
+    total = round((seconds + idle + startup) * 1e6)
+    return Reading(
+        actor_id=actor,
+        node="n",
+        gpu_type="cpu",
+        devices=1,
+        price_per_second=str(RATE.price_per_second),
+        currency="USD",
+        started_us=0,
+        read_us=1,
+        total_us=total,
+        startup_us=round(startup * 1e6),
+        idle_us=round(idle * 1e6),
+        tokens_read=tokens,
+        tokens_decoded=0,
+        documents=0,
+        peak_rss_bytes=0,
+    )
+
+
+def test_speed_is_that_of_the_actors_while_they_have_documents():
+    tally = Tally(documents_total=10, bytes_total=40_000)
+    for _ in range(4):
+        tally.add(True, 4000, 1000)
+    tally.add(False, 0, 0)
+    readings = [reading("a", 3000, 10, idle=50), reading("b", 3000, 5)]
+    now = Progress(tally, "USD", lambda: readings, "run").snapshot(before=frozenset())
+    assert (now.done, now.failed, now.total, now.tokens) == (5, 1, 10, 6000)
+    assert now.tokens_per_second == 300 + 600
+    # 4 bytes a token so far: 10,000 tokens in all, 4,000 of them left.
+    assert now.seconds_left == 4000 / 900
+    assert now.cost == RATE.cost(62_000_000) + RATE.cost(7_000_000)
+    assert now.line() == "5/10 documents (1 failed) · 6,000 tokens · 900 tokens/s · $0.069 · ETA 4.44s"
+
+
+def test_actors_of_earlier_attempts_do_not_count():
+    tally = Tally(1, 4000)
+    readings = [reading("old", 9000, 10), reading("new", 500, 1)]
+    now = Progress(tally, "USD", lambda: readings, "run").snapshot(before=frozenset({"old"}))
+    assert (now.tokens, now.tokens_per_second) == (500, 500)
+
+
+def test_nothing_is_promised_before_the_first_token():
+    now = Progress(Tally(3, 100), "USD", lambda: [], "run").snapshot(before=frozenset())
+    assert now.seconds_left is None
+    assert now.line() == "0/3 documents · 0 tokens · 0 tokens/s · $0"
