@@ -19,6 +19,7 @@ from models.mamba3 import Mamba3
 from models.sampling import Sampler, Sampling, choose_all, loop_start
 from models.state import State
 
+WARM_UP_ROUNDS = 3
 FinishReason = Literal["stop", "length", "loop"]
 
 
@@ -162,14 +163,18 @@ class Engine:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Take all the memory that passes will ever need: a full reading pass and a full decoding pass on dummies."""
-        segments = min(self._states.num_rows, self._budget // self._chunk)
-        bounds = [*range(0, segments * self._chunk, self._chunk), self._budget]
-        self._model.prefill(
-            torch.zeros(self._budget, dtype=torch.long, device=self._device), bounds, self._model.empty_state(segments)
-        )
+        """Take all the memory that passes will ever need, so that it does not grow with a document.
+
+        Reading passes over many dummies and over one, and a decoding pass, several times: an allocator takes a few
+        rounds to settle.
+        """
+        rows = min(self._states.num_rows, self._budget // self._chunk)
+        packs = [[*range(0, rows * self._chunk, self._chunk), self._budget], [0, self._budget]]
+        tokens = torch.zeros(self._budget, dtype=torch.long, device=self._device)
+        for bounds in packs * WARM_UP_ROUNDS:
+            self._model.prefill(tokens, bounds, self._model.empty_state(len(bounds) - 1))
         rows = self._states.num_rows
-        self._model.decode(torch.zeros(rows, dtype=torch.long, device=self._device), self._model.empty_state(rows))
+        self._model.decode(tokens.new_zeros(rows), self._model.empty_state(rows))
 
     def _admit(self) -> None:
         """Fill free slots: waiting answers first, since their documents hold memory outside the slots."""
