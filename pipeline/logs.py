@@ -10,10 +10,9 @@ import structlog
 def configure() -> None:
     """Events go to stderr, one line each, with UTC times. `LOG_LEVEL` is INFO unless set."""
     level = logging.getLevelNamesMapping().get(os.environ.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
-    as_json = os.environ.get("LOG_FORMAT", "").lower() == "json"
     renderer = (
         structlog.processors.JSONRenderer()
-        if as_json
+        if as_json()
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
     structlog.configure(
@@ -21,10 +20,15 @@ def configure() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.format_exc_info] if as_json else []),
+            *([structlog.processors.format_exc_info] if as_json() else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def as_json() -> bool:
+    """Whether a machine reads the log."""
+    return os.environ.get("LOG_FORMAT", "").lower() == "json"

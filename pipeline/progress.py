@@ -1,15 +1,14 @@
 """The driver's progress line: documents, tokens, speed, cost so far and the time that is left."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from threading import Event, Lock, Thread
 
 import structlog
 
-from pipeline import quantities
+from pipeline import logs, quantities
 from pipeline.ledger import Reading
 from pipeline.metering import Rate
 
@@ -58,8 +57,11 @@ class Snapshot:
     cost: Decimal
     currency: str
     seconds_left: float | None
+    actors: int
 
     def line(self) -> str:
+        if not self.actors:
+            return f"{self.done}/{self.total} documents · waiting for the first actor"
         parts = [
             f"{self.done}/{self.total} documents" + (f" ({self.failed} failed)" if self.failed else ""),
             f"{quantities.count(self.tokens)} tokens",
@@ -80,7 +82,8 @@ class Progress(Thread):
     def __init__(self, tally: Tally, currency: str, readings: Callable[[], Sequence[Reading]], run_id: str) -> None:
         super().__init__(name="progress", daemon=True)
         self._tally, self._currency, self._readings, self._run_id = tally, currency, readings, run_id
-        self._as_line = sys.stderr.isatty() and os.environ.get("LOG_FORMAT", "").lower() != "json"
+        self._as_json = logs.as_json()
+        self._as_line = sys.stderr.isatty() and not self._as_json
         self._stopped = Event()
         self._before: frozenset[str] = frozenset()
 
@@ -114,6 +117,7 @@ class Progress(Thread):
             cost=sum((_cost(reading) for reading in readings), Decimal(0)),
             currency=self._currency,
             seconds_left=left,
+            actors=len(readings),
         )
 
     def _say(self, last: bool = False) -> None:
@@ -125,7 +129,8 @@ class Progress(Thread):
         if self._as_line:
             print(f"\r\x1b[K{now.line()}", end="\n" if last else "", file=sys.stderr, flush=True)
         else:
-            log.info("progress", run_id=self._run_id, line=now.line())
+            fields = asdict(now) | {"cost": str(now.cost)} if self._as_json else {"line": now.line()}
+            log.info("progress", run_id=self._run_id, **fields)
 
 
 def _speed(reading: Reading) -> float:

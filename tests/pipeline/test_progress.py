@@ -55,4 +55,4 @@ def test_actors_of_earlier_attempts_do_not_count():
 def test_nothing_is_promised_before_the_first_token():
     now = Progress(Tally(3, 100), "USD", lambda: [], "run").snapshot(before=frozenset())
     assert now.seconds_left is None
-    assert now.line() == "0/3 documents · 0 tokens · 0 tokens/s · $0"
+    assert now.line() == "0/3 documents · waiting for the first actor"
