@@ -1,0 +1,53 @@
+"""The plain PyTorch path gives on a GPU what it gives on the CPU. Run by `make test-gpu`."""
+
+from itertools import accumulate
+
+import numpy as np
+import pytest
+import torch
+
+from models.engine import Engine, Prompt, Request
+from models.sampling import Sampling
+from models.state import State
+from tests.small_model import VOCAB_SIZE, build
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+
+LENGTHS = [7, 45, 1, 2, 33, 8, 9]
+
+
+def to(state: State, device: str) -> State:
+    return State(*(tensor.to(device) for tensor in state.tensors()))
+
+
+@torch.inference_mode()
+def test_a_ragged_pack_and_a_step_equal_the_cpu():
+    model, on_gpu = build(torch.float32), build(torch.float32).cuda()
+    tokens = torch.arange(sum(LENGTHS)) % VOCAB_SIZE
+    bounds = [0, *accumulate(LENGTHS)]
+    expected, state = model.prefill(tokens, bounds, model.empty_state(len(LENGTHS)))
+    actual, state_on_gpu = on_gpu.prefill(tokens.cuda(), bounds, on_gpu.empty_state(len(LENGTHS)))
+    torch.testing.assert_close(actual.cpu(), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(to(state_on_gpu, "cpu").ssm, state.ssm, rtol=1e-3, atol=1e-3)
+    following = torch.arange(len(LENGTHS))
+    expected, _ = model.decode(following, state)
+    actual, _ = on_gpu.decode(following.cuda(), state_on_gpu)
+    torch.testing.assert_close(actual.cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_engine_answers_as_on_the_cpu():
+    def answers(device: str) -> dict[str, tuple[int, ...]]:
+        engine = Engine(build(torch.float64).to(device), 60, 3, 32)
+        engine.warm_up()
+        for length in LENGTHS:
+            tokens = np.random.default_rng(length).integers(0, 60, length)
+            engine.submit(Request(f"doc{length}", tokens, (Prompt((3, 1, 4), Sampling(12)),)))
+        found = {}
+        while engine.busy:
+            found |= {str(finished.id): finished.answers[0].tokens for finished in engine.step().finished}
+        return found
+
+    assert answers("cuda") == answers("cpu")
