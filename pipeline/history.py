@@ -14,8 +14,9 @@ def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> se
     """Documents that committed runs have summarised with the same model, prompts and settings."""
     columns = ["run_id", "document_id", "source_etag", "settings_sha256"]
     done: set[Key] = set()
-    for file in storage.list_files(storage.join(output_uri, "summaries"), ".parquet"):
-        for row in storage.read_table(file, columns).to_pylist():
+    files = storage.list_files(storage.join(output_uri, "summaries"), ".parquet")
+    for table in storage.read_tables(files, columns):
+        for row in table.to_pylist():
             if row["settings_sha256"] == settings_sha256 and row["run_id"] != run_id:
                 done.add((row["document_id"], row["source_etag"]))
     return done

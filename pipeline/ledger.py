@@ -103,7 +103,7 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """Every attempt that came to an end, in the order of its end."""
         parts = storage.list_files(storage.join(self.uri, "ledger"), ".parquet")
-        rows = [row for part in parts for row in storage.read_table(part).to_pylist()]
+        rows = [row for table in storage.read_tables(parts) for row in table.to_pylist()]
         return sorted(rows, key=lambda row: (row["published_at"], row["document_id"]))
 
     def readings(self) -> list[Reading]:
