@@ -48,9 +48,7 @@ Row = dict[str, Any]
 
 def read_rows(batch: pa.Table) -> list[Row]:
     """Rows of `READ_ROW` with `tokens` as int32 arrays that share the batch's memory."""
-    tokens = batch.column("tokens").combine_chunks()
     rows = batch.drop_columns(["tokens"]).to_pylist()
-    for index, row in enumerate(rows):
-        scalar = tokens[index]
-        row["tokens"] = scalar.values.to_numpy() if scalar.is_valid else None
+    for row, tokens in zip(rows, batch.column("tokens"), strict=True):
+        row["tokens"] = tokens.values.to_numpy() if tokens.is_valid else None
     return rows

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def head(environment, tmp_path_factory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit(head: str, environment: dict[str, str], *overrides: str) -> subprocess.CompletedProcess[str]:

@@ -130,7 +130,7 @@ def test_kill_9_of_the_driver_loses_nothing(summarize, tmp_path):
     driver = subprocess.Popen(
         summarize.command([documents], slow), cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL
     )
-    wait_for(lambda: len(storage.list_files(f"{summarize.output}/_runs", "01.parquet")) > 0)
+    wait_for(lambda: published_and_at_work(summarize.output))
     offspring = psutil.Process(driver.pid).children(recursive=True)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
@@ -225,6 +225,16 @@ class Summaries:
 def entries(output: str) -> list[dict]:
     parts = storage.list_files(f"{output}/_runs", ".parquet")
     return [row for part in parts if "/ledger/" in part for row in storage.read_table(part).to_pylist()]
+
+
+def published_and_at_work(output: str) -> bool:
+    """Whether some documents are in the ledger, and the actor's meter shows time spent on others."""
+    finished = entries(output)
+    spent = sum(int(row["costs"][0]["gpu_seconds"] * 1_000_000) for row in finished)
+    actors = [json.loads(storage.read_bytes(file)) for file in storage.list_files(f"{output}/_runs", ".json")]
+    return bool(finished) and any(
+        actor["total_us"] - actor["startup_us"] - actor["idle_us"] > spent for actor in actors if "actor_id" in actor
+    )
 
 
 def files_below(output: str) -> dict[str, int]:
