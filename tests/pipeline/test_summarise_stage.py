@@ -1,0 +1,51 @@
+"""What stops an actor reaches the driver with its class, which an exception would lose on its way through Ray."""
+
+import asyncio
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from configs.settings import EngineSettings, PromptSettings
+from models import checkpoint
+from pipeline.assignment import READ_ROW, Assignment
+from pipeline.metering import Rate
+from pipeline.summarise_stage import SummariseStage
+from tests.small_model import build
+
+
+@pytest.fixture
+def stage(tmp_path) -> SummariseStage:
+    checkpoint.save(build(), tmp_path / "model")
+    return SummariseStage(
+        Assignment(
+            output_uri=str(tmp_path / "output"),
+            run_id="r",
+            settings_sha256="s",
+            model_uri=str(tmp_path / "model"),
+            model_revision="the weights that the run was planned with",
+            device="cpu",
+            dtype="float32",
+            prompts=(PromptSettings(),),
+            engine=EngineSettings(),
+            rate=Rate.hourly("cpu", 1, Decimal("0.04"), "USD"),
+            heartbeat_seconds=1,
+        )
+    )
+
+
+def receipts(stage: SummariseStage, **row: object) -> list[dict]:
+    batch = pa.Table.from_pylist([{"document_id": "one", "size_bytes": 1, "attempt": 1} | row], READ_ROW)
+    return asyncio.run(stage(batch)).to_pylist()
+
+
+def test_a_model_with_other_weights_is_fatal_now_and_for_every_later_batch(stage):
+    for _ in range(2):
+        (receipt,) = receipts(stage, tokens=[1, 2, 3])
+        assert (receipt["status"], receipt["error_class"]) == ("fatal", "ModelError")
+        assert "other weights than the run was planned with" in receipt["error_message"]
+
+
+def test_a_store_that_the_reader_lost_is_fatal_and_no_failure_of_the_document(stage):
+    (receipt,) = receipts(stage, error_class="StorageError", error_message="s3://gone: there is no such bucket")
+    assert (receipt["status"], receipt["error_class"]) == ("fatal", "StorageError")
