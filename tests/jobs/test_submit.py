@@ -38,13 +38,13 @@ def environment(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def head(environment, tmp_path_factory) -> Iterator[str]:
     """The dashboard address of a head node that is this test's own, stopped by its process id."""
-    port, dashboard, client = free_ports(3)
+    port, dashboard, client, agent = free_ports(4)
     # Sockets below it have long names, and their length is limited.
     folder = Path("/tmp") / f"longhaul-ray-{os.getpid()}"
     command = [
         *(str(BIN / "ray"), "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}"),
         *("--num-cpus=3", "--num-gpus=0", f"--temp-dir={folder}", "--disable-usage-stats"),
-        *(f"--ray-client-server-port={client}", "--include-dashboard=true"),
+        *(f"--ray-client-server-port={client}", "--include-dashboard=true", f"--dashboard-agent-listen-port={agent}"),
     ]
     log = tmp_path_factory.mktemp("ray") / "head.log"
     with log.open("wb") as output:
@@ -64,7 +64,15 @@ def submit(head: str, environment: dict[str, str], *overrides: str) -> subproces
         *(str(BIN / "ray"), "job", "submit", "--address", head, "--working-dir", ".", "--"),
         *("python", "-m", "jobs.summarize", "configs/demo.yaml", *overrides),
     ]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        finished = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
+        )
+        # The head answers before the agent that starts jobs does.
+        if "No available agent" not in finished.stdout + finished.stderr or time.monotonic() > deadline:
+            return finished
+        time.sleep(2)
 
 
 def test_a_submitted_job_leaves_logs_an_exit_code_and_rows(head, environment, small_model, tmp_path):

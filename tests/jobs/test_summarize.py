@@ -120,13 +120,13 @@ def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_p
 
 
 def test_kill_9_of_the_driver_loses_nothing(summarize, tmp_path):
-    texts = [text for text in topics.values() if 10_000 < len(text) < 40_000][:8]
+    texts = [text for text in topics.values() if 6000 < len(text)]
     documents = str(tmp_path / "docs")
     write_documents(tmp_path / "docs", texts)
     undisturbed = Summaries(summarize, documents, str(tmp_path / "undisturbed"))
 
     summarize.output = str(tmp_path / "output")
-    # All in one batch and slowly, so that the others are under way when the first is finished.
+    # Many and slowly, so that others are under way when the first is finished, and most are not on a busy machine.
     slow = ("engine.step_tokens=64", "engine.documents_per_batch=8")
     driver = subprocess.Popen(
         summarize.command([documents], *slow), cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL
@@ -144,7 +144,7 @@ def test_kill_9_of_the_driver_loses_nothing(summarize, tmp_path):
     assert 0 < len(published) < len(texts)
     assert not storage.list_files(f"{summarize.output}/summaries")
 
-    resumed = summarize([documents], *slow)
+    resumed = summarize([documents])
     assert resumed.returncode == exits.SUCCESS, resumed.stderr
     tables = Warehouse(summarize.output)
     assert {row["document_id"]: row["summary"] for row in tables.rows("select * from summaries")} == undisturbed.by_id
