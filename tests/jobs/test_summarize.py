@@ -120,7 +120,7 @@ def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_p
 
 
 def test_kill_9_of_the_driver_loses_nothing(summarize, tmp_path):
-    texts = [text for text in topics.values() if 6000 < len(text)]
+    texts = [text for text in topics.values() if len(text) > 6000]
     documents = str(tmp_path / "docs")
     write_documents(tmp_path / "docs", texts)
     undisturbed = Summaries(summarize, documents, str(tmp_path / "undisturbed"))
