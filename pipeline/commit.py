@@ -83,7 +83,7 @@ def _overheads(run_id: str, entries: Sequence[Entry], actors: Mapping[str, Readi
         published[cost["actor_id"]] = published.get(cost["actor_id"], Decimal(0)) + cost["gpu_seconds"]
     rows: list[Row] = []
     for reading in actors.values():
-        rate = _rate(reading)
+        rate = reading.rate
         documents = published.get(reading.actor_id, Decimal(0))
         spent = {"startup": rate.seconds(reading.startup_us), "idle": rate.seconds(reading.idle_us)}
         spent["wasted"] = rate.seconds(reading.total_us) - sum(spent.values()) - documents
@@ -107,10 +107,6 @@ def _overhead(run_id: str, kind: str, seconds: Decimal, reading: Reading, rate: 
         "started_at": _time(reading.started_us),
         "finished_at": _time(reading.read_us),
     }
-
-
-def _rate(reading: Reading) -> Rate:
-    return Rate(reading.gpu_type, reading.devices, Decimal(reading.price_per_second), reading.currency)
 
 
 def _job(

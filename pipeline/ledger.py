@@ -13,6 +13,7 @@ The ledger only grows. The tables are a function of it, so that a commit can be 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ import pyarrow as pa
 from configs.errors import LedgerError
 from pipeline import storage
 from pipeline.documents import MANIFEST, Document
+from pipeline.metering import Rate
 from pipeline.tables import COSTS, FAILURES, SUMMARIES, TIME
 
 
@@ -48,6 +50,11 @@ class Reading:
     documents: int
     """Finished."""
     peak_rss_bytes: int
+
+    @property
+    def rate(self) -> Rate:
+        """What the actor's device is and costs."""
+        return Rate(self.gpu_type, self.devices, Decimal(self.price_per_second), self.currency)
 
 
 READING = pa.struct(

@@ -10,7 +10,6 @@ import structlog
 
 from pipeline import logs, quantities
 from pipeline.ledger import Reading
-from pipeline.metering import Rate
 
 log = structlog.get_logger()
 
@@ -114,7 +113,7 @@ class Progress(Thread):
             total=self._tally.documents_total,
             tokens=tokens,
             tokens_per_second=rate,
-            cost=sum((_cost(reading) for reading in readings), Decimal(0)),
+            cost=sum((reading.rate.cost(reading.total_us) for reading in readings), Decimal(0)),
             currency=self._currency,
             seconds_left=left,
             actors=len(readings),
@@ -137,8 +136,3 @@ def _speed(reading: Reading) -> float:
     """Tokens per second of an actor while it has documents."""
     busy = (reading.total_us - reading.startup_us - reading.idle_us) / 1e6
     return reading.tokens_read / busy if busy else 0.0
-
-
-def _cost(reading: Reading) -> Decimal:
-    rate = Rate(reading.gpu_type, reading.devices, Decimal(reading.price_per_second), reading.currency)
-    return rate.cost(reading.total_us)
