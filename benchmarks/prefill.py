@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from models import checkpoint
-from models.mamba3 import Mamba3
+from models.language_model import MambaLM
 
 REPEATS = 5
 PACKS = {"one document": [2048], "eight equal": [256] * 8, "ragged": [1500, 300, 120, 64, 40, 16, 7, 1]}
@@ -33,7 +33,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return best
 
 
-def tokens_per_cpu_second(model: Mamba3, lengths: list[int]) -> float:
+def tokens_per_cpu_second(model: MambaLM, lengths: list[int]) -> float:
     tokens = torch.zeros(sum(lengths), dtype=torch.long)
     state = model.empty_state(len(lengths))
     bounds = [0, *accumulate(lengths)]

@@ -10,7 +10,7 @@ from configs.errors import ModelError
 MLP_MULTIPLE = 128
 
 
-class MixerConfig(BaseModel):
+class Mamba3Config(BaseModel):
     """`ssm_cfg` of the published config: one Mamba-3 mixer. Letters: N = d_state, P = headdim, G = ngroups."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -35,13 +35,18 @@ class MixerConfig(BaseModel):
     """Grouped RMSNorm of the output before the gate, as in hybrid models."""
 
     @property
+    def rank(self) -> int:
+        """R: rows of B and C that each token brings."""
+        return self.mimo_rank if self.is_mimo else 1
+
+    @property
     def num_angles(self) -> int:
         """A: rotating pairs of channels per head."""
         return int(self.d_state * self.rope_fraction) // 2
 
 
 class MambaConfig(BaseModel):
-    """Shape of a Mamba-3 language model; field names as published."""
+    """Shape of a Mamba language model; field names as published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -49,7 +54,7 @@ class MambaConfig(BaseModel):
     d_intermediate: int
     n_layer: int
     vocab_size: int
-    ssm_cfg: MixerConfig = MixerConfig()
+    ssm_cfg: Mamba3Config = Mamba3Config()
     attn_layer_idx: tuple[int, ...] = ()
     attn_cfg: dict[str, Any] = {}
     rms_norm: bool = True
@@ -68,8 +73,6 @@ class MambaConfig(BaseModel):
             raise ValueError(f"{self.num_heads} heads cannot share ssm_cfg.ngroups = {self.ssm_cfg.ngroups} groups")
         if self.attn_layer_idx:
             raise ValueError(f"attn_layer_idx = {list(self.attn_layer_idx)}: attention layers are not supported here")
-        if self.ssm_cfg.is_mimo:
-            raise ValueError("ssm_cfg.is_mimo = true: MIMO is not built yet; use a SISO checkpoint")
         if not self.rms_norm:
             raise ValueError("rms_norm = false: LayerNorm blocks are not supported here")
         return self

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.errors import ModelError
 from models.architecture import MambaConfig, read_config
-from models.mamba3 import Mamba3
+from models.language_model import MambaLM
 
 SAFETENSORS, TORCH_BIN = "model.safetensors", "pytorch_model.bin"
 TIED = "lm_head.weight"
@@ -32,7 +32,7 @@ def resolve(uri: str) -> Path:
     return directory
 
 
-def save(model: Mamba3, directory: Path) -> None:
+def save(model: MambaLM, directory: Path) -> None:
     """Write config.json and weights in bf16; the few parameters that are fp32 in published checkpoints stay so."""
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -44,7 +44,7 @@ def save(model: Mamba3, directory: Path) -> None:
     (directory / "config.json").write_text(model.config.model_dump_json(indent=2) + "\n")
 
 
-def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Mamba3:
+def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> MambaLM:
     """The model of a directory, in evaluation mode.
 
     Raises ModelError naming a tensor that is missing, extra or misshapen.
@@ -59,7 +59,7 @@ def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.devi
         for name, tensor in tensors.items()
     }
     with torch.device("meta"):
-        model = Mamba3(config)
+        model = MambaLM(config)
     model.load_state_dict(kept, strict=True, assign=True)
     if config.tie_embeddings:
         model.lm_head.weight = model.backbone.embedding.weight
@@ -100,7 +100,7 @@ def _read_tensors(directory: Path) -> dict[str, Tensor]:
 def _expected(config: MambaConfig) -> dict[str, Tensor]:
     """Every tensor of such a model, without memory behind it."""
     with torch.device("meta"):
-        return Mamba3(config).state_dict()
+        return MambaLM(config).state_dict()
 
 
 def _check(config: MambaConfig, expected: dict[str, Tensor], tensors: dict[str, Tensor], directory: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from models.mamba3 import Mamba3
+from models.language_model import MambaLM
 from models.sampling import Sampler, Sampling, choose_all, loop_start
 from models.state import State
 
@@ -117,10 +117,10 @@ class _Fork:
 class Engine:
     """Slots of constant size, filled from a queue; each `step` is one pass through the model."""
 
-    def __init__(self, model: Mamba3, end_id: int, num_slots: int, step_tokens: int) -> None:
+    def __init__(self, model: MambaLM, end_id: int, num_slots: int, step_tokens: int) -> None:
         """Allocates all slots at once. `step_tokens` is the budget of a reading pass, at least one chunk."""
         self._model, self._end_id = model, end_id
-        self._chunk = model.config.ssm_cfg.chunk_size
+        self._chunk = model.chunk_size
         self._budget = max(step_tokens, self._chunk)
         self._device = model.lm_head.weight.device
         self._states = model.empty_state(num_slots)
@@ -166,15 +166,16 @@ class Engine:
         """Take all the memory that passes will ever need, so that it does not grow with a document.
 
         Reading passes over many dummies and over one, and a decoding pass, several times: an allocator takes a few
-        rounds to settle.
+        rounds to settle. The slots hold rubbish afterwards; a document's admission empties its own.
         """
         rows = min(self._states.num_rows, self._budget // self._chunk)
         packs = [[*range(0, rows * self._chunk, self._chunk), self._budget], [0, self._budget]]
         tokens = torch.zeros(self._budget, dtype=torch.long, device=self._device)
+        nothing = torch.zeros(0, dtype=torch.long, device=self._device)
         for bounds in packs * WARM_UP_ROUNDS:
-            self._model.prefill(tokens, bounds, self._model.empty_state(len(bounds) - 1))
+            self._model.prefill_(tokens, bounds, self._states, range(len(bounds) - 1), nothing)
         rows = self._states.num_rows
-        self._model.decode(tokens.new_zeros(rows), self._model.empty_state(rows))
+        self._model.decode_(tokens.new_zeros(rows), self._states, range(rows))
 
     def _admit(self) -> None:
         """Fill free slots: waiting answers first, since their documents hold memory outside the slots."""
@@ -204,14 +205,13 @@ class Engine:
             for row, (sequence, size) in enumerate(taken)
             if sequence.prompt is not None and size == len(sequence.pending)
         ]
-        slots = [sequence.slot for sequence in sequences]
-        logits, states = self._model.prefill(
+        logits = self._model.prefill_(
             torch.from_numpy(tokens).to(self._device),
             bounds,
-            self._states.gather(slots),
+            self._states,
+            [sequence.slot for sequence in sequences],
             logits_at=torch.tensor([bounds[row + 1] - 1 for row in asking], dtype=torch.long, device=self._device),
         )
-        self._states.scatter_(slots, states)
         for sequence, size in taken:
             sequence.pending = sequence.pending[size:]
         finished = self._choose(logits, [sequences[row] for row in asking])
@@ -224,8 +224,7 @@ class Engine:
     def _decode(self, decoding: list[_Sequence]) -> Pass:
         slots = [sequence.slot for sequence in decoding]
         last = torch.tensor([sequence.output[-1] for sequence in decoding], device=self._device)
-        logits, states = self._model.decode(last, self._states.gather(slots))
-        self._states.scatter_(slots, states)
+        logits = self._model.decode_(last, self._states, slots)
         finished = self._choose(logits, decoding)
         return Pass("decode", _shares(decoding, [1] * len(decoding)), 0, finished)
 

@@ -49,6 +49,11 @@ class Packing:
         return self._lengths.cumsum(0) - 1
 
     @cached_property
+    def last_places(self) -> tuple[Tensor, Tensor]:
+        """(S,) chunk and (S,) place in it of the last token of each segment."""
+        return self.first_chunks + self._counts - 1, (self._lengths - 1) % self.chunk_size
+
+    @cached_property
     def chunks_per_segment(self) -> tuple[int, ...]:
         return tuple(-(-length // self.chunk_size) for length in self.lengths)
 

@@ -1,85 +1,96 @@
 """The recurrent state of documents in flight: a value that goes into the model and comes out of it.
 
-S = documents (rows), Z = layers, H = heads, P = head width, N = state channels, A = rotary angles.
+S = documents (rows), Z = layers.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from models.architecture import MambaConfig
-
 
 @dataclass(frozen=True)
 class State:
-    """What a Mamba-3 remembers after the tokens it has read. All tensors are fp32 unless the model is fp64.
+    """What a model remembers after the tokens it has read: named tensors (Z, S, ...), by mixer.
 
-    The state is *after* a token: feed the next token with it, never the last one again.
+    The state is *after* a token: feed the next token with it, never the last one again. Names, shapes and meanings
+    are those of the mixer's `state_shapes`. All tensors are fp32 unless the model is fp64.
     """
 
-    angle: Tensor
-    """(Z, S, H, A) cumulative rotary angle, in [0, 2 pi)."""
-    ssm: Tensor
-    """(Z, S, H, P, N) the recurrent state h."""
-    k: Tensor
-    """(Z, S, H, N) B of the last token, with bias and rotation: the trapezoid's other end."""
-    v: Tensor
-    """(Z, S, H, P) x of the last token."""
+    tensors: Mapping[str, Tensor]
 
     @staticmethod
     def zeros(
-        config: MambaConfig, num_rows: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        shapes: Mapping[str, tuple[int, ...]],
+        num_layers: int,
+        num_rows: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> "State":
         """The state before the first token, for `num_rows` documents."""
-        mixer, heads = config.ssm_cfg, config.num_heads
-        shapes = ((mixer.num_angles,), (mixer.headdim, mixer.d_state), (mixer.d_state,), (mixer.headdim,))
         return State(
-            *(torch.zeros((config.n_layer, num_rows, heads, *shape), dtype=dtype, device=device) for shape in shapes)
+            {
+                name: torch.zeros((num_layers, num_rows, *shape), dtype=dtype, device=device)
+                for name, shape in shapes.items()
+            }
         )
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
 
     @property
     def num_rows(self) -> int:
-        return self.ssm.shape[1]
+        """S, of a state with all layers."""
+        return next(iter(self.tensors.values())).shape[1]
 
     @property
     def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.tensors())
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.angle, self.ssm, self.k, self.v
+    def map(self, change: Callable[[Tensor], Tensor]) -> "State":
+        """The same names with changed tensors."""
+        return State({name: change(tensor) for name, tensor in self.tensors.items()})
 
     def layer(self, index: int) -> "State":
-        """One layer's part, without the leading Z."""
-        return State(*(tensor[index] for tensor in self.tensors()))
+        """One layer's part, a view without the leading Z."""
+        return self.map(lambda tensor: tensor[index])
 
-    def gather(self, rows: Sequence[int] | Tensor) -> "State":
-        """A copy of the given rows, in that order; a row may be named twice, which forks it."""
-        index = torch.as_tensor(rows, device=self.ssm.device)
-        return State(*(tensor.index_select(1, index) for tensor in self.tensors()))
+    def gather(self, rows: Sequence[int] | Tensor, dim: int = 1) -> "State":
+        """A copy of the given rows, in that order; a row may be named twice, which forks it.
 
-    def scatter_(self, rows: Sequence[int] | Tensor, values: "State") -> None:
+        Rows are axis 1, or axis 0 of a single layer's part.
+        """
+        index = self._index(rows)
+        return self.map(lambda tensor: tensor.index_select(dim, index))
+
+    def scatter_(self, rows: Sequence[int] | Tensor, values: "State", dim: int = 1) -> None:
         """Overwrite the given rows in place with `values`, row by row."""
-        index = torch.as_tensor(rows, device=self.ssm.device)
-        for tensor, value in zip(self.tensors(), values.tensors(), strict=True):
-            tensor.index_copy_(1, index, value)
+        index = self._index(rows)
+        for name, tensor in self.tensors.items():
+            tensor.index_copy_(dim, index, values[name])
 
     def zero_(self, rows: Sequence[int]) -> None:
         """Forget the given rows in place."""
-        index = torch.as_tensor(rows, device=self.ssm.device)
-        for tensor in self.tensors():
+        index = self._index(rows)
+        for tensor in self.tensors.values():
             tensor.index_fill_(1, index, 0.0)
 
     def detach(self) -> "State":
-        return State(*(tensor.detach() for tensor in self.tensors()))
+        return self.map(Tensor.detach)
 
     @staticmethod
     def stack_layers(layers: Sequence["State"]) -> "State":
         """Put the parts of `layer` back together."""
-        return State(*(torch.stack([getattr(part, field.name) for part in layers]) for field in fields(State)))
+        return State({name: torch.stack([part[name] for part in layers]) for name in layers[0]})
 
     @staticmethod
     def concatenate(parts: Sequence["State"]) -> "State":
         """Rows of several states, one after the other."""
-        return State(*(torch.cat([getattr(part, field.name) for part in parts], dim=1) for field in fields(State)))
+        return State({name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
+
+    def _index(self, rows: Sequence[int] | Tensor) -> Tensor:
+        return torch.as_tensor(rows, device=next(iter(self.tensors.values())).device)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mamba3 import Mamba3
+from models.language_model import MambaLM
 from models.state import State
 
 GRADIENT_CLIP = 1.0
@@ -69,7 +69,7 @@ class StepResult:
 class Trainer:
     """Model, optimiser and the carried states."""
 
-    def __init__(self, model: Mamba3, streams: list[Stream], learning_rate: float, weight_decay: float) -> None:
+    def __init__(self, model: MambaLM, streams: list[Stream], learning_rate: float, weight_decay: float) -> None:
         self.model, self.streams, self._peak = model, streams, learning_rate
         self._states = model.empty_state(len(streams))
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
@@ -120,7 +120,7 @@ class Trainer:
 
 @torch.no_grad()
 def losses_by_token(
-    model: Mamba3, tokens: np.ndarray, segment_tokens: int, forget_every: int | None = None
+    model: MambaLM, tokens: np.ndarray, segment_tokens: int, forget_every: int | None = None
 ) -> np.ndarray:
     """Cross entropy (L - 1,) of each token of one document given all before it, read in segments with carried state.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.training import TrainConfig
-from models.mamba3 import Mamba3
+from models.language_model import MambaLM
 from models.tokenizer import Tokenizer
 from models.trainer import losses_by_token
 from pipeline import tokenise
@@ -19,7 +19,7 @@ EVAL_SEGMENT = 1024
 EVAL_MEMORY = 2048
 
 
-def evaluate(model: Mamba3, tokenizer: Tokenizer, corpus: Corpus, config: TrainConfig) -> dict[str, object]:
+def evaluate(model: MambaLM, tokenizer: Tokenizer, corpus: Corpus, config: TrainConfig) -> dict[str, object]:
     """Loss on held-out summaries, and by position over one long document that training never saw."""
     model.eval()
     pairs = [record for record in corpus.held_out if record.summary and len(record.text) < EVAL_PAIR_CHARS]

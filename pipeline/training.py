@@ -13,8 +13,8 @@ import torch
 
 from configs.training import TrainConfig
 from models import checkpoint
-from models.architecture import MambaConfig, MixerConfig
-from models.mamba3 import Mamba3
+from models.architecture import MambaConfig, Mamba3Config
+from models.language_model import MambaLM
 from models.tokenizer import Tokenizer
 from models.trainer import Stream, Trainer
 from pipeline.corpus import Corpus, Example
@@ -30,7 +30,7 @@ class Training:
     """One model being trained."""
 
     config: TrainConfig
-    model: Mamba3
+    model: MambaLM
     trainer: Trainer
     output: Path
     steps: int = 0
@@ -41,7 +41,7 @@ class Training:
 
     @staticmethod
     def start(config: TrainConfig, tokenizer: Tokenizer, corpus: Corpus, output: Path) -> "Training":
-        model = Mamba3(_architecture(config, tokenizer)).initialise()
+        model = MambaLM(_architecture(config, tokenizer)).initialise()
         saved = _read_saved(output)
         # Go on with documents that an earlier attempt has not drawn yet.
         seed = config.seed + 1_000_003 * (saved["steps"] if saved else 0)
@@ -141,7 +141,7 @@ def _architecture(config: TrainConfig, tokenizer: Tokenizer) -> MambaConfig:
         d_intermediate=shape.d_intermediate,
         n_layer=shape.n_layer,
         vocab_size=tokenizer.vocab_size,
-        ssm_cfg=MixerConfig(d_state=shape.d_state, headdim=shape.headdim, chunk_size=shape.chunk_size),
+        ssm_cfg=Mamba3Config(d_state=shape.d_state, headdim=shape.headdim, chunk_size=shape.chunk_size),
     )
 
 

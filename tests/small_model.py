@@ -2,19 +2,19 @@
 
 import torch
 
-from models.architecture import MambaConfig, MixerConfig
-from models.mamba3 import Mamba3
+from models.architecture import MambaConfig, Mamba3Config
+from models.language_model import MambaLM
 
 VOCAB_SIZE = 61
 
 
-def build(dtype: torch.dtype = torch.float64, **mixer: object) -> Mamba3:
+def build(dtype: torch.dtype = torch.float64, **mixer: object) -> MambaLM:
     torch.manual_seed(7)
     shape = {"d_state": 16, "headdim": 12, "chunk_size": 8, "dt_min": 0.05, "dt_max": 0.9}
     config = MambaConfig(
-        d_model=24, d_intermediate=40, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=MixerConfig(**shape | mixer)
+        d_model=24, d_intermediate=40, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=Mamba3Config(**shape | mixer)
     )
-    model = Mamba3(config).initialise()
+    model = MambaLM(config).initialise()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

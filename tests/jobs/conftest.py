@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.architecture import MambaConfig, MixerConfig
-from models.mamba3 import Mamba3
+from models.architecture import MambaConfig, Mamba3Config
+from models.language_model import MambaLM
 from models.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -24,9 +24,9 @@ def small_model(tmp_path_factory) -> str:
     tokenizer = Tokenizer.train(topics.values(), 512)
     tokenizer.save(directory)
     torch.manual_seed(3)
-    mixer = MixerConfig(d_state=16, headdim=32, chunk_size=32)
+    mixer = Mamba3Config(d_state=16, headdim=32, chunk_size=32)
     config = MambaConfig(d_model=64, d_intermediate=128, n_layer=2, vocab_size=512, ssm_cfg=mixer)
-    model = Mamba3(config).initialise()
+    model = MambaLM(config).initialise()
     with torch.no_grad():
         # Loud weights: a quiet random model says the same of every document.
         for parameter in model.parameters():

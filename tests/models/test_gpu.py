@@ -20,7 +20,7 @@ LENGTHS = [7, 45, 1, 2, 33, 8, 9]
 
 
 def to(state: State, device: str) -> State:
-    return State(*(tensor.to(device) for tensor in state.tensors()))
+    return state.map(lambda tensor: tensor.to(device))
 
 
 @torch.inference_mode()
@@ -31,7 +31,7 @@ def test_a_ragged_pack_and_a_step_equal_the_cpu():
     expected, state = model.prefill(tokens, bounds, model.empty_state(len(LENGTHS)))
     actual, state_on_gpu = on_gpu.prefill(tokens.cuda(), bounds, on_gpu.empty_state(len(LENGTHS)))
     torch.testing.assert_close(actual.cpu(), expected, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(to(state_on_gpu, "cpu").ssm, state.ssm, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(to(state_on_gpu, "cpu")["ssm"], state["ssm"], rtol=1e-3, atol=1e-3)
     following = torch.arange(len(LENGTHS))
     expected, _ = model.decode(following, state)
     actual, _ = on_gpu.decode(following.cuda(), state_on_gpu)

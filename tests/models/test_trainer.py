@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.mamba3 import Mamba3
+from models.language_model import MambaLM
 from models.trainer import Stream, Trainer, losses_by_token
 from tests.small_model import VOCAB_SIZE, build
 
@@ -55,7 +55,7 @@ def test_the_loss_of_a_step_is_that_of_the_whole_document_only_with_the_state_ca
 
 def test_training_learns():
     torch.manual_seed(0)
-    model = Mamba3(build().config).initialise()
+    model = MambaLM(build().config).initialise()
     streams = [Stream(documents([50, 70, 31], num_tokens=4), 32) for _ in range(3)]
     trainer = Trainer(model, streams, learning_rate=1e-2, weight_decay=0.0)
     losses = [trainer.step(1.0).text_loss for _ in range(40)]
