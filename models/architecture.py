@@ -44,6 +44,21 @@ class Mamba3Config(BaseModel):
         """A: rotating pairs of channels per head."""
         return int(self.d_state * self.rope_fraction) // 2
 
+    def state_shapes(self, d_model: int) -> dict[str, tuple[int, ...]]:
+        """What one document leaves in one layer.
+
+        angle (H, A): cumulative rotary angle, in [0, 2 pi). ssm (H, P, N): the recurrent state h. k (H, R, N): B of
+        the last token with bias and rotation, the trapezoid's other end. v (H, P): x of the last token. Channels
+        (N) are in turning order: a pair that turns together is side by side.
+        """
+        heads = self.expand * d_model // self.headdim
+        return {
+            "angle": (heads, self.num_angles),
+            "ssm": (heads, self.headdim, self.d_state),
+            "k": (heads, self.rank, self.d_state),
+            "v": (heads, self.headdim),
+        }
+
 
 class MambaConfig(BaseModel):
     """Shape of a Mamba language model; field names as published."""

@@ -137,8 +137,9 @@ class MambaLM(nn.Module):
 
     def empty_state(self, num_rows: int) -> State:
         """The state before the first token, on the model's device."""
-        weight, shapes = self.lm_head.weight, self.backbone.layers[0].mixer.state_shapes()
-        return State.zeros(shapes, self.config.n_layer, num_rows, widened(weight.dtype), weight.device)
+        weight, config = self.lm_head.weight, self.config
+        shapes = config.ssm_cfg.state_shapes(config.d_model)
+        return State.zeros(shapes, config.n_layer, num_rows, widened(weight.dtype), weight.device)
 
     def initialise(self) -> "MambaLM":
         """Draw fresh weights for training: normal of 0.02, outputs of the residual branches scaled by depth."""

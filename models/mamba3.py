@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.architecture import Mamba3Config
 from models.norms import GroupedNorm, RMSNorm, widened
 from models.packing import Packing
-from models.scan import Heads, Inputs, scan, state_shapes, step
+from models.scan import Heads, Inputs, scan, step
 from models.state import State
 
 
@@ -64,11 +64,6 @@ class Mixer(nn.Module):
         if config.is_outproj_norm:
             self.norm = GroupedNorm(d_inner, config.headdim)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
-
-    def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """What a document leaves in one such layer."""
-        config = self.config
-        return state_shapes(self.num_heads, config.headdim, config.d_state, config.rank, config.num_angles)
 
     def prefill(self, u: Tensor, state: State, packing: Packing) -> tuple[Tensor, State]:
         """u (L, d_model), state (S, ...) -> (L, d_model) and the state after each segment."""

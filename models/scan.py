@@ -65,20 +65,6 @@ class Heads:
         return x.unsqueeze(-2) if self.x_ranks is None else x.unsqueeze(-2) * self.x_ranks.unsqueeze(1)
 
 
-def state_shapes(heads: int, headdim: int, d_state: int, rank: int, angles: int) -> dict[str, tuple[int, ...]]:
-    """Of one layer and one document.
-
-    angle: cumulative rotary angle, in [0, 2 pi). ssm: the recurrent state h. k: B of the last token, with bias and
-    rotation, the trapezoid's other end. v: x of the last token. Channels are in turning order.
-    """
-    return {
-        "angle": (heads, angles),
-        "ssm": (heads, headdim, d_state),
-        "k": (heads, rank, d_state),
-        "v": (heads, headdim),
-    }
-
-
 def spread(groups: Tensor, bias: Tensor, angle: Tensor) -> Tensor:
     """B or C of every head: with its bias, and turned.
 

@@ -15,7 +15,7 @@ class State:
     """What a model remembers after the tokens it has read: named tensors (Z, S, ...), by mixer.
 
     The state is *after* a token: feed the next token with it, never the last one again. Names, shapes and meanings
-    are those of the mixer's `state_shapes`. All tensors are fp32 unless the model is fp64.
+    are those of the architecture's `state_shapes`. All tensors are fp32 unless the model is fp64.
     """
 
     tensors: Mapping[str, Tensor]

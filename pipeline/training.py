@@ -13,7 +13,7 @@ import torch
 
 from configs.training import TrainConfig
 from models import checkpoint
-from models.architecture import MambaConfig, Mamba3Config
+from models.architecture import Mamba3Config, MambaConfig
 from models.language_model import MambaLM
 from models.tokenizer import Tokenizer
 from models.trainer import Stream, Trainer

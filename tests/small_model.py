@@ -2,7 +2,7 @@
 
 import torch
 
-from models.architecture import MambaConfig, Mamba3Config
+from models.architecture import Mamba3Config, MambaConfig
 from models.language_model import MambaLM
 
 VOCAB_SIZE = 61

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.architecture import MambaConfig, Mamba3Config
+from models.architecture import Mamba3Config, MambaConfig
 from models.language_model import MambaLM
 from models.tokenizer import Tokenizer
 
