@@ -1,0 +1,599 @@
+"""The Mamba-3 scan on a GPU: parallel over spans of a document as well as over heads and documents.
+
+Source: Mamba-3, arXiv 2603.15569; the equations are those of `models.scan`, which judges this file.
+
+L = tokens in the pack, K = spans, Q = tokens in a chunk, R = rank, M = QR rows of a chunk, H = heads, P = head width,
+N = state channels, of which A pairs turn and F = N - 2A keep still, G = groups of B and C.
+
+A chunk's rows are (token, rank), ranks of one token side by side, so that SISO is R = 1. Channels are kept as three
+planes, the firsts of all pairs (A), their seconds (A) and the still ones (F), so that a rotation is arithmetic on whole
+tiles and a product over N is a sum of three. Nothing of size (L, H, N) is ever in memory: each head adds its bias to
+B and C, and turns them, in registers.
+
+1. `_prepare_coefficients`, `_prepare_channels`: what every head needs of the projection, once per token.
+2. `_sum_spans`: what each span adds to the state, turned as if its phase began at zero; all spans at once.
+3. `_pass_states`: the state and the phase that enter each span, one span after the other; little work.
+4. `_read_spans`: outputs, gated, and the state after each segment; all spans at once.
+
+A document of one span needs 1 and 4 alone.
+"""
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from models.kernels.shapes import ROWS_PER_CHUNK, Shapes
+from models.kernels.spans import Spans
+from models.mamba3 import Mixer
+from models.norms import NORM_EPS
+from models.state import State
+
+TOKENS_PER_PROGRAM = 16
+WARPS, STAGES = 8, 1
+FULL_TURN = tl.constexpr(2 * math.pi)
+
+
+@triton.jit
+def softplus(x):
+    return tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
+
+
+@triton.jit
+def sigmoid(x):
+    return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+def tanh(x):
+    return 2.0 * sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
+def wrapped(turns):
+    """Whole turns taken off: into [0, 1)."""
+    return turns - tl.floor(turns)
+
+
+@triton.jit
+def cos_sin(turns):
+    """Cosine and sine of 2 pi times `turns`, to 1e-6, without branches.
+
+    With r = turns less whole turns, in [-1/2, 1/2], sin(pi r) and cos(pi r) are minimax polynomials in r squared,
+    and the double angle follows. The library's functions reduce any angle, in some forty instructions and a branch.
+    """
+    r = turns - tl.floor(turns + 0.5)
+    u = r * r
+    s = 0.0820504534 - 0.00702846896 * u
+    s = -0.599252209 + u * s
+    s = 2.55016332 + u * s
+    s = -5.16771276 + u * s
+    s = r * (3.14159265 + u * s)
+    c = 0.234937559 - 0.0243967166 * u
+    c = -1.33521206 + u * c
+    c = 4.05870916 + u * c
+    c = -4.93480214 + u * c
+    c = 1.0 + u * c
+    return 1.0 - 2.0 * s * s, 2.0 * s * c
+
+
+@triton.jit
+def decay_rate(logit, SOFTPLUS: tl.constexpr, A_FLOOR: tl.constexpr):
+    if SOFTPLUS:
+        positive = softplus(logit)
+    else:
+        positive = tl.where(logit >= 0, 1.0 + logit, 1.0 / (1.0 - tl.minimum(logit, 0.0)))
+    return -tl.maximum(positive, A_FLOOR)
+
+
+@triton.jit
+def _prepare_coefficients(
+    proj,
+    proj_stride,
+    dt_bias,
+    coefficients,
+    velocity,
+    L,
+    DT: tl.constexpr,
+    THETA: tl.constexpr,
+    H: tl.constexpr,
+    H_BLOCK: tl.constexpr,
+    A: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    A_FLOOR: tl.constexpr,
+    T: tl.constexpr,
+):
+    """Of T tokens: a_dt, dt, gamma and pending (4, H, L), heads first; phase velocity in turns (L, A)."""
+    token = tl.program_id(0) * T + tl.arange(0, T)
+    inside = token < L
+    row = proj + token.to(tl.int64)[:, None] * proj_stride
+    head = tl.arange(0, H_BLOCK)[None, :]
+    mask = inside[:, None] & (head < H)
+    logit = tl.load(row + DT + head, mask=mask, other=0.0).to(tl.float32)
+    dt = softplus(logit + tl.load(dt_bias + head, mask=head < H, other=0.0).to(tl.float32))
+    a_logit = tl.load(row + DT + H + head, mask=mask, other=0.0).to(tl.float32)
+    trap = sigmoid(tl.load(row + DT + 2 * H + head, mask=mask, other=0.0).to(tl.float32))
+    place = head.to(tl.int64) * L + token[:, None]
+    plane = H * L.to(tl.int64)
+    tl.store(coefficients + place, decay_rate(a_logit, SOFTPLUS, A_FLOOR) * dt, mask=mask)
+    tl.store(coefficients + plane + place, dt, mask=mask)
+    tl.store(coefficients + 2 * plane + place, trap * dt, mask=mask)
+    tl.store(coefficients + 3 * plane + place, dt - trap * dt, mask=mask)
+    pair = tl.arange(0, A)[None, :]
+    theta = tanh(tl.load(row + THETA + pair, mask=inside[:, None], other=0.0).to(tl.float32)) * 0.5
+    tl.store(velocity + token.to(tl.int64)[:, None] * A + pair, theta, mask=inside[:, None])
+
+
+@triton.jit
+def _published(N: tl.constexpr, A: tl.constexpr, IS_MIMO: tl.constexpr):
+    """(N,) where the channel at each place of the three planes stands in a checkpoint.
+
+    SISO turns the pair (2i, 2i + 1), MIMO (i, i + N/2).
+    """
+    place = tl.arange(0, N)
+    ordered = tl.where(place < A, 2 * place, tl.where(place < 2 * A, 2 * (place - A) + 1, place))
+    return ordered // 2 + ordered % 2 * (N // 2) if IS_MIMO else ordered
+
+
+@triton.jit
+def _prepare_channels(
+    proj,
+    proj_stride,
+    b_weight,
+    c_weight,
+    b_bias,
+    c_bias,
+    channels,
+    biases,
+    L,
+    B: tl.constexpr,
+    ROWS: tl.constexpr,
+    HR: tl.constexpr,
+    N: tl.constexpr,
+    A: tl.constexpr,
+    IS_MIMO: tl.constexpr,
+    EPS: tl.constexpr,
+    T: tl.constexpr,
+):
+    """B and C of T tokens, normalised, in planes: (2, L, ROWS, N) with ROWS = R G. The biases too: (2, H R, N)."""
+    block, row, which = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    token = block * T + tl.arange(0, T)
+    mask = (token < L)[:, None]
+    published, place = _published(N, A, IS_MIMO)[None, :], tl.arange(0, N)[None, :]
+    weight, bias = b_weight, b_bias
+    if which == 1:
+        weight, bias = c_weight, c_bias
+    source = proj + token.to(tl.int64)[:, None] * proj_stride + B + (which * ROWS + row) * N
+    values = tl.load(source + published, mask=mask, other=0.0).to(tl.float32)
+    values *= tl.rsqrt(tl.sum(values * values, 1) / N + EPS)[:, None] * tl.load(weight + published).to(tl.float32)
+    target = channels + ((which * L.to(tl.int64) + token) * ROWS + row)[:, None] * N + place
+    tl.store(target, values.to(channels.dtype.element_ty), mask=mask)
+    if (block == 0) & (row == 0):
+        for head in range(HR):
+            own = tl.load(bias + head * N + published).to(tl.float32)
+            tl.store(biases + (which * HR + head) * N + place, own)
+
+
+@triton.jit
+def _coefficients_of(coefficients, L, H: tl.constexpr, head, token, stop, segment_stop, leads):
+    """Per row: a_dt and dt, on the first rank's row of each token alone; gamma and the weight for later tokens."""
+    live = token < stop
+    plane = H * L.to(tl.int64)
+    place = coefficients + head * L.to(tl.int64) + token
+    a_dt = tl.load(place, mask=live & leads, other=0.0)
+    dt = tl.load(place + plane, mask=live & leads, other=0.0)
+    now = tl.load(place + 2 * plane, mask=live, other=0.0)
+    pending = tl.load(place + 3 * plane + 1, mask=live & (token + 1 < segment_stop), other=0.0)
+    return a_dt, dt, now, now + pending
+
+
+@triton.jit
+def _turns_of(velocity, A: tl.constexpr, token, live, dt, entering):
+    """(M, A) phase after each row's token, in turns, and the phase after the chunk (A,)."""
+    source = velocity + token.to(tl.int64)[:, None] * A + tl.arange(0, A)[None, :]
+    turns = tl.load(source, mask=live[:, None], other=0.0) * dt[:, None]
+    return tl.cumsum(turns, 0) + entering[None, :], wrapped(entering + tl.sum(turns, 0))
+
+
+@triton.jit
+def _plane(source, own, live, FIRST: tl.constexpr, WIDTH: tl.constexpr):
+    """(M, WIDTH) channels of a plane in fp32, with the head's bias."""
+    place = FIRST + tl.arange(0, WIDTH)[None, :]
+    return tl.load(source + place, mask=live[:, None], other=0.0).to(tl.float32) + tl.load(own + place)
+
+
+@triton.jit
+def _turned(
+    channels,
+    biases,
+    head,
+    token,
+    rank,
+    live,
+    cos,
+    sin,
+    H: tl.constexpr,
+    R: tl.constexpr,
+    G: tl.constexpr,
+    N: tl.constexpr,
+    A: tl.constexpr,
+):
+    """The three planes (M, A), (M, A) and (M, F) of B or C of one head, in fp32: with its bias, and turned."""
+    source = channels + ((token.to(tl.int64) * R + rank) * G + head * G // H)[:, None] * N
+    own = biases + head * N
+    if R > 1:
+        own = biases + (head * R + rank)[:, None] * N
+    firsts = _plane(source, own, live, 0, A)
+    seconds = _plane(source, own, live, A, A)
+    still = _plane(source, own, live, 2 * A, N - 2 * A)
+    return firsts * cos - seconds * sin, firsts * sin + seconds * cos, still
+
+
+@triton.jit
+def _dot3(a_first, a_second, a_still, b_first, b_second, b_still, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+    """(m, N) by (n, N) -> (m, n), each given in three planes of which the second factor's are of DTYPE already."""
+    product = tl.dot(a_first, tl.trans(b_first.to(DTYPE)), input_precision=PRECISION)
+    product = tl.dot(a_second, tl.trans(b_second.to(DTYPE)), product, input_precision=PRECISION)
+    return tl.dot(a_still, tl.trans(b_still.to(DTYPE)), product, input_precision=PRECISION)
+
+
+@triton.jit
+def _x_of(proj, proj_stride, x_ranks, head, token, rank, live, X: tl.constexpr, R: tl.constexpr, P: tl.constexpr):
+    """(M, P) x of each row in fp32, as it enters its rank."""
+    channel = tl.arange(0, P)[None, :]
+    source = proj + token.to(tl.int64)[:, None] * proj_stride + X + head * P + channel
+    x = tl.load(source, mask=live[:, None], other=0.0).to(tl.float32)
+    if R > 1:
+        x *= tl.load(x_ranks + (head * R + rank)[:, None] * P + channel).to(tl.float32)
+    return x
+
+
+@triton.jit
+def _sum_spans(
+    proj,
+    proj_stride,
+    channels,
+    biases,
+    coefficients,
+    velocity,
+    x_ranks,
+    starts,
+    stops,
+    segment_stops,
+    entries,
+    inner,
+    sums,
+    turns,
+    decays,
+    L,
+    X: tl.constexpr,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    A: tl.constexpr,
+    R: tl.constexpr,
+    G: tl.constexpr,
+    M: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """What a span adds to one head's state, with phases that begin at zero; its turn (A,) and its log decay."""
+    DTYPE: tl.constexpr = proj.dtype.element_ty
+    span, head = tl.load(inner + tl.program_id(0)), tl.program_id(1)
+    start, stop = tl.load(starts + span), tl.load(stops + span)
+    segment_stop, entry = tl.load(segment_stops + span), tl.load(entries + span).to(tl.int64)
+    rank = tl.arange(0, M) % R
+    leads = rank == 0
+    firsts, seconds = tl.zeros((P, A), tl.float32), tl.zeros((P, A), tl.float32)
+    still = tl.zeros((P, N - 2 * A), tl.float32)
+    turn = tl.zeros((A,), tl.float32)
+    decay = 0.0
+    for chunk in range(start, stop, M // R):
+        token = chunk + tl.arange(0, M) // R
+        live = token < stop
+        a_dt, dt, _, weight = _coefficients_of(coefficients, L, H, head, token, stop, segment_stop, leads)
+        phase, turn = _turns_of(velocity, A, token, live, dt, turn)
+        cos, sin = cos_sin(phase)
+        b_first, b_second, b_still = _turned(channels, biases, head, token, rank, live, cos, sin, H, R, G, N, A)
+        total = tl.sum(a_dt, 0)
+        weight *= tl.exp(total - tl.cumsum(a_dt, 0))
+        x = _x_of(proj, proj_stride, x_ranks, head, token, rank, live, X, R, P) * weight[:, None]
+        x_turned, alpha = tl.trans(x.to(DTYPE)), tl.exp(total)
+        firsts = tl.dot(x_turned, b_first.to(DTYPE), firsts * alpha, input_precision=PRECISION)
+        seconds = tl.dot(x_turned, b_second.to(DTYPE), seconds * alpha, input_precision=PRECISION)
+        still = tl.dot(x_turned, b_still.to(DTYPE), still * alpha, input_precision=PRECISION)
+        decay += total
+    place = entry * H + head
+    channel, pair = tl.arange(0, P), tl.arange(0, A)
+    _store_planes(sums + place * P * N, channel, firsts, seconds, still, N, A)
+    tl.store(turns + place * A + pair, turn)
+    tl.store(decays + place, decay)
+
+
+@triton.jit
+def _store_planes(target, channel, firsts, seconds, still, N: tl.constexpr, A: tl.constexpr):
+    """A state (P, N) of the scratch table, in planes."""
+    row, pair = target + channel[:, None] * N, tl.arange(0, A)[None, :]
+    tl.store(row + pair, firsts)
+    tl.store(row + A + pair, seconds)
+    tl.store(row + 2 * A + tl.arange(0, N - 2 * A)[None, :], still)
+
+
+@triton.jit
+def _load_planes(source, channel, N: tl.constexpr, A: tl.constexpr):
+    row, pair = source + channel[:, None] * N, tl.arange(0, A)[None, :]
+    still = tl.load(row + 2 * A + tl.arange(0, N - 2 * A)[None, :])
+    return tl.load(row + pair), tl.load(row + A + pair), still
+
+
+@triton.jit
+def _load_slot(source, channel, N: tl.constexpr, A: tl.constexpr):
+    """Three planes of a slot's (P, N), in which pairs are side by side."""
+    row = source + channel[:, None] * N
+    pairs = tl.load(row + tl.arange(0, 2 * A)[None, :])
+    firsts, seconds = tl.split(tl.reshape(pairs, (pairs.shape[0], A, 2)))
+    return firsts, seconds, tl.load(row + 2 * A + tl.arange(0, N - 2 * A)[None, :])
+
+
+@triton.jit
+def _carried(
+    ssm,
+    k,
+    v,
+    x_ranks,
+    coefficients,
+    L,
+    row,
+    head,
+    start,
+    channel,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    A: tl.constexpr,
+    R: tl.constexpr,
+):
+    """Three planes of a slot's state, with what the first token lets the last one before it add."""
+    place = row * H + head
+    firsts, seconds, still = _load_slot(ssm + place * P * N, channel, N, A)
+    last = tl.load(v + place * P + channel) * tl.load(coefficients + (3 * H + head) * L.to(tl.int64) + start)
+    pair = 2 * tl.arange(0, A)
+    for r in tl.static_range(R):
+        into = last
+        if R > 1:
+            into = last * tl.load(x_ranks + (head * R + r) * P + channel).to(tl.float32)
+        own = k + (place * R + r) * N
+        firsts += into[:, None] * tl.load(own + pair)[None, :]
+        seconds += into[:, None] * tl.load(own + pair + 1)[None, :]
+        still += into[:, None] * tl.load(own + 2 * A + tl.arange(0, N - 2 * A))[None, :]
+    return firsts, seconds, still
+
+
+@triton.jit
+def _pass_states(
+    sums,
+    turns,
+    decays,
+    entering,
+    angle,
+    ssm,
+    k,
+    v,
+    x_ranks,
+    coefficients,
+    starts,
+    rows,
+    entries,
+    long_first,
+    long_count,
+    L,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    A: tl.constexpr,
+    R: tl.constexpr,
+    P_BLOCK: tl.constexpr,
+):
+    """Replace the sums of a segment's spans by the states that enter them, and give the phases that enter them.
+
+    The entries of the last span hold nothing yet; they are written, not read.
+    """
+    segment, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    first, count = tl.load(long_first + segment), tl.load(long_count + segment)
+    row, entry = tl.load(rows + first).to(tl.int64), tl.load(entries + first).to(tl.int64)
+    channel, pair = block * P_BLOCK + tl.arange(0, P_BLOCK), tl.arange(0, A)
+    start = tl.load(starts + first)
+    firsts, seconds, still = _carried(
+        ssm, k, v, x_ranks, coefficients, L, row, head, start, channel, H, P, N, A, R
+    )
+    turn = tl.load(angle + (row * H + head) * A + pair) / FULL_TURN
+    for _ in range(count - 1):
+        place = entry * H + head
+        own_firsts, own_seconds, own_still = _load_planes(sums + place * P * N, channel, N, A)
+        alpha = tl.exp(tl.load(decays + place))
+        _store_planes(sums + place * P * N, channel, firsts, seconds, still, N, A)
+        # Every block needs the sums of turns, so they are not overwritten; one block keeps the phases.
+        if block == 0:
+            tl.store(entering + place * A + pair, turn)
+        cos, sin = cos_sin(turn)
+        firsts = firsts * alpha + own_firsts * cos[None, :] - own_seconds * sin[None, :]
+        seconds = seconds * alpha + own_firsts * sin[None, :] + own_seconds * cos[None, :]
+        still = still * alpha + own_still
+        turn = wrapped(turn + tl.load(turns + place * A + pair))
+        entry += 1
+    place = entry * H + head
+    _store_planes(sums + place * P * N, channel, firsts, seconds, still, N, A)
+    if block == 0:
+        tl.store(entering + place * A + pair, turn)
+
+
+@triton.jit
+def _read_spans(
+    proj,
+    proj_stride,
+    channels,
+    biases,
+    coefficients,
+    velocity,
+    skip,
+    x_ranks,
+    z_ranks,
+    out_ranks,
+    norm_weight,
+    sums,
+    entering,
+    angle,
+    ssm,
+    k,
+    v,
+    starts,
+    stops,
+    segment_stops,
+    rows,
+    entries,
+    out,
+    L,
+    X: tl.constexpr,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    A: tl.constexpr,
+    R: tl.constexpr,
+    G: tl.constexpr,
+    M: tl.constexpr,
+    HAS_NORM: tl.constexpr,
+    EPS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """One span of one head: its outputs, gated, (L, H P); and at a segment's end its slot's next state."""
+    DTYPE: tl.constexpr = proj.dtype.element_ty
+    span, head = tl.program_id(0), tl.program_id(1)
+    start, stop = tl.load(starts + span), tl.load(stops + span)
+    segment_stop, entry = tl.load(segment_stops + span), tl.load(entries + span).to(tl.int64)
+    slot = tl.load(rows + span).to(tl.int64) * H + head
+    rank, channel, pair = tl.arange(0, M) % R, tl.arange(0, P), tl.arange(0, A)
+    leads = rank == 0
+    if entry < 0:
+        firsts, seconds, still = _carried(
+            ssm, k, v, x_ranks, coefficients, L, tl.load(rows + span).to(tl.int64), head, start, channel, H, P, N, A, R
+        )
+        turn = tl.load(angle + slot * A + pair) / FULL_TURN
+    else:
+        firsts, seconds, still = _load_planes(sums + (entry * H + head) * P * N, channel, N, A)
+        turn = tl.load(entering + (entry * H + head) * A + pair)
+    d = tl.load(skip + head).to(tl.float32)
+    c_channels, c_biases = channels + L.to(tl.int64) * R * G * N, biases + H * R * N
+    for chunk in range(start, stop, M // R):
+        token = chunk + tl.arange(0, M) // R
+        live = token < stop
+        a_dt, dt, now, weight = _coefficients_of(coefficients, L, H, head, token, stop, segment_stop, leads)
+        phase, turn = _turns_of(velocity, A, token, live, dt, turn)
+        cos, sin = cos_sin(phase)
+        b_first, b_second, b_still = _turned(channels, biases, head, token, rank, live, cos, sin, H, R, G, N, A)
+        if chunk + M // R >= segment_stop:
+            is_last = token == segment_stop - 1
+            last_k = k + (slot * R + rank)[:, None] * N
+            tl.store(last_k + 2 * pair[None, :], b_first, mask=is_last[:, None])
+            tl.store(last_k + 2 * pair[None, :] + 1, b_second, mask=is_last[:, None])
+            tl.store(last_k + 2 * A + tl.arange(0, N - 2 * A)[None, :], b_still, mask=is_last[:, None])
+            last_angle = angle + slot * A + 0 * rank[:, None] + pair[None, :]
+            tl.store(last_angle, wrapped(phase) * FULL_TURN, mask=(is_last & leads)[:, None])
+        b_first, b_second, b_still = b_first.to(DTYPE), b_second.to(DTYPE), b_still.to(DTYPE)
+        c_first, c_second, c_still = _turned(c_channels, c_biases, head, token, rank, live, cos, sin, H, R, G, N, A)
+        c_first, c_second, c_still = c_first.to(DTYPE), c_second.to(DTYPE), c_still.to(DTYPE)
+
+        decay, total = tl.cumsum(a_dt, 0), tl.sum(a_dt, 0)
+        x = _x_of(proj, proj_stride, x_ranks, head, token, rank, live, X, R, P)
+        y = _dot3(c_first, c_second, c_still, firsts, seconds, still, DTYPE, PRECISION) * tl.exp(decay)[:, None]
+        scores = _dot3(c_first, c_second, c_still, b_first, b_second, b_still, DTYPE, PRECISION)
+        earlier, same = token[:, None] > token[None, :], token[:, None] == token[None, :]
+        mixing = tl.exp(tl.where(earlier, decay[:, None] - decay[None, :], -float("inf"))) * weight[None, :]
+        scores *= tl.where(same, now[None, :], mixing)
+        y = tl.dot(scores.to(DTYPE), x.to(DTYPE), y + d * x, input_precision=PRECISION)
+
+        x_turned = tl.trans((x * (weight * tl.exp(total - decay))[:, None]).to(DTYPE))
+        alpha = tl.exp(total)
+        firsts = tl.dot(x_turned, b_first, firsts * alpha, input_precision=PRECISION)
+        seconds = tl.dot(x_turned, b_second, seconds * alpha, input_precision=PRECISION)
+        still = tl.dot(x_turned, b_still, still * alpha, input_precision=PRECISION)
+
+        if HAS_NORM:
+            scale = tl.rsqrt(tl.sum(y * y, 1) / P + EPS)[:, None]
+            y *= scale * tl.load(norm_weight + head * P + channel).to(tl.float32)[None, :]
+        here = token.to(tl.int64)[:, None] * proj_stride + head * P + channel[None, :]
+        z = tl.load(proj + here, mask=live[:, None], other=0.0).to(tl.float32)
+        if R > 1:
+            own = (head * R + rank)[:, None] * P + channel[None, :]
+            z *= tl.load(z_ranks + own).to(tl.float32)
+            y *= tl.load(out_ranks + own).to(tl.float32)
+        y *= z * sigmoid(z)
+        if R > 1:
+            y = tl.sum(tl.reshape(y, (M // R, R, P)), 1)
+        written = chunk + tl.arange(0, M // R)
+        target = out + written.to(tl.int64)[:, None] * H * P + head * P + channel[None, :]
+        tl.store(target, y.to(DTYPE), mask=(written < stop)[:, None])
+
+    if stop == segment_stop:
+        row = ssm + slot * P * N + channel[:, None] * N
+        tl.store(row + tl.arange(0, 2 * A)[None, :], tl.interleave(firsts, seconds))
+        tl.store(row + 2 * A + tl.arange(0, N - 2 * A)[None, :], still)
+        last = proj + (segment_stop - 1).to(tl.int64) * proj_stride + X + head * P + channel
+        tl.store(v + slot * P + channel, tl.load(last).to(tl.float32))
+
+
+def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
+    """Read a pack in one layer, moving the spans' rows of `layer` on in place.
+
+    proj (L, d_in_proj) contiguous, what `mixer.in_proj` gave; layer fp32 (slots, ...). Returns the gated y (L, H P)
+    in proj's dtype, for `mixer.out_proj`.
+    """
+    shapes, num_tokens, device = Shapes.of(mixer), len(proj), proj.device
+    # fp32 products where the model is fp32: Triton's default would be tf32.
+    precision = "ieee" if proj.dtype == torch.float32 else "tf32"
+    ranks = (mixer.mimo_x, mixer.mimo_z, mixer.mimo_o) if shapes.is_mimo else (mixer.D, mixer.D, mixer.D)
+
+    def scratch(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=device)
+
+    rows, head_rows = shapes.rank * shapes.groups, shapes.rank * shapes.heads
+    channels = scratch(2, num_tokens, rows, shapes.d_state, dtype=proj.dtype)
+    biases = scratch(2, head_rows, shapes.d_state)
+    coefficients = scratch(4, shapes.heads, num_tokens)
+    velocity = scratch(num_tokens, shapes.angles)
+    out = scratch(num_tokens, shapes.d_inner, dtype=proj.dtype)
+    blocks = triton.cdiv(num_tokens, TOKENS_PER_PROGRAM)
+    _prepare_coefficients[(blocks,)](
+        proj, proj.stride(0), mixer.dt_bias, coefficients, velocity, num_tokens,
+        DT=shapes.dt_column, THETA=shapes.theta_column, H=shapes.heads, H_BLOCK=triton.next_power_of_2(shapes.heads),
+        A=shapes.angles, SOFTPLUS=mixer.config.a_activation == "softplus", A_FLOOR=mixer.config.A_floor,
+        T=TOKENS_PER_PROGRAM,
+    )  # fmt: skip
+    _prepare_channels[(blocks, rows, 2)](
+        proj, proj.stride(0), mixer.B_norm.weight, mixer.C_norm.weight, mixer.B_bias, mixer.C_bias,
+        channels, biases, num_tokens, B=shapes.b_column, ROWS=rows, HR=head_rows, N=shapes.d_state, A=shapes.angles,
+        IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM,
+    )  # fmt: skip
+    sizes = {"H": shapes.heads, "P": shapes.headdim, "N": shapes.d_state, "A": shapes.angles, "R": shapes.rank}
+    tiles = {"X": shapes.d_inner, "G": shapes.groups, "M": ROWS_PER_CHUNK, "PRECISION": precision}
+    slots = (layer["angle"], layer["ssm"], layer["k"], layer["v"])
+    entries = (spans.num_entries, shapes.heads)
+    sums, entering = scratch(*entries, shapes.headdim, shapes.d_state), scratch(*entries, shapes.angles)
+    if spans.num_entries:
+        turns, decays = scratch(*entries, shapes.angles), scratch(*entries)
+        _sum_spans[(len(spans.inner), shapes.heads)](
+            proj, proj.stride(0), channels, biases, coefficients, velocity, ranks[0], spans.starts, spans.stops,
+            spans.segment_stops, spans.entries, spans.inner, sums, turns, decays, num_tokens, **sizes, **tiles,
+            num_warps=WARPS,
+        )  # fmt: skip
+        _pass_states[(len(spans.long_first), shapes.heads, shapes.headdim // 16)](
+            sums, turns, decays, entering, *slots, ranks[0], coefficients, spans.starts, spans.rows, spans.entries,
+            spans.long_first, spans.long_count, num_tokens, P_BLOCK=16, **sizes,
+        )  # fmt: skip
+    _read_spans[(spans.num_spans, shapes.heads)](
+        proj, proj.stride(0), channels, biases, coefficients, velocity, mixer.D, *ranks,
+        mixer.norm.weight if mixer.config.is_outproj_norm else mixer.D, sums, entering, *slots, spans.starts,
+        spans.stops, spans.segment_stops, spans.rows, spans.entries, out, num_tokens,
+        HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **sizes, **tiles, num_warps=WARPS, num_stages=STAGES,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,79 @@
+"""What the kernels of one layer are compiled for."""
+
+from dataclasses import dataclass
+
+import torch
+
+from models.mamba3 import Mixer
+
+ROWS_PER_CHUNK = 64
+"""QR: rows of a chunk's matrix products. 64 is what one warp group of a Hopper's matrix unit takes."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """H heads of P channels, N state channels of which A pairs turn, R ranks, G groups, chunks of Q tokens.
+
+    Columns of the projection: z, x, B, C, dt, A, trap, angle (state-spaces/mamba, modules/mamba3.py).
+    """
+
+    heads: int
+    headdim: int
+    d_state: int
+    rank: int
+    groups: int
+    angles: int
+    is_mimo: bool
+
+    @staticmethod
+    def of(mixer: Mixer) -> "Shapes":
+        config = mixer.config
+        return Shapes(
+            heads=mixer.num_heads,
+            headdim=config.headdim,
+            d_state=config.d_state,
+            rank=config.rank,
+            groups=config.ngroups,
+            angles=config.num_angles,
+            is_mimo=config.is_mimo,
+        )
+
+    @property
+    def d_inner(self) -> int:
+        return self.heads * self.headdim
+
+    @property
+    def bc_width(self) -> int:
+        return self.rank * self.groups * self.d_state
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Q."""
+        return ROWS_PER_CHUNK // self.rank
+
+    @property
+    def b_column(self) -> int:
+        return 2 * self.d_inner
+
+    @property
+    def dt_column(self) -> int:
+        return 2 * self.d_inner + 2 * self.bc_width
+
+    @property
+    def theta_column(self) -> int:
+        return self.dt_column + 3 * self.heads
+
+    def why_not(self, dtype: torch.dtype) -> str | None:
+        """Why these kernels cannot run such a layer, or None."""
+        for name, size, least in (
+            ("headdim", self.headdim, 16),
+            ("d_state", self.d_state, 64),
+            ("mimo_rank", self.rank, 1),
+        ):
+            if size < least or size & (size - 1):
+                return f"{name} = {size} is no power of two of at least {least}"
+        if 4 * self.angles != self.d_state:
+            return f"{2 * self.angles} of {self.d_state} channels turn, not half (rope_fraction)"
+        if dtype not in (torch.bfloat16, torch.float16, torch.float32):
+            return f"{dtype} is not for these kernels"
+        return None

@@ -1,0 +1,64 @@
+"""How a ragged pack is laid out for the GPU: segments cut into spans that are computed side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The spans of a ragged pack, in order. All tensors are int32 on the device.
+
+    A span is a run of tokens of one segment, `span_tokens` long but for a segment's last. In a segment of several
+    spans each starts from the state that those before it leave, which is summed up first and kept in an entry of a
+    scratch table; a segment of one span starts from its slot.
+    """
+
+    starts: Tensor
+    """(K,) first token of each span."""
+    stops: Tensor
+    """(K,) token after the last one of each span."""
+    segment_stops: Tensor
+    """(K,) token after the last one of the span's segment."""
+    rows: Tensor
+    """(K,) the slot of the span's segment."""
+    entries: Tensor
+    """(K,) the span's entry in the scratch table, -1 where its segment is one span."""
+    inner: Tensor
+    """(K') the spans whose sum is needed: of segments of several spans, all but the last."""
+    long_first: Tensor
+    """(S') first span of each segment of several spans."""
+    long_count: Tensor
+    """(S') number of its spans."""
+    num_entries: int
+
+    @staticmethod
+    def of(cu_seqlens: Sequence[int], rows: Sequence[int], span_tokens: int, device: torch.device) -> "Spans":
+        """Cut the segments; one transfer to the device for the whole pack."""
+        starts, stops, ends, slots, entries, inner, long_first, long_count = columns = [[] for _ in range(8)]
+        num_entries = 0
+        for row, (start, stop) in zip(rows, pairwise(cu_seqlens), strict=True):
+            cuts = range(start, stop, span_tokens)
+            is_long = len(cuts) > 1
+            if is_long:
+                long_first.append(len(starts))
+                long_count.append(len(cuts))
+                inner.extend(range(len(starts), len(starts) + len(cuts) - 1))
+            entries.extend(range(num_entries, num_entries + len(cuts)) if is_long else [-1])
+            num_entries += len(cuts) if is_long else 0
+            starts.extend(cuts)
+            stops.extend([*cuts[1:], stop])
+            ends.extend([stop] * len(cuts))
+            slots.extend([row] * len(cuts))
+        flat = torch.tensor([value for column in columns for value in column], dtype=torch.int32)
+        if device.type == "cuda":
+            flat = flat.pin_memory()
+        parts = flat.to(device, non_blocking=True).split([len(column) for column in columns])
+        return Spans(*parts, num_entries)
+
+    @property
+    def num_spans(self) -> int:
+        return len(self.starts)
