@@ -18,13 +18,12 @@ B and C, and turns them, in registers.
 A document of one span needs 1 and 4 alone.
 """
 
-import math
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
 from models.kernels.shapes import ROWS_PER_CHUNK, Shapes
 from models.kernels.spans import Spans
 from models.mamba3 import Mixer
@@ -33,59 +32,6 @@ from models.state import State
 
 TOKENS_PER_PROGRAM = 16
 WARPS, STAGES = 8, 1
-FULL_TURN = tl.constexpr(2 * math.pi)
-
-
-@triton.jit
-def softplus(x):
-    return tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
-
-
-@triton.jit
-def sigmoid(x):
-    return 1.0 / (1.0 + tl.exp(-x))
-
-
-@triton.jit
-def tanh(x):
-    return 2.0 * sigmoid(2.0 * x) - 1.0
-
-
-@triton.jit
-def wrapped(turns):
-    """Whole turns taken off: into [0, 1)."""
-    return turns - tl.floor(turns)
-
-
-@triton.jit
-def cos_sin(turns):
-    """Cosine and sine of 2 pi times `turns`, to 1e-6, without branches.
-
-    With r = turns less whole turns, in [-1/2, 1/2], sin(pi r) and cos(pi r) are minimax polynomials in r squared,
-    and the double angle follows. The library's functions reduce any angle, in some forty instructions and a branch.
-    """
-    r = turns - tl.floor(turns + 0.5)
-    u = r * r
-    s = 0.0820504534 - 0.00702846896 * u
-    s = -0.599252209 + u * s
-    s = 2.55016332 + u * s
-    s = -5.16771276 + u * s
-    s = r * (3.14159265 + u * s)
-    c = 0.234937559 - 0.0243967166 * u
-    c = -1.33521206 + u * c
-    c = 4.05870916 + u * c
-    c = -4.93480214 + u * c
-    c = 1.0 + u * c
-    return 1.0 - 2.0 * s * s, 2.0 * s * c
-
-
-@triton.jit
-def decay_rate(logit, SOFTPLUS: tl.constexpr, A_FLOOR: tl.constexpr):
-    if SOFTPLUS:
-        positive = softplus(logit)
-    else:
-        positive = tl.where(logit >= 0, 1.0 + logit, 1.0 / (1.0 - tl.minimum(logit, 0.0)))
-    return -tl.maximum(positive, A_FLOOR)
 
 
 @triton.jit
@@ -122,19 +68,22 @@ def _prepare_coefficients(
     tl.store(coefficients + 2 * plane + place, trap * dt, mask=mask)
     tl.store(coefficients + 3 * plane + place, dt - trap * dt, mask=mask)
     pair = tl.arange(0, A)[None, :]
-    theta = tanh(tl.load(row + THETA + pair, mask=inside[:, None], other=0.0).to(tl.float32)) * 0.5
+    theta = velocity_of(tl.load(row + THETA + pair, mask=inside[:, None], other=0.0).to(tl.float32))
     tl.store(velocity + token.to(tl.int64)[:, None] * A + pair, theta, mask=inside[:, None])
 
 
 @triton.jit
-def _published(N: tl.constexpr, A: tl.constexpr, IS_MIMO: tl.constexpr):
-    """(N,) where the channel at each place of the three planes stands in a checkpoint.
+def published_of(ordered, N: tl.constexpr, IS_MIMO: tl.constexpr):
+    """Where channels in turning order stand in a checkpoint: SISO turns the pair (2i, 2i + 1), MIMO (i, i + N/2)."""
+    return ordered // 2 + ordered % 2 * (N // 2) if IS_MIMO else ordered
 
-    SISO turns the pair (2i, 2i + 1), MIMO (i, i + N/2).
-    """
+
+@triton.jit
+def _published(N: tl.constexpr, A: tl.constexpr, IS_MIMO: tl.constexpr):
+    """(N,) where the channel at each place of the three planes stands in a checkpoint."""
     place = tl.arange(0, N)
     ordered = tl.where(place < A, 2 * place, tl.where(place < 2 * A, 2 * (place - A) + 1, place))
-    return ordered // 2 + ordered % 2 * (N // 2) if IS_MIMO else ordered
+    return published_of(ordered, N, IS_MIMO)
 
 
 @triton.jit
@@ -177,22 +126,22 @@ def _prepare_channels(
 
 
 @triton.jit
-def _coefficients_of(coefficients, L, H: tl.constexpr, head, token, stop, segment_stop, leads):
+def _coefficients_of(coefficients, L, H: tl.constexpr, head, chunk, local, stop, segment_stop, leads):
     """Per row: a_dt and dt, on the first rank's row of each token alone; gamma and the weight for later tokens."""
-    live = token < stop
+    live = local < stop - chunk
     plane = H * L.to(tl.int64)
-    place = coefficients + head * L.to(tl.int64) + token
+    place = coefficients + head * L.to(tl.int64) + chunk + local
     a_dt = tl.load(place, mask=live & leads, other=0.0)
     dt = tl.load(place + plane, mask=live & leads, other=0.0)
     now = tl.load(place + 2 * plane, mask=live, other=0.0)
-    pending = tl.load(place + 3 * plane + 1, mask=live & (token + 1 < segment_stop), other=0.0)
+    pending = tl.load(place + 3 * plane + 1, mask=live & (local + 1 < segment_stop - chunk), other=0.0)
     return a_dt, dt, now, now + pending
 
 
 @triton.jit
-def _turns_of(velocity, A: tl.constexpr, token, live, dt, entering):
+def _turns_of(velocity, A: tl.constexpr, chunk, local, live, dt, entering):
     """(M, A) phase after each row's token, in turns, and the phase after the chunk (A,)."""
-    source = velocity + token.to(tl.int64)[:, None] * A + tl.arange(0, A)[None, :]
+    source = velocity + chunk.to(tl.int64) * A + local[:, None] * A + tl.arange(0, A)[None, :]
     turns = tl.load(source, mask=live[:, None], other=0.0) * dt[:, None]
     return tl.cumsum(turns, 0) + entering[None, :], wrapped(entering + tl.sum(turns, 0))
 
@@ -209,8 +158,7 @@ def _turned(
     channels,
     biases,
     head,
-    token,
-    rank,
+    chunk,
     live,
     cos,
     sin,
@@ -219,12 +167,14 @@ def _turned(
     G: tl.constexpr,
     N: tl.constexpr,
     A: tl.constexpr,
+    M: tl.constexpr,
 ):
     """The three planes (M, A), (M, A) and (M, F) of B or C of one head, in fp32: with its bias, and turned."""
-    source = channels + ((token.to(tl.int64) * R + rank) * G + head * G // H)[:, None] * N
+    row = tl.arange(0, M)[:, None]
+    source = channels + (chunk.to(tl.int64) * R * G + head * G // H) * N + row * G * N
     own = biases + head * N
     if R > 1:
-        own = biases + (head * R + rank)[:, None] * N
+        own = biases + (head * R + row % R) * N
     firsts = _plane(source, own, live, 0, A)
     seconds = _plane(source, own, live, A, A)
     still = _plane(source, own, live, 2 * A, N - 2 * A)
@@ -240,10 +190,12 @@ def _dot3(a_first, a_second, a_still, b_first, b_second, b_still, DTYPE: tl.cons
 
 
 @triton.jit
-def _x_of(proj, proj_stride, x_ranks, head, token, rank, live, X: tl.constexpr, R: tl.constexpr, P: tl.constexpr):
+def _x_of(
+    proj, proj_stride, x_ranks, head, chunk, local, rank, live, X: tl.constexpr, R: tl.constexpr, P: tl.constexpr
+):
     """(M, P) x of each row in fp32, as it enters its rank."""
     channel = tl.arange(0, P)[None, :]
-    source = proj + token.to(tl.int64)[:, None] * proj_stride + X + head * P + channel
+    source = proj + chunk.to(tl.int64) * proj_stride + X + head * P + local[:, None] * proj_stride + channel
     x = tl.load(source, mask=live[:, None], other=0.0).to(tl.float32)
     if R > 1:
         x *= tl.load(x_ranks + (head * R + rank)[:, None] * P + channel).to(tl.float32)
@@ -276,29 +228,29 @@ def _sum_spans(
     R: tl.constexpr,
     G: tl.constexpr,
     M: tl.constexpr,
+    DTYPE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """What a span adds to one head's state, with phases that begin at zero; its turn (A,) and its log decay."""
-    DTYPE: tl.constexpr = proj.dtype.element_ty
     span, head = tl.load(inner + tl.program_id(0)), tl.program_id(1)
     start, stop = tl.load(starts + span), tl.load(stops + span)
     segment_stop, entry = tl.load(segment_stops + span), tl.load(entries + span).to(tl.int64)
-    rank = tl.arange(0, M) % R
+    local, rank = tl.arange(0, M) // R, tl.arange(0, M) % R
     leads = rank == 0
     firsts, seconds = tl.zeros((P, A), tl.float32), tl.zeros((P, A), tl.float32)
     still = tl.zeros((P, N - 2 * A), tl.float32)
     turn = tl.zeros((A,), tl.float32)
     decay = 0.0
-    for chunk in range(start, stop, M // R):
-        token = chunk + tl.arange(0, M) // R
-        live = token < stop
-        a_dt, dt, _, weight = _coefficients_of(coefficients, L, H, head, token, stop, segment_stop, leads)
-        phase, turn = _turns_of(velocity, A, token, live, dt, turn)
+    for index in range(tl.cdiv(stop - start, M // R)):
+        chunk = start + index * (M // R)
+        live = local < stop - chunk
+        a_dt, dt, _, weight = _coefficients_of(coefficients, L, H, head, chunk, local, stop, segment_stop, leads)
+        phase, turn = _turns_of(velocity, A, chunk, local, live, dt, turn)
         cos, sin = cos_sin(phase)
-        b_first, b_second, b_still = _turned(channels, biases, head, token, rank, live, cos, sin, H, R, G, N, A)
+        b_first, b_second, b_still = _turned(channels, biases, head, chunk, live, cos, sin, H, R, G, N, A, M)
         total = tl.sum(a_dt, 0)
         weight *= tl.exp(total - tl.cumsum(a_dt, 0))
-        x = _x_of(proj, proj_stride, x_ranks, head, token, rank, live, X, R, P) * weight[:, None]
+        x = _x_of(proj, proj_stride, x_ranks, head, chunk, local, rank, live, X, R, P) * weight[:, None]
         x_turned, alpha = tl.trans(x.to(DTYPE)), tl.exp(total)
         firsts = tl.dot(x_turned, b_first.to(DTYPE), firsts * alpha, input_precision=PRECISION)
         seconds = tl.dot(x_turned, b_second.to(DTYPE), seconds * alpha, input_precision=PRECISION)
@@ -404,9 +356,7 @@ def _pass_states(
     row, entry = tl.load(rows + first).to(tl.int64), tl.load(entries + first).to(tl.int64)
     channel, pair = block * P_BLOCK + tl.arange(0, P_BLOCK), tl.arange(0, A)
     start = tl.load(starts + first)
-    firsts, seconds, still = _carried(
-        ssm, k, v, x_ranks, coefficients, L, row, head, start, channel, H, P, N, A, R
-    )
+    firsts, seconds, still = _carried(ssm, k, v, x_ranks, coefficients, L, row, head, start, channel, H, P, N, A, R)
     turn = tl.load(angle + (row * H + head) * A + pair) / FULL_TURN
     for _ in range(count - 1):
         place = entry * H + head
@@ -464,15 +414,16 @@ def _read_spans(
     M: tl.constexpr,
     HAS_NORM: tl.constexpr,
     EPS: tl.constexpr,
+    DTYPE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """One span of one head: its outputs, gated, (L, H P); and at a segment's end its slot's next state."""
-    DTYPE: tl.constexpr = proj.dtype.element_ty
     span, head = tl.program_id(0), tl.program_id(1)
     start, stop = tl.load(starts + span), tl.load(stops + span)
     segment_stop, entry = tl.load(segment_stops + span), tl.load(entries + span).to(tl.int64)
     slot = tl.load(rows + span).to(tl.int64) * H + head
-    rank, channel, pair = tl.arange(0, M) % R, tl.arange(0, P), tl.arange(0, A)
+    local, rank = tl.arange(0, M) // R, tl.arange(0, M) % R
+    channel, pair = tl.arange(0, P), tl.arange(0, A)
     leads = rank == 0
     if entry < 0:
         firsts, seconds, still = _carried(
@@ -482,17 +433,19 @@ def _read_spans(
     else:
         firsts, seconds, still = _load_planes(sums + (entry * H + head) * P * N, channel, N, A)
         turn = tl.load(entering + (entry * H + head) * A + pair)
+    # All threads have read the slot before any writes to it.
+    tl.debug_barrier()
     d = tl.load(skip + head).to(tl.float32)
     c_channels, c_biases = channels + L.to(tl.int64) * R * G * N, biases + H * R * N
-    for chunk in range(start, stop, M // R):
-        token = chunk + tl.arange(0, M) // R
-        live = token < stop
-        a_dt, dt, now, weight = _coefficients_of(coefficients, L, H, head, token, stop, segment_stop, leads)
-        phase, turn = _turns_of(velocity, A, token, live, dt, turn)
+    for index in range(tl.cdiv(stop - start, M // R)):
+        chunk = start + index * (M // R)
+        live = local < stop - chunk
+        a_dt, dt, now, weight = _coefficients_of(coefficients, L, H, head, chunk, local, stop, segment_stop, leads)
+        phase, turn = _turns_of(velocity, A, chunk, local, live, dt, turn)
         cos, sin = cos_sin(phase)
-        b_first, b_second, b_still = _turned(channels, biases, head, token, rank, live, cos, sin, H, R, G, N, A)
+        b_first, b_second, b_still = _turned(channels, biases, head, chunk, live, cos, sin, H, R, G, N, A, M)
         if chunk + M // R >= segment_stop:
-            is_last = token == segment_stop - 1
+            is_last = local == segment_stop - 1 - chunk
             last_k = k + (slot * R + rank)[:, None] * N
             tl.store(last_k + 2 * pair[None, :], b_first, mask=is_last[:, None])
             tl.store(last_k + 2 * pair[None, :] + 1, b_second, mask=is_last[:, None])
@@ -500,19 +453,21 @@ def _read_spans(
             last_angle = angle + slot * A + 0 * rank[:, None] + pair[None, :]
             tl.store(last_angle, wrapped(phase) * FULL_TURN, mask=(is_last & leads)[:, None])
         b_first, b_second, b_still = b_first.to(DTYPE), b_second.to(DTYPE), b_still.to(DTYPE)
-        c_first, c_second, c_still = _turned(c_channels, c_biases, head, token, rank, live, cos, sin, H, R, G, N, A)
+        c_first, c_second, c_still = _turned(c_channels, c_biases, head, chunk, live, cos, sin, H, R, G, N, A, M)
         c_first, c_second, c_still = c_first.to(DTYPE), c_second.to(DTYPE), c_still.to(DTYPE)
 
         decay, total = tl.cumsum(a_dt, 0), tl.sum(a_dt, 0)
-        x = _x_of(proj, proj_stride, x_ranks, head, token, rank, live, X, R, P)
+        x = _x_of(proj, proj_stride, x_ranks, head, chunk, local, rank, live, X, R, P)
         y = _dot3(c_first, c_second, c_still, firsts, seconds, still, DTYPE, PRECISION) * tl.exp(decay)[:, None]
         scores = _dot3(c_first, c_second, c_still, b_first, b_second, b_still, DTYPE, PRECISION)
-        earlier, same = token[:, None] > token[None, :], token[:, None] == token[None, :]
-        mixing = tl.exp(tl.where(earlier, decay[:, None] - decay[None, :], -float("inf"))) * weight[None, :]
-        scores *= tl.where(same, now[None, :], mixing)
-        y = tl.dot(scores.to(DTYPE), x.to(DTYPE), y + d * x, input_precision=PRECISION)
+        # A token's own weight is gamma: relative to the weight for later ones, which x brings with it.
+        own = (now / tl.maximum(weight, 1e-30))[:, None]
+        earlier, same = local[:, None] > local[None, :], local[:, None] == local[None, :]
+        scores *= tl.exp(tl.where(earlier, decay[:, None] - decay[None, :], -float("inf"))) + tl.where(same, own, 0.0)
+        weighted = x * weight[:, None]
+        y = tl.dot(scores.to(DTYPE), weighted.to(DTYPE), y + d * x, input_precision=PRECISION)
 
-        x_turned = tl.trans((x * (weight * tl.exp(total - decay))[:, None]).to(DTYPE))
+        x_turned = tl.trans((weighted * tl.exp(total - decay)[:, None]).to(DTYPE))
         alpha = tl.exp(total)
         firsts = tl.dot(x_turned, b_first, firsts * alpha, input_precision=PRECISION)
         seconds = tl.dot(x_turned, b_second, seconds * alpha, input_precision=PRECISION)
@@ -521,18 +476,18 @@ def _read_spans(
         if HAS_NORM:
             scale = tl.rsqrt(tl.sum(y * y, 1) / P + EPS)[:, None]
             y *= scale * tl.load(norm_weight + head * P + channel).to(tl.float32)[None, :]
-        here = token.to(tl.int64)[:, None] * proj_stride + head * P + channel[None, :]
-        z = tl.load(proj + here, mask=live[:, None], other=0.0).to(tl.float32)
+        gate = proj + chunk.to(tl.int64) * proj_stride + head * P + local[:, None] * proj_stride + channel[None, :]
+        z = tl.load(gate, mask=live[:, None], other=0.0).to(tl.float32)
         if R > 1:
-            own = (head * R + rank)[:, None] * P + channel[None, :]
-            z *= tl.load(z_ranks + own).to(tl.float32)
-            y *= tl.load(out_ranks + own).to(tl.float32)
+            of_rank = (head * R + rank)[:, None] * P + channel[None, :]
+            z *= tl.load(z_ranks + of_rank).to(tl.float32)
+            y *= tl.load(out_ranks + of_rank).to(tl.float32)
         y *= z * sigmoid(z)
         if R > 1:
             y = tl.sum(tl.reshape(y, (M // R, R, P)), 1)
-        written = chunk + tl.arange(0, M // R)
-        target = out + written.to(tl.int64)[:, None] * H * P + head * P + channel[None, :]
-        tl.store(target, y.to(DTYPE), mask=(written < stop)[:, None])
+        written = tl.arange(0, M // R)[:, None]
+        target = out + chunk.to(tl.int64) * H * P + head * P + written * H * P + channel[None, :]
+        tl.store(target, y.to(out.dtype.element_ty), mask=written < stop - chunk)
 
     if stop == segment_stop:
         row = ssm + slot * P * N + channel[:, None] * N
@@ -542,6 +497,16 @@ def _read_spans(
         tl.store(v + slot * P + channel, tl.load(last).to(tl.float32))
 
 
+def _operands(proj: Tensor) -> tuple[tl.dtype, str]:
+    """What the matrix products take, and how: fp32 as it is, since Triton's default would be tf32.
+
+    Triton's interpreter, which runs where there is no GPU, multiplies the bits of bf16 as integers: fp32 there.
+    """
+    if proj.dtype == torch.float32 or not proj.is_cuda:
+        return tl.float32, "ieee"
+    return (tl.bfloat16 if proj.dtype == torch.bfloat16 else tl.float16), "tf32"
+
+
 def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
     """Read a pack in one layer, moving the spans' rows of `layer` on in place.
 
@@ -549,8 +514,7 @@ def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
     in proj's dtype, for `mixer.out_proj`.
     """
     shapes, num_tokens, device = Shapes.of(mixer), len(proj), proj.device
-    # fp32 products where the model is fp32: Triton's default would be tf32.
-    precision = "ieee" if proj.dtype == torch.float32 else "tf32"
+    dtype, precision = _operands(proj)
     ranks = (mixer.mimo_x, mixer.mimo_z, mixer.mimo_o) if shapes.is_mimo else (mixer.D, mixer.D, mixer.D)
 
     def scratch(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -575,7 +539,7 @@ def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
         IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM,
     )  # fmt: skip
     sizes = {"H": shapes.heads, "P": shapes.headdim, "N": shapes.d_state, "A": shapes.angles, "R": shapes.rank}
-    tiles = {"X": shapes.d_inner, "G": shapes.groups, "M": ROWS_PER_CHUNK, "PRECISION": precision}
+    tiles = {"X": shapes.d_inner, "G": shapes.groups, "M": ROWS_PER_CHUNK, "DTYPE": dtype, "PRECISION": precision}
     slots = (layer["angle"], layer["ssm"], layer["k"], layer["v"])
     entries = (spans.num_entries, shapes.heads)
     sums, entering = scratch(*entries, shapes.headdim, shapes.d_state), scratch(*entries, shapes.angles)

@@ -17,6 +17,7 @@ class Spans:
     scratch table; a segment of one span starts from its slot.
     """
 
+    num_entries: int
     starts: Tensor
     """(K,) first token of each span."""
     stops: Tensor
@@ -33,12 +34,12 @@ class Spans:
     """(S') first span of each segment of several spans."""
     long_count: Tensor
     """(S') number of its spans."""
-    num_entries: int
 
     @staticmethod
     def of(cu_seqlens: Sequence[int], rows: Sequence[int], span_tokens: int, device: torch.device) -> "Spans":
         """Cut the segments; one transfer to the device for the whole pack."""
-        starts, stops, ends, slots, entries, inner, long_first, long_count = columns = [[] for _ in range(8)]
+        columns: list[list[int]] = [[] for _ in range(8)]
+        starts, stops, ends, slots, entries, inner, long_first, long_count = columns
         num_entries = 0
         for row, (start, stop) in zip(rows, pairwise(cu_seqlens), strict=True):
             cuts = range(start, stop, span_tokens)
@@ -57,7 +58,7 @@ class Spans:
         if device.type == "cuda":
             flat = flat.pin_memory()
         parts = flat.to(device, non_blocking=True).split([len(column) for column in columns])
-        return Spans(*parts, num_entries)
+        return Spans(num_entries, *parts)
 
     @property
     def num_spans(self) -> int:

@@ -1,0 +1,106 @@
+"""A backbone's passes on a GPU: cuBLAS for the projections, our kernels for all between; decoding from CUDA graphs.
+
+L = tokens of a pack, S = documents.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from models.kernels.decode import step_
+from models.kernels.prefill import scan_
+from models.kernels.residual import add_norm_, swiglu
+from models.kernels.shapes import Shapes
+from models.kernels.spans import Spans
+from models.mamba3 import Mixer
+from models.state import State
+
+if TYPE_CHECKING:
+    from models.language_model import Block, MambaLM
+
+SPAN_TOKENS = 512
+"""Tokens of a document that one program reads, head by head. Shorter ones fill the GPU from less text; each costs a
+read and a write of the state (PN fp32 per head)."""
+Scan = Callable[[Mixer, Tensor, State], Tensor]
+
+
+class FastPath:
+    """`prefill_` and `decode_` of a model on a GPU. Inference only; the plain path judges it."""
+
+    def __init__(self, model: "MambaLM") -> None:
+        self._model, self._backbone = model, model.backbone
+        self._graphs: dict[tuple[int, int], _Graph] = {}
+
+    @staticmethod
+    def why_not(model: "MambaLM") -> str | None:
+        """Why a model has to take the plain path, or None."""
+        mixer = _blocks(model)[0].mixer
+        if not isinstance(mixer, Mixer):
+            return f"there are no kernels for {model.config.ssm_cfg.layer}"
+        return Shapes.of(mixer).why_not(mixer.in_proj.weight.dtype)
+
+    def prefill_(self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int]) -> Tensor:
+        """tokens (L,) -> hidden (L, d_model), having moved row `rows[i]` of `slots` on by segment i."""
+        spans = Spans.of(cu_seqlens, rows, SPAN_TOKENS, tokens.device)
+        return self._forward(tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans))
+
+    def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
+        """tokens (S,) -> logits (S, V), having moved the rows of `slots` on by one token.
+
+        On CUDA it replays a graph captured for the next power of two of S; the places beyond S are padding.
+        """
+        index = torch.tensor(list(rows), dtype=torch.int32)
+        if tokens.device.type != "cuda":
+            return self._logits(tokens, slots, index.to(tokens.device))
+        size = 1 << (len(rows) - 1).bit_length()
+        key = (size, slots["ssm"].data_ptr())
+        if key not in self._graphs:
+            self._graphs[key] = _Graph(lambda tokens, rows: self._logits(tokens, slots, rows), size, tokens.device)
+        return self._graphs[key](tokens, index)
+
+    def _logits(self, tokens: Tensor, slots: State, rows: Tensor) -> Tensor:
+        hidden = self._forward(tokens, slots, lambda mixer, proj, layer: step_(mixer, proj, layer, rows))
+        return self._model.lm_head(hidden)
+
+    def _forward(self, tokens: Tensor, slots: State, scan: Scan) -> Tensor:
+        embedded = self._backbone.embedding(tokens)
+        residual, branch = embedded.to(torch.float32, copy=True), None
+        for index, block in enumerate(_blocks(self._model)):
+            mixer = cast(Mixer, block.mixer)
+            proj = mixer.in_proj(add_norm_(residual, branch, block.norm, embedded.dtype))
+            branch = mixer.out_proj(scan(mixer, proj, slots.layer(index)))
+            if self._model.config.d_mlp:
+                both = block.mlp.fc1(add_norm_(residual, branch, block.norm2, embedded.dtype))
+                branch = block.mlp.fc2(swiglu(both))
+        return add_norm_(residual, branch, self._backbone.norm_f, embedded.dtype)
+
+
+def _blocks(model: "MambaLM") -> list["Block"]:
+    return list(cast("Iterable[Block]", model.backbone.layers))
+
+
+class _Graph:
+    """One decoding pass over `size` rows, captured once and replayed, so that no launch waits for the host."""
+
+    def __init__(self, decode: Callable[[Tensor, Tensor], Tensor], size: int, device: torch.device) -> None:
+        self._tokens = torch.zeros(size, dtype=torch.long, device=device)
+        self._rows = torch.full((size,), -1, dtype=torch.int32, device=device)
+        # Rows are all padding here: warming up and capturing touch no slot.
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            decode(self._tokens, self._rows)
+        torch.cuda.current_stream(device).wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._logits = decode(self._tokens, self._rows)
+
+    def __call__(self, tokens: Tensor, rows: Tensor) -> Tensor:
+        """tokens (S,), rows (S,) on the host -> logits (S, V), overwritten by the next call."""
+        self._tokens[: len(tokens)] = tokens
+        self._rows.fill_(-1)
+        self._rows[: len(rows)] = rows.to(self._rows.device, non_blocking=True)
+        self._graph.replay()
+        return self._logits[: len(tokens)]

@@ -1,0 +1,98 @@
+"""The kernels give what the plain path gives in float64: ragged packs, from used states, on rows of a table."""
+
+from itertools import accumulate
+
+import pytest
+import torch
+
+from models.kernels import backbone
+from models.kernels.backbone import FastPath
+from models.state import State
+from tests.models.kernels.kernel_model import FORMS, VOCAB_SIZE, build
+
+LENGTHS, ROWS, SLOTS = [130, 1, 64, 5], [3, 0, 5, 1], 6
+TOLERANCE = 1e-4
+
+
+def tokens_of(length: int, device: str, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, VOCAB_SIZE, (length,), generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+def used_slots(model, device: str) -> State:
+    """Slots that hold documents already, each of another length."""
+    lengths = list(range(3, 3 + SLOTS))
+    _, slots = model.prefill(tokens_of(sum(lengths), device, 5), [0, *accumulate(lengths)], model.empty_state(SLOTS))
+    return slots
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+def assert_same_state(actual: State, expected: State) -> None:
+    turn = actual["angle"].double() - expected["angle"].double()
+    assert (torch.remainder(turn + torch.pi, 2 * torch.pi) - torch.pi).abs().max() < 10 * TOLERANCE
+    for name in ("ssm", "k", "v"):
+        assert relative_error(actual[name], expected[name]) < TOLERANCE
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("span_tokens", [64, 512])
+def test_a_ragged_pack_and_the_steps_after_it(form, span_tokens, device, monkeypatch):
+    """Of several spans a document, and of one."""
+    monkeypatch.setattr(backbone, "SPAN_TOKENS", span_tokens)
+    model, judge = build(form, device), build(form, device, torch.float64)
+    slots = used_slots(model, device)
+    before = slots.map(torch.clone)
+    state = slots.gather(ROWS).map(torch.Tensor.double)
+    tokens, bounds = tokens_of(sum(LENGTHS), device), [0, *accumulate(LENGTHS)]
+    fast = FastPath(model)
+
+    expected, state = judge.prefill(tokens, bounds, state, logits_at=torch.arange(len(tokens)))
+    hidden = fast.prefill_(tokens, bounds, slots, ROWS)
+    assert relative_error(model.lm_head(hidden), expected) < TOLERANCE
+    assert_same_state(slots.gather(ROWS), state)
+
+    for step in range(2):
+        following = tokens_of(len(ROWS), device, 20 + step)
+        expected, state = judge.decode(following, state)
+        assert relative_error(fast.decode_(following, slots, ROWS), expected) < TOLERANCE
+    assert_same_state(slots.gather(ROWS), state)
+
+    idle = sorted(set(range(SLOTS)) - set(ROWS))
+    assert all(torch.equal(slots[name][:, idle], before[name][:, idle]) for name in slots)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["siso", "mimo"])
+def test_pieces_of_any_length_equal_the_whole(form, device, monkeypatch):
+    monkeypatch.setattr(backbone, "SPAN_TOKENS", 64)
+    model, tokens = build(form, device), tokens_of(133, device)
+    fast, whole, pieces = FastPath(model), model.empty_state(1), model.empty_state(1)
+    expected = fast.prefill_(tokens, [0, 133], whole, [0])
+    parts = [fast.prefill_(part, [0, len(part)], pieces, [0]) for part in tokens.split([1, 63, 66, 1, 2])]
+    assert relative_error(torch.cat(parts), expected) < TOLERANCE
+    assert_same_state(pieces, whole)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["siso", "mimo"])
+def test_bfloat16_stays_close_to_float32_and_keeps_its_state_in_fp32(form, device):
+    """Rounding of 8 bits, not a wrong formula: within a few per cent, and no worse than the plain path's own."""
+    tokens = tokens_of(70, device)
+    exact, narrow = build(form, device), build(form, device, torch.bfloat16)
+    exact.load_state_dict(narrow.state_dict())
+    slots, plain_slots = narrow.empty_state(1), narrow.empty_state(1)
+    expected, _ = exact.prefill(tokens, [0, 70], exact.empty_state(1), torch.arange(70))
+    actual = narrow.lm_head(FastPath(narrow).prefill_(tokens, [0, 70], slots, [0]))
+    plain, _ = narrow.prefill(tokens, [0, 70], plain_slots, torch.arange(70))
+    assert relative_error(actual, expected) < max(0.03, 1.5 * relative_error(plain, expected))
+    assert {tensor.dtype for tensor in slots.tensors.values()} == {torch.float32}
+
+
+def test_a_shape_that_the_kernels_do_not_take_is_named(device):
+    model = build("siso", device)
+    assert FastPath.why_not(model) is None
+    model.double()
+    assert "float64" in FastPath.why_not(model)
