@@ -37,7 +37,11 @@ class ModelSettings(Settings):
     """Which model reads."""
 
     uri: str = "default"
-    """Directory with config.json, weights and tokenizer.json; `default` is the small one that ships here."""
+    """Directory, s3:// prefix or hub id (owner/name or owner/name@revision) with config.json and weights; `default` is
+    the small model that ships here. A directory of that name goes before the hub."""
+    tokenizer: str | None = None
+    """Directory, s3:// prefix or hub id with tokenizer.json. Unset: model.uri. The official repositories have none;
+    state-spaces/mamba3-* take NousResearch/Meta-Llama-3.1-8B, state-spaces/mamba2-* EleutherAI/gpt-neox-20b."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where the Ray cluster has one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -174,8 +174,10 @@ class Engine:
         nothing = torch.zeros(0, dtype=torch.long, device=self._device)
         for bounds in packs * WARM_UP_ROUNDS:
             self._model.prefill_(tokens, bounds, self._states, range(len(bounds) - 1), nothing)
-        rows = self._states.num_rows
-        self._model.decode_(tokens.new_zeros(rows), self._states, range(rows))
+        # On a GPU each power of two is a graph of its own, captured here.
+        sizes = {1 << exponent for exponent in range(self._states.num_rows.bit_length())} | {self._states.num_rows}
+        for rows in sorted(sizes):
+            self._model.decode_(tokens.new_zeros(rows), self._states, range(rows))
 
     def _admit(self) -> None:
         """Fill free slots: waiting answers first, since their documents hold memory outside the slots."""

@@ -6,17 +6,28 @@ L = tokens in a pack, S = segments (documents), Z = layers, V = padded vocabular
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+import structlog
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import mamba3
+from models import mamba2, mamba3
 from models.architecture import MambaConfig
 from models.norms import RMSNorm, widened
 from models.packing import Packing
 from models.state import State
+
+if TYPE_CHECKING:
+    from models.kernels.backbone import FastPath
+
+log = structlog.get_logger()
+
+Mixer = mamba2.Mixer | mamba3.Mixer
+MIXERS: dict[str, Callable[[int, Any], Mixer]] = {"Mamba2": mamba2.Mixer, "Mamba3": mamba3.Mixer}
+"""By `ssm_cfg.layer`."""
 
 
 class SwiGLU(nn.Module):
@@ -38,19 +49,32 @@ class Block(nn.Module):
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
         self.norm = RMSNorm(config.d_model)
-        self.mixer = mamba3.Mixer(config.d_model, config.ssm_cfg)
+        self.mixer: Mixer = MIXERS[config.ssm_cfg.layer](config.d_model, config.ssm_cfg)
         if config.d_mlp:
             self.norm2 = RMSNorm(config.d_model)
             self.mlp = SwiGLU(config.d_model, config.d_mlp)
 
     def forward(self, residual: Tensor, state: State, packing: Packing | None) -> tuple[Tensor, State]:
         """residual (L, d_model); `packing` None means one token a document."""
-        u = self.norm(residual).to(self.mixer.in_proj.weight.dtype)
+        u = self._normed(residual)
         mixed, state = self.mixer.decode(u, state) if packing is None else self.mixer.prefill(u, state, packing)
-        residual = residual + mixed
-        if hasattr(self, "mlp"):
-            residual = residual + self.mlp(self.norm2(residual).to(self.mlp.fc1.weight.dtype))
-        return residual, state
+        return self._mlp(residual + mixed), state
+
+    def forward_(self, residual: Tensor, slots: State, rows: Tensor, packing: Packing | None) -> Tensor:
+        """`forward` from the given rows of one layer's slots, which then hold the next state."""
+        if packing is None and isinstance(self.mixer, mamba3.Mixer) and residual.device.type == "cpu":
+            return self._mlp(residual + self.mixer.decode_(self._normed(residual), slots, rows))
+        residual, after = self(residual, slots.gather(rows, dim=0), packing)
+        slots.scatter_(rows, after, dim=0)
+        return residual
+
+    def _normed(self, residual: Tensor) -> Tensor:
+        return self.norm(residual).to(self.mixer.in_proj.weight.dtype)
+
+    def _mlp(self, residual: Tensor) -> Tensor:
+        if not hasattr(self, "mlp"):
+            return residual
+        return residual + self.mlp(self.norm2(residual).to(self.mlp.fc1.weight.dtype))
 
 
 class Backbone(nn.Module):
@@ -73,9 +97,8 @@ class Backbone(nn.Module):
         """tokens (L,) -> hidden (L, d_model), having moved the given rows of `slots` on, a layer at a time."""
         residual = self._embed(tokens)
         for index, block in enumerate(self.layers):
-            layer = slots.layer(index)
-            residual, part = block(residual, layer.gather(rows, dim=0), packing)
-            layer.scatter_(rows, part, dim=0)
+            assert isinstance(block, Block)
+            residual = block.forward_(residual, slots.layer(index), rows, packing)
         return self._finish(residual)
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -100,7 +123,7 @@ class MambaLM(nn.Module):
     @property
     def chunk_size(self) -> int:
         """Segments of one document that are cut at multiples of it give the same numbers as the whole."""
-        return self.config.ssm_cfg.chunk_size
+        return self.config.ssm_cfg.scan_chunk
 
     def prefill(
         self, tokens: Tensor, cu_seqlens: Sequence[int], state: State, logits_at: Tensor | None = None
@@ -122,6 +145,8 @@ class MambaLM(nn.Module):
 
         Returns logits (len(logits_at), V). Keeps no gradients and copies no more than one layer's rows at a time.
         """
+        if (fast := self._fast_path(tokens)) is not None:
+            return self.lm_head(fast.prefill_(tokens, cu_seqlens, slots, rows)[logits_at])
         packing = self._packing(tokens, cu_seqlens, len(rows))
         hidden = self.backbone.forward_(tokens, slots, self._index(rows, tokens), packing)
         return self.lm_head(hidden[logits_at])
@@ -133,6 +158,8 @@ class MambaLM(nn.Module):
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
         """`decode` of document i from row `rows[i]` of `slots`, in place. Returns logits (S, V)."""
+        if (fast := self._fast_path(tokens)) is not None:
+            return fast.decode_(tokens, slots, rows)
         return self.lm_head(self.backbone.forward_(tokens, slots, self._index(rows, tokens), None))
 
     def empty_state(self, num_rows: int) -> State:
@@ -148,6 +175,19 @@ class MambaLM(nn.Module):
                 branch_end = name.endswith(("out_proj.weight", "fc2.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer) if branch_end else 0.02)
         return self
+
+    def _fast_path(self, tokens: Tensor) -> "FastPath | None":
+        """The kernels, where the model is on a GPU and of a shape that they take."""
+        if tokens.device.type != "cuda":
+            return None
+        if not hasattr(self, "_fast"):
+            from models.kernels.backbone import FastPath  # needs Triton, which comes with torch for CUDA alone
+
+            reason = FastPath.why_not(self)
+            if reason is not None:
+                log.warning("the model runs in plain PyTorch, without kernels", reason=reason)
+            self._fast = None if reason is not None else FastPath(self)
+        return self._fast
 
     def _packing(self, tokens: Tensor, cu_seqlens: Sequence[int], num_rows: int) -> Packing:
         packing = Packing.of(cu_seqlens, self.chunk_size, tokens.device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.architecture import Mamba3Config
 from models.norms import GroupedNorm, RMSNorm, widened
 from models.packing import Packing
-from models.scan import Heads, Inputs, scan, step
+from models.scan import Heads, Inputs, scan, step, step_
 from models.state import State
 
 
@@ -76,6 +76,11 @@ class Mixer(nn.Module):
         inputs, z = self._project(u)
         y, state = step(inputs, self._heads(inputs.x.dtype), state)
         return self._gate_and_project(y, z), state
+
+    def decode_(self, u: Tensor, slots: State, rows: Tensor) -> Tensor:
+        """`decode` of document i from row `rows[i]` of one layer's slots, in place."""
+        inputs, z = self._project(u)
+        return self._gate_and_project(step_(inputs, self._heads(inputs.x.dtype), slots, rows), z)
 
     def _project(self, u: Tensor) -> tuple[Inputs, Tensor]:
         """The coefficients of each token, in at least fp32, and the gate z (L, H, P)."""

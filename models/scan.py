@@ -2,7 +2,7 @@
 
 Source: Mamba-3, arXiv 2603.15569, equations 5, 6, 11, Proposition 4 and appendix C (MIMO).
 
-L = tokens in the pack, S = segments, K = chunks, Q = tokens in a chunk, H = heads, P = head width, N = state channels,
+L = tokens in the pack, S = segments, Q = tokens in a chunk, H = heads, P = head width, N = state channels,
 R = rank (1 for SISO), G = groups of B and C, A = rotary angles.
 
 The trapezoid h_t = alpha_t h_(t-1) + beta_t B_(t-1) x_(t-1) + gamma_t B_t x_t, where beta_t is
@@ -12,6 +12,7 @@ itself sees gamma_s alone. MIMO of rank R is the same with R rows of B, C and x 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,8 @@ from models.packing import Packing
 from models.state import State
 
 FULL_TURN = 2 * math.pi
+FAINTEST = -60.0
+"""Log of the decay after which nothing is left of a token."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,23 @@ class Heads:
         return self.b_bias.shape[1]
 
     def ranked(self, x: Tensor) -> Tensor:
-        """x (K, H, Q, P) as it enters each rank, (K, H, Q, R, P)."""
-        return x.unsqueeze(-2) if self.x_ranks is None else x.unsqueeze(-2) * self.x_ranks.unsqueeze(1)
+        """x (..., H, P) as it enters each rank, (..., H, R, P)."""
+        return x.unsqueeze(-2) if self.x_ranks is None else x.unsqueeze(-2) * self.x_ranks
+
+    def biases(self, groups: int) -> Tensor:
+        """Of B and C, (2, G, H / G, 1, R, N)."""
+        return torch.stack((self.b_bias, self.c_bias)).unflatten(1, (groups, -1)).unsqueeze(3)
 
 
-def spread(groups: Tensor, bias: Tensor, angle: Tensor) -> Tensor:
-    """B or C of every head: with its bias, and turned.
+def spread(groups: Tensor, biases: Tensor, angle: Tensor) -> Tensor:
+    """B and C of every head: with their biases, and turned.
 
-    groups (K, Q, R, G, N), bias (H, R, N), angle (K, H, Q, A) -> (K, H, Q, R, N). The pair (2i, 2i + 1) turns by
-    angle i; channels beyond 2A keep still.
+    groups (2, G, 1, Q, R, N), biases (2, G, H / G, 1, R, N), angle (H, Q, A) -> (2, H, Q, R, N). The pair
+    (2i, 2i + 1) turns by angle i; channels beyond 2A keep still.
     """
-    by_group = bias.unflatten(0, (groups.shape[3], -1)).unsqueeze(2)
-    channels = (groups.permute(0, 3, 1, 2, 4).unsqueeze(2) + by_group).flatten(1, 2)
-    pairs = channels[..., : 2 * angle.shape[-1]].unflatten(-1, (-1, 2))
-    torch.view_as_complex(pairs).mul_(torch.complex(angle.cos(), angle.sin()).unsqueeze(-2))
+    channels = (groups + biases).flatten(1, 2)
+    pairs = torch.view_as_complex(channels.unflatten(-1, (-1, 2)))
+    pairs[..., : angle.shape[-1]].mul_(torch.complex(angle.cos(), angle.sin()).unsqueeze(2))
     return channels
 
 
@@ -83,144 +89,163 @@ def step(inputs: Inputs, heads: Heads, state: State) -> tuple[Tensor, State]:
 
     inputs has L = S rows, state is one layer's (S, ...). Returns y (S, H, R, P) and the next state.
     """
-    angle = (state["angle"] + inputs.angle.unsqueeze(1) * inputs.dt.unsqueeze(-1)).remainder(FULL_TURN)
-    b = spread(inputs.b.unsqueeze(1), heads.b_bias, angle.unsqueeze(2)).squeeze(2)
-    c = spread(inputs.c.unsqueeze(1), heads.c_bias, angle.unsqueeze(2)).squeeze(2)
-    alpha = inputs.a_dt.exp()
-    before = ((1 - inputs.trap) * inputs.dt * alpha).unsqueeze(-1) * state["v"]
-    x = heads.ranked(torch.stack(((inputs.trap * inputs.dt).unsqueeze(-1) * inputs.x, before, inputs.x), dim=2))
-    # Both ends of the trapezoid in one product over 2R rows.
-    added = x[:, :, :2].flatten(2, 3).transpose(-1, -2) @ torch.cat((b, state["k"]), dim=2)
-    ssm = torch.addcmul(added, state["ssm"], alpha[..., None, None])
-    y = c @ ssm.transpose(-1, -2) + heads.skip[:, None, None] * x[:, :, 2]
-    return y, State({"angle": angle, "ssm": ssm, "k": b, "v": inputs.x})
+    token = _Token.of(inputs, heads, state["angle"], state["k"], state["v"])
+    ssm = torch.addcmul(token.ends @ token.keys, state["ssm"], token.alpha)
+    return token.c @ ssm.mT + token.skipped, State({"ssm": ssm, **token.after})
+
+
+def step_(inputs: Inputs, heads: Heads, slots: State, rows: Tensor) -> Tensor:
+    """`step` of document i from row `rows[i]` of one layer's slots, in place: one document's state after the other.
+
+    inputs has L = S rows. Returns y (S, H, R, P). Keeps no gradients.
+    """
+    token = _Token.of(inputs, heads, *(slots[name].index_select(0, rows) for name in ("angle", "k", "v")))
+    y = []
+    for row, ends, keys, c, alpha in zip(rows.tolist(), token.ends, token.keys, token.c, token.alpha, strict=True):
+        ssm = slots["ssm"][row].mul_(alpha).baddbmm_(ends, keys)
+        y.append(ssm @ c.mT)
+    for name, values in token.after.items():
+        slots[name].index_copy_(0, rows, values)
+    return torch.stack(y).mT + token.skipped
+
+
+@dataclass(frozen=True)
+class _Token:
+    """What one token of each of S documents does to the state, and what it reads from it."""
+
+    alpha: Tensor
+    """(S, H, 1, 1) decay."""
+    ends: Tensor
+    """(S, H, P, 2R) x at both ends of the trapezoid."""
+    keys: Tensor
+    """(S, H, 2R, N) B at both ends."""
+    c: Tensor
+    """(S, H, R, N)"""
+    skipped: Tensor
+    """(S, H, R, P) D x."""
+    after: dict[str, Tensor]
+    """The next state but for ssm."""
+
+    @staticmethod
+    def of(inputs: Inputs, heads: Heads, angle: Tensor, k: Tensor, v: Tensor) -> "_Token":
+        """From the state (S, ...) before."""
+        angle = (angle + inputs.angle.unsqueeze(1) * inputs.dt.unsqueeze(-1)).remainder(FULL_TURN)
+        turned = spread(_both(inputs), heads.biases(inputs.b.shape[2]), angle.transpose(0, 1))
+        b, c = turned.transpose(1, 2).unbind()
+        alpha = inputs.a_dt.exp().unsqueeze(-1)
+        now = (inputs.trap * inputs.dt).unsqueeze(-1) * inputs.x
+        before = ((1 - inputs.trap) * inputs.dt).unsqueeze(-1) * alpha * v
+        now, before, x = heads.ranked(torch.stack((now, before, inputs.x)))
+        return _Token(
+            alpha=alpha.unsqueeze(-1),
+            ends=torch.cat((now, before), dim=2).mT,
+            keys=torch.cat((b, k), dim=2),
+            c=c,
+            skipped=heads.skip[:, None, None] * x,
+            after={"angle": angle, "k": b, "v": inputs.x},
+        )
 
 
 def scan(inputs: Inputs, heads: Heads, state: State, packing: Packing) -> tuple[Tensor, State]:
     """Every token of a ragged pack, each segment from its own state.
 
     inputs has L rows, state is one layer's (S, ...). Returns y (L, H, R, P) and the state (S, ...) after the last
-    token of each segment.
+    token of each segment. Goes from chunk to chunk, so that what a chunk is computed with stays in the cache.
     """
-    angle = _cumulative_angle(inputs, state["angle"], packing)
-    chunks = _Chunks.cut(inputs, heads, angle, packing)
-    v = heads.ranked(state["v"].unsqueeze(2)).squeeze(2)
-    carried = state["ssm"] + (chunks.pending[packing.first_chunks, :, 0, None, None] * v).mT @ state["k"]
-    entering, final = _pass_states(chunks, carried, packing)
-    y = packing.to_tokens(chunks.output(entering, heads.skip).transpose(1, 2))
-    chunk, place = packing.last_places
-    after = {
-        "angle": angle[chunk, :, place],
-        "ssm": final,
-        "k": chunks.b.unflatten(2, (-1, heads.rank))[chunk, :, place],
-        "v": inputs.x[packing.lasts],
-    }
-    return y, State(after)
+    now = inputs.trap * inputs.dt
+    pending = inputs.dt - now
+    per_token = torch.stack((inputs.dt, now, now + _next_in_segment(pending, packing), inputs.a_dt)).mT.contiguous()
+    v = pending[packing.starts][..., None, None] * heads.ranked(state["v"])
+    carried = state["ssm"] + v.mT @ state["k"]
+    angles, ssms, ks = list(state["angle"].double()), list(carried), list(state["k"])
+    biases, y = heads.biases(inputs.b.shape[2]), []
+    for segment, chunk in zip(packing.segments, _cut(inputs, heads, per_token, packing), strict=True):
+        angle, angles[segment] = chunk.angle(angles[segment])
+        b, c = spread(chunk.groups, biases, angle).flatten(2, 3)
+        read, ssms[segment] = chunk.read(b, c, ssms[segment], heads.skip)
+        y.append(read.transpose(0, 1))
+        ks[segment] = b[:, -heads.rank :].clone()
+    after = {"angle": torch.stack(angles).to(per_token.dtype), "ssm": torch.stack(ssms), "k": torch.stack(ks)}
+    return torch.cat(y).unflatten(0, (-1, heads.rank)).transpose(1, 2), State(after | {"v": inputs.x[packing.lasts]})
 
 
 @dataclass(frozen=True)
-class _Chunks:
-    """One layer's inputs cut into chunks of QR rows, with heads before rows. Empty places weigh and decay nothing."""
+class _Chunk:
+    """One layer's inputs of a few tokens of one segment, of which each is R rows; heads before rows."""
 
     x: Tensor
-    """(K, H, QR, P)"""
-    b: Tensor
-    """(K, H, QR, N)"""
-    c: Tensor
-    """(K, H, QR, N)"""
+    """(H, QR, P)"""
+    groups: Tensor
+    """(2, G, 1, Q, R, N) B and C."""
+    velocity: Tensor
+    """(Q, A)"""
+    dt: Tensor
+    """(H, Q)"""
     now: Tensor
-    """(K, H, Q) gamma: the weight of a token for itself."""
-    pending: Tensor
-    """(K, H, Q) (1 - lambda) dt: what the token adds to the weight of the one before it."""
-    weight: Tensor
-    """(K, H, Q) the weight of a token for later ones."""
-    decay: Tensor
-    """(K, H, Q) log decay from the chunk's start to after each place."""
+    """(H, Q) gamma: the weight of a token for itself."""
+    later: Tensor
+    """(H, Q) the weight of a token for later ones."""
+    a_dt: Tensor
+    """(H, Q) log of the decay."""
 
-    @staticmethod
-    def cut(inputs: Inputs, heads: Heads, angle: Tensor, packing: Packing) -> "_Chunks":
-        now = inputs.trap * inputs.dt
-        pending = inputs.dt - now
-        per_head = torch.stack((now, pending, now + _next_in_segment(pending, packing), inputs.a_dt), dim=-1)
-        now, pending, weight, a_dt = packing.to_chunks(per_head).permute(3, 0, 2, 1).contiguous()
-        return _Chunks(
-            x=heads.ranked(packing.to_chunks(inputs.x).transpose(1, 2)).flatten(2, 3),
-            b=spread(packing.to_chunks(inputs.b), heads.b_bias, angle).flatten(2, 3),
-            c=spread(packing.to_chunks(inputs.c), heads.c_bias, angle).flatten(2, 3),
-            now=now,
-            pending=pending,
-            weight=weight,
-            decay=a_dt.cumsum(-1),
-        )
+    def angle(self, entering: Tensor) -> tuple[Tensor, Tensor]:
+        """Phases after each token (H, Q, A) and the last of them, from the phase (H, A) that enters.
+
+        Summed in fp32 within the chunk and in fp64 from chunk to chunk, so that the error does not grow.
+        """
+        turns = (self.velocity * self.dt.unsqueeze(-1)).cumsum(1)
+        last = (entering + turns[:, -1]).remainder(FULL_TURN)
+        return turns + entering.to(turns.dtype).unsqueeze(1), last
+
+    def read(self, b: Tensor, c: Tensor, ssm: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """y with D's skip (H, QR, P) and the next state, from b, c (H, QR, N) and the state ssm (H, P, N)."""
+        decay = self.a_dt.cumsum(-1)
+        mixing = (_exp(decay.unsqueeze(-1) - decay.unsqueeze(-2)) * self.later.unsqueeze(-2)).tril_()
+        to_end = self._per_row(mixing[:, -1])
+        mixing.diagonal(dim1=-2, dim2=-1).copy_(self.now)
+        scores = self._mixed(c @ b.mT, mixing)
+        scores.diagonal(dim1=-2, dim2=-1).add_(skip.unsqueeze(-1))
+        so_far = _exp(decay)
+        y = (c @ ssm.mT).mul_(self._per_row(so_far)).baddbmm_(scores, self.x)
+        return y, (ssm * so_far[:, -1:, None]).baddbmm_((self.x * to_end).mT, b)
 
     @property
-    def rank(self) -> int:
-        return self.x.shape[2] // self.decay.shape[2]
+    def _rank(self) -> int:
+        return self.groups.shape[4]
 
-    def per_row(self, per_place: Tensor) -> Tensor:
-        """(K, H, Q) -> (K, H, QR, 1)."""
-        return (
-            per_place.repeat_interleave(self.rank, dim=-1).unsqueeze(-1) if self.rank > 1 else per_place.unsqueeze(-1)
-        )
+    def _per_row(self, per_token: Tensor) -> Tensor:
+        """(H, Q) -> (H, QR, 1), a copy."""
+        return per_token.repeat_interleave(self._rank, dim=-1).unsqueeze(-1)
 
-    def summary(self) -> Tensor:
-        """(K, H, P, N) what each chunk adds to the state at its end."""
-        to_end = self.weight * (self.decay[..., -1:] - self.decay).exp()
-        return (self.x * self.per_row(to_end)).mT @ self.b
-
-    def mixing(self) -> Tensor:
-        """(K, H, Q, Q) how much each place (last axis) weighs at each place: nothing before its own."""
-        size = self.decay.shape[-1]
-        future = torch.full((size, size), -torch.inf, dtype=self.decay.dtype, device=self.decay.device).triu(1)
-        mixing = (self.decay.unsqueeze(-1) - self.decay.unsqueeze(-2)).add_(future).exp_() * self.weight.unsqueeze(-2)
-        mixing.diagonal(dim1=-2, dim2=-1).copy_(self.now)
-        return mixing
-
-    def output(self, entering: Tensor, skip: Tensor) -> Tensor:
-        """y from the states (K, H, P, N) that enter the chunks, with D's skip: (K, H, Q, R, P)."""
-        rows = (-1, self.rank)
-        scores = (self.c @ self.b.mT).unflatten(3, rows).unflatten(2, rows)
-        scores = (scores * self.mixing()[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
-        y = torch.addcmul(scores @ self.x, self.c @ entering.mT, self.per_row(self.decay.exp()))
-        return y.addcmul_(self.x, skip[:, None, None]).unflatten(2, rows)
+    def _mixed(self, scores: Tensor, mixing: Tensor) -> Tensor:
+        """scores (H, QR, QR), each weighed by its tokens' (H, Q, Q)."""
+        if self._rank == 1:
+            return scores * mixing
+        rows = (-1, self._rank)
+        by_token = scores.unflatten(2, rows).unflatten(1, rows) * mixing[:, :, None, :, None]
+        return by_token.flatten(3, 4).flatten(1, 2)
 
 
-def _pass_states(chunks: _Chunks, carried: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
-    """Hand the state from chunk to chunk within each segment.
+def _cut(inputs: Inputs, heads: Heads, per_token: Tensor, packing: Packing) -> Iterator[_Chunk]:
+    """The chunks of a pack, in order; per_token (4, H, L) is dt, now, later and a_dt."""
+    lengths = packing.chunk_lengths
+    x = heads.ranked(inputs.x).transpose(0, 1).flatten(1, 2).split([length * heads.rank for length in lengths], dim=1)
+    groups = _both(inputs).split(lengths, dim=3)
+    for parts in zip(x, groups, inputs.angle.split(lengths), per_token.split(lengths, dim=2), strict=True):
+        yield _Chunk(*parts[:3], *parts[3])
 
-    carried (S, H, P, N) -> states entering each chunk (K, H, P, N), states after each segment (S, H, P, N).
-    """
-    added = chunks.summary()
-    decay = chunks.decay[..., -1].exp()[..., None, None]
-    current = carried[packing.by_length]
-    entering, finished = [], []
-    for index, this_round in enumerate(packing.rounds):
-        entering.append(current)
-        current = torch.addcmul(added[this_round], current, decay[this_round])
-        num_left = len(packing.rounds[index + 1]) if index + 1 < len(packing.rounds) else 0
-        finished.append(current[num_left:])
-        current = current[:num_left]
-    order = torch.cat(packing.rounds)
-    final = torch.cat(finished[::-1])
-    return torch.cat(entering)[torch.argsort(order)], final[torch.argsort(packing.by_length)]
+
+def _both(inputs: Inputs) -> Tensor:
+    """B and C, (2, G, 1, L, R, N)."""
+    return torch.stack((inputs.b, inputs.c)).permute(0, 3, 1, 2, 4).unsqueeze(2)
+
+
+def _exp(log_decay: Tensor) -> Tensor:
+    """The decay: at most 1, and no less than what keeps arithmetic clear of subnormal numbers, which are slow."""
+    return log_decay.clamp(FAINTEST, 0).exp_()
 
 
 def _next_in_segment(values: Tensor, packing: Packing) -> Tensor:
     """(L, H) shifted so that each token sees its successor's value; zero at the end of a segment."""
     shifted = torch.cat((values[1:], values.new_zeros((1, values.shape[1]))))
     return shifted.index_fill(0, packing.lasts, 0.0)
-
-
-def _cumulative_angle(inputs: Inputs, entering: Tensor, packing: Packing) -> Tensor:
-    """(K, H, Q, A) phase after each token, in [0, 2 pi), from the phases (S, H, A) that enter the segments.
-
-    Sums within a chunk in fp32 and across chunks in fp64, so that the error does not grow with the pack.
-    """
-    velocity, dt = packing.to_chunks(inputs.angle).unsqueeze(1), packing.to_chunks(inputs.dt).transpose(1, 2)
-    turns = (velocity * dt.unsqueeze(-1)).cumsum(2)
-    totals = turns[:, :, -1].double()
-    before = totals.cumsum(0) - totals
-    first = before[packing.first_chunks]
-    start = before - first[packing.segment_of_chunk] + entering.double()[packing.segment_of_chunk]
-    start = start.remainder(FULL_TURN).to(turns.dtype)
-    return (turns + start.unsqueeze(2)).remainder_(FULL_TURN)

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from configs.errors import ModelError
+from models import hub
 
 END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<|eot_id|>")
 BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<|endoftext|>")
@@ -29,12 +30,20 @@ class Tokenizer:
         path = directory / "tokenizer.json"
         try:
             serialised = path.read_text()
-        except OSError as error:
-            raise ModelError(f"{directory} holds no readable tokenizer.json ({error.strerror})") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{directory} holds no readable tokenizer.json ({error})") from error
         try:
             return Tokenizer(Backend.from_str(serialised), serialised)
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelError(f"{path} is no tokenizer: {error}") from error
+
+    @staticmethod
+    def find(uri: str | None, model_uri: str) -> "Tokenizer":
+        """The tokenizer that `model.tokenizer` names, or where it is unset, the one beside the weights.
+
+        Fetched if it is remote, without the weights. Raises ModelError.
+        """
+        return Tokenizer.load(hub.tokenizer(uri, model_uri))
 
     @staticmethod
     def train(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
@@ -66,6 +75,15 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         return self._backend.get_vocab_size()
+
+    def check_fits(self, num_embeddings: int) -> None:
+        """Raises ModelError where it has a token that the model's embedding has no row for."""
+        largest = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        if largest >= num_embeddings:
+            raise ModelError(
+                f"the tokenizer has token ids up to {largest}, the model's embedding {num_embeddings} rows: "
+                f"they do not belong together; {hub.TOKENIZER_ADVICE}"
+            )
 
     @cached_property
     def begin_id(self) -> int:

@@ -26,6 +26,8 @@ class Assignment:
     engine: EngineSettings
     rate: Rate
     heartbeat_seconds: float
+    tokenizer_uri: str | None = None
+    """As `model.tokenizer`."""
 
 
 READ_ROW = pa.schema([*MANIFEST, ("attempt", pa.int32()), ("title", pa.string()), ("tokens", pa.list_(pa.int32()))])

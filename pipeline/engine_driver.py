@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -87,8 +88,8 @@ class EngineDriver(Thread):
         directory = checkpoint.resolve(self._assignment.model_uri)
         if checkpoint.fingerprint(directory) != self._assignment.model_revision:
             raise ModelError(f"{directory} on {self._actor.node} holds other weights than the run was planned with")
-        tokenizer = Tokenizer.load(directory)
-        self._engine = _engine(self._assignment, tokenizer)
+        tokenizer = Tokenizer.find(self._assignment.tokenizer_uri, self._assignment.model_uri)
+        self._engine = _engine(self._assignment, directory, tokenizer)
         self._entries = Entries(self._assignment, self._actor, tokenizer)
         asked = self._assignment.prompts
         self._questions = [tuple(tokenizer.encode(prompts.render(each.instruction))) for each in asked]
@@ -162,13 +163,12 @@ def _named(assignment: Assignment) -> Rate:
     return replace(assignment.rate, gpu_type=torch.cuda.get_device_name())
 
 
-def _engine(assignment: Assignment, tokenizer: Tokenizer) -> Engine:
+def _engine(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Engine:
     settings = assignment.engine
     if assignment.device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
     elif not torch.cuda.is_available():
         raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
-    directory = checkpoint.resolve(assignment.model_uri)
     model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
     engine = Engine(model, tokenizer.end_id, settings.slots, settings.step_tokens)
     engine.warm_up()

@@ -51,9 +51,11 @@ def prepare(config: SummarizeConfig) -> Prepared:
     """
     _refuse_output_that_goes_with_the_job(config.output.uri)
     directory = checkpoint.resolve(config.model.uri)
-    checkpoint.check(directory)
+    architecture = checkpoint.check(directory)
     model_revision = checkpoint.fingerprint(directory)
-    settings_sha256 = _settings_sha256(config, model_revision, Tokenizer.load(directory))
+    tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
+    tokenizer.check_fits(architecture.padded_vocab_size)
+    settings_sha256 = _settings_sha256(config, model_revision, tokenizer)
     listed = list_documents(config.input)
     run_id = _run_id(config, settings_sha256)
     ledger = Ledger(config.output.uri, run_id)
@@ -120,6 +122,7 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         engine=config.engine,
         rate=_rate(config, on_gpu),
         heartbeat_seconds=config.run.heartbeat_seconds,
+        tokenizer_uri=config.model.tokenizer,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pyarrow as pa
 
-from configs.errors import LonghaulError, StorageError
+from configs.errors import LonghaulError, ModelError, StorageError
 from pipeline import logs
 from pipeline.assignment import RECEIPT, Assignment, Row, read_rows
 from pipeline.engine_driver import EngineDriver
@@ -34,7 +34,8 @@ class SummariseStage:
 
     async def _receipts(self, rows: list[Row]) -> list[Row]:
         for row in rows:
-            # The reader lost the store, not the document.
-            if row["error_class"] == StorageError.__name__:
-                raise StorageError(row["error_message"])
+            # The reader lost the store or the tokenizer, not the document.
+            for fatal in (StorageError, ModelError):
+                if row["error_class"] == fatal.__name__:
+                    raise fatal(row["error_message"])
         return await asyncio.gather(*(asyncio.wrap_future(self._driver.submit(row)) for row in rows))

@@ -6,10 +6,11 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from configs.settings import EngineSettings, PromptSettings
+from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings
 from models import checkpoint
 from pipeline.assignment import READ_ROW, Assignment
 from pipeline.metering import Rate
+from pipeline.read_stage import read_batch
 from pipeline.summarise_stage import SummariseStage
 from tests.small_model import build
 
@@ -44,6 +45,16 @@ def test_a_model_with_other_weights_is_fatal_now_and_for_every_later_batch(stage
         (receipt,) = receipts(stage, tokens=[1, 2, 3])
         assert (receipt["status"], receipt["error_class"]) == ("fatal", "ModelError")
         assert "other weights than the run was planned with" in receipt["error_message"]
+
+
+def test_a_reader_without_a_tokenizer_is_fatal_and_no_failure_of_the_document(stage, tmp_path):
+    todo = pa.schema([field for field in READ_ROW if field.name not in ("title", "tokens")])
+    batch = pa.Table.from_pylist([{"document_id": "one", "size_bytes": 1, "attempt": 1}], todo)
+    model = ModelSettings(uri=str(tmp_path / "model"))
+    (row,) = read_batch(batch, settings=InputSettings(sources=("x",)), model=model).to_pylist()
+    (receipt,) = receipts(stage, **row)
+    assert (receipt["status"], receipt["error_class"]) == ("fatal", "ModelError")
+    assert "set model.tokenizer" in receipt["error_message"]
 
 
 def test_a_store_that_the_reader_lost_is_fatal_and_no_failure_of_the_document(stage):

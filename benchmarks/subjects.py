@@ -1,0 +1,61 @@
+"""What the programs of this folder compare: our model of 18 million parameters and transformers' Mamba-2 of its shape.
+
+Both with random weights in fp32: how fast they are does not depend on them.
+"""
+
+import sys
+from typing import Any
+
+import torch
+
+from models.architecture import Mamba3Config, MambaConfig
+from models.language_model import MambaLM
+
+VOCAB_SIZE, D_MODEL, NUM_LAYERS, NUM_HEADS, HEADDIM, D_STATE = 8192, 512, 8, 16, 64, 128
+PIECE_TOKENS = 1024
+
+
+def ours() -> MambaLM:
+    mixer = Mamba3Config(d_state=D_STATE, headdim=HEADDIM)
+    config = MambaConfig(d_model=D_MODEL, d_intermediate=0, n_layer=NUM_LAYERS, vocab_size=VOCAB_SIZE, ssm_cfg=mixer)
+    torch.manual_seed(0)
+    return MambaLM(config).initialise().eval()
+
+
+def transformers_mamba2(chunk_size: int) -> Any:
+    try:
+        from transformers import Mamba2Config, Mamba2ForCausalLM
+    except ImportError:
+        sys.exit("this compares with transformers, which is in the dev group: pip install --group dev")
+    config = Mamba2Config(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=D_MODEL,
+        num_hidden_layers=NUM_LAYERS,
+        num_heads=NUM_HEADS,
+        head_dim=HEADDIM,
+        state_size=D_STATE,
+        n_groups=1,
+        chunk_size=chunk_size,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    return Mamba2ForCausalLM(config).eval()
+
+
+def transformers_version() -> str:
+    import transformers
+
+    return transformers.__version__
+
+
+def num_parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def projection_flops(model: MambaLM) -> int:
+    """Floating-point operations a token in the projections of all layers."""
+    return sum(
+        2 * p.numel()
+        for name, p in model.named_parameters()
+        if p.ndim == 2 and ".layers." in name and "bias" not in name
+    )

@@ -1,0 +1,291 @@
+"""Mamba-2 agrees with transformers, and with itself whole, in pieces, step by step and in ragged packs."""
+
+import json
+from functools import cache
+from itertools import accumulate
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import Mamba2Config as TheirConfig
+from transformers import Mamba2ForCausalLM
+
+from configs.errors import ModelError
+from models import checkpoint, huggingface
+from models.architecture import Mamba2Config, MambaConfig, read_config
+from models.engine import Engine, Prompt, Request
+from models.language_model import MambaLM
+from models.sampling import Sampling
+from models.state import State
+
+VOCAB_SIZE = 61
+VARIANTS = {
+    "published": {},
+    "two_groups": {"ngroups": 2},
+    "biases_and_two_taps": {"bias": True, "conv_bias": False, "d_conv": 2},
+    "held_step_sizes": {"dt_limit": (0.1, 0.3)},
+}
+THEIRS = {
+    "published": {},
+    "four_groups_untied": {"n_groups": 4, "tie_word_embeddings": False},
+    "biases": {"use_bias": True, "use_conv_bias": False, "conv_kernel": 3},
+    "held_step_sizes": {"time_step_limit": (0.1, 0.3)},
+}
+FORMS = pytest.mark.parametrize("variant", VARIANTS)
+PRECISIONS = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+
+
+@torch.no_grad()
+def away_from_start(model: torch.nn.Module) -> None:
+    """Move every parameter from its initial value so far that no state can be left out unseen."""
+    for name, parameter in model.named_parameters():
+        parameter.add_((0.1 if name.endswith(("A_log", "dt_bias")) else 0.3) * torch.randn_like(parameter))
+
+
+@cache
+def build(dtype: torch.dtype = torch.float64, variant: str = "published") -> MambaLM:
+    torch.manual_seed(7)
+    shape = {"d_state": 16, "headdim": 12, "chunk_size": 8, "dt_min": 0.05, "dt_max": 0.9}
+    mixer = Mamba2Config(**shape | VARIANTS[variant])
+    model = MambaLM(MambaConfig(d_model=24, d_intermediate=0, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=mixer))
+    away_from_start(model.initialise())
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+@cache
+def their_model(variant: str) -> Mamba2ForCausalLM:
+    torch.manual_seed(7)
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "state_size": 16, "head_dim": 8, "num_heads": 8, "n_groups": 1}
+    names = {"vocab_size": VOCAB_SIZE, "chunk_size": 16, "tie_word_embeddings": True, "pad_token_id": 0}
+    model = Mamba2ForCausalLM(TheirConfig(**shape | names | THEIRS[variant])).eval()
+    away_from_start(model)
+    return model.requires_grad_(False)
+
+
+def tokens_of(length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, VOCAB_SIZE, (length,), generator=torch.Generator().manual_seed(seed))
+
+
+def read_in_pieces(model: MambaLM, tokens: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, State]:
+    """Logits after every token, feeding the document in pieces of the given lengths."""
+    state, logits = model.empty_state(1), []
+    for piece in tokens.split(lengths):
+        part, state = model.prefill(piece, [0, len(piece)], state, logits_at=torch.arange(len(piece)))
+        logits.append(part)
+    return torch.cat(logits), state
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
+
+
+def assert_states_equal(actual: State, expected: State, tolerance: float) -> None:
+    assert list(actual) == list(expected) == ["conv", "ssm"]
+    assert all(relative_error(actual[name], expected[name]) < tolerance for name in actual)
+
+
+@pytest.mark.parametrize("variant", THEIRS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_saved_transformers_model_loads_and_gives_the_same_logits(variant, dtype, tmp_path):
+    """In fp64 too, as far as their scan goes, which is fp32."""
+    theirs, tokens = their_model(variant), tokens_of(150)
+    theirs.save_pretrained(tmp_path)
+    expected = theirs(input_ids=tokens[None]).logits[0]
+    actual, _ = read_in_pieces(checkpoint.load(tmp_path, dtype), tokens, [150])
+    assert relative_error(actual, expected) < 1e-5
+    without_a_past = theirs(input_ids=tokens[None, 100:]).logits[0]
+    assert relative_error(without_a_past, expected[100:]) > 0.1
+
+
+def test_pieces_and_steps_continue_as_transformers_does():
+    theirs, tokens, cache_params, expected = their_model("published"), tokens_of(60), None, []
+    ours = MambaLM(MambaConfig.model_validate(theirs.config.to_dict()))
+    ours.load_state_dict({huggingface.tensor_name(name): tensor for name, tensor in theirs.state_dict().items()})
+    lengths = [40, 1, 1, 3, 15]
+    for piece in tokens.split(lengths):
+        output = theirs(input_ids=piece[None], cache_params=cache_params, use_cache=True)
+        cache_params = output.cache_params
+        expected.append(output.logits[0])
+    with torch.no_grad():
+        actual, state = read_in_pieces(ours, tokens, lengths)
+    assert relative_error(actual, torch.cat(expected)) < 1e-5
+    for layer in range(3):
+        assert relative_error(state["ssm"][layer], cache_params.layers[layer].recurrent_states[0]) < 1e-5
+        assert relative_error(state["conv"][layer], cache_params.layers[layer].conv_states[0][..., 1:]) < 1e-5
+
+
+@FORMS
+@PRECISIONS
+@pytest.mark.parametrize("lengths", [[1] * 45, [8, 8, 8, 8, 8, 5], [1, 17, 1, 1, 9, 16], [44, 1], [3, 42], [2, 2, 41]])
+def test_whole_equals_any_pieces(variant, dtype, tolerance, lengths):
+    model, tokens = build(dtype, variant), tokens_of(45)
+    whole, whole_state = read_in_pieces(model, tokens, [45])
+    pieces, state = read_in_pieces(model, tokens, lengths)
+    assert relative_error(pieces, whole) < tolerance
+    assert_states_equal(state, whole_state, tolerance)
+
+
+@FORMS
+@PRECISIONS
+def test_step_by_step_equals_whole(variant, dtype, tolerance):
+    model, tokens = build(dtype, variant), tokens_of(45)
+    whole, whole_state = read_in_pieces(model, tokens, [45])
+    state, logits = model.empty_state(1), []
+    for token in tokens:
+        row, state = model.decode(token.unsqueeze(0), state)
+        logits.append(row)
+    assert relative_error(torch.cat(logits), whole) < tolerance
+    assert_states_equal(state, whole_state, tolerance)
+
+
+@FORMS
+@PRECISIONS
+@pytest.mark.parametrize(
+    "lengths", [[5, 1, 30, 8], [1, 1, 1, 1], [3, 16, 2, 24, 1, 8], [7, 45, 1, 2, 33, 8, 9], [2, 3]]
+)
+def test_a_ragged_pack_equals_each_document_alone(variant, dtype, tolerance, lengths):
+    """Each document continues from its own state, which is not zero."""
+    model = build(dtype, variant)
+    documents = [tokens_of(length, seed) for seed, length in enumerate(lengths)]
+    histories = [read_in_pieces(model, tokens_of(3 + seed, 100 + seed), [3 + seed])[1] for seed in range(len(lengths))]
+    packed, states = model.prefill(
+        torch.cat(documents),
+        [0, *accumulate(lengths)],
+        State.concatenate(histories),
+        logits_at=torch.arange(sum(lengths)),
+    )
+    for row, (document, history) in enumerate(zip(documents, histories, strict=True)):
+        alone, state = model.prefill(document, [0, len(document)], history, logits_at=torch.arange(len(document)))
+        start = sum(lengths[:row])
+        assert relative_error(packed[start : start + len(document)], alone) < tolerance
+        assert_states_equal(states.gather([row]), state, tolerance)
+
+
+def test_rows_of_slots_move_on_in_place_and_others_keep_still():
+    model, lengths, rows = build(), [7, 1, 12], [4, 0, 2]
+    histories = [read_in_pieces(model, tokens_of(3 + seed, 100 + seed), [3 + seed])[1] for seed in range(5)]
+    slots = State.concatenate(histories)
+    before, tokens, bounds = slots.map(torch.clone), tokens_of(sum(lengths)), [0, *accumulate(lengths)]
+    expected, state = model.prefill(tokens, bounds, before.gather(rows))
+    lasts = torch.tensor(bounds[1:]) - 1
+    assert relative_error(model.prefill_(tokens, bounds, slots, rows, lasts), expected) < 1e-12
+    assert_states_equal(slots.gather(rows), state, 1e-12)
+    expected, state = model.decode(tokens[:3], state)
+    assert relative_error(model.decode_(tokens[:3], slots, rows), expected) < 1e-12
+    assert_states_equal(slots.gather(rows), state, 1e-12)
+    assert_states_equal(slots.gather([1, 3]), before.gather([1, 3]), 1e-300)
+
+
+def test_gradients_of_a_pass_are_those_of_single_steps():
+    model, tokens, gradients = MambaLM(build().config).double(), tokens_of(13), []
+    model.load_state_dict(build().state_dict())
+
+    def in_steps():
+        state, logits = model.empty_state(1), []
+        for token in tokens:
+            row, state = model.decode(token.unsqueeze(0), state)
+            logits.append(row)
+        return torch.cat(logits)
+
+    for read in (in_steps, lambda: model.prefill(tokens, [0, 13], model.empty_state(1), torch.arange(13))[0]):
+        model.zero_grad()
+        read().square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert relative_error(one, other) < 1e-9
+
+
+@pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (1, 16), (16, 4096)])
+def test_the_engine_answers_in_a_ragged_mix_as_alone(slots, step_tokens):
+    def ask(length):
+        tokens = np.random.default_rng(length).integers(0, 60, length)
+        return Request(
+            length, tokens, (Prompt((3, 1, 4), Sampling(max_tokens=12)), Prompt((5,), Sampling(max_tokens=4)))
+        )
+
+    def run(engine, lengths):
+        for length in lengths:
+            engine.submit(ask(length))
+        answers = {}
+        while engine.busy:
+            answers |= {finished.id: finished.answers for finished in engine.step().finished}
+        return answers
+
+    lengths = [5, 130, 1, 64, 2, 101, 3]
+    together = run(Engine(build(), VOCAB_SIZE, slots, step_tokens), lengths)
+    alone = [run(Engine(build(), VOCAB_SIZE, 1, 4096), [length]) for length in lengths]
+    assert together == {name: answers for one in alone for name, answers in one.items()}
+
+
+def test_a_saved_model_comes_back_with_its_fp32_parameters(tmp_path):
+    model = build(torch.float32, "held_step_sizes")
+    checkpoint.save(model, tmp_path)
+    wide = {name for name, tensor in load_file(tmp_path / "model.safetensors").items() if tensor.dtype == torch.float32}
+    assert wide == {f"backbone.layers.{layer}.mixer.{name}" for layer in (0, 1) for name in ("A_log", "D", "dt_bias")}
+    loaded = checkpoint.load(tmp_path)
+    assert loaded.config == model.config
+    for name, tensor in model.state_dict().items():
+        kept = tensor if name in wide else tensor.bfloat16().float()
+        assert torch.equal(loaded.state_dict()[name], kept)
+    narrow = checkpoint.load(tmp_path, torch.bfloat16)
+    logits, state = narrow.prefill(tokens_of(30), [0, 30], narrow.empty_state(1))
+    assert {tensor.dtype for tensor in state.tensors.values()} == {torch.float32}
+    assert torch.isfinite(logits.float()).all()
+
+
+SIZES = {"130m": (768, 24), "370m": (1024, 48), "780m": (1536, 48), "1.3b": (2048, 48), "2.7b": (2560, 64)}
+
+
+def published(d_model: int, n_layer: int) -> dict:
+    shape = {"d_model": d_model, "d_intermediate": 0, "n_layer": n_layer, "vocab_size": 50277}
+    blocks = {"rms_norm": True, "residual_in_fp32": True, "fused_add_norm": True, "attn_layer_idx": [], "attn_cfg": {}}
+    return shape | blocks | {"ssm_cfg": {"layer": "Mamba2"}, "pad_vocab_size_multiple": 16, "tie_embeddings": True}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_published_shapes_have_the_size_of_their_names(size):
+    config = MambaConfig.model_validate(published(*SIZES[size]))
+    with torch.device("meta"):
+        model = MambaLM(config)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == pytest.approx(float(size[:-1]) * {"m": 1e6, "b": 1e9}[size[-1]], rel=0.04)
+    assert config.padded_vocab_size == 50288
+    assert model.empty_state(3)["ssm"].shape == (config.n_layer, 3, config.num_heads, 64, 128)
+
+
+@pytest.mark.parametrize(("limit", "read"), [([0.0, {"__float__": "Infinity"}], (0.0, float("inf"))), ([0, 1], (0, 1))])
+def test_an_infinite_step_limit_survives_json(limit, read, tmp_path):
+    theirs = {"model_type": "mamba2", "hidden_size": 64, "num_heads": 2, "n_groups": 1, "time_step_limit": limit}
+    (tmp_path / "config.json").write_text(json.dumps(theirs))
+    config = read_config(tmp_path / "config.json")
+    assert config.ssm_cfg.dt_limit == read
+    assert MambaConfig.model_validate_json(config.model_dump_json()) == config
+
+
+PUBLISHED = published(768, 24)
+THEIR_CONFIG = {"model_type": "mamba2", "hidden_size": 64, "num_heads": 2, "n_groups": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"d_model": 768, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {}}, "Mamba-1 is not supported"),
+        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba1"}}, "Mamba-1 is not supported"),
+        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba4"}}, "ssm_cfg: .*Mamba4"),
+        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "norm_before_gate": True}}, "ssm_cfg.norm_before_gate = True"),
+        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "rmsnorm": False}}, "ssm_cfg.rmsnorm = False"),
+        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "D_has_hdim": True}}, "ssm_cfg.D_has_hdim = True"),
+        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "d_ssm": 512}}, "ssm_cfg.d_ssm = 512"),
+        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "rope_fraction": 0.5}}, "rope_fraction"),
+        ({"model_type": "mamba", "hidden_size": 64}, "Mamba-1 is not supported"),
+        ({"model_type": "llama", "hidden_size": 64}, "model_type = 'llama'"),
+        (THEIR_CONFIG | {"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
+        (THEIR_CONFIG | {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon"),
+        (THEIR_CONFIG | {"num_heads": 3}, "num_heads"),
+    ],
+)
+def test_a_config_that_is_not_supported_is_refused_by_name(config, says, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=says):
+        read_config(tmp_path / "config.json")
