@@ -1,1 +1,6 @@
 """The fast path on a GPU: Triton kernels that do what `models.mamba3` does, on rows of a table of slots in place."""
+
+import os
+
+# The same arithmetic with every version of Triton: 3.10 will no longer fuse products and sums unless told to.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")

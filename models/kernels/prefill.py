@@ -15,7 +15,7 @@ B and C, and turns them, in registers.
 3. `_pass_states`: the state and the phase that enter each span, one span after the other; little work.
 4. `_read_spans`: outputs, gated, and the state after each segment; all spans at once.
 
-A document of one span needs 1 and 4 alone.
+A document of one span needs 1 and 4 alone. L is no part of what a kernel is compiled for: no length compiles anew.
 """
 
 import torch
@@ -34,7 +34,7 @@ TOKENS_PER_PROGRAM = 16
 WARPS, STAGES = 8, 1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L"])
 def _prepare_coefficients(
     proj,
     proj_stride,
@@ -86,7 +86,7 @@ def _published(N: tl.constexpr, A: tl.constexpr, IS_MIMO: tl.constexpr):
     return published_of(ordered, N, IS_MIMO)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L"])
 def _prepare_channels(
     proj,
     proj_stride,
@@ -202,7 +202,7 @@ def _x_of(
     return x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L"])
 def _sum_spans(
     proj,
     proj_stride,
@@ -322,7 +322,7 @@ def _carried(
     return firsts, seconds, still
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L"])
 def _pass_states(
     sums,
     turns,
@@ -378,7 +378,7 @@ def _pass_states(
         tl.store(entering + place * A + pair, turn)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["L"])
 def _read_spans(
     proj,
     proj_stride,

@@ -2,11 +2,15 @@
 
 from itertools import accumulate
 
+import numpy as np
 import pytest
 import torch
 
+from models.engine import Engine, Prompt, Request
 from models.kernels import backbone
 from models.kernels.backbone import FastPath
+from models.language_model import MambaLM
+from models.sampling import Sampling
 from models.state import State
 from tests.models.kernels.kernel_model import FORMS, VOCAB_SIZE, build
 
@@ -96,3 +100,26 @@ def test_a_shape_that_the_kernels_do_not_take_is_named(device):
     assert FastPath.why_not(model) is None
     model.double()
     assert "float64" in FastPath.why_not(model)
+
+
+def test_the_engine_answers_as_on_the_plain_path(device, monkeypatch):
+    """Reading in packs, forking and decoding in slots, with the kernels in place of the plain path."""
+
+    def answers(model) -> dict[str, tuple[int, ...]]:
+        engine = Engine(model, end_id=60, num_slots=3, step_tokens=64)
+        for length in (70, 3, 20, 9):
+            tokens = np.random.default_rng(length).integers(0, 60, length)
+            prompts = tuple(Prompt(start, Sampling(2)) for start in ((3, 1), (5,)))
+            engine.submit(Request(f"doc{length}", tokens, prompts[: 1 + (length == 20)]))
+        found = {}
+        while engine.busy:
+            found |= {str(each.id): tuple(a.tokens for a in each.answers) for each in engine.step().finished}
+        return found
+
+    model = build("siso", device)
+    monkeypatch.setattr(MambaLM, "_fast_path", lambda self, tokens: None)
+    plain = answers(model)
+    fast = FastPath(model)
+    monkeypatch.setattr(MambaLM, "_fast_path", lambda self, tokens: fast)
+    assert answers(model) == plain
+    assert {len(tokens) for each in plain.values() for tokens in each} == {2}
