@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-gpu bench
+.PHONY: help setup demo check test test-gpu bench bench-gpu
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -50,8 +50,11 @@ check: setup  ## Formatting, lint and types
 test: setup  ## Every test that needs no GPU
 	$(PY) -m pytest -m 'not gpu'
 
-test-gpu: setup  ## The tests that need a CUDA device
-	$(PY) -m pytest -m gpu
+test-gpu:  ## The tests that need a CUDA device, after `make setup` there, or with PY=python3
+	$(PY) -m pytest tests/models/kernels tests/models/test_gpu.py
 
-bench: setup  ## Every program in benchmarks/; each prints JSON that names the hardware
-	@for program in benchmarks/*.py; do $(PY) -m "benchmarks.$$(basename "$$program" .py)" || exit 1; done
+bench: setup  ## The benchmarks for a CPU; each prints JSON that names the hardware
+	@for program in prefill length decode kernels; do $(PY) -m "benchmarks.$$program" || exit 1; done
+
+bench-gpu:  ## The benchmark of a 1.5B model on a CUDA device, under 8 minutes; PY=python3 as above
+	$(PY) -m benchmarks.gpu

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.length [lengths=16384,65536,262144]`: whether a long document costs more a token than a short one.
+"""`python -m benchmarks.length [lengths=16384,65536]`: whether a long document costs more a token than a short one.
 
 Prints JSON: tokens per CPU-second of one thread and peak memory of a process that reads one document of each length
 through the engine, and their spread. Each length is read in a fresh process. A million tokens take over ten minutes.

@@ -20,7 +20,7 @@ Name = TypeVar("Name")
 
 def arguments(**defaults: str) -> dict[str, str]:
     """What `key=value` on the command line makes of the defaults."""
-    given = dict(word.split("=", 1) if "=" in word else (word, "") for word in sys.argv[1:])
+    given = {key: value for key, _, value in (word.partition("=") for word in sys.argv[1:])}
     if unknown := given.keys() - defaults.keys():
         sys.exit(f"no such argument: {', '.join(sorted(unknown))}; there is {', '.join(defaults) or 'none'}")
     return defaults | given

@@ -70,8 +70,9 @@ class EngineSettings(Settings):
 
     slots: int = Field(16, ge=1)
     """Documents in flight per actor; each costs one recurrent state of memory."""
-    step_tokens: int = Field(2048, ge=1)
-    """Tokens that one step reads, taken from all documents in the slots."""
+    step_tokens: int = Field(2048, ge=1, le=131_072)
+    """Tokens that one step reads, taken from all documents in the slots; 16384 or more fills a large GPU. Bounded, so
+    that no kernel's 32-bit offset overflows and memory stays small."""
     actors: int = Field(1, ge=1)
     """Model actors, each on its own device."""
     cpus_per_actor: Annotated[int, Field(ge=1)] = 1

@@ -201,6 +201,7 @@ class _Chunk:
         """y with D's skip (H, QR, P) and the next state, from b, c (H, QR, N) and the state ssm (H, P, N)."""
         decay = self.a_dt.cumsum(-1)
         mixing = (_exp(decay.unsqueeze(-1) - decay.unsqueeze(-2)) * self.later.unsqueeze(-2)).tril_()
+        # The last row weighs each token for the chunk's end, as long as the diagonal is that of later tokens.
         to_end = self._per_row(mixing[:, -1])
         mixing.diagonal(dim1=-2, dim2=-1).copy_(self.now)
         scores = self._mixed(c @ b.mT, mixing)

@@ -9,11 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import botocore.session
 import pytest
 import torch
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 SECRET_KEY = "longhaul-test-secret-key"
 START_TIMEOUT_SECONDS = 60
@@ -30,6 +27,10 @@ class S3:
 
     def client(self):
         """Without s3fs, so that what is tested is not what checks it."""
+        # Here, so that the tests of a GPU need no more than torch and pytest.
+        import botocore.session
+        from botocore.config import Config
+
         config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
         return botocore.session.get_session().create_client("s3", config=config)
 
@@ -108,6 +109,8 @@ def _command(directory: Path, port: int, others: list[int]) -> list[str]:
 
 def _wait_until_ready(server: S3, process: subprocess.Popen[bytes], log: Path) -> None:
     """Ready is when it takes an object, which is later than when it answers."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
