@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import measure, subjects
 from models.engine import Engine, Prompt, Request
+from models.feed import ArrayFeed
 from models.sampling import Sampling
 from pipeline import engine_driver
 
@@ -28,7 +29,7 @@ def read_one(num_tokens: int) -> dict[str, float]:
     engine.warm_up()
     warm = peak_bytes()
     tokens = np.random.default_rng(0).integers(1, subjects.VOCAB_SIZE, num_tokens, dtype=np.int32)
-    engine.submit(Request("document", tokens, (Prompt((1,), Sampling(max_tokens=1)),)))
+    engine.submit(Request("document", ArrayFeed(tokens), (Prompt((1,), Sampling(max_tokens=1)),)))
 
     def read() -> None:
         while engine.busy:

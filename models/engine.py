@@ -2,25 +2,28 @@
 
 A slot holds the recurrent state of one document, whose size does not depend on its length. A reading pass packs a
 budget of tokens from all documents in the slots, whatever their lengths, without padding. A document that has been read
-is forked: each of its prompts goes on from its own copy of the state. Decoding passes advance all answers by a token.
-A slot that falls free is refilled before the next pass.
+keeps its slot: each of its prompts, and each second try of one, goes on from a copy of its state in a slot for answers.
+Decoding passes advance all answers by a token; they wait until enough answers share the reading of the weights. A slot
+that falls free is refilled before the next pass.
 """
 
 from collections import deque
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
 
 import numpy as np
 import torch
 
+from configs.errors import LonghaulError
+from models.feed import Feed
 from models.language_model import MambaLM
 from models.sampling import Sampler, Sampling, choose_all, loop_start
-from models.state import State
 
 WARM_UP_ROUNDS = 3
-FinishReason = Literal["stop", "length", "loop"]
+RETRY_TEMPERATURE = 0.7
+Check = Callable[[tuple[int, ...]], str | None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Prompt:
     tokens: tuple[int, ...]
     """What is read after the document, at least one token."""
     sampling: Sampling
+    check: Check | None = None
+    """Why an answer (its tokens) will not do, in a word, or None. Asked in the engine's thread."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +42,26 @@ class Request:
     """One document and what to ask of it."""
 
     id: Hashable
-    tokens: np.ndarray
-    """(L,) int, at least one."""
+    feed: Feed
+    """Its tokens, at least one."""
     prompts: tuple[Prompt, ...]
     """At least one."""
 
     def __post_init__(self) -> None:
-        assert len(self.tokens) and self.prompts and all(prompt.tokens for prompt in self.prompts)
+        assert self.prompts and all(prompt.tokens for prompt in self.prompts)
 
 
 @dataclass(frozen=True)
 class Answer:
     tokens: tuple[int, ...]
     """Without the end token, and without the turns of a loop after the first."""
-    finish_reason: FinishReason
+    finish_reason: str
+    """`stop` at the end token, `length` at max_tokens; else why it will not do: `loop`, or what the prompt's check
+    says, both of the second try too."""
     tokens_decoded: int
-    """Including those that were cut off."""
+    """Including those that were cut off, and those of a first try."""
+    retries: int = 0
+    """1 where a first try would not do."""
 
 
 @dataclass(frozen=True)
@@ -61,84 +70,114 @@ class Finished:
 
     id: Hashable
     tokens_read: int
-    """Of the document, not of the prompts."""
+    """Of the document, not of the prompts: its length."""
     answers: tuple[Answer, ...]
     """In the order of the request's prompts."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A document whose feed broke off."""
+
+    id: Hashable
+    tokens_read: int
+    error: LonghaulError
 
 
 @dataclass(frozen=True)
 class Pass:
     """What one pass through the model did, for the meter."""
 
-    kind: Literal["prefill", "decode"]
+    kind: Literal["prefill", "decode", "wait"]
+    """`wait` where every document in the slots waits for its feed."""
     shares: dict[Hashable, int]
     """Tokens of each document in this pass."""
     document_tokens: int
     """Tokens of documents read in this pass, without prompts."""
     finished: tuple[Finished, ...]
+    failed: tuple[Failed, ...] = ()
 
 
 @dataclass
 class _Document:
+    """A document in its slot, from its first token to its last answer."""
+
     request: Request
+    slot: int
+    tokens_read: int = 0
+    is_read: bool = False
+    tries: deque["_Try"] = field(default_factory=deque)
+    """Answers that wait for a slot."""
     answers: dict[int, Answer] = field(default_factory=dict)
 
     def finished(self) -> Finished | None:
         if len(self.answers) < len(self.request.prompts):
             return None
         ordered = tuple(self.answers[index] for index in range(len(self.request.prompts)))
-        return Finished(self.request.id, len(self.request.tokens), ordered)
+        return Finished(self.request.id, self.tokens_read, ordered)
 
 
 @dataclass
-class _Sequence:
-    """What occupies a slot: a document being read, or an answer to one of its prompts."""
-
-    document: _Document
-    slot: int
-    pending: np.ndarray
-    """Tokens still to be read."""
-    prompt: int | None = None
-    """Index of the prompt being answered, None while the document is read."""
-    sampler: Sampler | None = None
-    output: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Fork:
-    """An answer that waits for a slot."""
+class _Try:
+    """One answer to one prompt, waiting or in a slot."""
 
     document: _Document
     prompt: int
-    state: State
-    """One row, shared by the document's waiting answers."""
+    sampling: Sampling
+    pending: np.ndarray
+    """Tokens of the prompt still to be read."""
+    sampler: Sampler
+    first: Answer | None = None
+    """The try before this one, which would not do."""
+    slot: int = -1
+    output: list[int] = field(default_factory=list)
+
+    @staticmethod
+    def of(document: _Document, prompt: int, sampling: Sampling, first: Answer | None = None) -> "_Try":
+        tokens = np.array(document.request.prompts[prompt].tokens)
+        return _Try(document, prompt, sampling, tokens, Sampler(sampling), first)
 
 
 class Engine:
     """Slots of constant size, filled from a queue; each `step` is one pass through the model."""
 
     def __init__(self, model: MambaLM, end_id: int, num_slots: int, step_tokens: int) -> None:
-        """Allocates all slots at once. `step_tokens` is the budget of a reading pass, at least one chunk."""
+        """Allocates all slots at once: one for each of `num_slots` documents in flight, and as many for answers.
+
+        `step_tokens` is the budget of a reading pass, at least one chunk.
+        """
         self._model, self._end_id = model, end_id
         self._chunk = model.chunk_size
         self._budget = max(step_tokens, self._chunk)
         self._device = model.lm_head.weight.device
-        self._states = model.empty_state(num_slots)
+        self._states = model.empty_state(2 * num_slots)
         self._free = deque(range(num_slots))
+        self._free_for_answers = deque(range(num_slots, 2 * num_slots))
+        self._decode_rows = max(1, num_slots // 2)
         self._requests: deque[Request] = deque()
-        self._forks: deque[_Fork] = deque()
-        self._sequences: list[_Sequence] = []
-        self._decode_next = False
+        self._documents: list[_Document] = []
+        self._tries: list[_Try] = []
+        self._failed: list[Failed] = []
 
     @property
     def busy(self) -> bool:
         """Whether a document is in a slot or waiting for one."""
-        return bool(self._sequences or self._forks or self._requests)
+        return bool(self._documents or self._requests)
 
     @property
     def num_waiting(self) -> int:
         """Documents that wait for a slot."""
         return len(self._requests)
+
+    @property
+    def num_reading(self) -> int:
+        """Documents in the slots that are not read to their end."""
+        return sum(not document.is_read for document in self._documents)
+
+    @property
+    def num_answering(self) -> int:
+        """Answers in the slots."""
+        return len(self._tries)
 
     @property
     def state_bytes(self) -> int:
@@ -151,15 +190,18 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> Pass:
-        """One pass: reading and decoding take turns while there is work for both."""
+        """One pass: read what there is, and decode when half of the answers' slots or nothing else is at hand."""
         assert self.busy, "step() needs a submitted document"
-        self._admit()
-        reading = [sequence for sequence in self._sequences if len(sequence.pending)]
-        decoding = [sequence for sequence in self._sequences if not len(sequence.pending)]
-        self._decode_next = bool(decoding) and (self._decode_next or not reading)
-        done = self._decode(decoding) if self._decode_next else self._prefill(reading)
-        self._decode_next = not self._decode_next
-        return done
+        self._admit_documents()
+        reading = self._readable()
+        self._admit_answers()
+        decoding = [each for each in self._tries if not len(each.pending)]
+        if len(decoding) >= self._decode_rows:
+            return self._decode(decoding)
+        asking = [each for each in self._tries if len(each.pending)]
+        if reading or asking:
+            return self._prefill(reading, asking)
+        return self._decode(decoding) if decoding else Pass("wait", {}, 0, (), self._take_failed())
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -175,99 +217,153 @@ class Engine:
         for bounds in packs * WARM_UP_ROUNDS:
             self._model.prefill_(tokens, bounds, self._states, range(len(bounds) - 1), nothing)
         # On a GPU each power of two is a graph of its own, captured here.
-        sizes = {1 << exponent for exponent in range(self._states.num_rows.bit_length())} | {self._states.num_rows}
-        for rows in sorted(sizes):
+        most = self._states.num_rows // 2
+        for rows in sorted({1 << exponent for exponent in range(most.bit_length())} | {most}):
             self._model.decode_(tokens.new_zeros(rows), self._states, range(rows))
 
-    def _admit(self) -> None:
-        """Fill free slots: waiting answers first, since their documents hold memory outside the slots."""
-        while self._free and (self._forks or self._requests):
+    def _admit_documents(self) -> None:
+        while self._free and self._requests:
             slot = self._free.popleft()
-            if self._forks:
-                fork = self._forks.popleft()
-                self._states.scatter_([slot], fork.state)
-                self._answer(fork.document, fork.prompt, slot)
-            else:
-                request = self._requests.popleft()
-                self._states.zero_([slot])
-                self._sequences.append(_Sequence(_Document(request), slot, request.tokens))
+            self._states.zero_([slot])
+            self._documents.append(_Document(self._requests.popleft(), slot))
 
-    def _answer(self, document: _Document, prompt: int, slot: int) -> None:
-        asked = document.request.prompts[prompt]
-        self._sequences.append(_Sequence(document, slot, np.array(asked.tokens), prompt, Sampler(asked.sampling)))
+    def _admit_answers(self) -> None:
+        for document in self._documents:
+            while document.tries and self._free_for_answers:
+                answering = document.tries.popleft()
+                answering.slot = self._free_for_answers.popleft()
+                self._states.scatter_([answering.slot], self._states.gather([document.slot]))
+                self._tries.append(answering)
 
-    def _prefill(self, reading: list[_Sequence]) -> Pass:
-        lengths = share_budget([len(sequence.pending) for sequence in reading], self._budget, self._chunk)
-        taken = [(sequence, length) for sequence, length in zip(reading, lengths, strict=True) if length]
-        sequences, sizes = [sequence for sequence, _ in taken], [length for _, length in taken]
-        tokens = np.concatenate([sequence.pending[:size] for sequence, size in taken]).astype(np.int64)
-        bounds = [0, *accumulate(sizes)]
-        asking = [
-            row
-            for row, (sequence, size) in enumerate(taken)
-            if sequence.prompt is not None and size == len(sequence.pending)
-        ]
+    def _readable(self) -> list[tuple[_Document, int]]:
+        """Documents with tokens that may be read now, in whole chunks or up to the end, and how many.
+
+        Notices on the way which documents are at their end, and which broke off.
+        """
+        readable = []
+        for document in [each for each in self._documents if not each.is_read]:
+            feed = document.request.feed
+            try:
+                # In this order: what comes in between is not the end.
+                ended, count = feed.ended, feed.ready
+            except LonghaulError as error:
+                self._failed.append(Failed(document.request.id, document.tokens_read, error))
+                self._leave(document)
+                continue
+            if ended and not count:
+                self._read_to_the_end(document)
+            elif count := count if ended else count - count % self._chunk:
+                readable.append((document, count))
+        return readable
+
+    def _prefill(self, reading: list[tuple[_Document, int]], asking: list[_Try]) -> Pass:
+        wanted = [len(each.pending) for each in asking] + [count for _, count in reading]
+        sizes = share_budget(wanted, self._budget, self._chunk)
+        slots: list[int] = []
+        pieces: list[np.ndarray] = []
+        shares: dict[Hashable, int] = {}
+        ends: list[tuple[int, _Try]] = []
+        for each, size in zip(asking, sizes, strict=False):
+            if size:
+                pieces.append(each.pending[:size])
+                each.pending = each.pending[size:]
+                slots.append(each.slot)
+                _add(shares, each.document, size)
+                if not len(each.pending):
+                    ends.append((len(slots) - 1, each))
+        document_tokens = 0
+        for (document, _), size in zip(reading, sizes[len(asking) :], strict=True):
+            if size:
+                pieces.append(document.request.feed.take(size))
+                slots.append(document.slot)
+                document.tokens_read += size
+                document_tokens += size
+                _add(shares, document, size)
+        bounds = [0, *accumulate(map(len, pieces))]
         logits = self._model.prefill_(
-            torch.from_numpy(tokens).to(self._device),
+            torch.from_numpy(np.concatenate(pieces).astype(np.int64)).to(self._device),
             bounds,
             self._states,
-            [sequence.slot for sequence in sequences],
-            logits_at=torch.tensor([bounds[row + 1] - 1 for row in asking], dtype=torch.long, device=self._device),
+            slots,
+            logits_at=torch.tensor([bounds[row + 1] - 1 for row, _ in ends], dtype=torch.long, device=self._device),
         )
-        for sequence, size in taken:
-            sequence.pending = sequence.pending[size:]
-        finished = self._choose(logits, [sequences[row] for row in asking])
-        document_tokens = sum(size for sequence, size in taken if sequence.prompt is None)
-        for sequence in sequences:
-            if sequence.prompt is None and not len(sequence.pending):
-                self._fork(sequence)
-        return Pass("prefill", _shares(sequences, sizes), document_tokens, finished)
+        finished = self._choose(logits, [each for _, each in ends])
+        return Pass("prefill", shares, document_tokens, finished, self._take_failed())
 
-    def _decode(self, decoding: list[_Sequence]) -> Pass:
-        slots = [sequence.slot for sequence in decoding]
-        last = torch.tensor([sequence.output[-1] for sequence in decoding], device=self._device)
-        logits = self._model.decode_(last, self._states, slots)
-        finished = self._choose(logits, decoding)
-        return Pass("decode", _shares(decoding, [1] * len(decoding)), 0, finished)
+    def _decode(self, decoding: list[_Try]) -> Pass:
+        last = torch.tensor([each.output[-1] for each in decoding], device=self._device)
+        logits = self._model.decode_(last, self._states, [each.slot for each in decoding])
+        shares: dict[Hashable, int] = {}
+        for each in decoding:
+            _add(shares, each.document, 1)
+        return Pass("decode", shares, 0, self._choose(logits, decoding), self._take_failed())
 
-    def _fork(self, sequence: _Sequence) -> None:
-        """The first prompt goes on in the document's own slot; the others wait with a copy of the state."""
-        document, others = sequence.document, range(1, len(sequence.document.request.prompts))
-        if others:
-            state = self._states.gather([sequence.slot])
-            self._forks.extend(_Fork(document, prompt, state) for prompt in others)
-        self._sequences.remove(sequence)
-        self._answer(document, 0, sequence.slot)
+    def _read_to_the_end(self, document: _Document) -> None:
+        document.is_read = True
+        document.request.feed.close()
+        prompts = document.request.prompts
+        document.tries.extend(_Try.of(document, index, prompt.sampling) for index, prompt in enumerate(prompts))
 
-    def _choose(self, logits: torch.Tensor, sequences: Sequence[_Sequence]) -> tuple[Finished, ...]:
+    def _choose(self, logits: torch.Tensor, tries: Sequence[_Try]) -> tuple[Finished, ...]:
         """Append a token to each answer; free the slots of those that end. Returns documents with no prompt left."""
-        if not sequences:
+        if not tries:
             return ()
-        samplers = [sequence.sampler for sequence in sequences if sequence.sampler is not None]
         # Rows of the embedding beyond the vocabulary are padding and never a token.
-        chosen = choose_all(logits[:, : self._model.config.vocab_size].float(), samplers)
+        chosen = choose_all(logits[:, : self._model.config.vocab_size].float(), [each.sampler for each in tries])
         finished = []
-        for sequence, sampler, token in zip(sequences, samplers, chosen, strict=True):
-            sequence.output.append(token)
-            answer = self._ended(sequence.output, sampler.sampling.max_tokens)
-            if answer is None:
-                continue
-            assert sequence.prompt is not None
-            sequence.document.answers[sequence.prompt] = answer
-            self._sequences.remove(sequence)
-            self._free.append(sequence.slot)
-            if (document := sequence.document.finished()) is not None:
-                finished.append(document)
+        for each, token in zip(tries, chosen, strict=True):
+            each.output.append(token)
+            if (answer := self._ended(each)) is not None:
+                self._tries.remove(each)
+                self._free_for_answers.append(each.slot)
+                if (document := self._answered(each, answer)) is not None:
+                    finished.append(document)
         return tuple(finished)
 
-    def _ended(self, output: list[int], max_tokens: int) -> Answer | None:
+    def _ended(self, each: _Try) -> Answer | None:
+        """The answer, if this token was its last."""
+        output, count = each.output, len(each.output)
         if output[-1] == self._end_id:
-            return Answer(tuple(output[:-1]), "stop", len(output))
-        if (cut := loop_start(output)) is not None:
-            return Answer(tuple(output[:cut]), "loop", len(output))
-        if len(output) >= max_tokens:
-            return Answer(tuple(output), "length", len(output))
-        return None
+            answer = Answer(tuple(output[:-1]), "stop", count)
+        elif (cut := loop_start(output)) is not None:
+            return Answer(tuple(output[:cut]), "loop", count)
+        elif count >= each.sampling.max_tokens:
+            answer = Answer(tuple(output), "length", count)
+        else:
+            return None
+        check = each.document.request.prompts[each.prompt].check
+        reason = check(answer.tokens) if check is not None else None
+        return answer if reason is None else replace(answer, finish_reason=reason)
+
+    def _answered(self, each: _Try, answer: Answer) -> Finished | None:
+        """Keep an answer, or ask once more from the same state. Returns the document if this was its last answer."""
+        document, accepted = each.document, answer.finish_reason in ("stop", "length")
+        if not accepted and each.first is None:
+            again = replace(
+                each.sampling,
+                temperature=max(each.sampling.temperature, RETRY_TEMPERATURE),
+                seed=each.sampling.seed ^ 1,
+            )
+            document.tries.append(_Try.of(document, each.prompt, again, first=answer))
+            return None
+        if each.first is not None:
+            # Of two that will not do, the first is the likelier text.
+            decoded = each.first.tokens_decoded + answer.tokens_decoded
+            answer = replace(answer if accepted else each.first, tokens_decoded=decoded, retries=1)
+        document.answers[each.prompt] = answer
+        finished = document.finished()
+        if finished is not None:
+            self._leave(document)
+        return finished
+
+    def _leave(self, document: _Document) -> None:
+        document.request.feed.close()
+        self._documents.remove(document)
+        self._free.append(document.slot)
+
+    def _take_failed(self) -> tuple[Failed, ...]:
+        failed, self._failed = tuple(self._failed), []
+        return failed
 
 
 def share_budget(pending: Sequence[int], budget: int, chunk: int) -> list[int]:
@@ -295,9 +391,5 @@ def share_budget(pending: Sequence[int], budget: int, chunk: int) -> list[int]:
     return shares
 
 
-def _shares(sequences: Sequence[_Sequence], sizes: Sequence[int]) -> dict[Hashable, int]:
-    shares: dict[Hashable, int] = {}
-    for sequence, size in zip(sequences, sizes, strict=True):
-        key = sequence.document.request.id
-        shares[key] = shares.get(key, 0) + size
-    return shares
+def _add(shares: dict[Hashable, int], document: _Document, size: int) -> None:
+    shares[document.request.id] = shares.get(document.request.id, 0) + size

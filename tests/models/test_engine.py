@@ -1,12 +1,15 @@
 """The engine gives each document what it would get alone, whatever shares its passes."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
+from configs.errors import CorruptError
 from models.engine import Engine, Prompt, Request, share_budget
+from models.feed import ArrayFeed
 from models.sampling import Sampling, loop_start
 from tests.small_model import VOCAB_SIZE, build
 
@@ -17,10 +20,13 @@ MODEL = build(torch.float64)
 Answers = list[tuple[tuple[int, ...], str]]
 
 
+def tokens_of(length: int) -> np.ndarray:
+    return np.random.default_rng(length).integers(0, 60, length)
+
+
 def request(name: str, length: int, prompts: int = 1, **sampling) -> Request:
-    tokens = np.random.default_rng(length).integers(0, 60, length)
     asked = tuple(Prompt((3, 1, 4 + index), Sampling(**{"max_tokens": 12} | sampling)) for index in range(prompts))
-    return Request(name, tokens, asked)
+    return Request(name, ArrayFeed(tokens_of(length)), asked)
 
 
 def run(engine: Engine, requests: list[Request]) -> dict[str, Answers]:
@@ -34,23 +40,18 @@ def run(engine: Engine, requests: list[Request]) -> dict[str, Answers]:
     return results
 
 
-def alone(one: Request) -> Answers:
-    """Of `request(one.id, len(one.tokens), len(one.prompts))`; worked out once."""
-    return alone_by_shape(len(one.tokens), len(one.prompts))
-
-
 @cache
-def alone_by_shape(length: int, prompts: int) -> Answers:
-    one = request(f"doc{length}", length, prompts)
-    return read_and_ask(one)
+def alone(length: int, prompts: int = 1) -> Answers:
+    """Of `request(..., length, prompts)`, the plain way."""
+    return read_and_ask(tokens_of(length), request("one", length, prompts).prompts)
 
 
-def read_and_ask(one: Request) -> Answers:
+def read_and_ask(tokens: np.ndarray, prompts: tuple[Prompt, ...]) -> Answers:
     """The plain way: the whole document in one prefill, then the prompt, then token by token."""
     model = MODEL
-    _, after = model.prefill(torch.from_numpy(one.tokens), [0, len(one.tokens)], model.empty_state(1))
+    _, after = model.prefill(torch.from_numpy(tokens), [0, len(tokens)], model.empty_state(1))
     answers = []
-    for prompt in one.prompts:
+    for prompt in prompts:
         logits, state = model.prefill(torch.tensor(prompt.tokens), [0, len(prompt.tokens)], after)
         output: list[int] = []
         while True:
@@ -77,7 +78,7 @@ def test_a_ragged_mix_answers_as_each_document_alone(slots, step_tokens):
     requests = [request(f"doc{length}", length, prompts=1 + length % 3) for length in LENGTHS]
     engine = Engine(MODEL, END, slots, step_tokens)
     results = run(engine, requests)
-    assert results == {one.id: alone(one) for one in requests}
+    assert results == {f"doc{length}": alone(length, 1 + length % 3) for length in LENGTHS}
 
 
 def test_passes_account_for_every_token_once():
@@ -97,8 +98,9 @@ def test_passes_account_for_every_token_once():
     assert read == sum(LENGTHS)
     for each in requests:
         decoded = sum(answer.tokens_decoded - 1 for answer in answered[each.id].answers)
-        assert shares[each.id] == len(each.tokens) + 2 * 3 + decoded
-        assert answered[each.id].tokens_read == len(each.tokens)
+        length = int(each.id.removeprefix("doc"))
+        assert shares[each.id] == length + 2 * 3 + decoded
+        assert answered[each.id].tokens_read == length
 
 
 def test_a_freed_slot_is_refilled_before_the_next_pass():
@@ -108,7 +110,7 @@ def test_a_freed_slot_is_refilled_before_the_next_pass():
     while engine.busy:
         done = engine.step()
         if engine.num_waiting:
-            assert len(engine._sequences) + len(done.finished) == 2
+            assert len(engine._documents) + len(done.finished) == 2
 
 
 def test_short_and_long_documents_share_a_pass():
@@ -119,20 +121,132 @@ def test_short_and_long_documents_share_a_pass():
 
 
 def test_sampling_depends_on_the_seed_and_not_on_the_company():
-    sampled = request("one", 50, temperature=1.0, top_p=0.9, seed=5)
+    def sampled() -> Request:
+        return request("one", 50, temperature=1.0, top_p=0.9, seed=5)
+
     others = [request(f"doc{length}", length, temperature=1.0, seed=length) for length in LENGTHS]
-    by_itself = run(Engine(MODEL, END, 2, 64), [sampled])["one"]
-    in_company = run(Engine(MODEL, END, 4, 32), [*others, sampled])["one"]
+    by_itself = run(Engine(MODEL, END, 2, 64), [sampled()])["one"]
+    in_company = run(Engine(MODEL, END, 4, 32), [*others, sampled()])["one"]
     other_seed = run(Engine(MODEL, END, 2, 64), [request("one", 50, temperature=1.0, seed=6)])["one"]
     assert by_itself == in_company
     assert by_itself != other_seed
 
 
 def test_warm_up_leaves_the_slots_untouched():
-    one = request("one", 50)
     engine = Engine(MODEL, END, 3, 100)
     engine.warm_up()
-    assert run(engine, [one])["one"] == alone(one)
+    assert run(engine, [request("one", 50)])["one"] == alone(50)
+
+
+class Trickle(ArrayFeed):
+    """A document that arrives a few tokens at a time, between passes, and may break off."""
+
+    def __init__(self, tokens: np.ndarray, breaks_at: int | None = None) -> None:
+        super().__init__(tokens)
+        self._left, self._arrived, self._breaks_at = len(tokens), 0, breaks_at
+        self.is_closed = False
+
+    @property
+    def ready(self) -> int:
+        if self._breaks_at is not None and self._arrived >= self._breaks_at:
+            raise CorruptError("The data is damaged.")
+        self._arrived = min(self._arrived + 7, self._left)
+        return self._arrived
+
+    @property
+    def ended(self) -> bool:
+        return self._arrived == self._left
+
+    def take(self, count: int) -> np.ndarray:
+        assert count <= self._arrived
+        self._arrived -= count
+        self._left -= count
+        return super().take(count)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_documents_that_are_still_arriving_answer_as_if_they_were_all_there():
+    engine, asked, results, kinds = Engine(MODEL, END, 3, 32), request("any", 1).prompts, {}, set()
+    feeds = {length: Trickle(tokens_of(length)) for length in (5, 64, 130, 23)}
+    for length, feed in feeds.items():
+        engine.submit(Request(length, feed, asked))
+    while engine.busy:
+        done = engine.step()
+        kinds.add(done.kind)
+        for finished in done.finished:
+            assert finished.tokens_read == finished.id
+            results[finished.id] = [(answer.tokens, answer.finish_reason) for answer in finished.answers]
+    assert results == {length: alone(length) for length in feeds}
+    assert kinds == {"prefill", "decode", "wait"}
+    assert all(feed.is_closed for feed in feeds.values())
+
+
+def test_a_document_that_breaks_off_leaves_its_slot_and_its_neighbours_go_on():
+    engine, asked, failed, results = Engine(MODEL, END, 2, 32), request("any", 1).prompts, [], {}
+    broken = Trickle(tokens_of(99), breaks_at=12)
+    engine.submit(Request("broken", broken, asked))
+    for length in (64, 130, 8):
+        engine.submit(request(f"doc{length}", length))
+    while engine.busy:
+        done = engine.step()
+        failed += done.failed
+        results |= {each.id: [(a.tokens, a.finish_reason) for a in each.answers] for each in done.finished}
+    assert [(each.id, type(each.error)) for each in failed] == [("broken", CorruptError)]
+    assert failed[0].tokens_read % 8 == 0 and broken.is_closed
+    assert results == {f"doc{length}": alone(length) for length in (64, 130, 8)}
+
+
+def judged(verdicts: dict[int, str | None]) -> tuple[Engine, list]:
+    """Three documents, one of them with a check that gives its n-th try the n-th verdict; and what the check saw."""
+    engine, seen = Engine(MODEL, END, 2, 32), []
+
+    def check(tokens):
+        seen.append(tokens)
+        return verdicts[len(seen)]
+
+    for length in (64, 130):
+        engine.submit(request(f"doc{length}", length))
+    prompt = replace(request("any", 1).prompts[0], check=check)
+    engine.submit(Request("judged", ArrayFeed(tokens_of(50)), (prompt, request("any", 1).prompts[0])))
+    return engine, seen
+
+
+def answers_of(engine: Engine) -> dict:
+    found = {}
+    while engine.busy:
+        found |= {each.id: each.answers for each in engine.step().finished}
+    assert [(a.tokens, a.finish_reason) for a in found["doc130"]] == alone(130)
+    return found
+
+
+def test_an_answer_that_will_not_do_is_asked_for_once_more_with_other_sampling():
+    engine, seen = judged({1: "copied", 2: None})
+    answer, other = answers_of(engine)["judged"]
+    assert (answer.retries, answer.finish_reason in ("stop", "length"), other.retries) == (1, True, 0)
+    assert seen[0] == alone(50)[0][0] == other.tokens
+    assert answer.tokens == seen[1] != seen[0]
+    assert answer.tokens_decoded >= len(seen[0]) + len(seen[1])
+
+
+def test_of_two_answers_that_will_not_do_the_first_is_kept_with_its_reason():
+    engine, seen = judged({1: "copied", 2: "empty"})
+    answer = answers_of(engine)["judged"][0]
+    assert (answer.tokens, answer.finish_reason, answer.retries) == (seen[0], "copied", 1)
+
+
+def test_decoding_waits_for_company_while_there_is_something_to_read():
+    engine = Engine(MODEL, END, 8, 64)
+    for index in range(24):
+        engine.submit(request(f"doc{index}", 40 + index, max_tokens=6))
+    rows = []
+    while engine.busy:
+        was_reading = engine.num_reading or engine.num_waiting
+        done = engine.step()
+        if done.kind == "decode" and was_reading:
+            rows.append(sum(done.shares.values()))
+    assert rows and min(rows) >= 4
 
 
 @pytest.mark.parametrize("pending", [[5], [1000, 20, 7], [64] * 20, [1, 1, 1], [1000, 1000], [8, 9, 10, 500]])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.engine import Engine, Prompt, Request
+from models.feed import ArrayFeed
 from models.sampling import Sampling
 from models.state import State
 from tests.small_model import VOCAB_SIZE, build
@@ -44,7 +45,7 @@ def test_the_engine_answers_as_on_the_cpu():
         engine.warm_up()
         for length in LENGTHS:
             tokens = np.random.default_rng(length).integers(0, 60, length)
-            engine.submit(Request(f"doc{length}", tokens, (Prompt((3, 1, 4), Sampling(12)),)))
+            engine.submit(Request(f"doc{length}", ArrayFeed(tokens), (Prompt((3, 1, 4), Sampling(12)),)))
         found = {}
         while engine.busy:
             found |= {str(finished.id): finished.answers[0].tokens for finished in engine.step().finished}

@@ -15,6 +15,7 @@ from configs.errors import ModelError
 from models import checkpoint, huggingface
 from models.architecture import Mamba2Config, MambaConfig, read_config
 from models.engine import Engine, Prompt, Request
+from models.feed import ArrayFeed
 from models.language_model import MambaLM
 from models.sampling import Sampling
 from models.state import State
@@ -201,7 +202,9 @@ def test_the_engine_answers_in_a_ragged_mix_as_alone(slots, step_tokens):
     def ask(length):
         tokens = np.random.default_rng(length).integers(0, 60, length)
         return Request(
-            length, tokens, (Prompt((3, 1, 4), Sampling(max_tokens=12)), Prompt((5,), Sampling(max_tokens=4)))
+            length,
+            ArrayFeed(tokens),
+            (Prompt((3, 1, 4), Sampling(max_tokens=12)), Prompt((5,), Sampling(max_tokens=4))),
         )
 
     def run(engine, lengths):

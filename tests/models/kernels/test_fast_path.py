@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.engine import Engine, Prompt, Request
+from models.feed import ArrayFeed
 from models.kernels import backbone
 from models.kernels.backbone import FastPath
 from models.language_model import MambaLM
@@ -110,7 +111,7 @@ def test_the_engine_answers_as_on_the_plain_path(device, monkeypatch):
         for length in (70, 3, 20, 9):
             tokens = np.random.default_rng(length).integers(0, 60, length)
             prompts = tuple(Prompt(start, Sampling(2)) for start in ((3, 1), (5,)))
-            engine.submit(Request(f"doc{length}", tokens, prompts[: 1 + (length == 20)]))
+            engine.submit(Request(f"doc{length}", ArrayFeed(tokens), prompts[: 1 + (length == 20)]))
         found = {}
         while engine.busy:
             found |= {str(each.id): tuple(a.tokens for a in each.answers) for each in engine.step().finished}
