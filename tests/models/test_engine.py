@@ -274,3 +274,13 @@ def test_budget_is_spent_in_whole_chunks_or_to_the_end_of_a_document(pending, bu
 )
 def test_a_loop_is_cut_after_its_first_turn(tokens, cut):
     assert loop_start(tokens) == cut
+
+
+def test_in_fp32_the_answer_is_the_same_alone_and_in_any_company():
+    model = build(torch.float32)
+
+    def ask(lengths: list[int], slots: int, step_tokens: int) -> dict[str, Answers]:
+        return run(Engine(model, END, slots, step_tokens), [request(f"doc{length}", length) for length in lengths])
+
+    alone_in_fp32 = {name: answers for length in LENGTHS for name, answers in ask([length], 1, 4096).items()}
+    assert ask(LENGTHS, 7, 64) == ask(LENGTHS[::-1], 3, 32) == alone_in_fp32
