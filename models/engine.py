@@ -3,6 +3,7 @@
 A slot holds the recurrent state of one document, whose size does not depend on its length. A reading pass packs a
 budget of tokens from all documents in the slots, whatever their lengths, without padding. A document that has been read
 keeps its slot: each of its prompts, and each second try of one, goes on from a copy of its state in a slot for answers.
+So do prompts about a section, from the state at its end, before the document is read on.
 Decoding passes advance all answers by a token; they wait until enough answers share the reading of the weights. A slot
 that falls free is refilled before the next pass.
 """
@@ -23,6 +24,7 @@ from models.sampling import Sampler, Sampling, choose_all, loop_start
 
 WARM_UP_ROUNDS = 3
 RETRY_TEMPERATURE = 0.7
+WHOLE = -1
 Check = Callable[[tuple[int, ...]], str | None]
 
 
@@ -46,9 +48,11 @@ class Request:
     """Its tokens, at least one."""
     prompts: tuple[Prompt, ...]
     """At least one."""
+    section_prompts: tuple[Prompt, ...] = ()
+    """Asked where the feed says that a section ends, of all that has been read so far."""
 
     def __post_init__(self) -> None:
-        assert self.prompts and all(prompt.tokens for prompt in self.prompts)
+        assert self.prompts and all(prompt.tokens for prompt in (*self.prompts, *self.section_prompts))
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,18 @@ class Finished:
     """Of the document, not of the prompts: its length."""
     answers: tuple[Answer, ...]
     """In the order of the request's prompts."""
+    sections: tuple["Section", ...] = ()
+    """In the order of the document, where sections were asked about."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What was answered at the end of one section."""
+
+    end: int
+    """Tokens of the document up to there."""
+    answers: tuple[Answer, ...]
+    """In the order of the request's section prompts."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +124,30 @@ class _Document:
     is_read: bool = False
     tries: deque["_Try"] = field(default_factory=deque)
     """Answers that wait for a slot."""
-    answers: dict[int, Answer] = field(default_factory=dict)
+    ends: list[int] = field(default_factory=list)
+    """Tokens read at the end of each section so far."""
+    answers: dict[tuple[int, int], Answer] = field(default_factory=dict)
+    """By section, -1 for the whole document, and prompt."""
+
+    def prompts(self, section: int) -> tuple[Prompt, ...]:
+        return self.request.prompts if section == WHOLE else self.request.section_prompts
+
+    def ask(self, section: int) -> None:
+        prompts = self.prompts(section)
+        self.tries.extend(_Try.of(self, section, index, each.sampling) for index, each in enumerate(prompts))
 
     def finished(self) -> Finished | None:
-        if len(self.answers) < len(self.request.prompts):
+        if not self.is_read or len(self.answers) < sum(len(self.prompts(each)) for each in self._sections()):
             return None
-        ordered = tuple(self.answers[index] for index in range(len(self.request.prompts)))
-        return Finished(self.request.id, self.tokens_read, ordered)
+        whole, *sections = (
+            tuple(self.answers[section, index] for index in range(len(self.prompts(section))))
+            for section in self._sections()
+        )
+        ended = tuple(Section(end, answers) for end, answers in zip(self.ends, sections, strict=True))
+        return Finished(self.request.id, self.tokens_read, whole, ended)
+
+    def _sections(self) -> range:
+        return range(WHOLE, len(self.ends))
 
 
 @dataclass
@@ -122,6 +155,7 @@ class _Try:
     """One answer to one prompt, waiting or in a slot."""
 
     document: _Document
+    section: int
     prompt: int
     sampling: Sampling
     pending: np.ndarray
@@ -133,9 +167,9 @@ class _Try:
     output: list[int] = field(default_factory=list)
 
     @staticmethod
-    def of(document: _Document, prompt: int, sampling: Sampling, first: Answer | None = None) -> "_Try":
-        tokens = np.array(document.request.prompts[prompt].tokens)
-        return _Try(document, prompt, sampling, tokens, Sampler(sampling), first)
+    def of(document: _Document, section: int, prompt: int, sampling: Sampling, first: Answer | None = None) -> "_Try":
+        tokens = np.array(document.prompts(section)[prompt].tokens)
+        return _Try(document, section, prompt, sampling, tokens, Sampler(sampling), first)
 
 
 class Engine:
@@ -241,16 +275,19 @@ class Engine:
         Notices on the way which documents are at their end, and which broke off.
         """
         readable = []
-        for document in [each for each in self._documents if not each.is_read]:
+        # A document whose answers still wait for slots must keep the state that they will copy.
+        for document in [each for each in self._documents if not each.is_read and not each.tries]:
             feed = document.request.feed
             try:
                 # In this order: what comes in between is not the end.
-                ended, count = feed.ended, feed.ready
+                ended, count, section_end = feed.ended, feed.ready, feed.section_end
             except LonghaulError as error:
                 self._failed.append(Failed(document.request.id, document.tokens_read, error))
                 self._leave(document)
                 continue
-            if ended and not count:
+            if document.request.section_prompts and section_end is not None:
+                readable.append((document, section_end))
+            elif ended and not count:
                 self._read_to_the_end(document)
             elif count := count if ended else count - count % self._chunk:
                 readable.append((document, count))
@@ -274,11 +311,15 @@ class Engine:
         document_tokens = 0
         for (document, _), size in zip(reading, sizes[len(asking) :], strict=True):
             if size:
+                at_end = document.request.feed.section_end == size
                 pieces.append(document.request.feed.take(size))
                 slots.append(document.slot)
                 document.tokens_read += size
                 document_tokens += size
                 _add(shares, document, size)
+                if at_end and document.request.section_prompts:
+                    document.ends.append(document.tokens_read)
+                    document.ask(len(document.ends) - 1)
         bounds = [0, *accumulate(map(len, pieces))]
         logits = self._model.prefill_(
             torch.from_numpy(np.concatenate(pieces).astype(np.int64)).to(self._device),
@@ -301,8 +342,7 @@ class Engine:
     def _read_to_the_end(self, document: _Document) -> None:
         document.is_read = True
         document.request.feed.close()
-        prompts = document.request.prompts
-        document.tries.extend(_Try.of(document, index, prompt.sampling) for index, prompt in enumerate(prompts))
+        document.ask(WHOLE)
 
     def _choose(self, logits: torch.Tensor, tries: Sequence[_Try]) -> tuple[Finished, ...]:
         """Append a token to each answer; free the slots of those that end. Returns documents with no prompt left."""
@@ -331,7 +371,7 @@ class Engine:
             answer = Answer(tuple(output), "length", count)
         else:
             return None
-        check = each.document.request.prompts[each.prompt].check
+        check = each.document.prompts(each.section)[each.prompt].check
         reason = check(answer.tokens) if check is not None else None
         return answer if reason is None else replace(answer, finish_reason=reason)
 
@@ -344,13 +384,13 @@ class Engine:
                 temperature=max(each.sampling.temperature, RETRY_TEMPERATURE),
                 seed=each.sampling.seed ^ 1,
             )
-            document.tries.append(_Try.of(document, each.prompt, again, first=answer))
+            document.tries.append(_Try.of(document, each.section, each.prompt, again, first=answer))
             return None
         if each.first is not None:
             # Of two that will not do, the first is the likelier text.
             decoded = each.first.tokens_decoded + answer.tokens_decoded
             answer = replace(answer if accepted else each.first, tokens_decoded=decoded, retries=1)
-        document.answers[each.prompt] = answer
+        document.answers[each.section, each.prompt] = answer
         finished = document.finished()
         if finished is not None:
             self._leave(document)

@@ -1,5 +1,7 @@
 """Where the tokens of a document come from: all at once, or while it is being read."""
 
+from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +18,10 @@ class Feed(Protocol):
     def ended(self) -> bool:
         """Whether no more than the ready ones will come."""
 
+    @property
+    def section_end(self) -> int | None:
+        """Ready tokens up to the end of a section, at least one; None where no section ends among them."""
+
     def take(self, count: int) -> np.ndarray:
         """The next `count` tokens (count,) int32, at most `ready` of them."""
 
@@ -26,9 +32,10 @@ class Feed(Protocol):
 class ArrayFeed:
     """Tokens that are all there."""
 
-    def __init__(self, tokens: np.ndarray) -> None:
-        """tokens (L,) int."""
-        self._tokens = tokens
+    def __init__(self, tokens: np.ndarray, section_ends: Sequence[int] = ()) -> None:
+        """tokens (L,) int; section_ends, ascending: how many tokens there are up to the end of each section."""
+        self._tokens, self._section_ends = tokens, deque(section_ends)
+        self._taken = 0
 
     @property
     def ready(self) -> int:
@@ -38,7 +45,14 @@ class ArrayFeed:
     def ended(self) -> bool:
         return True
 
+    @property
+    def section_end(self) -> int | None:
+        while self._section_ends and self._section_ends[0] <= self._taken:
+            self._section_ends.popleft()
+        return self._section_ends[0] - self._taken if self._section_ends else None
+
     def take(self, count: int) -> np.ndarray:
+        self._taken += count
         taken, self._tokens = self._tokens[:count], self._tokens[count:]
         return taken
 

@@ -284,3 +284,24 @@ def test_in_fp32_the_answer_is_the_same_alone_and_in_any_company():
 
     alone_in_fp32 = {name: answers for length in LENGTHS for name, answers in ask([length], 1, 4096).items()}
     assert ask(LENGTHS, 7, 64) == ask(LENGTHS[::-1], 3, 32) == alone_in_fp32
+
+
+@pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (1, 16), (8, 512)])
+def test_sections_are_asked_about_from_the_state_at_their_ends(slots, step_tokens):
+    """Each section's answer is that of the document cut off there, and the whole is read once."""
+    engine, about = Engine(MODEL, END, slots, step_tokens), request("any", 1, prompts=2).prompts
+    ends = {130: (3, 64, 100, 130), 301: (17,), 64: (), 23: (22, 23)}
+    for length, cuts in ends.items():
+        engine.submit(Request(length, ArrayFeed(tokens_of(length), cuts), about[:1], about))
+    read, found = 0, {}
+    while engine.busy:
+        done = engine.step()
+        read += done.document_tokens
+        found |= {finished.id: finished for finished in done.finished}
+    assert read == sum(ends)
+    for length, cuts in ends.items():
+        assert [(a.tokens, a.finish_reason) for a in found[length].answers] == alone(length)
+        assert [section.end for section in found[length].sections] == list(cuts)
+        for section in found[length].sections:
+            expected = read_and_ask(tokens_of(length)[: section.end], about)
+            assert [(a.tokens, a.finish_reason) for a in section.answers] == expected
