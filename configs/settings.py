@@ -3,12 +3,14 @@
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from configs import json_schema
 from configs.loader import Settings
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,127}$"
 MIB = 1024 * 1024
+MAX_INSTRUCTION_CHARS = 131_072
 
 
 class InputSettings(Settings):
@@ -22,8 +24,12 @@ class InputSettings(Settings):
     """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
     id_field: str = "id"
     """Field of a JSON line that names the document; without it the line number does."""
+    inline_bytes: int = Field(8 * MIB, ge=1)
+    """The tokens of a document with at most this much text (as UTF-8) travel from a reader to an actor. A longer one is
+    streamed by the actor itself, piece by piece, so that memory does not grow with it."""
     max_document_bytes: int = Field(256 * MIB, ge=1)
-    """Larger documents, after decompression, become failure rows: a document's tokens travel whole to its actor."""
+    """HTML, PDF and JSON over this size, after decompression, become failure rows: they must be parsed whole. Plain
+    text, Markdown and logs, compressed or not, have no limit."""
 
 
 class OutputSettings(Settings):
@@ -63,16 +69,64 @@ class PromptSettings(Settings):
     """Sample from the likeliest tokens that together hold this probability."""
     seed: int = 0
     """Of the sampling; each document draws from its own stream, so that a rerun gives the same text."""
+    # Left out where it is unset: settings without one keep the fingerprint that they had before there was this field.
+    json_schema: dict[str, object] | None = Field(None, exclude_if=lambda schema: schema is None)
+    """JSON Schema that the answer must fit, as a mapping or as the path of a .json or .yaml file. The model is shown
+    it, the answer is repaired where that makes it JSON, and one that does not fit is asked for once more, then rejected
+    with the reason."""
+
+    @field_validator("json_schema", mode="before")
+    @classmethod
+    def _read_schema(cls, value: object, info: ValidationInfo) -> object:
+        try:
+            return None if value is None else json_schema.check(json_schema.read(value))
+        except ValueError as error:
+            raise ValueError(f"prompt {info.data.get('name', '')!r}: {error}") from error
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.instruction.strip():
+            raise ValueError(f"prompt {self.name!r}: instruction = {self.instruction!r} says nothing")
+        if len(self.instruction) > MAX_INSTRUCTION_CHARS:
+            raise ValueError(
+                f"prompt {self.name!r}: instruction has {len(self.instruction):,} characters, "
+                f"at most {MAX_INSTRUCTION_CHARS:,} are read after each document"
+            )
+        return self
+
+
+class SectionSettings(Settings):
+    """Questions about each section of a document, asked at its end, of all that was read so far."""
+
+    prompts: tuple[PromptSettings, ...] = (
+        PromptSettings(name="section", instruction="Summarise the section that you have just read."),
+    )
+    """A row for each section and prompt."""
+    headings: bool = True
+    """Sections end at headings: Markdown, HTML, numbered lines, chapters. Else every `most_tokens`."""
+    most_tokens: int = Field(8192, ge=64)
+    """A section without a heading in it ends after so many tokens."""
+    least_tokens: int = Field(256, ge=1)
+    """A shorter one is read on into the next."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.prompts:
+            raise ValueError("sections.prompts is empty: ask something of a section, or leave sections out")
+        if self.least_tokens > self.most_tokens:
+            raise ValueError(f"least_tokens = {self.least_tokens} is more than most_tokens = {self.most_tokens}")
+        return self
 
 
 class EngineSettings(Settings):
     """How the actors work."""
 
-    slots: int = Field(16, ge=1)
-    """Documents in flight per actor; each costs one recurrent state of memory."""
-    step_tokens: int = Field(2048, ge=1, le=131_072)
-    """Tokens that one step reads, taken from all documents in the slots; 16384 or more fills a large GPU. Bounded, so
-    that no kernel's 32-bit offset overflows and memory stays small."""
+    slots: int | None = Field(None, ge=1)
+    """Documents in flight per actor; each costs the memory of two recurrent states, its own and an answer's. Unset: 16
+    on a CPU, 128 on a GPU. A GPU takes no more than fit beside the weights."""
+    step_tokens: int | None = Field(None, ge=1, le=131_072)
+    """Tokens that one step reads, taken from all documents in the slots. Unset: 2048 on a CPU, 16384 on a GPU. Bounded,
+    so that no kernel's 32-bit offset overflows and memory stays small."""
     actors: int = Field(1, ge=1)
     """Model actors, each on its own device."""
     cpus_per_actor: Annotated[int, Field(ge=1)] = 1
@@ -81,6 +135,12 @@ class EngineSettings(Settings):
     """Tasks that fetch, extract and tokenise documents ahead of the actors."""
     documents_per_batch: int = Field(4, ge=1)
     """Documents that travel together from a reader to an actor."""
+
+    def slots_on(self, device: str) -> int:
+        return self.slots or (16 if device == "cpu" else 128)
+
+    def step_tokens_on(self, device: str) -> int:
+        return self.step_tokens or (2048 if device == "cpu" else 16_384)
 
 
 class PriceSettings(Settings):
@@ -115,13 +175,16 @@ class SummarizeConfig(Settings):
     model: ModelSettings = ModelSettings()
     prompts: tuple[PromptSettings, ...] = Field((PromptSettings(),), min_length=1)
     """Questions asked of each document after one reading, a row for each."""
+    sections: SectionSettings | None = Field(None, exclude_if=lambda value: value is None)
+    """Unset: documents are asked about as a whole alone."""
     engine: EngineSettings = EngineSettings()
     price: PriceSettings = PriceSettings()
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = [prompt.name for prompt in self.prompts]
+        asked = [*self.prompts, *(self.sections.prompts if self.sections else ())]
+        names = [prompt.name for prompt in asked]
         if len(set(names)) != len(names):
             raise ValueError(f"prompts have the names {names}: give each its own name")
         return self

@@ -69,6 +69,11 @@ class Tokenizer:
         """Token ids of a text, without special tokens around it."""
         return self._backend.encode(text, add_special_tokens=False).ids
 
+    def encode_with_places(self, text: str) -> tuple[list[int], list[int]]:
+        """Token ids of a text, and where in it each begins, in characters."""
+        encoded = self._backend.encode(text, add_special_tokens=False)
+        return encoded.ids, [start for start, _ in encoded.offsets]
+
     def decode(self, ids: Sequence[int]) -> str:
         return self._backend.decode(list(ids), skip_special_tokens=True)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from configs.settings import EngineSettings, PromptSettings
+from configs.settings import EngineSettings, InputSettings, PromptSettings
 from pipeline.documents import MANIFEST
 from pipeline.metering import Rate
 
@@ -28,10 +28,21 @@ class Assignment:
     heartbeat_seconds: float
     tokenizer_uri: str | None = None
     """As `model.tokenizer`."""
+    input: InputSettings | None = None
+    """How documents are read whose tokens do not travel; without it there may be none."""
 
 
-READ_ROW = pa.schema([*MANIFEST, ("attempt", pa.int32()), ("title", pa.string()), ("tokens", pa.list_(pa.int32()))])
-"""A document as the reader hands it over. `tokens` is null where `error_class` says why."""
+READ_ROW = pa.schema(
+    [
+        *MANIFEST,
+        ("attempt", pa.int32()),
+        ("title", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("is_streamed", pa.bool_()),
+    ]
+)
+"""A document as the reader hands it over. `tokens` is null where `error_class` says why, and where the document
+`is_streamed`: then the row is a handle, and the actor reads the document itself."""
 
 RECEIPT = pa.schema(
     [

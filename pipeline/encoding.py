@@ -4,22 +4,23 @@ charset-normalizer proposes; what it takes for text too readily is refused here:
 """
 
 import codecs
-import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from charset_normalizer import CharsetMatch, from_bytes
 from charset_normalizer.md import mess_ratio
 
 from configs.errors import UndecodableError
 
+# The longer ones first: UTF-32's begins with UTF-16's.
 BOMS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
 }
 SAMPLE_BYTES = 64 * 1024
 MULTIBYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
@@ -34,10 +35,34 @@ MAX_ACCENT_SHARE = 0.3
 MAX_CLUMP_SHARE = 0.25
 MAX_UNASSIGNED_SHARE = 0.02
 HIRAGANA = re.compile("[\u3041-\u309f]")
+CRLF = re.compile("\r\n")
 CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 # Signs of Latin text read in the wrong encoding: accented letters in clumps, and symbols inside words.
 CLUMP = re.compile(r"[^\x00-\x7f]{3,}")
 SYMBOL_IN_WORD = re.compile(r"(?<=[^\W\d_])(?:[^\w\s\x00-\x7f\xad·‘’‐–—…]|[¹²³¼½¾])(?=[^\W\d_])")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some text of a document, and where it stands there."""
+
+    text: str
+    """Line ends are `\\n`."""
+    offset: int
+    """Of its first character: in bytes of the decompressed content, or in characters of what was parsed whole."""
+    encoding: str | None = None
+    """Of the bytes; None while all of them were ASCII, and for what was parsed."""
+    raw: str | None = None
+    """The text with the line ends that it came with, where they are others."""
+    is_exact: bool = True
+    """Whether `offset_at` can tell: not where two ways to write a character differ in length, as a tilde in EUC-JP."""
+
+    def offset_at(self, place: int) -> int:
+        """Where the character at `place` of the text stands, in the unit of `offset`."""
+        raw = self.text
+        if self.raw is not None:
+            raw, place = self.raw, _place_in_raw(self.raw, place)
+        return self.offset + (len(raw[:place].encode(self.encoding)) if self.encoding else place)
 
 
 def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
@@ -45,49 +70,94 @@ def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]
 
     In order: a byte order mark, UTF-8, `declared`, detection. Raises UndecodableError; nothing is ever replaced.
     """
-    decoder = _Decoder(declared)
-    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    return (piece.text for piece in decode_pieces(parts, declared))
+
+
+def decode_pieces(
+    parts: Iterable[bytes], declared: str | None = None, offset: int = 0, encoding: str | None = None, known: int = 0
+) -> Iterator[Piece]:
+    """As `decode`, with places; what is held does not grow with the document, only with the largest part.
+
+    To go on at `offset`, where `Piece.offset_at` of an earlier reading stood, give the `encoding` of then. The first
+    `known` bytes of the parts are ASCII from before that place: an encoding still to be chosen takes them into account.
+    """
+    decoder = _Decoder(declared, offset - known, encoding, known)
     held = b""
     for part in parts:
-        if held and (text := newlines.decode(decoder.decode(held))):
-            yield text
+        if held and (piece := decoder.decode(held)):
+            yield piece
         held = part
     # The last piece is decoded as such, so that an accent at the very end takes part in choosing the encoding.
-    if text := newlines.decode(decoder.decode(held, final=True), final=True):
-        yield text
+    if piece := decoder.decode(held, final=True):
+        yield piece
 
 
 class _Decoder:
     """Takes bytes for ASCII up to the piece with the first other one, and chooses the encoding there."""
 
-    def __init__(self, declared: str | None) -> None:
+    def __init__(self, declared: str | None, consumed: int, encoding: str | None, known: int) -> None:
         self._declared = declared
-        self._encoding = "ascii"
-        self._codec: codecs.IncrementalDecoder | None = None
-        self._consumed = 0
+        self._encoding = encoding
+        self._codec = codecs.getincrementaldecoder(encoding)() if encoding else None
+        self._consumed = consumed
+        self._known = known
+        self._offset = consumed + known
+        self._resumed = self._offset > 0
+        self._carriage_return = ""
 
-    def decode(self, piece: bytes, final: bool = False) -> str:
+    def decode(self, piece: bytes, final: bool = False) -> Piece | None:
+        """What the bytes add, if anything."""
         if self._codec is None and (encoding := self._choose(piece, final)):
             self._encoding, self._codec = encoding, codecs.getincrementaldecoder(encoding)()
+            if self._consumed == 0:
+                self._offset = self._known = len(_mark(piece))
+        text = self._decoded(piece, final)
+        self._consumed += len(piece)
+        self._known, self._resumed = 0, False
+        return self._translated(text, final)
+
+    def _decoded(self, piece: bytes, final: bool) -> str:
+        new = piece[self._known :] if self._known else piece
         try:
-            text = self._codec.decode(piece, final) if self._codec else piece.decode("ascii")
+            text = self._codec.decode(new, final) if self._codec else new.decode("ascii")
         except UnicodeDecodeError as error:
             # What was decoded began with the bytes that the codec had held back of the piece before.
-            raise self._broken(self._consumed + len(piece) - len(error.object) + error.start, self._encoding) from error
+            place = self._consumed + len(piece) - len(error.object) + error.start
+            raise self._broken(place, str(self._encoding)) from error
         if (place := text.find("\0")) >= 0:
             raise UndecodableError(
                 f"The document is binary, not text: a NUL about {place} characters after byte {self._consumed}."
             )
-        if len(CONTROL.findall(text)) > MAX_CONTROL_SHARE * len(text):
+        # A piece that is gone on with in its middle was whole when this was asked of it.
+        if not self._resumed and len(CONTROL.findall(text)) > MAX_CONTROL_SHARE * len(text):
             raise UndecodableError(f"The document is binary, not text: control characters after byte {self._consumed}.")
-        self._consumed += len(piece)
         return text
+
+    def _translated(self, text: str, final: bool) -> Piece | None:
+        """With `\\n` line ends; a carriage return at the end is held back, since a line feed may follow."""
+        raw, self._carriage_return = self._carriage_return + text, ""
+        if not final and raw.endswith("\r"):
+            raw, self._carriage_return = raw[:-1], "\r"
+        if not raw:
+            return None
+        offset, self._offset = self._offset, self._consumed - self._num_held_back()
+        # In all others that are chosen here, every character is as many bytes as it came from.
+        is_exact = self._encoding not in MULTIBYTE or len(raw.encode(self._encoding)) == self._offset - offset
+        if "\r" not in raw:
+            return Piece(raw, offset, self._encoding, is_exact=is_exact)
+        return Piece(raw.replace("\r\n", "\n").replace("\r", "\n"), offset, self._encoding, raw, is_exact)
+
+    def _num_held_back(self) -> int:
+        """Bytes of what no piece holds yet: the beginning of a character, or a carriage return."""
+        if self._codec is None:
+            return len(self._carriage_return)
+        return len(self._codec.getstate()[0]) + len(self._carriage_return.encode(self._encoding or ""))
 
     def _choose(self, piece: bytes, final: bool) -> str | None:
         """None while all is ASCII."""
-        if self._consumed == 0 and (mark := next((mark for mark in BOMS if piece.startswith(mark)), None)):
+        if self._consumed == 0 and (mark := _mark(piece)):
             if mark != codecs.BOM_UTF8:
-                _require_plausible(piece[:SAMPLE_BYTES], BOMS[mark])
+                _require_plausible(piece[:SAMPLE_BYTES], mark)
             return BOMS[mark]
         if piece.isascii():
             return None
@@ -103,6 +173,19 @@ class _Decoder:
 
     def _broken(self, offset: int, encoding: str, more: str = "") -> UndecodableError:
         return UndecodableError(f"The document is no readable text: byte {offset} is not valid {encoding}{more}.")
+
+
+def _mark(piece: bytes) -> bytes:
+    """The byte order mark that a document begins with."""
+    return next((mark for mark in BOMS if piece.startswith(mark)), b"")
+
+
+def _place_in_raw(raw: str, place: int) -> int:
+    """Where the character at `place` of the translated text stands in the raw one."""
+    for pairs, pair in enumerate(CRLF.finditer(raw)):
+        if pair.start() - pairs >= place:
+            return place + pairs
+    return place + raw.count("\r\n")
 
 
 def _is_valid(piece: bytes, encoding: str, final: bool) -> bool:
@@ -136,14 +219,15 @@ def _is_mostly_utf8(piece: bytes) -> bool:
     return valid > beyond / 2
 
 
-def _require_plausible(sample: bytes, encoding: str) -> None:
+def _require_plausible(sample: bytes, mark: bytes) -> None:
     """Raises UndecodableError where bytes begin with a mark of UTF-16 or UTF-32 but go on as anything else."""
+    encoding = BOMS[mark]
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(sample)
+        text = codecs.getincrementaldecoder(encoding)().decode(sample[len(mark) :])
     except UnicodeDecodeError as error:
         raise UndecodableError(
-            f"The document is no readable text: it begins with the mark of {encoding.upper()}, but byte {error.start} "
-            "is not valid in it."
+            f"The document is no readable text: it begins with the mark of {encoding.upper()}, but byte "
+            f"{len(mark) + error.start} is not valid in it."
         ) from error
     unassigned = sum(unicodedata.category(character) in ("Cn", "Co") for character in text)
     too_many = unassigned > MAX_UNASSIGNED_SHARE * len(text)

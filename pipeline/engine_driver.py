@@ -10,25 +10,30 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import structlog
 import torch
 
-from configs.errors import ModelError
+from configs.errors import DocumentError, ModelError
 from configs.settings import PromptSettings
 from models import checkpoint
-from models.engine import Engine, Finished, Prompt, Request
+from models.engine import Check, Engine, Failed, Finished, Prompt, Request
+from models.feed import ArrayFeed, Feed
 from models.sampling import Sampling
+from models.sizing import slots_that_fit
 from models.tokenizer import Tokenizer
 from pipeline import prompts
 from pipeline.actor import Actor
 from pipeline.assignment import Assignment, Row
+from pipeline.checks import AnswerCheck
+from pipeline.documents import Document
 from pipeline.entries import Entries
 from pipeline.ledger import Entry, Ledger
 from pipeline.ledger_writer import LedgerWriter
 from pipeline.metering import Rate
+from pipeline.token_feed import TokenFeed
 
 log = structlog.get_logger()
 
@@ -41,6 +46,8 @@ class _Job:
     row: Row
     started_at: datetime
     receipt: "Future[Row]"
+    feed: Feed | None = None
+    """Set when the engine gets it."""
 
 
 class EngineDriver(Thread):
@@ -57,6 +64,10 @@ class EngineDriver(Thread):
         self._writer.start()
         self._inbox: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._jobs: dict[str, _Job] = {}
+        self._news = Event()
+        """A document came, or tokens of one that the engine waits for."""
+        self._starved = True
+        """Whether the engine can do nothing before there is news."""
         self._heartbeat_due = 0.0
         self._broken: Exception | None = None
 
@@ -68,6 +79,7 @@ class EngineDriver(Thread):
         """
         job = _Job(row, datetime.now(UTC), Future())
         self._inbox.put(job)
+        self._news.set()
         if self._broken is not None:
             self._fail_all(self._broken)
         return job.receipt
@@ -89,48 +101,67 @@ class EngineDriver(Thread):
         if checkpoint.fingerprint(directory) != self._assignment.model_revision:
             raise ModelError(f"{directory} on {self._actor.node} holds other weights than the run was planned with")
         tokenizer = Tokenizer.find(self._assignment.tokenizer_uri, self._assignment.model_uri)
+        self._tokenizer = tokenizer
         self._engine = _engine(self._assignment, directory, tokenizer)
-        self._entries = Entries(self._assignment, self._actor, tokenizer)
         asked = self._assignment.prompts
-        self._questions = [tuple(tokenizer.encode(prompts.render(each.instruction))) for each in asked]
+        checks = tuple(AnswerCheck(each) for each in asked)
+        self._entries = Entries(self._assignment, self._actor, tokenizer, checks)
+        self._questions = [
+            tuple(tokenizer.encode(prompts.render(each.instruction, each.json_schema))) for each in asked
+        ]
+        self._checks = [_check(check, tokenizer) for check in checks]
         self._actor.meter.spend("startup")
         self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
 
     def _work(self) -> None:
-        """One pass, or a wait for documents; and a heartbeat when it is due."""
+        """One pass, or a wait for documents or their tokens; and a heartbeat when it is due."""
         self._take_jobs()
         if self._engine.busy:
-            done = self._engine.step()
-            self._actor.count(done)
-            for finished in done.finished:
-                self._summarised(finished)
-        else:
-            self._actor.meter.spend("idle")
+            self._pass()
         if time.monotonic() >= self._heartbeat_due:
             self._writer.publish_reading(self._actor.reading())
             self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
 
     def _take_jobs(self) -> None:
-        """All that have come. With nothing else to do, wait for one until the next heartbeat."""
-        try:
-            wait = not self._engine.busy
-            self._admit(self._inbox.get(block=wait, timeout=self._assignment.heartbeat_seconds if wait else None))
+        """All that have come. With nothing to do, wait for news until the next heartbeat."""
+        if self._starved:
+            self._news.wait(self._assignment.heartbeat_seconds)
+            self._actor.meter.spend("idle")
+        # Before looking, so that what comes from here on is news again.
+        self._news.clear()
+        with suppress(queue.Empty):
             while True:
                 self._admit(self._inbox.get_nowait())
-        except queue.Empty:
-            return
+
+    def _pass(self) -> None:
+        done = self._engine.step()
+        if done.kind != "wait":
+            self._actor.count(done)
+        for finished in done.finished:
+            self._summarised(finished)
+        for failed in done.failed:
+            self._broken_off(failed)
+        # A document that failed has made room for another.
+        self._starved = not self._engine.busy or (done.kind == "wait" and not done.failed)
 
     def _admit(self, job: _Job) -> None:
         document_id = job.row["document_id"]
         if job.row["error_class"] is not None:
-            self._hand_on(job, self._entries.failed(job.row, job.started_at), tokens_read=0)
+            self._hand_on(job, self._entries.failed(job.row, job.started_at, tokens_read=0), tokens_read=0)
             return
-        self._jobs[document_id] = job
+        feed = self._feed(job.row)
+        self._jobs[document_id] = replace(job, feed=feed)
         asked = tuple(
-            Prompt(question, _sampling(prompt, document_id))
-            for question, prompt in zip(self._questions, self._assignment.prompts, strict=True)
+            Prompt(question, _sampling(prompt, document_id), check)
+            for question, prompt, check in zip(self._questions, self._assignment.prompts, self._checks, strict=True)
         )
-        self._engine.submit(Request(document_id, job.row["tokens"], asked))
+        self._engine.submit(Request(document_id, feed, asked))
+
+    def _feed(self, row: Row) -> Feed:
+        if not row["is_streamed"]:
+            return ArrayFeed(row["tokens"])
+        assert self._assignment.input is not None, "documents that travel as handles need Assignment.input"
+        return TokenFeed(Document.from_row(row), self._assignment.input, self._tokenizer, self._news.set)
 
     def _summarised(self, finished: Finished) -> None:
         job = self._jobs.pop(str(finished.id))
@@ -139,6 +170,15 @@ class EngineDriver(Thread):
         self._log.info(
             "document_finished", document_id=finished.id, tokens=finished.tokens_read, finish_reasons=reasons
         )
+
+    def _broken_off(self, failed: Failed) -> None:
+        """A document whose text ends in an error. Raises the error where it is not the document's."""
+        if not isinstance(failed.error, DocumentError):
+            raise failed.error
+        job = self._jobs.pop(str(failed.id))
+        reason = {"error_class": type(failed.error).__name__, "error_message": str(failed.error)}
+        job = replace(job, row=job.row | reason)
+        self._hand_on(job, self._entries.failed(job.row, job.started_at, failed.tokens_read), failed.tokens_read)
 
     def _hand_on(self, job: _Job, entry: Entry, tokens_read: int) -> None:
         receipt: dict[str, Any] = {
@@ -154,6 +194,9 @@ class EngineDriver(Thread):
                 jobs.append(self._inbox.get_nowait())
         for job in jobs:
             job.receipt.set_exception(error)
+        for job in jobs:
+            if job.feed is not None:
+                job.feed.close()
 
 
 def _named(assignment: Assignment) -> Rate:
@@ -170,9 +213,15 @@ def _engine(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> En
     elif not torch.cuda.is_available():
         raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
     model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
-    engine = Engine(model, tokenizer.end_id, settings.slots, settings.step_tokens)
+    slots, step_tokens = settings.slots_on(assignment.device), settings.step_tokens_on(assignment.device)
+    engine = Engine(model, tokenizer.end_id, slots_that_fit(model, slots, step_tokens), step_tokens)
     engine.warm_up()
     return engine
+
+
+def _check(check: AnswerCheck, tokenizer: Tokenizer) -> Check:
+    """What the engine asks of an answer that has come to its end."""
+    return lambda tokens: check.judge(tokenizer.decode(tokens)).reason
 
 
 def _keep_freed_memory() -> None:

@@ -7,8 +7,10 @@ from hashlib import sha256
 from configs.settings import PromptSettings
 from models.engine import Answer, Finished
 from models.tokenizer import Tokenizer
+from pipeline import prompts
 from pipeline.actor import Actor
 from pipeline.assignment import Assignment, Row
+from pipeline.checks import AnswerCheck
 from pipeline.ledger import Entry
 from pipeline.metering import split
 
@@ -20,6 +22,8 @@ class Entries:
     assignment: Assignment
     actor: Actor
     tokenizer: Tokenizer
+    checks: tuple[AnswerCheck, ...]
+    """One for each prompt."""
 
     def summarised(self, row: Row, started_at: datetime, finished: Finished) -> Entry:
         """A summary row per prompt; the document's time, which its meter now closes, is shared among them equally."""
@@ -27,25 +31,30 @@ class Entries:
         common = self._common(row, started_at) | {"status": "ok"}
         read = {
             "title": row["title"],
-            "tokens_total": len(row["tokens"]),
+            "tokens_total": finished.tokens_read,
             "tokens_read": finished.tokens_read,
-            "truncated": finished.tokens_read < len(row["tokens"]),
+            "truncated": False,
             "model_id": self.assignment.model_uri,
             "model_revision": self.assignment.model_revision,
         }
         parts = split(microseconds, dict.fromkeys(range(len(finished.answers)), 1))
         summaries = [
-            common | read | self._answer(answer, prompt) | self._spent(parts[index])
-            for index, (answer, prompt) in enumerate(zip(finished.answers, self.assignment.prompts, strict=True))
+            common | read | self._answer(answer, prompt, check) | self._spent(part)
+            for answer, prompt, check, part in zip(
+                finished.answers, self.assignment.prompts, self.checks, parts.values(), strict=True
+            )
         ]
         decoded = sum(answer.tokens_decoded for answer in finished.answers)
         return self._entry(row, common, microseconds, finished.tokens_read, decoded, summaries=summaries)
 
-    def failed(self, row: Row, started_at: datetime) -> Entry:
-        """A failure row with the reader's reason. It cost the actor nothing."""
+    def failed(self, row: Row, started_at: datetime, tokens_read: int) -> Entry:
+        """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
+        broke off while the actor read it, whose time its meter now closes."""
+        microseconds = self.actor.meter.settle(row["document_id"])
         common = self._common(row, started_at) | {"status": "failed"}
-        reason = {"tokens_read": 0, "error_class": row["error_class"], "error_message": row["error_message"]}
-        return self._entry(row, common, 0, 0, 0, failures=[common | reason | self._spent(0)])
+        reason = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
+        failure = common | reason | self._spent(microseconds)
+        return self._entry(row, common, microseconds, tokens_read, 0, failures=[failure])
 
     def _common(self, row: Row, started_at: datetime) -> Row:
         return {
@@ -62,13 +71,16 @@ class Entries:
             "currency": self.actor.rate.currency,
         }
 
-    def _answer(self, answer: Answer, prompt: PromptSettings) -> Row:
+    def _answer(self, answer: Answer, prompt: PromptSettings, check: AnswerCheck) -> Row:
+        verdict = check.judge(self.tokenizer.decode(answer.tokens))
         return {
             "prompt_id": prompt.name,
-            "prompt_sha256": sha256(prompt.instruction.encode()).hexdigest(),
-            "summary": self.tokenizer.decode(answer.tokens).strip(),
+            "prompt_sha256": sha256(prompts.question(prompt.instruction, prompt.json_schema).encode()).hexdigest(),
+            "summary": verdict.summary,
             "summary_tokens": len(answer.tokens),
             "finish_reason": answer.finish_reason,
+            "retries": answer.retries,
+            "answer_error": verdict.error,
         }
 
     def _spent(self, microseconds: int) -> Row:

@@ -4,12 +4,12 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import pypdf
 from lxml import etree
@@ -19,6 +19,7 @@ from configs.errors import CorruptError, DocumentError, EmptyDocumentError, Unde
 from configs.settings import InputSettings
 from pipeline import encoding, reading
 from pipeline.documents import Document
+from pipeline.encoding import Piece
 
 KINDS = {
     ".txt": "text",
@@ -51,6 +52,8 @@ DECLARED_ENCODING = re.compile(
 HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
 LONGEST_LINE_AS_TITLE = 120
 LONGEST_TITLE = 300
+LONGEST_LEAD = 4 * 1024 * 1024
+"""Characters to search for a title in."""
 
 UNSEEN = {
     *("script", "style", "noscript", "template", "nav", "svg", "math", "iframe", "object", "canvas", "audio", "video"),
@@ -70,8 +73,9 @@ class Extracted:
 
     title: str
     """Its own title where it has one, else its first line where that is short, else its name."""
-    text: Iterator[str]
-    """Pieces, read as they are asked for; line ends are `\\n`. Asking can raise what `Extractor.read` raises."""
+    text: Generator[str, None, None]
+    """Pieces, read as they are asked for; line ends are `\\n`. Asking can raise what `Extractor.read` raises. Close it
+    to ask for no more."""
 
 
 class Extractor:
@@ -86,31 +90,47 @@ class Extractor:
 
         Raises the DocumentError that fits (also while the text is read), or StorageError for the store as a whole.
         """
-        if document.error_class:
-            raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
         with ExitStack() as streams:
             title, pieces = self._content(document, streams)
-            lead = _lead(pieces)
+            text = (piece.text for piece in pieces)
+            lead = _lead(text)
             title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
-            return Extracted(title[:LONGEST_TITLE], _closing(streams.pop_all(), chain([lead], pieces)))
+            return Extracted(title[:LONGEST_TITLE], _closing(streams.pop_all(), chain([lead], text)))
 
-    def _content(self, document: Document, streams: ExitStack) -> tuple[str | None, Iterator[str]]:
+    def pieces(self, document: Document, offset: int = 0, encoding: str | None = None) -> Generator[Piece, None, None]:
+        """The same text with the places of its characters, opened when the first piece is asked for.
+
+        To go on where an earlier reading stood, give `Piece.offset_at` of that place and `Piece.encoding`: plain text
+        is sought there, what is compressed or parsed whole is gone through again. Raises what `read` raises.
+        """
+        with ExitStack() as streams:
+            yield from self._content(document, streams, offset, encoding)[1]
+
+    def _content(
+        self, document: Document, streams: ExitStack, offset: int = 0, encoding: str | None = None
+    ) -> tuple[str | None, Iterator[Piece]]:
+        title, pieces = self._pieces(document, streams, offset, encoding)
+        return title, _not_ended(pieces) if offset else _not_blank(pieces)
+
+    def _pieces(
+        self, document: Document, streams: ExitStack, offset: int, encoding: str | None
+    ) -> tuple[str | None, Iterator[Piece]]:
+        if document.error_class:
+            raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
         if document.record_offset is not None and document.record_length is not None:
             record = self._records.read(document.source_uri, document.record_offset, document.record_length)
-            return _json(record, self._settings)
+            return _from_character(offset, *_json(record, self._settings))
         stream = streams.enter_context(reading.open_document(document.source_uri))
-        pieces = reading.pieces(stream, self._settings.max_document_bytes)
-        first = next(pieces, b"")
-        content = chain([first], pieces)
+        content = reading.pieces(stream)
+        first = next(content, b"")
         kind = _kind(document.source_uri, first)
         if kind == "text":
-            return None, encoding.decode(content)
-        whole = b"".join(content)
+            return None, _from_byte(offset, encoding, first, stream)
+        whole = reading.whole(chain([first], content), self._settings.max_document_bytes)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
-        if kind == "html":
-            return _html(whole)
-        return _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
+        parsed = _html(whole) if kind == "html" else _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
+        return _from_character(offset, *parsed)
 
 
 def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
@@ -133,7 +153,7 @@ def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
     return record
 
 
-def _closing(streams: ExitStack, text: Iterator[str]) -> Iterator[str]:
+def _closing(streams: ExitStack, text: Iterator[str]) -> Generator[str, None, None]:
     with streams:
         yield from text
 
@@ -155,16 +175,67 @@ def _kind(uri: str, head: bytes) -> str:
     return by_name or "text"
 
 
-def _lead(pieces: Iterator[str]) -> str:
-    """All up to the first piece with a word in it. Raises EmptyDocumentError."""
-    blank = ""
+def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO) -> Iterator[Piece]:
+    """Plain text from an offset in its bytes, the first piece of which are read already."""
+    # An encoding still to be chosen must meet the same piece as when the document was read from its start.
+    known = 0 if chosen else offset % reading.PIECE_BYTES
+    start = offset - known
+    is_read = start < len(first) or not start
+    content = chain([first[start:]], reading.pieces(stream, len(first))) if is_read else _beyond(stream, first, start)
+    return encoding.decode_pieces(content, None, offset, chosen, known)
+
+
+def _beyond(stream: BinaryIO, first: bytes, start: int) -> Iterator[bytes]:
+    try:
+        reached = reading.skip(stream, len(first), start)
+    except OSError as error:
+        raise reading.unreadable(error) from error
+    yield from reading.pieces(stream, reached)
+
+
+def _from_character(offset: int, title: str | None, texts: Iterator[str]) -> tuple[str | None, Iterator[Piece]]:
+    """What was parsed, from an offset in its characters."""
+
+    def pieces() -> Iterator[Piece]:
+        place = 0
+        for text in texts:
+            start = max(0, offset - place)
+            if start < len(text):
+                yield Piece(text[start:], place + start)
+            place += len(text)
+
+    return title, pieces()
+
+
+def _not_blank(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same. Raises EmptyDocumentError at the end where there is no word in any."""
+    some = words = False
     for piece in pieces:
-        if piece.strip():
-            return blank + piece
-        blank += piece
-    if blank:
-        raise EmptyDocumentError("The document is empty: there are only blanks in it.")
-    raise EmptyDocumentError("The document is empty: there is no text in it.")
+        some, words = True, words or bool(piece.text.strip())
+        yield piece
+    if not words:
+        what = "only blanks in it" if some else "no text in it"
+        raise EmptyDocumentError(f"The document is empty: there {'are' if some else 'is'} {what}.")
+
+
+def _not_ended(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same, of a document to go on with. Raises UnreadableError where nothing is left."""
+    some = False
+    for piece in pieces:
+        some = True
+        yield piece
+    if not some:
+        raise UnreadableError("The document has become shorter since it was last read.")
+
+
+def _lead(texts: Iterator[str]) -> str:
+    """All up to the first piece with a word in it, or enough to give up."""
+    lead = ""
+    for text in texts:
+        lead += text
+        if text.strip() or len(lead) > LONGEST_LEAD:
+            break
+    return lead
 
 
 def _title_in(lead: str) -> str | None:

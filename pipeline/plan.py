@@ -107,7 +107,7 @@ def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assign
         memory=READER_MEMORY,
     )
     # Enough calls at once to fill the slots, and one more that waits.
-    calls = -(-engine.slots // engine.documents_per_batch) + 1
+    calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
     return read.map_batches(
         SummariseStage,
         fn_constructor_args=(assignment,),

@@ -1,9 +1,28 @@
 """The words around a document: what the model reads after it and then answers. Training uses the very same."""
 
+import json
+
 DEFAULT_INSTRUCTION = "Summarise the document."
 ONE_SENTENCE_INSTRUCTION = "Summarise the document in one sentence."
 
+UNSHOWN = ("$schema", "$id", "$comment")
+"""Keys of a schema that say nothing about an answer."""
 
-def render(instruction: str) -> str:
+
+def render(instruction: str, schema: dict[str, object] | None = None) -> str:
     """The text that follows the document; the model's answer follows it."""
-    return f"\n\n### Instruction\n{instruction.strip()}\n\n### Response\n"
+    return f"\n\n### Instruction\n{question(instruction, schema).strip()}\n\n### Response\n"
+
+
+def question(instruction: str, schema: dict[str, object] | None = None) -> str:
+    """The instruction, and what the answer must fit if it is to be JSON."""
+    if schema is None:
+        return instruction
+    # Sorted as in the fingerprint of the settings: the same schema in another order is the same question.
+    text = json.dumps(shown(schema), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return f"{instruction.strip()}\nAnswer with JSON only, which fits this JSON schema: {text}"
+
+
+def shown(schema: dict[str, object]) -> dict[str, object]:
+    """What a model sees of a schema."""
+    return {key: value for key, value in schema.items() if key not in UNSHOWN}

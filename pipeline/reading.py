@@ -3,7 +3,8 @@
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 import zstandard
@@ -30,9 +31,11 @@ def open_document(uri: str) -> BinaryIO:
     Raises UnreadableError here; reading raises CorruptError, or OSError from the store.
     """
     try:
-        raw = storage.open_read(uri)
-        head = raw.read(4)
-        raw.seek(0)
+        with ExitStack() as unless_it_is_read:
+            raw = unless_it_is_read.enter_context(storage.open_read(uri))
+            head = raw.read(4)
+            raw.seek(0)
+            unless_it_is_read.pop_all()
     except OSError as error:
         raise unreadable(error) from error
     by_content = (kind for magic, kind in COMPRESSION_MAGIC.items() if head.startswith(magic))
@@ -51,20 +54,43 @@ def unreadable(error: OSError) -> UnreadableError:
     return UnreadableError(f"The document cannot be read: {error.strerror or error}.")
 
 
-def pieces(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
-    """All of a stream. Raises TooLargeError at the first byte over the limit, UnreadableError, CorruptError."""
-    total = 0
+def pieces(stream: BinaryIO, position: int = 0) -> Iterator[bytes]:
+    """All of a stream from `position`, where it stands; cut at multiples of PIECE_BYTES, wherever it begins.
+
+    Raises UnreadableError, CorruptError.
+    """
     try:
-        while piece := stream.read(PIECE_BYTES):
-            total += len(piece)
-            if total > max_bytes:
-                raise TooLargeError(
-                    f"The document has more than {max_bytes} bytes after decompression, the limit that "
-                    "input.max_document_bytes sets."
-                )
+        while piece := stream.read(PIECE_BYTES - position % PIECE_BYTES):
+            position += len(piece)
             yield piece
     except OSError as error:
         raise unreadable(error) from error
+
+
+def whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
+    """All of them together. Raises TooLargeError at the first byte over the limit."""
+    held, total = [], 0
+    for part in parts:
+        total += len(part)
+        if total > max_bytes:
+            raise TooLargeError(
+                f"The document has more than {max_bytes} bytes after decompression, the limit that "
+                "input.max_document_bytes sets for HTML, PDF and JSON, which are parsed whole; plain text has none."
+            )
+        held.append(part)
+    return b"".join(held)
+
+
+def skip(stream: BinaryIO, position: int, offset: int) -> int:
+    """Go forward from `position` to `offset`: by seeking, or within compressed content by reading.
+
+    Returns the place reached, before `offset` where the content ends there. Raises OSError, CorruptError.
+    """
+    if stream.seekable():
+        return stream.seek(offset)
+    while position < offset and (skipped := stream.read(min(PIECE_BYTES, offset - position))):
+        position += len(skipped)
+    return position
 
 
 class RecordReader:
@@ -94,10 +120,7 @@ class RecordReader:
         if self._stream is None or uri != self._uri or (offset < self._position and not self._stream.seekable()):
             self._close()
             self._stream, self._uri, self._position = open_document(uri), uri, 0
-        if self._stream.seekable():
-            self._position = self._stream.seek(offset)
-        while self._position < offset and (skipped := self._stream.read(min(PIECE_BYTES, offset - self._position))):
-            self._position += len(skipped)
+        self._position = skip(self._stream, self._position, offset)
         return self._stream
 
     def _close(self) -> None:

@@ -120,6 +120,7 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         dtype=dtype,
         prompts=config.prompts,
         engine=config.engine,
+        input=config.input,
         rate=_rate(config, on_gpu),
         heartbeat_seconds=config.run.heartbeat_seconds,
         tokenizer_uri=config.model.tokenizer,

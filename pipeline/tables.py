@@ -49,10 +49,24 @@ SUMMARIES = pa.schema(
         ("summary", pa.string()),
         ("summary_tokens", pa.int32()),
         ("finish_reason", pa.string()),
+        ("retries", pa.int32()),
+        ("answer_error", pa.string()),
+        ("section_index", pa.int32()),
+        ("section_title", pa.string()),
+        ("section_start", pa.int64()),
+        ("section_end", pa.int64()),
         *_ATTEMPT,
     ]
 )
-"""One row per document and prompt. `gpu_seconds` and `cost` are the row's equal share of its document's."""
+"""One row per document and prompt, and per section and its prompt. `gpu_seconds` and `cost` are the row's equal share
+of its document's.
+
+A section's rows carry its place in the order, its heading and the tokens of the document before its start and its end;
+rows about the whole document carry null. A section's answer is drawn from all that was read up to its end.
+
+`finish_reason` is `stop` or `length`, or why the answer will not do, even after a second try: `loop`, `empty`, `copied`
+or `schema`. `answer_error` says what is wrong with an answer that is empty, copies the prompt or does not fit its JSON
+schema; `summary` is then the text as it came. Where a prompt has a schema and the answer fits, `summary` is JSON."""
 
 FAILURES = pa.schema(
     [

@@ -32,9 +32,17 @@ def cut(pieces: Iterable[str]) -> Iterator[str]:
 
 def tokens(pieces: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
     """All token ids of a document (L,) int32, the begin token first."""
-    ids = [np.array([tokenizer.begin_id], TOKEN_DTYPE)]
-    ids.extend(np.array(tokenizer.encode(part), TOKEN_DTYPE) for part in cut(pieces))
-    return np.concatenate(ids)
+    return np.concatenate([begin(tokenizer), *(encode(part, tokenizer) for part in cut(pieces))])
+
+
+def begin(tokenizer: Tokenizer) -> np.ndarray:
+    """What stands before a document (1,) int32."""
+    return np.array([tokenizer.begin_id], TOKEN_DTYPE)
+
+
+def encode(part: str, tokenizer: Tokenizer) -> np.ndarray:
+    """The token ids of one part (N,) int32."""
+    return np.array(tokenizer.encode(part), TOKEN_DTYPE)
 
 
 def _cut_at(text: str, start: int) -> int | None:

@@ -8,6 +8,7 @@ import random
 import time
 import tracemalloc
 import zlib
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from configs.errors import (
     UnreadableError,
 )
 from configs.settings import InputSettings
-from pipeline import reading, storage
+from pipeline import reading, storage, tokenise
 from pipeline.documents import Document
 from pipeline.extract import Extractor
 from pipeline.sources import list_documents
@@ -264,7 +265,7 @@ def test_broken_compression_says_how_far_it_came(tmp_path: Path, suffix: str) ->
     assert isinstance(failure(path, packed + b"garbage"), CorruptError)
 
 
-@pytest.mark.parametrize("name", ["a.txt.zst", "a.html.gz", "a.pdf.zst", "a.json.gz"])
+@pytest.mark.parametrize("name", ["a.html.gz", "a.pdf.zst", "a.json.gz"])
 def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path, name: str) -> None:
     size = 300_000_000
     packed = b"".join(_packed_spaces(size, name.endswith(".gz")))
@@ -279,6 +280,30 @@ def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path, name: str) -> N
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("name", ["a.txt.zst", "a.txt.gz"])
+def test_plain_text_has_no_limit_even_on_a_single_line(tmp_path: Path, name: str) -> None:
+    size = 300_000_000
+    (tmp_path / name).write_bytes(b"".join(_packed_spaces(size, name.endswith(".gz"))))
+    tracemalloc.start()
+    try:
+        extracted = Extractor(settings(max_document_bytes=1)).read(document(tmp_path / name))
+        assert sum(map(len, tokenise.cut(extracted.text))) == size
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_blanks_without_end_are_not_held(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b" \n" * 40_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(EmptyDocumentError, match="only blanks"):
+            deque(Extractor(settings()).read(document(tmp_path / "a.txt")).text, maxlen=0)
+        assert tracemalloc.get_traced_memory()[1] < 25_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def _packed_spaces(size: int, as_gzip: bool):
     packer = zlib.compressobj(9, wbits=31) if as_gzip else zstandard.ZstdCompressor().compressobj()
     for _ in range(size // 1_000_000):
@@ -287,8 +312,10 @@ def _packed_spaces(size: int, as_gzip: bool):
 
 
 def test_the_limit_counts_decompressed_bytes_exactly(tmp_path: Path) -> None:
-    assert read(tmp_path / "a.txt", b"x" * 1000, max_document_bytes=1000)[1] == "x" * 1000
-    assert isinstance(failure(tmp_path / "a.txt", b"x" * 1001, max_document_bytes=1000), TooLargeError)
+    content = b'{"text": "' + b"x" * 988 + b'"}'
+    assert read(tmp_path / "a.json", content, max_document_bytes=1000)[1] == "x" * 988
+    error = failure(tmp_path / "a.json", content + b" ", max_document_bytes=1000)
+    assert isinstance(error, TooLargeError) and "plain text has none" in str(error)
 
 
 # HTML

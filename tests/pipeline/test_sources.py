@@ -15,7 +15,7 @@ import zstandard
 
 from configs.errors import ConfigError, StorageError
 from configs.settings import InputSettings
-from pipeline import storage
+from pipeline import sources, storage
 from pipeline.documents import MANIFEST, Document
 from pipeline.sources import list_documents
 
@@ -162,6 +162,32 @@ def test_an_etag_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("content of b.txt")
     [after] = listed(tmp_path)
     assert before.source_etag.startswith("blake2b:") and after.source_etag != before.source_etag
+
+
+def test_a_large_file_is_known_by_its_size_its_time_and_its_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a" * 1000 + "b" * 1000)
+    (whole,) = listed(tmp_path)
+    monkeypatch.setattr(sources, "HASHED_WHOLE_BYTES", 1999)
+    monkeypatch.setattr(sources, "END_BYTES", 10)
+    (large,) = listed(tmp_path)
+    assert (whole.source_etag[:8], large.source_etag[:5]) == ("blake2b:", "ends:")
+    assert listed(tmp_path) == [large]
+
+    time = path.stat().st_mtime_ns
+    seen = {large.source_etag}
+    for content in ("x" + "a" * 999 + "b" * 1000, "a" * 1000 + "b" * 999 + "x", "a" * 1001 + "b" * 1000):
+        path.write_text(content)
+        os.utime(path, ns=(time, time))
+        seen.add(listed(tmp_path)[0].source_etag)
+    path.write_text("a" * 1000 + "b" * 1000)
+    os.utime(path, ns=(time, time + 1))
+    seen.add(listed(tmp_path)[0].source_etag)
+    assert len(seen) == 5
+    os.utime(path, ns=(time, time))
+    assert listed(tmp_path) == [large]
 
 
 def test_objects_of_a_store_are_listed_below_a_prefix_with_their_etags(bucket: str) -> None:

@@ -1,0 +1,58 @@
+"""Where the sections of a document end: at its headings, or after so many tokens without one."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from configs.settings import SectionSettings
+
+HEADING = re.compile(
+    r"""^(?: \#{1,6} [ \t]+ (?P<marked> \S [^\n]*? ) [ \t\#]*                  # Markdown, as HTML's are written too
+      | (?P<numbered> \d{1,3} (?:\.\d{1,3})* \.? [ \t]+ [A-Z] [^\n]{0,78} [^\s.,;:] )
+      | (?P<named> (?i:chapter|part|section|article|appendix) [ \t]+ (?:\d+|[IVXLC]+|[A-Z])\b [^\n]{0,80} ) )$""",
+    re.MULTILINE | re.VERBOSE,
+)
+LONGEST_TITLE = 300
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str | None
+    """Of its heading; None where there was none before it, and where a long section was cut."""
+    start: int
+    """Tokens of the document before it."""
+
+
+class SectionFinder:
+    """Follows a document part by part; what it found of the parts so far is final."""
+
+    def __init__(self, settings: SectionSettings) -> None:
+        self._settings = settings
+        self.sections: list[Section] = [Section(None, 0)]
+        """Of the tokens so far; the last one goes on."""
+
+    def add(self, part: str, places: Sequence[int], tokens_before: int) -> None:
+        """One more part of the text: `places` says where each of its tokens begins, in characters."""
+        for found in HEADING.finditer(part) if self._settings.headings else ():
+            title = next(filter(None, found.groups())).strip()[:LONGEST_TITLE]
+            self._heading(title, tokens_before + bisect_left(places, found.start()))
+        self._reach(tokens_before + len(places))
+
+    def ends(self, num_tokens: int) -> list[int]:
+        """Of each section of a whole document of so many tokens."""
+        return [*(section.start for section in self.sections[1:]), num_tokens]
+
+    def _heading(self, title: str, start: int) -> None:
+        self._reach(start)
+        last = self.sections[-1]
+        if start - last.start >= self._settings.least_tokens:
+            self.sections.append(Section(title, start))
+        elif last.title is None:
+            # Too little was before it to be a section by itself.
+            self.sections[-1] = Section(title, last.start)
+
+    def _reach(self, num_tokens: int) -> None:
+        """Cut what has become too long."""
+        while num_tokens - self.sections[-1].start > self._settings.most_tokens:
+            self.sections.append(Section(None, self.sections[-1].start + self._settings.most_tokens))

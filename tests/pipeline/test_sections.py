@@ -1,0 +1,79 @@
+"""Sections end at headings, or where they become too long; and are the same however the text came."""
+
+import pytest
+
+from configs.settings import SectionSettings
+from models import checkpoint
+from models.tokenizer import Tokenizer
+from pipeline import tokenise
+from pipeline.sections import HEADING, Section, SectionFinder
+
+TOKENIZER = Tokenizer.load(checkpoint.resolve("default"))
+TEXT = "\n".join(
+    [
+        "# A guide to everything",
+        "word " * 30,
+        "## Installing",
+        "Short.",
+        "## Running it",
+        "more words " * 40,
+        "3.1 Numbered by hand",
+        "and so on " * 600,
+        "CHAPTER IV. In which it ends",
+        "the end " * 50,
+    ]
+)
+
+
+def found(text: str, **settings) -> tuple[list[Section], list[int]]:
+    finder, count = SectionFinder(SectionSettings(**{"least_tokens": 20} | settings)), 1
+    for part in tokenise.cut([text]):
+        ids, places = TOKENIZER.encode_with_places(part)
+        finder.add(part, places, count)
+        count += len(ids)
+    return finder.sections, finder.ends(count)
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("# Title", "Title"),
+        ("### Deep one ##", "Deep one"),
+        ("2 Methods", "2 Methods"),
+        ("1.2.3. Results of the survey", "1.2.3. Results of the survey"),
+        ("Chapter 7", "Chapter 7"),
+        ("APPENDIX A: tables", "APPENDIX A: tables"),
+        ("#hashtag", None),
+        ("1998 was a good year.", None),
+        ("3 apples and a pear", None),
+        ("2. Take the second road, and stop;", None),
+        ("Section by section we go", None),
+        ("    1 Indented", None),
+    ],
+)
+def test_what_a_heading_is(line, title):
+    match = HEADING.search(f"before\n{line}\nafter")
+    assert (next(filter(None, match.groups())) if match else None) == title
+
+
+def test_sections_begin_at_headings_and_short_ones_are_read_on():
+    sections, ends = found(TEXT, most_tokens=100_000)
+    titles = ["A guide to everything", "Installing", "3.1 Numbered by hand", "CHAPTER IV. In which it ends"]
+    assert [section.title for section in sections] == titles
+    ids = tokenise.tokens([TEXT], TOKENIZER)
+    for section, end in zip(sections[1:], ends[1:], strict=True):
+        assert section.title in TOKENIZER.decode(ids[section.start : end].tolist()).strip().partition("\n")[0]
+    assert ends == [*(section.start for section in sections[1:]), len(ids)]
+
+
+def test_a_long_section_is_cut():
+    sections, ends = found(TEXT, most_tokens=500)
+    lengths = [end - section.start for section, end in zip(sections, ends, strict=True)]
+    assert max(lengths) == 500 and lengths.count(500) >= 2
+    assert [section.title for section in sections if section.title][-1] == "CHAPTER IV. In which it ends"
+
+
+def test_without_headings_every_section_but_the_last_is_as_long():
+    sections, ends = found("plain text without any heading " * 900, most_tokens=1000)
+    assert {end - section.start for section, end in zip(sections[:-1], ends[:-1], strict=True)} == {1000}
+    assert found(TEXT, headings=False, most_tokens=400)[0][0] == Section(None, 0)

@@ -1,0 +1,400 @@
+"""A document read by its handle gives the tokens that a reader makes, from any cut on, in bounded memory."""
+
+import gzip
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+import zstandard
+
+from configs.errors import (
+    CorruptError,
+    EmptyDocumentError,
+    StorageError,
+    TooLargeError,
+    UndecodableError,
+    UnreadableError,
+)
+from configs.settings import InputSettings
+from models.tokenizer import Tokenizer
+from pipeline import reading, storage, tokenise
+from pipeline.documents import Document
+from pipeline.extract import Extractor
+from pipeline.token_feed import Position, TokenFeed
+
+PATIENCE_SECONDS = 20
+BEGIN = 7
+
+
+class Checksums:
+    """A quick tokenizer whose tokens tell both the text and where its parts begin."""
+
+    begin_id = BEGIN
+
+    def encode(self, text: str) -> list[int]:
+        data = text.encode("utf-32-le")
+        return [crc32(data[start : start + 64]) & 0x7FFFFFFF for start in range(0, len(data), 64)]
+
+
+CHECKSUMS: Any = Checksums()
+
+
+@cache
+def real_tokenizer() -> Tokenizer:
+    return Tokenizer.train(list(topics.values())[:40], vocab_size=500)
+
+
+def settings(**values: Any) -> InputSettings:
+    return InputSettings(sources=("unused",), **values)
+
+
+def document(uri: object) -> Document:
+    return Document(str(uri), str(uri), "etag", 0)
+
+
+@contextmanager
+def reading_ahead(uri: object, tokenizer: Any = CHECKSUMS, **options: Any) -> Iterator["Reader"]:
+    reader = Reader(document(uri) if not isinstance(uri, Document) else uri, tokenizer, **options)
+    try:
+        yield reader
+    finally:
+        reader.feed.close()
+        assert not reader.feed._thread.is_alive()
+
+
+class Reader:
+    """Takes what comes, and sleeps until more does."""
+
+    def __init__(self, source: Document, tokenizer: Any, inputs: InputSettings | None = None, **options: Any) -> None:
+        self._news = threading.Event()
+        self.feed = TokenFeed(source, inputs or settings(), tokenizer, self._news.set, **options)
+
+    def ready(self) -> int:
+        """Tokens to be had now, or 0 at the end."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            self._news.clear()
+            ended, count = self.feed.ended, self.feed.ready
+            if count or ended:
+                return count
+            assert self._news.wait(deadline - time.monotonic()), "the feed gives no sign"
+
+    def take(self, most: int = 1 << 60) -> np.ndarray:
+        """So many tokens, or all."""
+        taken = [np.empty(0, np.int32)]
+        while most and (count := min(self.ready(), most)):
+            taken.append(self.feed.take(count))
+            most -= count
+        return np.concatenate(taken)
+
+    def positions(self, step: int) -> list[Position]:
+        """Each that shows while all is taken in steps."""
+        seen = {self.feed.position()}
+        while len(self.take(step)):
+            seen.add(self.feed.position())
+        return sorted(seen, key=lambda position: position.tokens)
+
+
+def whole(uri: object, tokenizer: Any = CHECKSUMS, inputs: InputSettings | None = None) -> np.ndarray:
+    """As a reader does it."""
+    source = uri if isinstance(uri, Document) else document(uri)
+    return tokenise.tokens(Extractor(inputs or settings()).read(source).text, tokenizer)
+
+
+def assert_goes_on_from_every_position(uri: object, tokens: np.ndarray, positions: list[Position], count: int) -> None:
+    for position in positions:
+        with reading_ahead(uri, start=position) as resumed:
+            expected = tokens[position.tokens : position.tokens + count]
+            assert np.array_equal(resumed.take(len(expected)), expected), position
+            assert position.tokens <= resumed.feed.position().tokens <= position.tokens + count
+
+
+def prose(chars: int, line_end: str = "\n", foreign: str = "", seed: int = 0) -> str:
+    rng = random.Random(seed)
+    words = [word for word in " ".join(topics.values()).split() if word.isascii()]
+    lines, length = [], 0
+    while length < chars:
+        line = " ".join(rng.choices(words, k=rng.choice((0, 3, 12, 12, 12, 900))))
+        lines.append(line + (foreign if rng.random() < 0.3 else "") + line_end)
+        length += len(lines[-1])
+    return "".join(lines)
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+def test_tokens_of_10_mb_are_equal_whole_by_handle_and_from_any_cut(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text(prose(5_000_000) + prose(5_000_000, "\r\n", " naïve 漢字🙂"), newline="")
+    tokens = whole(path)
+    with reading_ahead(path) as reader:
+        assert np.array_equal(reader.take(), tokens)
+        assert reader.feed.ended and reader.feed.ready == 0
+    with reading_ahead(path) as reader:
+        positions = reader.positions(step=300)
+    assert len(positions) > 1000 and positions[0] == Position()
+    rng = random.Random(1)
+    assert_goes_on_from_every_position(path, tokens, rng.sample(positions, 60) + positions[-2:], count=3000)
+    assert_goes_on_from_every_position(path, tokens, positions[1:2], count=len(tokens))
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("encoding", "foreign", "suffix"),
+    [
+        ("ascii", "", ""),
+        ("utf-8", " Größe 漢字", ""),
+        ("utf-8", " Größe 漢字", ".zst"),
+        ("utf-8-sig", " Größe 漢字🙂", ""),
+        ("utf-16", " Größe 漢字🙂", ""),
+        ("utf-32", " Größe 漢字🙂", ".gz"),
+        ("cp1252", " The café’s naïve fiancée", ""),
+        ("cp932", " 吾輩は猫である。名前はまだ無い。", ""),
+        ("euc_jp", " 何でも薄暗いじめじめした所でニャーニャー泣いていた事だけは記憶している。", ""),
+        ("gb18030", " 道可道，非常道。名可名，非常名。无名天地之始，有名万物之母。", ".gz"),
+        ("cp1251", " Все счастливые семьи похожи друг на друга" * 10, ""),
+    ],
+)
+def test_every_cut_can_be_gone_on_from_in_any_encoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, foreign: str, line_end: str, suffix: str
+) -> None:
+    monkeypatch.setattr(reading, "PIECE_BYTES", 50_001)
+    text = prose(150_000, line_end) + prose(100_000, line_end, foreign)
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACK[suffix](text.encode(encoding)))
+    tokens = whole(path)
+    with reading_ahead(path) as reader:
+        positions = reader.positions(step=130)
+    assert len(positions) > 10
+    sample = positions if not suffix else positions[::5]
+    assert_goes_on_from_every_position(path, tokens, sample, count=1500)
+    assert_goes_on_from_every_position(path, tokens, positions[::9], count=len(tokens))
+
+
+def test_a_piece_whose_offsets_cannot_be_told_has_no_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tilde in EUC-JP is one byte or three."""
+    monkeypatch.setattr(reading, "PIECE_BYTES", 40_000)
+    line = ("何でも薄暗いじめじめした所でニャーニャー泣いていた事だけは記憶している。" * 4 + "\n").encode("euc_jp")
+    before = line * 300
+    path = tmp_path / "a.txt"
+    path.write_bytes(before + b"\x8f\xa2\xb7" + line * 600)
+    tokens = whole(path)
+    with reading_ahead(path) as reader:
+        positions = reader.positions(step=30)
+    piece = len(before) // 40_000 * 40_000
+    offsets = [position.offset for position in positions]
+    assert not [offset for offset in offsets if piece + 10 < offset < piece + 40_000]
+    assert min(offsets[1:]) < piece and max(offsets) > piece + 40_000
+    assert_goes_on_from_every_position(path, tokens, positions, count=2000)
+
+
+def test_plain_text_seeks_and_what_is_compressed_skips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = prose(3_000_000)
+    read = 0
+
+    def counting(stream: Any, position: int = 0) -> Iterator[bytes]:
+        nonlocal read
+        for piece in original(stream, position):
+            read += len(piece)
+            yield piece
+
+    original = reading.pieces
+    amounts = {}
+    for suffix, pack in PACK.items():
+        path = tmp_path / f"a.txt{suffix}"
+        path.write_bytes(pack(text.encode()))
+        with reading_ahead(path) as reader:
+            last = reader.positions(step=5000)[-1]
+        monkeypatch.setattr(reading, "pieces", counting)
+        read = 0
+        with reading_ahead(path, start=last) as reader:
+            reader.take()
+        amounts[suffix] = read
+        monkeypatch.setattr(reading, "pieces", original)
+        assert last.offset > 2_900_000
+    # The piece that says which kind of file it is, and the one with the cut.
+    assert max(amounts.values()) <= 2 * reading.PIECE_BYTES
+
+
+def test_documents_in_a_store_are_read_by_range(bucket: str) -> None:
+    text = prose(6_000_000).encode()
+    for suffix, pack in PACK.items():
+        uri = f"{bucket}/a.txt{suffix}"
+        storage.publish(uri, pack(text))
+        tokens = whole(uri)
+        with reading_ahead(uri) as reader:
+            positions = reader.positions(step=2000)
+        assert_goes_on_from_every_position(uri, tokens, positions[:: len(positions) // 4], count=1500)
+        with reading_ahead(uri) as reader:
+            assert np.array_equal(reader.take(), tokens)
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.json", "a.pdf"])
+def test_what_is_parsed_whole_goes_on_from_its_characters(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.html":
+        path.write_text("<title>T</title><body>" + "".join(f"<p>{text}é</p>" for text in topics.values()))
+    elif name == "a.json":
+        path.write_text('{"text": "' + "naïve words \\r\\n" * 20_000 + '"}')
+    else:
+        path.write_bytes(pdf(200))
+    tokens = whole(path)
+    with reading_ahead(path) as reader:
+        positions = reader.positions(step=100)
+    assert len(positions) > 3
+    assert_goes_on_from_every_position(path, tokens, positions[:: max(1, len(positions) // 10)], count=len(tokens))
+
+
+def pdf(num_pages: int) -> bytes:
+    import io
+
+    from pypdf import PdfWriter
+    from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+    writer = PdfWriter()
+    font = DictionaryObject({NameObject("/Type"): NameObject("/Font"), NameObject("/Subtype"): NameObject("/Type1")})
+    font[NameObject("/BaseFont")] = NameObject("/Helvetica")
+    for number in range(num_pages):
+        page = writer.add_blank_page(300, 300)
+        stream = DecodedStreamObject()
+        stream.set_data(f"BT /F1 12 Tf 10 100 Td (Page {number} {'and so on ' * 20}) Tj ET".encode())
+        page[NameObject("/Contents")] = writer._add_object(stream)
+        page[NameObject("/Resources")] = DictionaryObject(
+            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}
+        )
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def test_a_long_record_of_json_lines_is_read_by_its_place(tmp_path: Path) -> None:
+    lines = [b'{"text": "first"}\n', b'{"text": "' + b"a second record " * 5000 + b'"}\n']
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"".join(lines)))
+    uri = str(tmp_path / "a.jsonl.gz")
+    record = Document("b", uri, "etag", len(lines[1]), record_offset=len(lines[0]), record_length=len(lines[1]))
+    with reading_ahead(record) as reader:
+        assert np.array_equal(reader.take(), whole(record))
+
+
+def test_tokens_of_a_real_tokenizer_are_equal_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(prose(400_000, foreign=" <|endoftext|> naïve"))
+    tokens = whole(path, real_tokenizer())
+    with reading_ahead(path, real_tokenizer()) as reader:
+        parts = [reader.take(999) for _ in range(20)]
+        position = reader.feed.position()
+        assert np.array_equal(np.concatenate([*parts, reader.take()]), tokens)
+    assert 0 < position.tokens <= 20 * 999
+    with reading_ahead(path, real_tokenizer(), start=position) as reader:
+        assert np.array_equal(reader.take(), tokens[position.tokens :])
+
+
+def test_a_position_survives_an_append_and_the_end_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    # Its last part ends just where a cut would be; that the carriage return is half of a line end shows only later.
+    path.write_bytes((b"x" * (tokenise.PART_CHARS - 1) + b"\r\n") * 3 + b"y" * (tokenise.PART_CHARS - 1) + b"\r")
+    with reading_ahead(path) as reader:
+        last = reader.positions(step=50)[-1]
+    assert last.offset == 3 * (tokenise.PART_CHARS + 1)
+    path.write_bytes(path.read_bytes() + b"\nmore " * 2000)
+    tokens = whole(path)
+    with reading_ahead(path, start=last) as reader:
+        assert np.array_equal(reader.take(), tokens[last.tokens :])
+
+
+def test_a_position_is_never_beyond_what_was_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(60_000))
+    with reading_ahead(path) as reader:
+        taken = 0
+        assert reader.feed.position() == Position()
+        while reader.ready():
+            taken += len(reader.feed.take(1))
+            assert taken - 3 * tokenise.PART_CHARS < reader.feed.position().tokens <= taken
+
+
+def test_no_more_is_read_than_the_room_ahead(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(4_000_000))
+    with reading_ahead(path, ahead_tokens=1000) as reader:
+        part = 3 * tokenise.PART_CHARS // 16
+        assert reader.ready()
+        time.sleep(0.3)
+        assert 1000 <= reader.feed.ready < 1000 + part
+        reader.feed.take(900)
+        wait_for(lambda: reader.feed.ready >= 1000)
+        assert reader.feed.ready < 1000 + part
+
+
+def test_close_ends_the_thread_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(2_000_000))
+    before = threading.active_count()
+    for seconds in (0, 0.001, 0.01, 0.1):
+        feed = TokenFeed(document(path), settings(), CHECKSUMS, ahead_tokens=100)
+        time.sleep(seconds)
+        feed.close()
+        feed.close()
+        assert threading.active_count() == before
+
+
+def failing(path: Path, content: bytes, **inputs: Any) -> tuple[Reader, Exception]:
+    path.write_bytes(content)
+    with reading_ahead(path, inputs=settings(**inputs)) as reader, pytest.raises(Exception) as caught:  # noqa: PT011  # each caller says which
+        reader.take()
+    return reader, caught.value
+
+
+def test_what_breaks_off_says_so_as_soon_as_it_is_known(tmp_path: Path) -> None:
+    text = prose(400_000).encode()
+    noise = random.Random(0).randbytes(300_000)
+    cases: list[tuple[str, bytes, type[Exception]]] = [
+        ("a.txt.gz", gzip.compress(text)[:-20], CorruptError),
+        ("a.txt.zst", zstandard.compress(text)[:-20], CorruptError),
+        ("a.txt", "Größe ".encode() * 300_000 + b"\xff" + text, UndecodableError),
+        ("a.txt", text * 4 + b"\0" + noise, UndecodableError),
+        ("a.txt", b" \n" * 3_000_000, EmptyDocumentError),
+        ("a.txt", b"", EmptyDocumentError),
+    ]
+    for name, content, error in cases:
+        reader, caught = failing(tmp_path / name, content)
+        assert type(caught) is error, caught
+        assert reader.feed.ended
+        with pytest.raises(error):
+            _ = reader.feed.ready
+    assert type(failing(tmp_path / "a.json", b'{"text": "' + text + b'"}', max_document_bytes=9)[1]) is TooLargeError
+
+
+def test_a_document_that_is_gone_or_cut_short_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(3_000_000))
+    with reading_ahead(path) as reader:
+        positions = reader.positions(step=3000)
+    path.write_text(prose(1000))
+    for position in positions[1:]:
+        with reading_ahead(path, start=position) as reader, pytest.raises(UnreadableError, match="shorter"):
+            reader.take()
+    path.unlink()
+    with reading_ahead(path) as reader, pytest.raises(UnreadableError, match="not there any more"):
+        reader.take()
+
+
+def test_a_store_that_is_gone_is_no_failure_of_the_document(bucket: str) -> None:
+    with reading_ahead("s3://no-such-bucket-anywhere/a.txt") as reader, pytest.raises(StorageError):
+        reader.take()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
