@@ -138,6 +138,10 @@ class _Document:
         prompts = self.prompts(section)
         self.tries.extend(_Try.of(self, section, index, each.sampling) for index, each in enumerate(prompts))
 
+    def end_section(self) -> None:
+        self.ends.append(self.tokens_read)
+        self.ask(len(self.ends) - 1)
+
     def finished(self) -> Finished | None:
         if not self.is_read or len(self.answers) < sum(len(self.prompts(each)) for each in self._sections()):
             return None
@@ -323,8 +327,7 @@ class Engine:
                 document_tokens += size
                 _add(shares, document, size)
                 if at_end and document.request.section_prompts:
-                    document.ends.append(document.tokens_read)
-                    document.ask(len(document.ends) - 1)
+                    document.end_section()
         bounds = [0, *accumulate(map(len, pieces))]
         logits = self._model.prefill_(
             torch.from_numpy(np.concatenate(pieces).astype(np.int64)).to(self._device),
@@ -347,6 +350,9 @@ class Engine:
     def _read_to_the_end(self, document: _Document) -> None:
         document.is_read = True
         document.request.feed.close()
+        # The last section ends here, where the feed could not know it before.
+        if document.request.section_prompts and document.ends[-1:] != [document.tokens_read]:
+            document.end_section()
         document.ask(WHOLE)
 
     def _choose(self, logits: torch.Tensor, tries: Sequence[_Try]) -> tuple[Finished, ...]:

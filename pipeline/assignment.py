@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from configs.settings import EngineSettings, InputSettings, PromptSettings
+from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
 from pipeline.documents import MANIFEST
 from pipeline.metering import Rate
 
@@ -28,6 +28,7 @@ class Assignment:
     heartbeat_seconds: float
     tokenizer_uri: str | None = None
     """As `model.tokenizer`."""
+    sections: SectionSettings | None = None
     input: InputSettings | None = None
     """How documents are read whose tokens do not travel; without it there may be none."""
 
@@ -39,10 +40,12 @@ READ_ROW = pa.schema(
         ("title", pa.string()),
         ("tokens", pa.list_(pa.int32())),
         ("is_streamed", pa.bool_()),
+        ("sections", pa.list_(pa.struct([("title", pa.string()), ("start", pa.int64())]))),
     ]
 )
 """A document as the reader hands it over. `tokens` is null where `error_class` says why, and where the document
-`is_streamed`: then the row is a handle, and the actor reads the document itself."""
+`is_streamed`: then the row is a handle, and the actor reads the document itself. `sections` is null where nobody asks
+about them."""
 
 RECEIPT = pa.schema(
     [

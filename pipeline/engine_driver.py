@@ -6,7 +6,7 @@ import queue
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -48,6 +48,24 @@ class _Job:
     receipt: "Future[Row]"
     feed: Feed | None = None
     """Set when the engine gets it."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt of the settings as the engine takes it."""
+
+    settings: PromptSettings
+    question: tuple[int, ...]
+    check: Check
+
+    @staticmethod
+    def of(settings: PromptSettings, tokenizer: Tokenizer) -> "_Asked":
+        question = tokenizer.encode(prompts.render(settings.instruction, settings.json_schema))
+        check = AnswerCheck(settings)
+        return _Asked(settings, tuple(question), lambda tokens: check.judge(tokenizer.decode(tokens)).reason)
+
+    def prompt(self, document_id: str) -> Prompt:
+        return Prompt(self.question, _sampling(self.settings, document_id), self.check)
 
 
 class EngineDriver(Thread):
@@ -103,13 +121,10 @@ class EngineDriver(Thread):
         tokenizer = Tokenizer.find(self._assignment.tokenizer_uri, self._assignment.model_uri)
         self._tokenizer = tokenizer
         self._engine = _engine(self._assignment, directory, tokenizer)
-        asked = self._assignment.prompts
-        checks = tuple(AnswerCheck(each) for each in asked)
-        self._entries = Entries(self._assignment, self._actor, tokenizer, checks)
-        self._questions = [
-            tuple(tokenizer.encode(prompts.render(each.instruction, each.json_schema))) for each in asked
-        ]
-        self._checks = [_check(check, tokenizer) for check in checks]
+        sections = self._assignment.sections
+        self._asked = [_Asked.of(each, tokenizer) for each in self._assignment.prompts]
+        self._asked_of_sections = [_Asked.of(each, tokenizer) for each in (sections.prompts if sections else ())]
+        self._entries = Entries(self._assignment, self._actor, tokenizer)
         self._actor.meter.spend("startup")
         self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
 
@@ -151,21 +166,30 @@ class EngineDriver(Thread):
             return
         feed = self._feed(job.row)
         self._jobs[document_id] = replace(job, feed=feed)
-        asked = tuple(
-            Prompt(question, _sampling(prompt, document_id), check)
-            for question, prompt, check in zip(self._questions, self._assignment.prompts, self._checks, strict=True)
+        whole, sections = (
+            tuple(each.prompt(document_id) for each in asked) for asked in (self._asked, self._asked_of_sections)
         )
-        self._engine.submit(Request(document_id, feed, asked))
+        self._engine.submit(Request(document_id, feed, whole, sections))
 
     def _feed(self, row: Row) -> Feed:
         if not row["is_streamed"]:
-            return ArrayFeed(row["tokens"])
+            starts = [section["start"] for section in row["sections"] or ()]
+            return ArrayFeed(row["tokens"], [*starts[1:], len(row["tokens"])])
         assert self._assignment.input is not None, "documents that travel as handles need Assignment.input"
-        return TokenFeed(Document.from_row(row), self._assignment.input, self._tokenizer, self._news.set)
+        return TokenFeed(
+            Document.from_row(row),
+            self._assignment.input,
+            self._tokenizer,
+            self._news.set,
+            sections=self._assignment.sections,
+        )
 
     def _summarised(self, finished: Finished) -> None:
         job = self._jobs.pop(str(finished.id))
-        self._hand_on(job, self._entries.summarised(job.row, job.started_at, finished), finished.tokens_read)
+        row = job.row
+        if isinstance(job.feed, TokenFeed):
+            row = row | {"sections": [asdict(section) for section in job.feed.sections]}
+        self._hand_on(job, self._entries.summarised(row, job.started_at, finished), finished.tokens_read)
         reasons = [answer.finish_reason for answer in finished.answers]
         self._log.info(
             "document_finished", document_id=finished.id, tokens=finished.tokens_read, finish_reasons=reasons
@@ -217,11 +241,6 @@ def _engine(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> En
     engine = Engine(model, tokenizer.end_id, slots_that_fit(model, slots, step_tokens), step_tokens)
     engine.warm_up()
     return engine
-
-
-def _check(check: AnswerCheck, tokenizer: Tokenizer) -> Check:
-    """What the engine asks of an answer that has come to its end."""
-    return lambda tokens: check.judge(tokenizer.decode(tokens)).reason
 
 
 def _keep_freed_memory() -> None:

@@ -1,5 +1,6 @@
 """Turns what became of a document into its ledger entry: rows for summaries or failures, and for costs."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -22,11 +23,10 @@ class Entries:
     assignment: Assignment
     actor: Actor
     tokenizer: Tokenizer
-    checks: tuple[AnswerCheck, ...]
-    """One for each prompt."""
 
     def summarised(self, row: Row, started_at: datetime, finished: Finished) -> Entry:
-        """A summary row per prompt; the document's time, which its meter now closes, is shared among them equally."""
+        """A row per prompt, and per section and its prompt; the document's time, which its meter now closes, is shared
+        among them equally."""
         microseconds = self.actor.meter.settle(row["document_id"])
         common = self._common(row, started_at) | {"status": "ok"}
         read = {
@@ -37,15 +37,30 @@ class Entries:
             "model_id": self.assignment.model_uri,
             "model_revision": self.assignment.model_revision,
         }
-        parts = split(microseconds, dict.fromkeys(range(len(finished.answers)), 1))
+        answered = list(self._answered(row, finished))
+        parts = split(microseconds, dict.fromkeys(range(len(answered)), 1))
         summaries = [
-            common | read | self._answer(answer, prompt, check) | self._spent(part)
-            for answer, prompt, check, part in zip(
-                finished.answers, self.assignment.prompts, self.checks, parts.values(), strict=True
-            )
+            common | read | section | self._answer(answer, prompt) | self._spent(parts[place])
+            for place, (answer, prompt, section) in enumerate(answered)
         ]
-        decoded = sum(answer.tokens_decoded for answer in finished.answers)
+        decoded = sum(answer.tokens_decoded for answer, _, _ in answered)
         return self._entry(row, common, microseconds, finished.tokens_read, decoded, summaries=summaries)
+
+    def _answered(self, row: Row, finished: Finished) -> Iterator[tuple[Answer, PromptSettings, Row]]:
+        """Every answer with its prompt and, of a section, where it lies."""
+        for answer, prompt in zip(finished.answers, self.assignment.prompts, strict=True):
+            yield answer, prompt, {}
+        if self.assignment.sections is None:
+            return
+        for index, (section, found) in enumerate(zip(finished.sections, row["sections"], strict=True)):
+            place = {
+                "section_index": index,
+                "section_title": found["title"],
+                "section_start": found["start"],
+                "section_end": section.end,
+            }
+            for answer, prompt in zip(section.answers, self.assignment.sections.prompts, strict=True):
+                yield answer, prompt, place
 
     def failed(self, row: Row, started_at: datetime, tokens_read: int) -> Entry:
         """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
@@ -71,8 +86,8 @@ class Entries:
             "currency": self.actor.rate.currency,
         }
 
-    def _answer(self, answer: Answer, prompt: PromptSettings, check: AnswerCheck) -> Row:
-        verdict = check.judge(self.tokenizer.decode(answer.tokens))
+    def _answer(self, answer: Answer, prompt: PromptSettings) -> Row:
+        verdict = AnswerCheck(prompt).judge(self.tokenizer.decode(answer.tokens))
         return {
             "prompt_id": prompt.name,
             "prompt_sha256": sha256(prompts.question(prompt.instruction, prompt.json_schema).encode()).hexdigest(),

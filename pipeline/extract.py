@@ -65,6 +65,8 @@ INLINE = {
     *("strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
 }
 CELLS = {"td", "th"}
+HTML_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+"""Written as in Markdown, so that a reader, and `pipeline.sections`, can tell them."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,7 @@ def _html(data: bytes) -> tuple[str | None, Iterator[str]]:
 
 
 def _lines(root: etree._Element) -> Iterator[str]:
-    """Visible text, each paragraph, heading, list item and table row on a line of its own."""
+    """Visible text, each paragraph, heading, list item and table row on a line of its own; headings as in Markdown."""
     line: list[str] = []
     unseen: etree._Element | None = None
     preformatted = 0
@@ -296,6 +298,8 @@ def _lines(root: etree._Element) -> Iterator[str]:
             elif tag == "pre" or tag == "br" or (tag not in INLINE and not preformatted):
                 yield from _flush(line, preformatted > 0)
             preformatted += (event == "start") - (event == "end") if tag == "pre" else 0
+            if event == "start" and tag in HTML_HEADINGS:
+                line.append(HTML_HEADINGS[tag])
             if event == "start" and element.text:
                 line.append(element.text)
         if event == "end":
@@ -310,7 +314,7 @@ def _lines(root: etree._Element) -> Iterator[str]:
 def _flush(line: list[str], preformatted: bool) -> Iterator[str]:
     text = "".join(line)
     line.clear()
-    if text.strip():
+    if text.strip("# \t\r\n\f\v\xa0"):
         yield text.strip("\n") if preformatted else " ".join(text.split())
 
 

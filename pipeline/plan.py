@@ -99,7 +99,7 @@ def blocks(todo: Sequence[tuple[Document, int]], batch: int) -> list[pa.Table]:
 def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
     engine, on_gpu = config.engine, assignment.device != "cpu"
     read = ray.data.from_arrow(tables).map_batches(
-        partial(read_batch, settings=config.input, model=config.model),
+        partial(read_batch, settings=config.input, model=config.model, sections=config.sections),
         batch_format="pyarrow",
         batch_size=engine.documents_per_batch,
         compute=TaskPoolStrategy(size=engine.readers),

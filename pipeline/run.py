@@ -24,7 +24,7 @@ from pipeline.sources import list_documents
 
 log = structlog.get_logger()
 
-READING_VERSION = 1
+READING_VERSION = 2
 """Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
 
 
@@ -119,6 +119,7 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         device="cuda" if on_gpu else "cpu",
         dtype=dtype,
         prompts=config.prompts,
+        sections=config.sections,
         engine=config.engine,
         input=config.input,
         rate=_rate(config, on_gpu),
@@ -180,6 +181,9 @@ def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: To
         "prompts": [prompt.model_dump(mode="json") for prompt in config.prompts],
         "text_field": config.input.text_field,
     }
+    if config.sections is not None:
+        # Only then, so that what was done before there were sections stays done.
+        parts["sections"] = config.sections.model_dump(mode="json")
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,19 +5,20 @@ memory does not grow with the document. Canonical cuts make the tokens those tha
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Condition, Thread
 
 import numpy as np
 
-from configs.settings import InputSettings
+from configs.settings import InputSettings, SectionSettings
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
 from pipeline.documents import Document
 from pipeline.encoding import Piece
 from pipeline.extract import Extractor
+from pipeline.sections import Section, SectionFinder
 
 AHEAD_TOKENS = 65_536
 
@@ -54,6 +55,7 @@ class TokenFeed:
         on_change: Callable[[], None] = lambda: None,
         start: Position = Position(),
         ahead_tokens: int = AHEAD_TOKENS,
+        sections: SectionSettings | None = None,
     ) -> None:
         """Begins to read at once. `on_change` is called in the feed's thread when tokens have come, or an end.
 
@@ -68,6 +70,8 @@ class TokenFeed:
         self._ready = 0
         self._taken = start.tokens
         self._cuts: deque[_Cut] = deque()
+        self._finder = SectionFinder(sections) if sections else None
+        self._section_ends: list[int] = []
         self._last_cut: _Cut | None = None
         self._ended = self._closed = False
         self._error: BaseException | None = None
@@ -95,8 +99,16 @@ class TokenFeed:
 
     @property
     def section_end(self) -> int | None:
-        """None: sections are not looked for here."""
-        return None
+        """Ready tokens up to the end of a section; None where no section ends among them, or none are looked for."""
+        with self._changed:
+            ends = (end - self._taken for end in self._section_ends)
+            end = next((left for left in ends if left > 0), None)
+            return end if end is not None and end <= self._ready else None
+
+    @property
+    def sections(self) -> Sequence[Section]:
+        """Those found so far; all of them once the document is read."""
+        return self._finder.sections if self._finder else ()
 
     def take(self, count: int) -> np.ndarray:
         """The next `count` tokens (count,) int32, at most `ready` of them."""
@@ -145,6 +157,8 @@ class TokenFeed:
             error = caught
         with self._changed:
             self._error, self._ended = error, True
+            if self._finder:
+                self._section_ends = self._finder.ends(self._taken + self._ready)
             closed = self._closed
         if not closed:
             self._on_change()
@@ -159,7 +173,7 @@ class TokenFeed:
             count = max(start.tokens, 1)
             cut: _Cut | None = None
             for part in tokenise.cut(trail.follow(pieces)):
-                tokens = tokenise.encode(part, self._tokenizer)
+                tokens = tokenise.encode(part, self._tokenizer, count, self._finder)
                 # Only now is it sure that the text goes on after the part before.
                 if not self._put(tokens, cut):
                     return
@@ -177,6 +191,8 @@ class TokenFeed:
                 self._cuts.append(cut)
             self._waiting.append(tokens)
             self._ready += len(tokens)
+            if self._finder:
+                self._section_ends = [section.start for section in self._finder.sections[1:]]
         self._on_change()
         return True
 

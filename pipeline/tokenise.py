@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from models.tokenizer import Tokenizer
+from pipeline.sections import SectionFinder
 
 PART_CHARS = 4096
 TOKEN_DTYPE = np.int32
@@ -30,9 +31,13 @@ def cut(pieces: Iterable[str]) -> Iterator[str]:
         yield held
 
 
-def tokens(pieces: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
-    """All token ids of a document (L,) int32, the begin token first."""
-    return np.concatenate([begin(tokenizer), *(encode(part, tokenizer) for part in cut(pieces))])
+def tokens(pieces: Iterable[str], tokenizer: Tokenizer, finder: SectionFinder | None = None) -> np.ndarray:
+    """All token ids of a document (L,) int32, the begin token first; `finder` hears of every part."""
+    ids, count = [begin(tokenizer)], 1
+    for part in cut(pieces):
+        ids.append(encode(part, tokenizer, count, finder))
+        count += len(ids[-1])
+    return np.concatenate(ids)
 
 
 def begin(tokenizer: Tokenizer) -> np.ndarray:
@@ -40,9 +45,13 @@ def begin(tokenizer: Tokenizer) -> np.ndarray:
     return np.array([tokenizer.begin_id], TOKEN_DTYPE)
 
 
-def encode(part: str, tokenizer: Tokenizer) -> np.ndarray:
+def encode(part: str, tokenizer: Tokenizer, tokens_before: int, finder: SectionFinder | None) -> np.ndarray:
     """The token ids of one part (N,) int32."""
-    return np.array(tokenizer.encode(part), TOKEN_DTYPE)
+    if finder is None:
+        return np.array(tokenizer.encode(part), TOKEN_DTYPE)
+    ids, places = tokenizer.encode_with_places(part)
+    finder.add(part, places, tokens_before)
+    return np.array(ids, TOKEN_DTYPE)
 
 
 def _cut_at(text: str, start: int) -> int | None:

@@ -237,3 +237,50 @@ def wait_for(condition, seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_a_document_inline_as_a_handle_and_in_other_company_gives_the_same_rows(summarize, tmp_path):
+    """Sections, whole documents and a schema; of the documents some travel as handles, alone or with others."""
+    folder = tmp_path / "docs"
+    paths = write_documents(folder)
+    book = folder / "book.md"
+    chapters = [f"# Chapter {number}\n\n{text}" for number, text in enumerate(TEXTS * 3)]
+    book.write_text("\n\n".join(chapters), encoding="utf-8")
+    (folder / "cut.txt.gz").write_bytes(gzip.compress(("word and another " * 3000).encode())[:-40])
+    prompts = (
+        "prompts=[{name: whole, instruction: Summarise., max_tokens: 6},"
+        "{name: facts, instruction: List facts., max_tokens: 8, json_schema: {type: object}}]",
+        "sections.prompts=[{name: section, instruction: And this part., max_tokens: 5}]",
+        "sections.least_tokens=64",
+        "sections.most_tokens=700",
+    )
+    columns = "document_id, prompt_id, section_index, section_title, section_start, section_end, summary, finish_reason"
+    query = f"select {columns}, retries, tokens_total from summaries order by all"
+    outputs = {}
+    for name, overrides in {
+        "inline": (),
+        "handles": ("input.inline_bytes=3000", "engine.slots=2", "engine.step_tokens=256"),
+    }.items():
+        output = f"{tmp_path}/{name}"
+        finished = summarize([str(folder)], f"output.uri={output}", *prompts, *overrides)
+        assert finished.returncode == exits.PARTIAL, finished.stderr
+        outputs[name] = Warehouse(output).rows(query)
+        (failure,) = Warehouse(output).rows("select document_id, error_class from failures")
+        assert failure == {"document_id": str(folder / "cut.txt.gz"), "error_class": "CorruptError"}
+        assert_costs_add_up(output)
+    assert outputs["inline"] == outputs["handles"]
+    alone = f"{tmp_path}/alone"
+    assert summarize([str(paths[2])], f"output.uri={alone}", *prompts).returncode == exits.SUCCESS
+    rows = [row for row in outputs["inline"] if row["document_id"] == str(paths[2])]
+    assert Warehouse(alone).rows(query) == rows
+
+    of_book = [row for row in outputs["inline"] if row["document_id"] == str(book)]
+    sections = [row for row in of_book if row["section_index"] is not None]
+    assert [row["section_index"] for row in sections] == list(range(len(sections)))
+    titles = [row["section_title"] for row in sections if row["section_title"]]
+    assert titles == [f"Chapter {number}" for number in range(len(chapters))]
+    assert sections[0]["section_start"] == 0 and sections[-1]["section_end"] == sections[-1]["tokens_total"]
+    assert all(one["section_end"] == two["section_start"] for one, two in zip(sections, sections[1:], strict=False))
+    assert {row["prompt_id"] for row in of_book if row["section_index"] is None} == {"whole", "facts"}
+    assert {row["finish_reason"] for row in of_book if row["prompt_id"] == "facts"} == {"schema"}
+    assert {row["retries"] for row in of_book if row["prompt_id"] == "facts"} == {1}

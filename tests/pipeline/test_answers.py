@@ -19,7 +19,6 @@ from models.tokenizer import Tokenizer
 from pipeline import history, storage
 from pipeline.actor import Actor
 from pipeline.assignment import Assignment
-from pipeline.checks import AnswerCheck
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.entries import Entries
@@ -59,7 +58,7 @@ def tokenizer() -> Tokenizer:
 def entries(tokenizer: Tokenizer, prompts: tuple[PromptSettings, ...]) -> Entries:
     rate = Rate.hourly("cpu", 1, Decimal("0.04"), "USD")
     assignment = Assignment("o", "r1", "s", "default", "m", "cpu", "float32", prompts, EngineSettings(), rate, 1)
-    return Entries(assignment, Actor(rate), tokenizer, tuple(AnswerCheck(each) for each in prompts))
+    return Entries(assignment, Actor(rate), tokenizer)
 
 
 def summarised(

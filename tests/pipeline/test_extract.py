@@ -335,7 +335,7 @@ def test_visible_text_of_html_has_a_line_for_each_block(tmp_path: Path, charset:
     title, text = read(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
     assert title == "The é title"
     assert text.splitlines() == [
-        "Heading one",
+        "# Heading one",
         "First paragraph,",
         "second line.",
         "text between",
