@@ -15,7 +15,8 @@ class Document:
     source_uri: str
     """Of the object that holds it, unescaped; fsspec opens it."""
     source_etag: str
-    """Changes with the content: the store's ETag, or `blake2b:...` of the bytes where there is none."""
+    """Changes with the content: the store's ETag; where there is none `blake2b:...` of the bytes, or for a large local
+    file `ends:...` of its size, time and both ends."""
     size_bytes: int
     """As stored, so before decompression; of one line for a JSON line."""
     record_offset: int | None = None

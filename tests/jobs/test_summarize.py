@@ -1,6 +1,7 @@
 """`jobs.summarize` on a real Ray: every document has one row, every second an account, and reruns do what is left."""
 
 import gzip
+import itertools
 import json
 import os
 import signal
@@ -280,7 +281,7 @@ def test_a_document_inline_as_a_handle_and_in_other_company_gives_the_same_rows(
     titles = [row["section_title"] for row in sections if row["section_title"]]
     assert titles == [f"Chapter {number}" for number in range(len(chapters))]
     assert sections[0]["section_start"] == 0 and sections[-1]["section_end"] == sections[-1]["tokens_total"]
-    assert all(one["section_end"] == two["section_start"] for one, two in zip(sections, sections[1:], strict=False))
+    assert all(one["section_end"] == two["section_start"] for one, two in itertools.pairwise(sections))
     assert {row["prompt_id"] for row in of_book if row["section_index"] is None} == {"whole", "facts"}
     assert {row["finish_reason"] for row in of_book if row["prompt_id"] == "facts"} == {"schema"}
     assert {row["retries"] for row in of_book if row["prompt_id"] == "facts"} == {1}
