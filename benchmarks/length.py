@@ -23,7 +23,7 @@ STEP_TOKENS = 2048
 
 def read_one(num_tokens: int) -> dict[str, float]:
     """In this process."""
-    engine_driver._keep_freed_memory()
+    engine_driver.keep_freed_memory()
     torch.set_num_threads(1)
     engine = Engine(subjects.ours(), end_id=0, num_slots=1, step_tokens=STEP_TOKENS)
     engine.warm_up()

@@ -200,13 +200,13 @@ class _Chunk:
     def read(self, b: Tensor, c: Tensor, ssm: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         """y with D's skip (H, QR, P) and the next state, from b, c (H, QR, N) and the state ssm (H, P, N)."""
         decay = self.a_dt.cumsum(-1)
-        mixing = (_exp(decay.unsqueeze(-1) - decay.unsqueeze(-2)) * self.later.unsqueeze(-2)).tril_()
+        mixing = (decay_of(decay.unsqueeze(-1) - decay.unsqueeze(-2)) * self.later.unsqueeze(-2)).tril_()
         # The last row weighs each token for the chunk's end, as long as the diagonal is that of later tokens.
         to_end = self._per_row(mixing[:, -1])
         mixing.diagonal(dim1=-2, dim2=-1).copy_(self.now)
         scores = self._mixed(c @ b.mT, mixing)
         scores.diagonal(dim1=-2, dim2=-1).add_(skip.unsqueeze(-1))
-        so_far = _exp(decay)
+        so_far = decay_of(decay)
         y = (c @ ssm.mT).mul_(self._per_row(so_far)).baddbmm_(scores, self.x)
         return y, (ssm * so_far[:, -1:, None]).baddbmm_((self.x * to_end).mT, b)
 
@@ -241,7 +241,7 @@ def _both(inputs: Inputs) -> Tensor:
     return torch.stack((inputs.b, inputs.c)).permute(0, 3, 1, 2, 4).unsqueeze(2)
 
 
-def _exp(log_decay: Tensor) -> Tensor:
+def decay_of(log_decay: Tensor) -> Tensor:
     """The decay: at most 1, and no less than what keeps arithmetic clear of subnormal numbers, which are slow."""
     return log_decay.clamp(FAINTEST, 0).exp_()
 

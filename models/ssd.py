@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from models.packing import Packing
-
-FAINTEST = -60.0
-"""Log of the smallest decay, far below what any precision sees beside 1."""
+from models.scan import decay_of
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,9 @@ class _Chunk:
     def read(self, state: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         """y with D's skip (Q, H, P) and the next state, from the state (H, P, N) that enters."""
         decay = self.a_dt.cumsum(-1)
-        weight = _exp(decay.unsqueeze(-1) - decay.unsqueeze(-2)) * self.dt.unsqueeze(-2)
+        weight = decay_of(decay.unsqueeze(-1) - decay.unsqueeze(-2)) * self.dt.unsqueeze(-2)
         within = self._mixing(weight, skip) @ self.x.transpose(0, 1)
-        so_far = _exp(decay)
+        so_far = decay_of(decay)
         before = self._by_group(state, 0).flatten(1, 2)
         read = (self.c @ before.mT).transpose(0, 1).reshape(self.x.shape)
         y = read.mul_(so_far.mT.unsqueeze(-1)).add_(within.transpose(0, 1))
@@ -112,8 +110,3 @@ def _cut(inputs: Inputs, packing: Packing) -> Iterator[_Chunk]:
     parts = (inputs.x.split(lengths), groups.split(lengths, dim=2), per_head.split(lengths, dim=2))
     for x, (b, c), (dt, a_dt) in zip(*parts, strict=True):
         yield _Chunk(x, b, c, dt, a_dt)
-
-
-def _exp(log_decay: Tensor) -> Tensor:
-    """The decay: at most 1, and no less than what keeps arithmetic clear of subnormal numbers, which are slow."""
-    return log_decay.clamp(FAINTEST, 0).exp_()

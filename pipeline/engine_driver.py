@@ -74,7 +74,7 @@ class EngineDriver(Thread):
     def __init__(self, assignment: Assignment) -> None:
         super().__init__(name="engine", daemon=True)
         if assignment.device == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         self._actor = Actor(_named(assignment))
         self._assignment = assignment
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
@@ -243,7 +243,7 @@ def _engine(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> En
     return engine
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep what a pass frees for the next one, instead of returning it and faulting it in again.
 
     Measured over 80,000 tokens: memory is flat from the warm-up on, where it crept up by 5 %, in less CPU time.
