@@ -70,7 +70,7 @@ def _step(
     EPS: tl.constexpr,
 ):
     """One head of one document. A negative row is padding: nothing is read or written."""
-    document, head = tl.program_id(0), tl.program_id(1)
+    head, document = tl.program_id(0), tl.program_id(1)
     row = tl.load(rows + document)
     if row >= 0:
         slot = row.to(tl.int64) * H + head
@@ -138,7 +138,7 @@ def step_(mixer: Mixer, proj: Tensor, layer: State, rows: Tensor) -> Tensor:
     shapes = Shapes.of(mixer)
     out = torch.zeros((len(proj), shapes.d_inner), dtype=proj.dtype, device=proj.device)
     ranks = (mixer.mimo_x, mixer.mimo_z, mixer.mimo_o) if shapes.is_mimo else (mixer.D, mixer.D, mixer.D)
-    _step[(len(proj), shapes.heads)](
+    _step[(shapes.heads, len(proj))](
         proj, proj.stride(0), mixer.dt_bias, mixer.B_norm.weight, mixer.C_norm.weight, mixer.B_bias, mixer.C_bias,
         mixer.D, *ranks, mixer.norm.weight if mixer.config.is_outproj_norm else mixer.D,
         layer["angle"], layer["ssm"], layer["k"], layer["v"], rows, out,

@@ -15,6 +15,7 @@ B and C, and turns them, in registers.
 3. `_pass_states`: the state and the phase that enter each span, one span after the other; little work.
 4. `_read_spans`: outputs, gated, and the state after each segment; all spans at once.
 
+Heads vary fastest over the programs: those that run at one time share B, C and the velocities of a span in the cache.
 A document of one span needs 1 and 4 alone. L is no part of what a kernel is compiled for: no length compiles anew.
 """
 
@@ -232,7 +233,7 @@ def _sum_spans(
     PRECISION: tl.constexpr,
 ):
     """What a span adds to one head's state, with phases that begin at zero; its turn (A,) and its log decay."""
-    span, head = tl.load(inner + tl.program_id(0)), tl.program_id(1)
+    head, span = tl.program_id(0), tl.load(inner + tl.program_id(1))
     start, stop = tl.load(starts + span), tl.load(stops + span)
     segment_stop, entry = tl.load(segment_stops + span), tl.load(entries + span).to(tl.int64)
     local, rank = tl.arange(0, M) // R, tl.arange(0, M) % R
@@ -418,7 +419,7 @@ def _read_spans(
     PRECISION: tl.constexpr,
 ):
     """One span of one head: its outputs, gated, (L, H P); and at a segment's end its slot's next state."""
-    span, head = tl.program_id(0), tl.program_id(1)
+    head, span = tl.program_id(0), tl.program_id(1)
     start, stop = tl.load(starts + span), tl.load(stops + span)
     segment_stop, entry = tl.load(segment_stops + span), tl.load(entries + span).to(tl.int64)
     slot = tl.load(rows + span).to(tl.int64) * H + head
@@ -545,7 +546,7 @@ def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
     sums, entering = scratch(*entries, shapes.headdim, shapes.d_state), scratch(*entries, shapes.angles)
     if spans.num_entries:
         turns, decays = scratch(*entries, shapes.angles), scratch(*entries)
-        _sum_spans[(len(spans.inner), shapes.heads)](
+        _sum_spans[(shapes.heads, len(spans.inner))](
             proj, proj.stride(0), channels, biases, coefficients, velocity, ranks[0], spans.starts, spans.stops,
             spans.segment_stops, spans.entries, spans.inner, sums, turns, decays, num_tokens, **sizes, **tiles,
             num_warps=WARPS,
@@ -554,7 +555,7 @@ def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
             sums, turns, decays, entering, *slots, ranks[0], coefficients, spans.starts, spans.rows, spans.entries,
             spans.long_first, spans.long_count, num_tokens, P_BLOCK=16, **sizes,
         )  # fmt: skip
-    _read_spans[(spans.num_spans, shapes.heads)](
+    _read_spans[(shapes.heads, spans.num_spans)](
         proj, proj.stride(0), channels, biases, coefficients, velocity, mixer.D, *ranks,
         mixer.norm.weight if mixer.config.is_outproj_norm else mixer.D, sums, entering, *slots, spans.starts,
         spans.stops, spans.segment_stops, spans.rows, spans.entries, out, num_tokens,
