@@ -25,6 +25,8 @@ from models.sampling import Sampler, Sampling, choose_all, loop_start
 WARM_UP_ROUNDS = 3
 GAPS_BYTES = 48 * 2**20
 """What gaps between blocks on a CPU's heap may come to: 26 MB were measured over a million tokens."""
+PATIENCE = 32
+"""Reading passes that an answer waits for company: what a finished document may lose to a preemption meanwhile."""
 RETRY_TEMPERATURE = 0.7
 WHOLE = -1
 Check = Callable[[tuple[int, ...]], str | None]
@@ -194,6 +196,7 @@ class Engine:
         self._free = deque(range(num_slots))
         self._free_for_answers = deque(range(num_slots, 2 * num_slots))
         self._decode_rows = max(1, num_slots // 2)
+        self._waited = 0
         self._requests: deque[Request] = deque()
         self._documents: list[_Document] = []
         self._tries: list[_Try] = []
@@ -230,16 +233,20 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> Pass:
-        """One pass: read what there is, and decode when half of the answers' slots or nothing else is at hand."""
+        """One pass: read what there is; decode when half of the answers' slots are, nothing else is at hand, or the
+        answers there are have waited long enough, and then to their ends."""
         assert self.busy, "step() needs a submitted document"
         self._admit_documents()
         reading = self._readable()
         self._admit_answers()
         decoding = [each for each in self._tries if not len(each.pending)]
-        if len(decoding) >= self._decode_rows:
+        if not decoding:
+            self._waited = 0
+        if len(decoding) >= self._decode_rows or self._waited >= PATIENCE:
             return self._decode(decoding)
         asking = [each for each in self._tries if len(each.pending)]
         if reading or asking:
+            self._waited += bool(decoding)
             return self._prefill(reading, asking)
         return self._decode(decoding) if decoding else Pass("wait", {}, 0, (), self._take_failed())
 

@@ -306,3 +306,12 @@ def test_sections_are_asked_about_from_the_state_at_their_ends(slots, step_token
         for section in found[length].sections:
             expected = read_and_ask(tokens_of(length)[: section.end], about)
             assert [(a.tokens, a.finish_reason) for a in section.answers] == expected
+
+
+def test_a_few_answers_do_not_wait_for_the_end_of_a_long_document():
+    engine, left = Engine(MODEL, END, 8, 32), {}
+    for length in (4000, 40, 25):
+        engine.submit(request(f"doc{length}", length))
+    while engine.busy:
+        left |= {each.id: engine.num_reading for each in engine.step().finished}
+    assert left == {"doc40": 1, "doc25": 1, "doc4000": 0}
