@@ -56,5 +56,5 @@ test-gpu:  ## The tests that need a CUDA device, after `make setup` there, or wi
 bench: setup  ## The benchmarks for a CPU; each prints JSON that names the hardware
 	@for program in prefill length decode kernels; do $(PY) -m "benchmarks.$$program" || exit 1; done
 
-bench-gpu:  ## The benchmark of a 1.5B model on a CUDA device, under 8 minutes; PY=python3 as above
+bench-gpu:  ## The benchmark of a 1.5B model on a CUDA device, meant to take under 8 minutes; PY=python3 as above
 	$(PY) -m benchmarks.gpu

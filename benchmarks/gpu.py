@@ -1,6 +1,6 @@
 """`python -m benchmarks.gpu [section ...]`: how fast a 1.5B Mamba-3 reads and writes on this GPU, against what limits.
 
-Random weights, bf16. Prints one JSON object, and progress on stderr; all sections take under 8 minutes on an H200.
+Random weights, bf16. Prints one JSON object, and progress on stderr; meant to take under 8 minutes on an H200.
 Times are the median of repeated runs between CUDA events, after a warm-up. Limits: floating-point operations over the
 measured rate of a large matrix product, bytes over the measured rate of a copy.
 
