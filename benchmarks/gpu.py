@@ -21,7 +21,6 @@ from configs.errors import ModelError
 from models.architecture import Mamba3Config, MambaConfig
 from models.kernels import official, prefill
 from models.kernels.backbone import FastPath
-from models.kernels.residual import add_norm_, swiglu
 from models.kernels.spans import Spans
 from models.language_model import MambaLM
 from models.state import State
@@ -278,17 +277,10 @@ class Bench:
         return report
 
     def _official_pass(self, tokens: Tensor, bounds: list[int]) -> Tensor:
-        config, net = self.model.config, self.model.backbone
         state, cu_seqlens = self.model.empty_state(len(bounds) - 1), torch.tensor(bounds, device="cuda").int()
-        embedded = net.embedding(tokens)
-        residual, branch = embedded.float(), None
-        for index, block in enumerate(net.layers):
-            proj = block.mixer.in_proj(add_norm_(residual, branch, block.norm, embedded.dtype))
-            y, _ = official.scan(block.mixer, proj, state.layer(index), cu_seqlens)
-            branch = block.mixer.out_proj(y.to(embedded.dtype))
-            if config.d_mlp:
-                branch = block.mlp.fc2(swiglu(block.mlp.fc1(add_norm_(residual, branch, block.norm2, embedded.dtype))))
-        return add_norm_(residual, branch, net.norm_f, embedded.dtype)
+        return self.fast.forward(
+            tokens, state, lambda mixer, proj, layer: official.scan(mixer, proj, layer, cu_seqlens)[0]
+        )
 
     def mimo(self) -> Report:
         """The 1.5B of rank 4."""

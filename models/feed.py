@@ -20,7 +20,10 @@ class Feed(Protocol):
 
     @property
     def section_end(self) -> int | None:
-        """Ready tokens up to the end of a section, at least one; None where no section ends among them."""
+        """Ready tokens up to the end of a section, at least one; None where no section ends among them.
+
+        The last section ends with the document; a feed need not say so.
+        """
 
     def take(self, count: int) -> np.ndarray:
         """The next `count` tokens (count,) int32, at most `ready` of them."""

@@ -174,7 +174,7 @@ class EngineDriver(Thread):
     def _feed(self, row: Row) -> Feed:
         if not row["is_streamed"]:
             starts = [section["start"] for section in row["sections"] or ()]
-            return ArrayFeed(row["tokens"], [*starts[1:], len(row["tokens"])])
+            return ArrayFeed(row["tokens"], starts[1:])
         assert self._assignment.input is not None, "documents that travel as handles need Assignment.input"
         return TokenFeed(
             Document.from_row(row),

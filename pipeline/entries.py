@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 
 from configs.settings import PromptSettings
@@ -23,6 +24,12 @@ class Entries:
     assignment: Assignment
     actor: Actor
     tokenizer: Tokenizer
+
+    @cached_property
+    def _checks(self) -> dict[str, AnswerCheck]:
+        """By the prompt's name. A schema is made ready once, not for every answer."""
+        asked = [*self.assignment.prompts, *(self.assignment.sections.prompts if self.assignment.sections else ())]
+        return {prompt.name: AnswerCheck(prompt) for prompt in asked}
 
     def summarised(self, row: Row, started_at: datetime, finished: Finished) -> Entry:
         """A row per prompt, and per section and its prompt; the document's time, which its meter now closes, is shared
@@ -87,7 +94,7 @@ class Entries:
         }
 
     def _answer(self, answer: Answer, prompt: PromptSettings) -> Row:
-        verdict = AnswerCheck(prompt).judge(self.tokenizer.decode(answer.tokens))
+        verdict = self._checks[prompt.name].judge(self.tokenizer.decode(answer.tokens))
         return {
             "prompt_id": prompt.name,
             "prompt_sha256": sha256(prompts.question(prompt.instruction, prompt.json_schema).encode()).hexdigest(),

@@ -39,10 +39,6 @@ class SectionFinder:
             self._heading(title, tokens_before + bisect_left(places, found.start()))
         self._reach(tokens_before + len(places))
 
-    def ends(self, num_tokens: int) -> list[int]:
-        """Of each section of a whole document of so many tokens."""
-        return [*(section.start for section in self.sections[1:]), num_tokens]
-
     def _heading(self, title: str, start: int) -> None:
         self._reach(start)
         last = self.sections[-1]

@@ -157,8 +157,6 @@ class TokenFeed:
             error = caught
         with self._changed:
             self._error, self._ended = error, True
-            if self._finder:
-                self._section_ends = self._finder.ends(self._taken + self._ready)
             closed = self._closed
         if not closed:
             self._on_change()

@@ -44,7 +44,7 @@ class FastPath:
     def prefill_(self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int]) -> Tensor:
         """tokens (L,) -> hidden (L, d_model), having moved row `rows[i]` of `slots` on by segment i."""
         spans = Spans.of(cu_seqlens, rows, SPAN_TOKENS, tokens.device)
-        return self._forward(tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans))
+        return self.forward(tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans))
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
         """tokens (S,) -> logits (S, V), having moved the rows of `slots` on by one token.
@@ -61,10 +61,11 @@ class FastPath:
         return self._graphs[key](tokens, index)
 
     def _logits(self, tokens: Tensor, slots: State, rows: Tensor) -> Tensor:
-        hidden = self._forward(tokens, slots, lambda mixer, proj, layer: step_(mixer, proj, layer, rows))
+        hidden = self.forward(tokens, slots, lambda mixer, proj, layer: step_(mixer, proj, layer, rows))
         return self._model.lm_head(hidden)
 
-    def _forward(self, tokens: Tensor, slots: State, scan: Scan) -> Tensor:
+    def forward(self, tokens: Tensor, slots: State, scan: Scan) -> Tensor:
+        """tokens (L,) -> hidden (L, d_model), each layer's recurrence from `scan`."""
         embedded = self._backbone.embedding(tokens)
         residual, branch = embedded.to(torch.float32, copy=True), None
         for index, block in enumerate(_blocks(self._model)):

@@ -14,8 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
-from models.kernels.prefill import published_of
-from models.kernels.shapes import Shapes
+from models.kernels.prefill import published_of, rank_factor
+from models.kernels.shapes import Shapes, optional_weights
 from models.mamba3 import Mixer
 from models.norms import NORM_EPS
 from models.state import State
@@ -92,9 +92,7 @@ def _step(
         tile = ssm + slot * P * N + channel[:, None] * N + place[None, :]
         state = tl.load(tile) * alpha
         for r in tl.static_range(R):
-            into = tl.full((P,), 1.0, tl.float32)
-            if R > 1:
-                into = tl.load(x_ranks + (head * R + r) * P + channel).to(tl.float32)
+            into = rank_factor(x_ranks, head, r, channel, R, P)
             state += (before * last * into)[:, None] * tl.load(k + (slot * R + r) * N + place)[None, :]
         # All threads have read the slot before any writes to it.
         tl.debug_barrier()
@@ -103,9 +101,7 @@ def _step(
             own = (head * R + r) * N
             b = _turned(source + B + (r * G + group) * N, b_weight, b_bias + own, cos, sin, N, A, IS_MIMO, EPS)
             tl.store(k + (slot * R + r) * N + place, b)
-            into = tl.full((P,), 1.0, tl.float32)
-            if R > 1:
-                into = tl.load(x_ranks + (head * R + r) * P + channel).to(tl.float32)
+            into = rank_factor(x_ranks, head, r, channel, R, P)
             state += (now * x * into)[:, None] * b[None, :]
         tl.store(tile, state)
         tl.store(angle + slot * A + place // 2, wrapped(turn) * FULL_TURN, mask=turns & (place % 2 == 0))
@@ -115,17 +111,12 @@ def _step(
         for r in tl.static_range(R):
             own = (head * R + r) * N
             c = _turned(source + B + (R * G + r * G + group) * N, c_weight, c_bias + own, cos, sin, N, A, IS_MIMO, EPS)
-            into = tl.full((P,), 1.0, tl.float32)
-            if R > 1:
-                into = tl.load(x_ranks + (head * R + r) * P + channel).to(tl.float32)
+            into = rank_factor(x_ranks, head, r, channel, R, P)
             y = tl.sum(state * c[None, :], 1) + tl.load(skip + head).to(tl.float32) * x * into
             if HAS_NORM:
                 y *= tl.rsqrt(tl.sum(y * y, 0) / P + EPS) * tl.load(norm_weight + head * P + channel).to(tl.float32)
-            gate = z
-            if R > 1:
-                gate = z * tl.load(z_ranks + (head * R + r) * P + channel).to(tl.float32)
-                y *= tl.load(out_ranks + (head * R + r) * P + channel).to(tl.float32)
-            total += y * gate * sigmoid(gate)
+            gate = z * rank_factor(z_ranks, head, r, channel, R, P)
+            total += y * rank_factor(out_ranks, head, r, channel, R, P) * gate * sigmoid(gate)
         tl.store(out + (document * H + head).to(tl.int64) * P + channel, total.to(out.dtype.element_ty))
 
 
@@ -137,11 +128,9 @@ def step_(mixer: Mixer, proj: Tensor, layer: State, rows: Tensor) -> Tensor:
     """
     shapes = Shapes.of(mixer)
     out = torch.zeros((len(proj), shapes.d_inner), dtype=proj.dtype, device=proj.device)
-    ranks = (mixer.mimo_x, mixer.mimo_z, mixer.mimo_o) if shapes.is_mimo else (mixer.D, mixer.D, mixer.D)
     _step[(shapes.heads, len(proj))](
         proj, proj.stride(0), mixer.dt_bias, mixer.B_norm.weight, mixer.C_norm.weight, mixer.B_bias, mixer.C_bias,
-        mixer.D, *ranks, mixer.norm.weight if mixer.config.is_outproj_norm else mixer.D,
-        layer["angle"], layer["ssm"], layer["k"], layer["v"], rows, out,
+        mixer.D, *optional_weights(mixer), layer["angle"], layer["ssm"], layer["k"], layer["v"], rows, out,
         H=shapes.heads, P=shapes.headdim, N=shapes.d_state, A=shapes.angles, R=shapes.rank, G=shapes.groups,
         B=shapes.b_column, DT=shapes.dt_column, THETA=shapes.theta_column, IS_MIMO=shapes.is_mimo,
         SOFTPLUS=mixer.config.a_activation == "softplus", A_FLOOR=mixer.config.A_floor,

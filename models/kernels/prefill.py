@@ -25,7 +25,7 @@ import triton.language as tl
 from torch import Tensor
 
 from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
-from models.kernels.shapes import ROWS_PER_CHUNK, Shapes
+from models.kernels.shapes import ROWS_PER_CHUNK, Shapes, optional_weights
 from models.kernels.spans import Spans
 from models.mamba3 import Mixer
 from models.norms import NORM_EPS
@@ -120,8 +120,8 @@ def _prepare_channels(
     values *= tl.rsqrt(tl.sum(values * values, 1) / N + EPS)[:, None] * tl.load(weight + published).to(tl.float32)
     target = channels + ((which * L.to(tl.int64) + token) * ROWS + row)[:, None] * N + place
     tl.store(target, values.to(channels.dtype.element_ty), mask=mask)
-    if (block == 0) & (row == 0):
-        for head in range(HR):
+    if row == 0:
+        for head in range(block, HR, tl.num_programs(0)):
             own = tl.load(bias + head * N + published).to(tl.float32)
             tl.store(biases + (which * HR + head) * N + place, own)
 
@@ -290,6 +290,15 @@ def _load_slot(source, channel, N: tl.constexpr, A: tl.constexpr):
 
 
 @triton.jit
+def rank_factor(factors, head, r, channel, R: tl.constexpr, P: tl.constexpr):
+    """What MIMO multiplies a head's channels with in one rank: (P,), or 1 for SISO."""
+    factor = tl.full(channel.shape, 1.0, tl.float32)
+    if R > 1:
+        factor = tl.load(factors + (head * R + r) * P + channel).to(tl.float32)
+    return factor
+
+
+@triton.jit
 def _carried(
     ssm,
     k,
@@ -313,9 +322,7 @@ def _carried(
     last = tl.load(v + place * P + channel) * tl.load(coefficients + (3 * H + head) * L.to(tl.int64) + start)
     pair = 2 * tl.arange(0, A)
     for r in tl.static_range(R):
-        into = last
-        if R > 1:
-            into = last * tl.load(x_ranks + (head * R + r) * P + channel).to(tl.float32)
+        into = last * rank_factor(x_ranks, head, r, channel, R, P)
         own = k + (place * R + r) * N
         firsts += into[:, None] * tl.load(own + pair)[None, :]
         seconds += into[:, None] * tl.load(own + pair + 1)[None, :]
@@ -516,7 +523,7 @@ def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
     """
     shapes, num_tokens, device = Shapes.of(mixer), len(proj), proj.device
     dtype, precision = _operands(proj)
-    ranks = (mixer.mimo_x, mixer.mimo_z, mixer.mimo_o) if shapes.is_mimo else (mixer.D, mixer.D, mixer.D)
+    x_ranks, z_ranks, out_ranks, norm_weight = optional_weights(mixer)
 
     def scratch(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=device)
@@ -547,18 +554,18 @@ def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
     if spans.num_entries:
         turns, decays = scratch(*entries, shapes.angles), scratch(*entries)
         _sum_spans[(shapes.heads, len(spans.inner))](
-            proj, proj.stride(0), channels, biases, coefficients, velocity, ranks[0], spans.starts, spans.stops,
+            proj, proj.stride(0), channels, biases, coefficients, velocity, x_ranks, spans.starts, spans.stops,
             spans.segment_stops, spans.entries, spans.inner, sums, turns, decays, num_tokens, **sizes, **tiles,
             num_warps=WARPS,
         )  # fmt: skip
         _pass_states[(len(spans.long_first), shapes.heads, shapes.headdim // 16)](
-            sums, turns, decays, entering, *slots, ranks[0], coefficients, spans.starts, spans.rows, spans.entries,
+            sums, turns, decays, entering, *slots, x_ranks, coefficients, spans.starts, spans.rows, spans.entries,
             spans.long_first, spans.long_count, num_tokens, P_BLOCK=16, **sizes,
         )  # fmt: skip
     _read_spans[(shapes.heads, spans.num_spans)](
-        proj, proj.stride(0), channels, biases, coefficients, velocity, mixer.D, *ranks,
-        mixer.norm.weight if mixer.config.is_outproj_norm else mixer.D, sums, entering, *slots, spans.starts,
-        spans.stops, spans.segment_stops, spans.rows, spans.entries, out, num_tokens,
+        proj, proj.stride(0), channels, biases, coefficients, velocity, mixer.D, x_ranks,
+        z_ranks, out_ranks, norm_weight, sums, entering, *slots, spans.starts, spans.stops,
+        spans.segment_stops, spans.rows, spans.entries, out, num_tokens,
         HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **sizes, **tiles, num_warps=WARPS, num_stages=STAGES,
     )  # fmt: skip
     return out

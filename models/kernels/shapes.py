@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from models.mamba3 import Mixer
 
@@ -12,7 +13,7 @@ ROWS_PER_CHUNK = 64
 
 @dataclass(frozen=True)
 class Shapes:
-    """H heads of P channels, N state channels of which A pairs turn, R ranks, G groups, chunks of Q tokens.
+    """H heads of P channels, N state channels of which A pairs turn, R ranks, G groups.
 
     Columns of the projection: z, x, B, C, dt, A, trap, angle (state-spaces/mamba, modules/mamba3.py).
     """
@@ -47,11 +48,6 @@ class Shapes:
         return self.rank * self.groups * self.d_state
 
     @property
-    def chunk_tokens(self) -> int:
-        """Q."""
-        return ROWS_PER_CHUNK // self.rank
-
-    @property
     def b_column(self) -> int:
         return 2 * self.d_inner
 
@@ -77,3 +73,10 @@ class Shapes:
         if dtype not in (torch.bfloat16, torch.float16, torch.float32):
             return f"{dtype} is not for these kernels"
         return None
+
+
+def optional_weights(mixer: Mixer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """mimo_x, mimo_z, mimo_o and the output norm's weight; D, which is never read there, for those it does not have."""
+    config = mixer.config
+    ranks = (mixer.mimo_x, mixer.mimo_z, mixer.mimo_o) if config.is_mimo else (mixer.D,) * 3
+    return *ranks, mixer.norm.weight if config.is_outproj_norm else mixer.D
