@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from benchmarks import measure, subjects
-from models.engine import Engine, Prompt, Request
+from models.engine import Engine
 from models.feed import ArrayFeed
+from models.request import Prompt, Request
 from models.sampling import Sampling
 from pipeline import engine_driver
 

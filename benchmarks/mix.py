@@ -18,8 +18,9 @@ import torch
 
 from benchmarks import measure
 from models import checkpoint
-from models.engine import Engine, Prompt, Request
+from models.engine import Engine
 from models.feed import ArrayFeed
+from models.request import Prompt, Request
 from models.sampling import Sampling
 from models.tokenizer import Tokenizer
 from pipeline import prompts, tokenise

@@ -9,8 +9,9 @@ import torch
 
 from benchmarks import measure
 from models import checkpoint
-from models.engine import Engine, Prompt, Request
+from models.engine import Engine
 from models.feed import ArrayFeed
+from models.request import Prompt, Request
 from models.sampling import Sampling
 
 ANSWER_TOKENS = 64

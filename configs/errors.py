@@ -5,12 +5,14 @@ LonghaulError
 ├── ModelError         refuse to start: weights or tokenizer cannot be used
 ├── StorageError       stop the run: the object store or its permissions
 ├── LedgerError        stop the run: the ledger says something that cannot be true
+├── StateError         read the document from its start: a stored state does not fit
 └── DocumentError      record a failure row and go on with the next document
     ├── EmptyDocumentError
     ├── UndecodableError     bytes that are no text in any known encoding, or binary
     ├── CorruptError         a broken gzip, zstd, PDF or JSON
     ├── UnreadableError      missing, no permission, a symlink loop, gone since it was listed
-    └── TooLargeError        over a limit that the config sets
+    ├── TooLargeError        over a limit that the config sets
+    └── ProcessKilledError   whoever reads it dies: out of memory, a crash in native code
 
 All take one message, so that they survive pickling between Ray processes.
 """
@@ -36,6 +38,11 @@ class LedgerError(LonghaulError):
     """The ledger of a run contradicts itself."""
 
 
+class StateError(LonghaulError):
+    """A stored state does not fit what is asked of it: other weights, tokenizer, dtype or content; the document is
+    read from its start."""
+
+
 class DocumentError(LonghaulError):
     """One document cannot be summarised; it becomes a failure row with this class and message."""
 
@@ -58,3 +65,7 @@ class UnreadableError(DocumentError):
 
 class TooLargeError(DocumentError):
     """The document is over a limit set in the config."""
+
+
+class ProcessKilledError(DocumentError):
+    """Reading or summarising the document killed the process: out of memory, a crash in native code."""

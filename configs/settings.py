@@ -1,5 +1,7 @@
 """Settings of a summarisation run, as `jobs.summarize` takes them."""
 
+import re
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
@@ -135,12 +137,30 @@ class EngineSettings(Settings):
     """Tasks that fetch, extract and tokenise documents ahead of the actors."""
     documents_per_batch: int = Field(4, ge=1)
     """Documents that travel together from a reader to an actor."""
+    max_attempts: int = Field(4, ge=2, le=100)
+    """A document is a failure when the process that reads it has died so often without getting further. For the last
+    two of them it has the engine to itself, so that its neighbours are not blamed with it."""
 
     def slots_on(self, device: str) -> int:
         return self.slots or (16 if device == "cpu" else 128)
 
     def step_tokens_on(self, device: str) -> int:
         return self.step_tokens or (2048 if device == "cpu" else 16_384)
+
+
+class SnapshotSettings(Settings):
+    """How half-read documents are kept safe."""
+
+    max_lost_gpu_seconds: float = Field(60.0, gt=0)
+    """What a lost actor may cost at most: when more of its device's time is at stake, the state of the document that
+    has most of it is saved. A document that would be read again in less than 50 times what saving it takes never is."""
+
+
+class StateSettings(Settings):
+    """Which states outlive a run."""
+
+    ttl_days: float = Field(30.0, gt=0)
+    """Days until `jobs.states expire` removes a state."""
 
 
 class PriceSettings(Settings):
@@ -162,9 +182,46 @@ class RunSettings(Settings):
     the same settings if there is one, else a new id."""
     ray_address: str | None = None
     """`local` starts Ray here; `auto` or host:port joins a cluster. Unset: RAY_ADDRESS if it is set, else `local`."""
+    deadline: str | None = None
+    """When to stop: a time of day on the driver's machine as 06:00, the next one from the start, or a moment as
+    2026-11-23T06:00:00+00:00. What is under way is saved, what is finished is committed, and the next start of the
+    same command goes on inside the same documents. Quote it in YAML."""
+    budget_usd: Decimal | None = Field(None, gt=0, max_digits=12, decimal_places=6)
+    """What this start may spend before it stops in the same way; the next start has as much again."""
+    summary_so_far: bool = False
+    """Whether a document that is half read when the run stops gets a summary of what was read, marked as truncated
+    and partial. A later start goes on with it and replaces that."""
     heartbeat_seconds: float = Field(2.0, ge=0.2, le=300)
     """How often an actor writes down its meter: the freshness of the progress line, and the most that a lost actor
     can leave unaccounted."""
+
+    @field_validator("deadline")
+    @classmethod
+    def _check_deadline(cls, value: str | None) -> str | None:
+        if value is not None:
+            _moment(value, datetime.now().astimezone())
+        return value
+
+    def deadline_after(self, start: datetime) -> datetime | None:
+        """The moment to stop at, with its zone, of a run that starts at `start`."""
+        return None if self.deadline is None else _moment(self.deadline, start.astimezone())
+
+
+def _moment(text: str, start: datetime) -> datetime:
+    """Raises ValueError where the text is neither a time of day nor a moment with a zone."""
+    if re.fullmatch(r"\d{1,2}:\d{2}", text):
+        hours, minutes = map(int, text.split(":"))
+        if hours < 24 and minutes < 60:
+            today = start.replace(hour=hours, minute=minutes, second=0, microsecond=0)
+            return today if today > start else today + timedelta(days=1)
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = None
+        if moment is not None and moment.tzinfo is not None:
+            return moment
+    raise ValueError(f"{text!r} is no deadline: write a time of day as '06:00', or '2026-11-23T06:00:00+00:00'")
 
 
 class SummarizeConfig(Settings):
@@ -178,6 +235,11 @@ class SummarizeConfig(Settings):
     sections: SectionSettings | None = Field(None, exclude_if=lambda value: value is None)
     """Unset: documents are asked about as a whole alone."""
     engine: EngineSettings = EngineSettings()
+    incremental: bool = False
+    """Keep each document's state, so that of a document that has grown only what is new is read, and `jobs.states ask`
+    can put questions to it later. A document of less than some 4096 characters is read again."""
+    states: StateSettings = StateSettings()
+    snapshot: SnapshotSettings = SnapshotSettings()
     price: PriceSettings = PriceSettings()
     run: RunSettings = RunSettings()
 
@@ -187,4 +249,6 @@ class SummarizeConfig(Settings):
         names = [prompt.name for prompt in asked]
         if len(set(names)) != len(names):
             raise ValueError(f"prompts have the names {names}: give each its own name")
+        if self.run.budget_usd is not None and self.price.currency != "USD":
+            raise ValueError(f"run.budget_usd needs prices in USD, price.currency is {self.price.currency!r}")
         return self

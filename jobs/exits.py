@@ -7,5 +7,8 @@ REFUSED = 2
 """A setting, a model or a source is wrong; nothing was started."""
 PARTIAL = 3
 """The run finished, and some documents are failure rows."""
+STOPPED = 4
+"""At `run.deadline` or `run.budget_usd`: what is finished is committed, what is half read is saved; the same command
+goes on."""
 INTERRUPTED = 130
-"""Ctrl-C or SIGTERM; run the same command again to go on."""
+"""Ctrl-C or SIGTERM, likewise."""

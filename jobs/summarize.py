@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 from configs.errors import LedgerError, StorageError
 from configs.loader import load
@@ -15,13 +16,15 @@ from pipeline.run import Prepared, execute, prepare
 def summarize(config_path: command.ConfigPath, overrides: command.Overrides = None) -> int:
     """Summarise documents of any length, and account for every second.
 
-    Exit codes: 0 all done, 2 refused before anything started, 3 some documents failed, 130 interrupted.
-    Run the same command again to go on with an interrupted run, or to do what has changed since.
+    Exit codes: 0 all done, 2 refused before anything started, 3 some documents failed, 4 stopped at the deadline or the
+    budget, 130 interrupted. Run the same command again to go on inside the documents where a run stopped, or to do what
+    has changed since. Ctrl-C saves and commits before it ends; a second one does not.
     """
     config = load(SummarizeConfig, config_path, overrides or [])
     logs.configure()
-    signal.signal(signal.SIGTERM, _interrupt)
     prepared = prepare(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, partial(_interrupt, prepared))
     try:
         job = execute(prepared)
     except KeyboardInterrupt:
@@ -34,11 +37,28 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
         print(f"nothing to do: {_done(prepared)} documents are done already in {config.output.uri}")
         return exits.SUCCESS
     print(_outcome(job, config.output.uri))
+    if job["documents_left"]:
+        print(_why_stopped(prepared, job), file=sys.stderr)
+        return exits.INTERRUPTED if prepared.stopping.reason == "interrupt" else exits.STOPPED
     return exits.PARTIAL if job["documents_failed"] else exits.SUCCESS
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(prepared: Prepared, *_: object) -> None:
+    if prepared.stopping.reason is not None:
+        raise KeyboardInterrupt
+    print("\nstopping: what is under way is being saved; interrupt again to leave at once", file=sys.stderr)
+    prepared.stopping.ask("interrupt")
+
+
+def _why_stopped(prepared: Prepared, job: dict[str, Any]) -> str:
+    run = prepared.config.run
+    why = {
+        "deadline": f"the deadline run.deadline = {run.deadline!r} has come",
+        "budget": f"this start has spent run.budget_usd = {run.budget_usd}",
+        "interrupt": "it was interrupted",
+    }
+    left = f"{job['documents_left']} documents are left"
+    return f"stopped, since {why[prepared.stopping.reason or 'interrupt']}; {left}: {_how_to_go_on(prepared)}"
 
 
 def _how_to_go_on(prepared: Prepared) -> str:

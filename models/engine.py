@@ -9,18 +9,18 @@ that falls free is refilled before the next pass.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Literal
 
 import numpy as np
 import torch
 
 from configs.errors import LonghaulError
-from models.feed import Feed
 from models.language_model import MambaLM
+from models.request import WHOLE, Answer, Failed, Finished, Midway, Pass, Prompt, Request, Section
 from models.sampling import Sampler, Sampling, choose_all, loop_start
+from models.state import State
 
 WARM_UP_ROUNDS = 3
 GAPS_BYTES = 48 * 2**20
@@ -28,94 +28,6 @@ GAPS_BYTES = 48 * 2**20
 PATIENCE = 32
 """Reading passes that an answer waits for company: what a finished document may lose to a preemption meanwhile."""
 RETRY_TEMPERATURE = 0.7
-WHOLE = -1
-Check = Callable[[tuple[int, ...]], str | None]
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One question about a document."""
-
-    tokens: tuple[int, ...]
-    """What is read after the document, at least one token."""
-    sampling: Sampling
-    check: Check | None = None
-    """Why an answer (its tokens) will not do, in a word, or None. Asked in the engine's thread."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One document and what to ask of it."""
-
-    id: Hashable
-    feed: Feed
-    """Its tokens, at least one."""
-    prompts: tuple[Prompt, ...]
-    """At least one."""
-    section_prompts: tuple[Prompt, ...] = ()
-    """Asked where the feed says that a section ends, of all that has been read so far."""
-
-    def __post_init__(self) -> None:
-        assert self.prompts and all(prompt.tokens for prompt in (*self.prompts, *self.section_prompts))
-
-
-@dataclass(frozen=True)
-class Answer:
-    tokens: tuple[int, ...]
-    """Without the end token, and without the turns of a loop after the first."""
-    finish_reason: str
-    """`stop` at the end token, `length` at max_tokens; else why it will not do: `loop`, or what the prompt's check
-    says, both of the second try too."""
-    tokens_decoded: int
-    """Including those that were cut off, and those of a first try."""
-    retries: int = 0
-    """1 where a first try would not do."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A document that has been read and asked."""
-
-    id: Hashable
-    tokens_read: int
-    """Of the document, not of the prompts: its length."""
-    answers: tuple[Answer, ...]
-    """In the order of the request's prompts."""
-    sections: tuple["Section", ...] = ()
-    """In the order of the document, where sections were asked about."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """What was answered at the end of one section."""
-
-    end: int
-    """Tokens of the document up to there."""
-    answers: tuple[Answer, ...]
-    """In the order of the request's section prompts."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A document whose feed broke off."""
-
-    id: Hashable
-    tokens_read: int
-    error: LonghaulError
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one pass through the model did, for the meter."""
-
-    kind: Literal["prefill", "decode", "wait"]
-    """`wait` where every document in the slots waits for its feed."""
-    shares: dict[Hashable, int]
-    """Tokens of each document in this pass."""
-    document_tokens: int
-    """Tokens of documents read in this pass, without prompts."""
-    finished: tuple[Finished, ...]
-    failed: tuple[Failed, ...] = ()
 
 
 @dataclass
@@ -126,19 +38,32 @@ class _Document:
     slot: int
     tokens_read: int = 0
     is_read: bool = False
+    so_far: bool = False
+    """Asked about before its end."""
     tries: deque["_Try"] = field(default_factory=deque)
     """Answers that wait for a slot."""
     ends: list[int] = field(default_factory=list)
     """Tokens read at the end of each section so far."""
     answers: dict[tuple[int, int], Answer] = field(default_factory=dict)
-    """By section, -1 for the whole document, and prompt."""
+    """By section, `WHOLE` for the whole document, and prompt."""
+    kept: Midway | None = None
+    """At the last cut of the document; its answers are added in the end."""
+
+    @staticmethod
+    def of(request: Request, slot: int) -> "_Document":
+        start = request.start
+        if start is None:
+            return _Document(request, slot)
+        return _Document(request, slot, start.tokens_read, ends=list(start.section_ends), answers=dict(start.answers))
 
     def prompts(self, section: int) -> tuple[Prompt, ...]:
         return self.request.prompts if section == WHOLE else self.request.section_prompts
 
     def ask(self, section: int) -> None:
-        prompts = self.prompts(section)
-        self.tries.extend(_Try.of(self, section, index, each.sampling) for index, each in enumerate(prompts))
+        """All prompts that an earlier reading has not had answered."""
+        for index, prompt in enumerate(self.prompts(section)):
+            if (section, index) not in self.answers:
+                self.tries.append(_Try.of(self, section, index, prompt.sampling))
 
     def end_section(self) -> None:
         self.ends.append(self.tokens_read)
@@ -152,7 +77,11 @@ class _Document:
             for section in self._sections()
         )
         ended = tuple(Section(end, answers) for end, answers in zip(self.ends, sections, strict=True))
-        return Finished(self.request.id, self.tokens_read, whole, ended)
+        kept = self.kept and replace(self.kept, answers=self._answers_of_sections(self.kept.section_ends))
+        return Finished(self.request.id, self.tokens_read, whole, ended, self.so_far, kept)
+
+    def _answers_of_sections(self, ends: Sequence[int]) -> dict[tuple[int, int], Answer]:
+        return {place: answer for place, answer in self.answers.items() if WHOLE < place[0] < len(ends)}
 
     def _sections(self) -> range:
         return range(WHOLE, len(self.ends))
@@ -231,13 +160,53 @@ class Engine:
         """Queue a document. It is admitted when a slot is free."""
         self._requests.append(request)
 
+    @property
+    def in_slots(self) -> dict[Hashable, int]:
+        """The documents in the slots, each with the tokens read of it, those before its start included."""
+        return {document.request.id: document.tokens_read for document in self._documents}
+
     @torch.inference_mode()
-    def step(self) -> Pass:
+    def midway(self, id: Hashable) -> Midway | None:
+        """A copy of where a document in a slot stands, to go on from elsewhere.
+
+        None while a section is being asked about: its answers go on from a state that is already gone.
+        """
+        document = self._document(id)
+        tries = [*document.tries, *(each for each in self._tries if each.document is document)]
+        if any(each.section != WHOLE for each in tries):
+            return None
+        return Midway(self._state(document), document.tokens_read, tuple(document.ends), dict(document.answers))
+
+    def conclude(self, id: Hashable) -> None:
+        """Ask about a document in a slot what has been read of it so far, and read no more of it."""
+        document = self._document(id)
+        if not document.is_read:
+            document.is_read = document.so_far = True
+            document.request.feed.close()
+            document.ask(WHOLE)
+
+    def withdraw(self, id: Hashable) -> None:
+        """Forget a document, in a slot or waiting for one, and its answers."""
+        for request in [each for each in self._requests if each.id == id]:
+            self._requests.remove(request)
+            request.feed.close()
+        for document in [each for each in self._documents if each.request.id == id]:
+            for each in [each for each in self._tries if each.document is document]:
+                self._tries.remove(each)
+                self._free_for_answers.append(each.slot)
+            self._leave(document)
+
+    @torch.inference_mode()
+    def step(self, read: bool = True) -> Pass:
         """One pass: read what there is; decode when half of the answers' slots are, nothing else is at hand, or the
-        answers there are have waited long enough, and then to their ends."""
+        answers there are have waited long enough, and then to their ends.
+
+        Without `read` no document is admitted or read on; answers under way go on to their ends.
+        """
         assert self.busy, "step() needs a submitted document"
-        self._admit_documents()
-        reading = self._readable()
+        if read:
+            self._admit_documents()
+        reading = self._readable() if read else []
         self._admit_answers()
         decoding = [each for each in self._tries if not len(each.pending)]
         if not decoding:
@@ -273,9 +242,12 @@ class Engine:
 
     def _admit_documents(self) -> None:
         while self._free and self._requests:
-            slot = self._free.popleft()
-            self._states.zero_([slot])
-            self._documents.append(_Document(self._requests.popleft(), slot))
+            document = _Document.of(self._requests.popleft(), self._free.popleft())
+            if (start := document.request.start) is None:
+                self._states.zero_([document.slot])
+            else:
+                self._states.scatter_([document.slot], start.state.map(lambda tensor: tensor.to(self._device)))
+            self._documents.append(document)
 
     def _admit_answers(self) -> None:
         for document in self._documents:
@@ -296,18 +268,30 @@ class Engine:
             feed = document.request.feed
             try:
                 # In this order: what comes in between is not the end.
-                ended, count, section_end = feed.ended, feed.ready, feed.section_end
+                ended, count, stop = feed.ended, feed.ready, self._stop(document)
             except LonghaulError as error:
                 self._failed.append(Failed(document.request.id, document.tokens_read, error))
                 self._leave(document)
                 continue
-            if document.request.section_prompts and section_end is not None:
-                readable.append((document, section_end))
+            if stop is not None:
+                readable.append((document, stop))
             elif ended and not count:
                 self._read_to_the_end(document)
             elif count := count if ended else count - count % self._chunk:
                 readable.append((document, count))
         return readable
+
+    def _stop(self, document: _Document) -> int | None:
+        """Tokens up to where a document must be stopped at: a section's end, or the last cut, where it is kept."""
+        request, stops = document.request, []
+        if request.section_prompts:
+            stops.append(request.feed.section_end)
+        if request.keep_state:
+            last_cut = request.feed.last_cut
+            if last_cut == 0 and document.kept is None:
+                document.kept = Midway(self._state(document), document.tokens_read, tuple(document.ends))
+            stops.append(last_cut or None)
+        return min((stop for stop in stops if stop is not None), default=None)
 
     def _prefill(self, reading: list[tuple[_Document, int]], asking: list[_Try]) -> Pass:
         wanted = [len(each.pending) for each in asking] + [count for _, count in reading]
@@ -413,6 +397,12 @@ class Engine:
         if finished is not None:
             self._leave(document)
         return finished
+
+    def _document(self, id: Hashable) -> _Document:
+        return next(document for document in self._documents if document.request.id == id)
+
+    def _state(self, document: _Document) -> State:
+        return self._states.gather([document.slot]).map(lambda tensor: tensor.to("cpu"))
 
     def _leave(self, document: _Document) -> None:
         document.request.feed.close()

@@ -25,6 +25,14 @@ class Feed(Protocol):
         The last section ends with the document; a feed need not say so.
         """
 
+    @property
+    def last_cut(self) -> int | None:
+        """Ready tokens up to the document's last canonical cut, 0 if that is where it stands; None while it is not
+        known, where it is passed and where there is none.
+
+        It is known before any token behind it is ready.
+        """
+
     def take(self, count: int) -> np.ndarray:
         """The next `count` tokens (count,) int32, at most `ready` of them."""
 
@@ -35,10 +43,14 @@ class Feed(Protocol):
 class ArrayFeed:
     """Tokens that are all there."""
 
-    def __init__(self, tokens: np.ndarray, section_ends: Sequence[int] = ()) -> None:
-        """tokens (L,) int; section_ends, ascending: how many tokens there are up to the end of each section."""
-        self._tokens, self._section_ends = tokens, deque(section_ends)
-        self._taken = 0
+    def __init__(
+        self, tokens: np.ndarray, section_ends: Sequence[int] = (), last_cut: int | None = None, start: int = 0
+    ) -> None:
+        """tokens (L,) int, of which the first `start` are not given out; section_ends, ascending: how many of `tokens`
+        there are up to the end of each section; last_cut: how many up to the last canonical cut."""
+        self._tokens, self._section_ends = tokens[start:], deque(section_ends)
+        self._last_cut = last_cut
+        self._taken = start
 
     @property
     def ready(self) -> int:
@@ -53,6 +65,10 @@ class ArrayFeed:
         while self._section_ends and self._section_ends[0] <= self._taken:
             self._section_ends.popleft()
         return self._section_ends[0] - self._taken if self._section_ends else None
+
+    @property
+    def last_cut(self) -> int | None:
+        return None if self._last_cut is None or self._last_cut < self._taken else self._last_cut - self._taken
 
     def take(self, count: int) -> np.ndarray:
         self._taken += count

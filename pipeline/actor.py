@@ -6,7 +6,7 @@ import sys
 import time
 from uuid import uuid4
 
-from models.engine import Pass
+from models.request import Pass
 from pipeline.ledger import Reading
 from pipeline.metering import Meter, Rate
 
@@ -30,10 +30,10 @@ class Actor:
         self._tokens_read += done.document_tokens
         if done.kind == "decode":
             self._tokens_decoded += sum(done.shares.values())
-        self._documents += len(done.finished)
+        self._documents += sum(not finished.so_far for finished in done.finished)
 
     def reading(self) -> Reading:
-        totals = self.meter.totals()
+        total_us, overheads = self.meter.totals()
         return Reading(
             actor_id=self.id,
             node=self.node,
@@ -43,9 +43,12 @@ class Actor:
             currency=self.rate.currency,
             started_us=self._started_us,
             read_us=now_us(),
-            total_us=totals.total_us,
-            startup_us=totals.startup_us,
-            idle_us=totals.idle_us,
+            total_us=total_us,
+            startup_us=overheads["startup"],
+            load_us=overheads["load"],
+            idle_us=overheads["idle"],
+            snapshot_us=overheads["snapshot"],
+            drain_us=overheads["drain"],
             tokens_read=self._tokens_read,
             tokens_decoded=self._tokens_decoded,
             documents=self._documents,

@@ -26,6 +26,15 @@ class Assignment:
     engine: EngineSettings
     rate: Rate
     heartbeat_seconds: float
+    state_key: str = ""
+    """Of the states that its model makes."""
+    max_lost_gpu_seconds: float = 60.0
+    """As `snapshot.max_lost_gpu_seconds`."""
+    ttl_days: float | None = None
+    """Of the states that are kept; None where none is."""
+    deadline_us: int | None = None
+    """UTC, microseconds since 1970."""
+    summary_so_far: bool = False
     tokenizer_uri: str | None = None
     """As `model.tokenizer`."""
     sections: SectionSettings | None = None
@@ -33,19 +42,32 @@ class Assignment:
     """How documents are read whose tokens do not travel; without it there may be none."""
 
 
+_SECTION = pa.struct([("title", pa.string()), ("start", pa.int64()), ("named_at", pa.int64())])
+_POSITION = pa.struct(
+    [
+        ("tokens", pa.int64()),
+        ("offset", pa.int64()),
+        ("encoding", pa.string()),
+        ("parts", pa.int64()),
+        ("digest", pa.string()),
+    ]
+)
+
 READ_ROW = pa.schema(
     [
         *MANIFEST,
-        ("attempt", pa.int32()),
+        ("state_uri", pa.string()),
         ("title", pa.string()),
         ("tokens", pa.list_(pa.int32())),
         ("is_streamed", pa.bool_()),
-        ("sections", pa.list_(pa.struct([("title", pa.string()), ("start", pa.int64())]))),
+        ("sections", pa.list_(_SECTION)),
+        ("cuts", pa.list_(_POSITION)),
     ]
 )
 """A document as the reader hands it over. `tokens` is null where `error_class` says why, and where the document
-`is_streamed`: then the row is a handle, and the actor reads the document itself. `sections` is null where nobody asks
-about them."""
+`is_streamed`: then the row is a handle, and the actor reads the document itself; where there is a `state_uri` it goes
+on from that state, and nobody has looked at the document yet. `sections` is null where nobody asks about them. `cuts`
+are the canonical cuts within the tokens, in order; null where there are no tokens."""
 
 RECEIPT = pa.schema(
     [
@@ -57,7 +79,8 @@ RECEIPT = pa.schema(
         ("size_bytes", pa.int64()),
     ]
 )
-"""What goes back through Ray once a document's rows are in the ledger."""
+"""What goes back through Ray once a document's rows are in the ledger. `status` is `ok`, `failed`, `stopped` where the
+run stops before it is done, or `fatal` where the run cannot go on."""
 
 Row = dict[str, Any]
 
@@ -68,3 +91,9 @@ def read_rows(batch: pa.Table) -> list[Row]:
     for row, tokens in zip(rows, batch.column("tokens"), strict=True):
         row["tokens"] = tokens.values.to_numpy() if tokens.is_valid else None
     return rows
+
+
+def receipt(row: Row, status: str, tokens_read: int = 0) -> Row:
+    """A `RECEIPT` for a `READ_ROW`."""
+    known = {name: row[name] for name in ("document_id", "error_class", "error_message", "size_bytes")}
+    return known | {"status": status, "tokens_read": tokens_read}

@@ -1,11 +1,12 @@
-"""From the ledger to the four tables. A function of the ledger alone, so that it can be repeated at any time.
+"""From the ledger to the five tables. A function of the ledger alone, so that it can be repeated at any time.
 
 Each table's files are replaced one by one and the marker is written last; before a run's first commit readers see none
 of its rows.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,81 +17,163 @@ from configs import VERSION
 from configs.errors import LedgerError
 from pipeline import storage
 from pipeline.documents import Document
-from pipeline.ledger import Entry, Ledger, Reading, final_readings
-from pipeline.metering import Rate
-from pipeline.tables import TABLES
+from pipeline.ledger import Claim, Entry, Ledger, Place, Reading, Underway, final_readings, place_of
+from pipeline.metering import Rate, split
+from pipeline.tables import MICROSECOND, TABLES
 
 ROWS_PER_FILE = 100_000
+ENDED = ("finished", "failed")
 Row = dict[str, Any]
 
 
-def commit(ledger: Ledger, documents: Sequence[Document]) -> Row:
+def commit(ledger: Ledger, documents: Sequence[Document], stopped: bool = False) -> Row:
     """Write the run's tables and its marker. Returns the run's row in `jobs`.
 
-    Raises LedgerError where a document of the manifest has neither result nor failure.
+    Raises LedgerError where a document of the manifest has neither result nor failure, unless the run was `stopped`.
     """
     about = ledger.about()
     assert about is not None, "a run begins before it is committed"
-    entries, readings = ledger.entries(), ledger.readings()
-    chosen = _one_per_document(entries, {document.document_id: document.source_etag for document in documents})
-    if missing := [document.document_id for document in documents if document.document_id not in chosen]:
+    account = _Account(ledger)
+    etags = {document.document_id: document.source_etag for document in documents}
+    chosen = _one_per_document(account.entries, etags)
+    ended = {id for id, entry in chosen.items() if entry["outcome"] in ENDED and entry["source_etag"] == etags.get(id)}
+    missing = [document_id for document_id in etags if document_id not in ended]
+    if missing and not stopped:
         raise LedgerError(f"{len(missing)} documents have no row yet, for example {missing[0]!r}: run it again")
-    actors = final_readings(entries, readings)
-    attempts = _count(entry["document_id"] for entry in entries)
+    done = len(documents) - len(missing)
     tables = {
-        "summaries": [row | {"attempts": attempts[row["document_id"]]} for row in _rows(chosen, "summaries")],
-        "failures": [row | {"attempts": attempts[row["document_id"]]} for row in _rows(chosen, "failures")],
-        "costs": [*(row for entry in entries for row in entry["costs"]), *_overheads(ledger.run_id, entries, actors)],
+        "summaries": account.with_costs(chosen, "summaries"),
+        "failures": account.with_costs(chosen, "failures"),
+        "costs": account.costs,
+        "states": [row for entry in account.entries for row in entry["states"]],
     }
-    job = _job(ledger.run_id, about, tables, chosen, actors)
+    job = _job(ledger.run_id, about, tables, account, len(documents), done)
     for name, rows in (tables | {"jobs": [job]}).items():
         _write(ledger, name, about["started_at"][:10], rows)
-    marker = {"committed_at": datetime.now(UTC).isoformat(), "status": job["status"], "documents": len(chosen)}
-    ledger.commit(marker)
+    ledger.forget_snapshots({place_of(entry)[0] for entry in account.entries if entry["outcome"] == "finished"})
+    ledger.commit({"committed_at": datetime.now(UTC).isoformat(), "status": job["status"], "documents": done})
     return job
 
 
+class _Account:
+    """What the ledger of a run comes to."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.run_id = ledger.run_id
+        self.entries = ledger.entries()
+        beats = ledger.beats()
+        places = ledger.places()
+        self.actors = final_readings(self.entries, [beat.reading for beat in beats])
+        self.attempts = Counter(key for key, _ in places)
+        """Begun, by the document's key."""
+        ended = {place_of(entry) for entry in self.entries}
+        seen = {each.place: (each, beat.reading) for beat in beats for each in beat.underway}
+        lost = [self._lost(ledger, place, seen.get(place)) for place in places if place not in ended]
+        costs = [row for entry in self.entries for row in entry["costs"]] + [row for rows in lost for row in rows]
+        self.costs: list[Row] = [*costs, *self._overheads(costs)]
+        """Of attempts and overheads, which sum to the bill."""
+
+    def with_costs(self, chosen: Mapping[str, Entry], table: str) -> list[Row]:
+        """The rows of a table, each with its equal share of what its document's attempts come to, lost work aside."""
+        of_documents = defaultdict(list)
+        for cost in self.costs:
+            if cost["kind"] == "document":
+                of_documents[cost["document_id"], cost["source_etag"]].append(cost)
+        rows: list[Row] = []
+        for entry in chosen.values():
+            costs = of_documents[entry["document_id"], entry["source_etag"]]
+            attempts = self.attempts[place_of(entry)[0]]
+            rows.extend(row | {"attempts": attempts} for row in _sharing(entry[table], costs))
+        return rows
+
+    def _lost(self, ledger: Ledger, place: Place, seen: tuple[Underway, Reading] | None) -> list[Row]:
+        """Rows of an attempt whose actor has died: what snapshots hold of it, and the rest."""
+        if seen is None:
+            # Of one that its actor's last heartbeat did not know, nothing is known but that it was begun.
+            claim = ledger.claim(place)
+            reading = self.actors.get(claim.actor_id, _unknown(claim))
+            underway = Underway(claim.document_id, claim.source_etag, claim.attempt, claim.began_us, 0, 0, 0, 0)
+        else:
+            underway, reading = seen
+        common = {
+            "run_id": self.run_id,
+            "document_id": underway.document_id,
+            "source_etag": underway.source_etag,
+            "attempt": underway.attempt,
+            "outcome": "lost",
+            "actor_id": reading.actor_id,
+            "node": reading.node,
+            "gpu_type": reading.gpu_type,
+            "price_per_second": reading.rate.price_per_second,
+            "currency": reading.currency,
+            "started_at": _time(underway.started_us),
+            "finished_at": _time(reading.read_us),
+        }
+        counts = {
+            "tokens_read": underway.tokens_read,
+            "tokens_resumed": underway.tokens_resumed,
+            "tokens_decoded": 0,
+        }
+        rows = [common | {"kind": "document"} | counts | _spent(reading.rate, underway.saved_us)]
+        if lost := underway.microseconds - underway.saved_us:
+            rows.append(common | {"kind": "wasted"} | _spent(reading.rate, lost))
+        return rows
+
+    def _overheads(self, costs: Sequence[Row]) -> list[Row]:
+        """What the actors' meters show beyond attempts, and what was lost without being any one document's."""
+        of_attempts: dict[str, Decimal] = defaultdict(Decimal)
+        for cost in costs:
+            of_attempts[cost["actor_id"]] += cost["gpu_seconds"]
+        rows: list[Row] = []
+        for reading in self.actors.values():
+            rate = reading.rate
+            spent: dict[str, Decimal] = {kind: rate.seconds(us) for kind, us in reading.overheads.items()}
+            spent["wasted"] = rate.seconds(reading.total_us) - sum(spent.values()) - of_attempts[reading.actor_id]
+            if spent["wasted"] < 0:
+                raise LedgerError(f"actor {reading.actor_id} published more seconds than its meter showed")
+            rows.extend(
+                _overhead(self.run_id, kind, seconds, reading, rate) for kind, seconds in spent.items() if seconds
+            )
+        return rows
+
+
 def _one_per_document(entries: Sequence[Entry], etags: Mapping[str, str]) -> dict[str, Entry]:
-    """Of several attempts at a document: one at its present content, then one that succeeded, then the latest failure
-    or the earliest success."""
+    """Of several attempts at a document: one at its present content, then one that finished, then the latest that
+    failed or has a summary so far."""
     chosen: dict[str, Entry] = {}
 
     def worth(entry: Entry) -> tuple[bool, bool]:
-        return entry["source_etag"] == etags.get(entry["document_id"]), bool(entry["summaries"])
+        return entry["source_etag"] == etags.get(entry["document_id"]), entry["outcome"] == "finished"
 
     for entry in entries:
         known = chosen.get(entry["document_id"])
-        if known is None or worth(entry) > worth(known) or (worth(entry) == worth(known) and entry["failures"]):
+        if not entry["summaries"] and not entry["failures"]:
+            continue
+        if known is None or worth(entry) >= worth(known):
             chosen[entry["document_id"]] = entry
     return chosen
 
 
-def _rows(chosen: Mapping[str, Entry], table: str) -> list[Row]:
-    return [row for entry in chosen.values() for row in entry[table]]
+def _sharing(rows: Sequence[Row], costs: Sequence[Row]) -> list[Row]:
+    """The rows with equal parts of the costs, to the microsecond, which sum to them exactly."""
+    shared = [row | {"gpu_seconds": Decimal(0), "cost": Decimal(0)} for row in rows]
+    for cost in costs if rows else ():
+        parts = split(int(cost["gpu_seconds"] / MICROSECOND), dict.fromkeys(range(len(rows)), 1))
+        for place, row in enumerate(shared):
+            seconds = parts[place] * MICROSECOND
+            row["gpu_seconds"] += seconds
+            row["cost"] += seconds * cost["price_per_second"]
+    return shared
 
 
-def _count(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
+def _unknown(claim: Claim) -> Reading:
+    """Of an actor that died before its first heartbeat."""
+    began = claim.began_us
+    return Reading(claim.actor_id, "", "", 1, "0", "", began, began, *[0] * 10)
 
 
-def _overheads(run_id: str, entries: Sequence[Entry], actors: Mapping[str, Reading]) -> list[Row]:
-    """What an actor's meter shows beyond its published documents: start-up, idle time, and work that was lost."""
-    published: dict[str, Decimal] = {}
-    for cost in (cost for entry in entries for cost in entry["costs"]):
-        published[cost["actor_id"]] = published.get(cost["actor_id"], Decimal(0)) + cost["gpu_seconds"]
-    rows: list[Row] = []
-    for reading in actors.values():
-        rate = reading.rate
-        documents = published.get(reading.actor_id, Decimal(0))
-        spent = {"startup": rate.seconds(reading.startup_us), "idle": rate.seconds(reading.idle_us)}
-        spent["wasted"] = rate.seconds(reading.total_us) - sum(spent.values()) - documents
-        if spent["wasted"] < 0:
-            raise LedgerError(f"actor {reading.actor_id} published more seconds than its meter showed")
-        rows.extend(_overhead(run_id, kind, seconds, reading, rate) for kind, seconds in spent.items() if seconds)
-    return rows
+def _spent(rate: Rate, microseconds: int) -> Row:
+    return {"gpu_seconds": rate.seconds(microseconds), "cost": rate.cost(microseconds)}
 
 
 def _overhead(run_id: str, kind: str, seconds: Decimal, reading: Reading, rate: Rate) -> Row:
@@ -113,19 +196,21 @@ def _job(
     run_id: str,
     about: Mapping[str, Any],
     tables: Mapping[str, list[Row]],
-    chosen: Mapping[str, Entry],
-    actors: Mapping[str, Reading],
+    account: _Account,
+    documents: int,
+    done: int,
 ) -> Row:
-    costs = tables["costs"]
+    costs, actors = tables["costs"], account.actors
     failed = len(tables["failures"])
     return {
         "run_id": run_id,
-        "status": "partial" if failed else "succeeded",
+        "status": "stopped" if done < documents else "partial" if failed else "succeeded",
         "started_at": datetime.fromisoformat(about["started_at"]),
         "finished_at": datetime.now(UTC),
-        "documents_total": len(chosen),
-        "documents_succeeded": len(chosen) - failed,
+        "documents_total": documents,
+        "documents_succeeded": done - failed,
         "documents_failed": failed,
+        "documents_left": documents - done,
         "tokens_read": sum(cost.get("tokens_read") or 0 for cost in costs),
         "tokens_decoded": sum(cost.get("tokens_decoded") or 0 for cost in costs),
         "actors": len(actors),

@@ -6,6 +6,7 @@ charset-normalizer proposes; what it takes for text too readily is refused here:
 import codecs
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -55,14 +56,47 @@ class Piece:
     raw: str | None = None
     """The text with the line ends that it came with, where they are others."""
     is_exact: bool = True
-    """Whether `offset_at` can tell: not where two ways to write a character differ in length, as a tilde in EUC-JP."""
+    """Whether a `Trail` can tell places in it: not where two ways to write a character differ in length, as a tilde in
+    EUC-JP."""
 
-    def offset_at(self, place: int) -> int:
-        """Where the character at `place` of the text stands, in the unit of `offset`."""
-        raw = self.text
-        if self.raw is not None:
-            raw, place = self.raw, _place_in_raw(self.raw, place)
-        return self.offset + (len(raw[:place].encode(self.encoding)) if self.encoding else place)
+
+class Trail:
+    """Follows pieces of text on their way to whoever cuts them anew, and forgets where each stood.
+
+    A place is counted on from the one before it: from the start of its piece, many places would take quadratic time.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self._place = self._raw_place = self._raw_length = 0
+
+    def follow(self, pieces: Iterable[Piece]) -> Iterator[str]:
+        for piece in pieces:
+            self._pieces.append(piece)
+            yield piece.text
+
+    def advance(self, chars: int) -> None:
+        """Go so many characters on, at most to the end of what was followed."""
+        while chars > (left := len(self._pieces[0].text) - self._place):
+            chars -= left
+            self._pieces.popleft()
+            self._place = self._raw_place = self._raw_length = 0
+        piece = self._pieces[0]
+        raw, start = piece.text if piece.raw is None else piece.raw, self._raw_place
+        self._place += chars
+        self._raw_place += chars + (0 if piece.raw is None else _num_pairs(raw, start, chars))
+        passed = raw[start : self._raw_place]
+        self._raw_length += len(passed.encode(piece.encoding)) if piece.encoding else len(passed)
+
+    @property
+    def offset(self) -> int | None:
+        """Of the place that was gone to, in the unit of `Piece.offset`; None where it cannot be told."""
+        return self._pieces[0].offset + self._raw_length if self._pieces[0].is_exact else None
+
+    @property
+    def encoding(self) -> str | None:
+        """Of the bytes before that place, as `Piece.encoding`."""
+        return self._pieces[0].encoding
 
 
 def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
@@ -78,7 +112,7 @@ def decode_pieces(
 ) -> Iterator[Piece]:
     """As `decode`, with places; what is held does not grow with the document, only with the largest part.
 
-    To go on at `offset`, where `Piece.offset_at` of an earlier reading stood, give the `encoding` of then. The first
+    To go on at `offset`, where the `Trail` of an earlier reading stood, give the `encoding` of then. The first
     `known` bytes of the parts are ASCII from before that place: an encoding still to be chosen takes them into account.
     """
     decoder = _Decoder(declared, offset - known, encoding, known)
@@ -180,12 +214,14 @@ def _mark(piece: bytes) -> bytes:
     return next((mark for mark in BOMS if piece.startswith(mark)), b"")
 
 
-def _place_in_raw(raw: str, place: int) -> int:
-    """Where the character at `place` of the translated text stands in the raw one."""
-    for pairs, pair in enumerate(CRLF.finditer(raw)):
-        if pair.start() - pairs >= place:
-            return place + pairs
-    return place + raw.count("\r\n")
+def _num_pairs(raw: str, start: int, chars: int) -> int:
+    """Line ends of two characters among the next `chars` of the translated text."""
+    pairs = 0
+    for pair in CRLF.finditer(raw, start, start + 2 * chars):
+        if pair.start() - pairs - start >= chars:
+            break
+        pairs += 1
+    return pairs
 
 
 def _is_valid(piece: bytes, encoding: str, final: bool) -> bool:

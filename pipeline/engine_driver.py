@@ -4,50 +4,53 @@ import ctypes
 import platform
 import queue
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 import structlog
 import torch
 
-from configs.errors import DocumentError, ModelError
+from configs.errors import DocumentError, ModelError, StateError
 from configs.settings import PromptSettings
 from models import checkpoint
-from models.engine import Check, Engine, Failed, Finished, Prompt, Request
-from models.feed import ArrayFeed, Feed
+from models.engine import Engine
+from models.feed import Feed
+from models.request import Check, Failed, Finished, Prompt, Request
 from models.sampling import Sampling
 from models.sizing import slots_that_fit
 from models.tokenizer import Tokenizer
-from pipeline import prompts
-from pipeline.actor import Actor
-from pipeline.assignment import Assignment, Row
+from pipeline import prompts, states
+from pipeline.actor import Actor, now_us
+from pipeline.assignment import Assignment, Row, receipt
 from pipeline.checks import AnswerCheck
 from pipeline.documents import Document
 from pipeline.entries import Entries
-from pipeline.ledger import Entry, Ledger
+from pipeline.intake import Intake
+from pipeline.job import Job, JobQueue
+from pipeline.ledger import Beat, Ledger, Underway
 from pipeline.ledger_writer import LedgerWriter
-from pipeline.metering import Rate
+from pipeline.metering import Rate, Spent
+from pipeline.snapshots import Snapshots
 from pipeline.token_feed import TokenFeed
+from pipeline.tokenise import Position
 
 log = structlog.get_logger()
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT_BYTES, LARGEST_ON_HEAP = 1 << 30, 32 << 20
-
-
-@dataclass(frozen=True)
-class _Job:
-    row: Row
-    started_at: datetime
-    receipt: "Future[Row]"
-    feed: Feed | None = None
-    """Set when the engine gets it."""
+LEAVE_SECONDS = 20.0
+"""To leave a node in of which nobody says when it goes; a cloud gives 30 at the least."""
+LEAVE_SHARE = 0.8
+"""Of the time until a node goes, what is used."""
+ANSWERING_SHARE = 0.3
+"""Of the time to leave in, how much answers under way may take: what is read of a document is worth more."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +74,31 @@ class _Asked:
 class EngineDriver(Thread):
     """Only this thread touches the engine and closes the meter's intervals."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, leave: Callable[[], None] = lambda: None) -> None:
+        """`leave` ends this process when its node goes away and everything is saved; called in this thread."""
         super().__init__(name="engine", daemon=True)
         if assignment.device == "cpu":
             keep_freed_memory()
         self._actor = Actor(_named(assignment))
-        self._assignment = assignment
+        self._assignment, self._end_process = assignment, leave
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
-        self._writer = LedgerWriter(Ledger(assignment.output_uri, assignment.run_id), self._actor.id)
-        self._writer.start()
-        self._inbox: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._jobs: dict[str, _Job] = {}
+        ledger = Ledger(assignment.output_uri, assignment.run_id)
+        self._writer = LedgerWriter(ledger, self._actor.id)
+        self._intake = Intake(assignment, ledger, self._actor.id, self._arrived)
+        self._inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._queue = JobQueue()
+        self._jobs: dict[str, Job] = {}
+        """Those in the engine."""
         self._news = Event()
-        """A document came, or tokens of one that the engine waits for."""
+        """A document came, or tokens of one that the engine waits for, or the end."""
         self._starved = True
         """Whether the engine can do nothing before there is news."""
         self._heartbeat_due = 0.0
         self._broken: Exception | None = None
+        self._stop_reason: str | None = None
+        """Why this actor takes no more documents."""
+        self._leave_by: float | None = None
+        """On the monotonic clock: when the node goes away."""
 
     def submit(self, row: Row) -> "Future[Row]":
         """Queue a document (a `READ_ROW`); the future holds its receipt once its rows are in the ledger.
@@ -95,18 +106,29 @@ class EngineDriver(Thread):
         It raises what stopped the engine: ModelError where the model does not load or is not the one that the driver
         of the run fingerprinted, StorageError where the ledger cannot be written.
         """
-        job = _Job(row, datetime.now(UTC), Future())
-        self._inbox.put(job)
-        self._news.set()
-        if self._broken is not None:
-            self._fail_all(self._broken)
+        job = Job(row, datetime.now(UTC), Future())
+        if self._leave_by is not None:
+            return job.receipt  # which nobody waits for: Ray gives the document to another actor
+        if self._stop_reason is not None:
+            job.receipt.set_result(receipt(row, "stopped"))
+        elif self._broken is not None:
+            job.receipt.set_exception(self._broken)
+        else:
+            self._intake.take(job)
         return job.receipt
+
+    def preempt(self, seconds_left: float | None) -> None:
+        """The node goes away: save everything and leave it. The documents go on elsewhere."""
+        left = LEAVE_SECONDS if seconds_left is None else seconds_left * LEAVE_SHARE
+        self._leave_by = time.monotonic() + left
+        self._news.set()
 
     def run(self) -> None:
         try:
             self._load()
-            while True:
+            while self._leave_by is None:
                 self._work()
+            self._leave()
         except Exception as error:  # every caller must hear of it, or Ray would wait for ever
             self._log.exception("engine_stopped")
             self._broken = error
@@ -115,6 +137,7 @@ class EngineDriver(Thread):
     def _load(self) -> None:
         """In this thread, not in the constructor's: glibc gives each thread memory of its own, and what the warm-up
         takes must be there for the passes."""
+        self._actor.meter.spend("startup")
         directory = checkpoint.resolve(self._assignment.model_uri)
         if checkpoint.fingerprint(directory) != self._assignment.model_revision:
             raise ModelError(f"{directory} on {self._actor.node} holds other weights than the run was planned with")
@@ -125,16 +148,21 @@ class EngineDriver(Thread):
         self._asked = [_Asked.of(each, tokenizer) for each in self._assignment.prompts]
         self._asked_of_sections = [_Asked.of(each, tokenizer) for each in (sections.prompts if sections else ())]
         self._entries = Entries(self._assignment, self._actor, tokenizer)
-        self._actor.meter.spend("startup")
+        self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
+        self._actor.meter.spend("load")
         self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
 
     def _work(self) -> None:
         """One pass, or a wait for documents or their tokens; and a heartbeat when it is due."""
         self._take_jobs()
+        self._stop_if_it_is_time()
+        for job in self._queue.admit(self._engine.busy):
+            self._admit(job)
         if self._engine.busy:
             self._pass()
+            self._snapshots.take_due(self._jobs)
         if time.monotonic() >= self._heartbeat_due:
-            self._writer.publish_reading(self._actor.reading())
+            self._writer.beat(self._beat())
             self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
 
     def _take_jobs(self) -> None:
@@ -146,73 +174,186 @@ class EngineDriver(Thread):
         self._news.clear()
         with suppress(queue.Empty):
             while True:
-                self._admit(self._inbox.get_nowait())
+                self._queue.put(self._inbox.get_nowait())
 
-    def _pass(self) -> None:
-        done = self._engine.step()
+    def _pass(self, read: bool = True) -> bool:
+        """Whether there was anything to do."""
+        done = self._engine.step(read)
         if done.kind != "wait":
             self._actor.count(done)
         for finished in done.finished:
             self._summarised(finished)
         for failed in done.failed:
             self._broken_off(failed)
-        # A document that failed has made room for another.
-        self._starved = not self._engine.busy or (done.kind == "wait" and not done.failed)
+        # A document that is through has made room for another.
+        self._starved = done.kind == "wait" and not done.failed and self._engine.busy
+        if not self._engine.busy:
+            self._starved = not self._queue
+        return done.kind != "wait"
 
-    def _admit(self, job: _Job) -> None:
-        document_id = job.row["document_id"]
-        if job.row["error_class"] is not None:
-            self._hand_on(job, self._entries.failed(job.row, job.started_at, tokens_read=0), tokens_read=0)
+    def _arrived(self, job: Job) -> None:
+        """In a thread of the intake."""
+        self._inbox.put(job)
+        self._news.set()
+        if self._broken is not None:
+            self._fail_all(self._broken)
+
+    def _admit(self, job: Job) -> None:
+        if self._stop_reason is None and job.row["error_class"] is None:
+            self._read(job)
             return
-        feed = self._feed(job.row)
-        self._jobs[document_id] = replace(job, feed=feed)
-        whole, sections = (
-            tuple(each.prompt(document_id) for each in asked) for asked in (self._asked, self._asked_of_sections)
-        )
-        self._engine.submit(Request(document_id, feed, whole, sections))
+        self._queue.leave(job.document_id)
+        if self._stop_reason is not None:
+            self._end(job, tokens_read=job.tokens_resumed)
+        else:
+            self._fail(job, tokens_read=0)
 
-    def _feed(self, row: Row) -> Feed:
-        if not row["is_streamed"]:
-            starts = [section["start"] for section in row["sections"] or ()]
-            return ArrayFeed(row["tokens"], starts[1:])
+    def _read(self, job: Job) -> None:
+        job = replace(job, feed=self._feed(job))
+        self._jobs[job.document_id] = job
+        whole, sections = (
+            tuple(each.prompt(job.document_id) for each in asked) for asked in (self._asked, self._asked_of_sections)
+        )
+        assert job.feed is not None
+        start = job.start.midway if job.start else None
+        keep = self._assignment.ttl_days is not None
+        self._engine.submit(Request(job.document_id, job.feed, whole, sections, start, keep))
+
+    def _feed(self, job: Job) -> Feed:
+        if not job.row["is_streamed"]:
+            return job.array_feed()
         assert self._assignment.input is not None, "documents that travel as handles need Assignment.input"
+        position = job.start.position if job.start else Position()
         return TokenFeed(
-            Document.from_row(row),
+            Document.from_row(job.row),
             self._assignment.input,
             self._tokenizer,
             self._news.set,
+            start=position,
+            skip=job.tokens_resumed - position.tokens,
             sections=self._assignment.sections,
+            found=job.start.sections if job.start else (),
+            check_history=job.checks_history,
         )
 
     def _summarised(self, finished: Finished) -> None:
-        job = self._jobs.pop(str(finished.id))
-        row = job.row
-        if isinstance(job.feed, TokenFeed):
-            row = row | {"sections": [asdict(section) for section in job.feed.sections]}
-        self._hand_on(job, self._entries.summarised(row, job.started_at, finished), finished.tokens_read)
+        job = self._leaves(str(finished.id))
+        if finished.so_far:
+            self._end(job, finished.tokens_read, finished)
+            return
+        self._writer.publish(
+            self._entries.finished(job, finished),
+            receipt(job.row, "ok", finished.tokens_read),
+            job.receipt,
+            keep=self._keeping(job, finished),
+            has_snapshot=job.start is not None or self._snapshots.forget(job.document_id),
+        )
         reasons = [answer.finish_reason for answer in finished.answers]
         self._log.info(
-            "document_finished", document_id=finished.id, tokens=finished.tokens_read, finish_reasons=reasons
+            "document_finished",
+            document_id=finished.id,
+            tokens=finished.tokens_read,
+            tokens_resumed=job.tokens_resumed,
+            finish_reasons=reasons,
         )
 
-    def _broken_off(self, failed: Failed) -> None:
-        """A document whose text ends in an error. Raises the error where it is not the document's."""
-        if not isinstance(failed.error, DocumentError):
-            raise failed.error
-        job = self._jobs.pop(str(failed.id))
-        reason = {"error_class": type(failed.error).__name__, "error_message": str(failed.error)}
-        job = replace(job, row=job.row | reason)
-        self._hand_on(job, self._entries.failed(job.row, job.started_at, failed.tokens_read), failed.tokens_read)
+    def _keeping(self, job: Job, finished: Finished) -> Callable[[], Row] | None:
+        """What stores the document's state for later runs, where it shall be kept."""
+        kept = job.kept(finished.kept, self._assignment) if finished.kept is not None else None
+        if kept is None:
+            return None
+        return partial(states.keep, self._assignment, kept, finished.tokens_read, job.parent_uri)
 
-    def _hand_on(self, job: _Job, entry: Entry, tokens_read: int) -> None:
-        receipt: dict[str, Any] = {
-            name: job.row[name] for name in ("document_id", "error_class", "error_message", "size_bytes")
-        }
-        receipt |= {"status": "ok" if job.row["error_class"] is None else "failed", "tokens_read": tokens_read}
-        self._writer.publish(entry, receipt, job.receipt)
+    def _broken_off(self, failed: Failed) -> None:
+        """A document whose text ends in an error, or whose state was of another. Raises what is not the document's."""
+        job = self._leaves(str(failed.id))
+        if isinstance(failed.error, StateError):
+            self._log.warning("read_again_from_the_start", document_id=job.document_id, reason=str(failed.error))
+            self._read(replace(job, start=None, parent_uri=None))
+        elif isinstance(failed.error, DocumentError):
+            self._fail(job.failing(failed.error), failed.tokens_read)
+        else:
+            self._jobs[job.document_id] = job
+            raise failed.error
+
+    def _fail(self, job: Job, tokens_read: int) -> None:
+        self._writer.publish(
+            self._entries.failed(job, tokens_read), receipt(job.row, "failed", tokens_read), job.receipt
+        )
+
+    def _end(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> None:
+        """An attempt that goes on elsewhere or another day. Of a node that goes away nobody waits for receipts: Ray
+        gives its documents to another actor."""
+        waiting: Future[Row] = job.receipt if self._leave_by is None else Future()
+        entry = self._entries.stopped(job, tokens_read, so_far)
+        self._writer.publish(entry, receipt(job.row, "stopped", tokens_read), waiting)
+
+    def _leaves(self, document_id: str) -> Job:
+        self._queue.leave(document_id)
+        return self._jobs.pop(document_id)
+
+    def _stop_if_it_is_time(self) -> None:
+        deadline = self._assignment.deadline_us
+        reason = "deadline" if deadline is not None and now_us() >= deadline else self._writer.stop_reason
+        if reason is not None and self._stop_reason is None:
+            self._stop_reason = reason
+            self._wind_down(until=None)
+
+    def _wind_down(self, until: float | None) -> None:
+        """End all attempts in good order: answers under way are finished, then states are saved, the most expensive
+        first. `until` is on the monotonic clock."""
+        self._log.info("winding_down", reason=self._stop_reason or "preempted", documents=len(self._jobs))
+        answers_until = None if until is None else time.monotonic() + ANSWERING_SHARE * (until - time.monotonic())
+        self._finish_answers(answers_until)
+        # Of a document there is one snapshot, and what is written last stays.
+        self._writer.flush(None if until is None else max(0.0, until - time.monotonic()))
+        self._snapshots.take_all(self._jobs)
+        if self._stop_reason is not None and self._assignment.summary_so_far:
+            for document_id in self._engine.in_slots:
+                self._engine.conclude(document_id)
+            self._finish_answers(None)
+        self._writer.flush(None if until is None else max(0.0, until - time.monotonic()))
+        self._actor.meter.spend("drain")
+        in_slots = self._engine.in_slots
+        for document_id, job in list(self._jobs.items()):
+            self._engine.withdraw(document_id)
+            self._leaves(document_id)
+            self._end(job, in_slots.get(document_id, job.tokens_resumed))
+        self._starved = True
+
+    def _finish_answers(self, until: float | None) -> None:
+        while self._engine.busy and (until is None or time.monotonic() < until):
+            if not self._pass(read=False):
+                break
+
+    def _leave(self) -> None:
+        """The node goes away: everything is saved, and this process ends, so that the node is free at once."""
+        assert self._leave_by is not None
+        self._wind_down(self._leave_by)
+        with suppress(queue.Empty):
+            while True:
+                self._queue.put(self._inbox.get_nowait())
+        for job in self._queue.take_all():
+            self._end(job, job.tokens_resumed)
+        self._writer.flush()
+        self._actor.meter.spend("drain")
+        self._writer.close(self._beat())
+        self._log.info("actor_left", tokens_read=self._actor.reading().tokens_read)
+        self._end_process()
+
+    def _beat(self) -> Beat:
+        in_slots = self._engine.in_slots
+        return Beat(
+            self._actor.reading(),
+            tuple(
+                _underway(self._jobs[document_id], spent, in_slots.get(document_id))
+                for document_id, spent in self._actor.meter.documents().items()
+                if document_id in self._jobs
+            ),
+        )
 
     def _fail_all(self, error: Exception) -> None:
-        jobs, self._jobs = list(self._jobs.values()), {}
+        jobs, self._jobs = [*self._jobs.values(), *self._queue.take_all()], {}
         with suppress(queue.Empty):
             while True:
                 jobs.append(self._inbox.get_nowait())
@@ -221,6 +362,19 @@ class EngineDriver(Thread):
         for job in jobs:
             if job.feed is not None:
                 job.feed.close()
+
+
+def _underway(job: Job, spent: Spent, tokens: int | None) -> Underway:
+    return Underway(
+        job.document_id,
+        job.row["source_etag"],
+        job.attempt,
+        round(job.started_at.timestamp() * 1e6),
+        spent.microseconds,
+        spent.saved,
+        (tokens or job.tokens_resumed) - job.tokens_resumed,
+        job.tokens_resumed,
+    )
 
 
 def _named(assignment: Assignment) -> Rate:

@@ -1,4 +1,7 @@
-"""Turns what became of a document into its ledger entry: rows for summaries or failures, and for costs."""
+"""Turns what became of a document into its ledger entry: rows for summaries or failures, and for costs.
+
+Summaries and failures leave their cost open: a commit shares out what all attempts at the document come to.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -7,14 +10,16 @@ from functools import cached_property
 from hashlib import sha256
 
 from configs.settings import PromptSettings
-from models.engine import Answer, Finished
+from models.request import Answer, Finished
 from models.tokenizer import Tokenizer
 from pipeline import prompts
 from pipeline.actor import Actor
 from pipeline.assignment import Assignment, Row
 from pipeline.checks import AnswerCheck
-from pipeline.ledger import Entry
-from pipeline.metering import split
+from pipeline.job import Job
+from pipeline.ledger import Entry, Outcome
+from pipeline.metering import Spent
+from pipeline.tables import COSTS
 
 
 @dataclass(frozen=True)
@@ -31,35 +36,50 @@ class Entries:
         asked = [*self.assignment.prompts, *(self.assignment.sections.prompts if self.assignment.sections else ())]
         return {prompt.name: AnswerCheck(prompt) for prompt in asked}
 
-    def summarised(self, row: Row, started_at: datetime, finished: Finished) -> Entry:
-        """A row per prompt, and per section and its prompt; the document's time, which its meter now closes, is shared
-        among them equally."""
-        microseconds = self.actor.meter.settle(row["document_id"])
-        common = self._common(row, started_at) | {"status": "ok"}
+    def finished(self, job: Job, finished: Finished) -> Entry:
+        """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes."""
+        microseconds = self.actor.meter.settle(job.document_id).microseconds
+        costs = self._costs(job, "finished", Spent(microseconds, microseconds), finished)
+        return self._entry(job, "finished", costs, summaries=self._summaries(job, finished, "ok"))
+
+    def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
+        """An attempt that is gone on with elsewhere or another day: what no snapshot holds of it is wasted. With
+        summaries of what was read so far, where there are any."""
+        spent = self.actor.meter.settle(job.document_id)
+        costs = self._costs(job, "stopped", spent, so_far or Finished(job.document_id, tokens_read, ()))
+        return self._entry(job, "stopped", costs, summaries=self._summaries(job, so_far, "partial") if so_far else [])
+
+    def failed(self, job: Job, tokens_read: int) -> Entry:
+        """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
+        broke off while the actor read it, whose time its meter now closes."""
+        microseconds, row = self.actor.meter.settle(job.document_id).microseconds, job.row
+        read = Finished(job.document_id, tokens_read, ())
+        costs = self._costs(job, "failed", Spent(microseconds, microseconds), read)
+        reason = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
+        return self._entry(job, "failed", costs, failures=[self._common(job) | {"status": "failed"} | reason])
+
+    def _summaries(self, job: Job, finished: Finished, status: str) -> list[Row]:
         read = {
-            "title": row["title"],
-            "tokens_total": finished.tokens_read,
+            "status": status,
+            "title": job.row["title"],
+            "tokens_total": None if finished.so_far else finished.tokens_read,
             "tokens_read": finished.tokens_read,
-            "truncated": False,
+            "tokens_resumed": job.tokens_resumed,
+            "truncated": finished.so_far,
             "model_id": self.assignment.model_uri,
             "model_revision": self.assignment.model_revision,
         }
-        answered = list(self._answered(row, finished))
-        parts = split(microseconds, dict.fromkeys(range(len(answered)), 1))
-        summaries = [
-            common | read | section | self._answer(answer, prompt) | self._spent(parts[place])
-            for place, (answer, prompt, section) in enumerate(answered)
-        ]
-        decoded = sum(answer.tokens_decoded for answer, _, _ in answered)
-        return self._entry(row, common, microseconds, finished.tokens_read, decoded, summaries=summaries)
+        common = self._common(job) | read
+        answered = self._answered(job, finished)
+        return [common | section | self._answer(answer, prompt) for answer, prompt, section in answered]
 
-    def _answered(self, row: Row, finished: Finished) -> Iterator[tuple[Answer, PromptSettings, Row]]:
+    def _answered(self, job: Job, finished: Finished) -> Iterator[tuple[Answer, PromptSettings, Row]]:
         """Every answer with its prompt and, of a section, where it lies."""
         for answer, prompt in zip(finished.answers, self.assignment.prompts, strict=True):
             yield answer, prompt, {}
         if self.assignment.sections is None:
             return
-        for index, (section, found) in enumerate(zip(finished.sections, row["sections"], strict=True)):
+        for index, (section, found) in enumerate(zip(finished.sections, job.sections or (), strict=False)):
             place = {
                 "section_index": index,
                 "section_title": found["title"],
@@ -69,16 +89,8 @@ class Entries:
             for answer, prompt in zip(section.answers, self.assignment.sections.prompts, strict=True):
                 yield answer, prompt, place
 
-    def failed(self, row: Row, started_at: datetime, tokens_read: int) -> Entry:
-        """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
-        broke off while the actor read it, whose time its meter now closes."""
-        microseconds = self.actor.meter.settle(row["document_id"])
-        common = self._common(row, started_at) | {"status": "failed"}
-        reason = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
-        failure = common | reason | self._spent(microseconds)
-        return self._entry(row, common, microseconds, tokens_read, 0, failures=[failure])
-
-    def _common(self, row: Row, started_at: datetime) -> Row:
+    def _common(self, job: Job) -> Row:
+        row = job.row
         return {
             "run_id": self.assignment.run_id,
             "document_id": row["document_id"],
@@ -86,8 +98,8 @@ class Entries:
             "source_etag": row["source_etag"],
             "size_bytes": row["size_bytes"],
             "settings_sha256": self.assignment.settings_sha256,
-            "attempts": row["attempt"],
-            "started_at": started_at,
+            "attempts": job.attempt,
+            "started_at": job.started_at,
             "finished_at": datetime.now(UTC),
             "gpu_type": self.actor.rate.gpu_type,
             "currency": self.actor.rate.currency,
@@ -109,36 +121,53 @@ class Entries:
         rate = self.actor.rate
         return {"gpu_seconds": rate.seconds(microseconds), "cost": rate.cost(microseconds)}
 
+    def _costs(self, job: Job, outcome: Outcome, spent: Spent, read: Finished) -> list[Row]:
+        """The attempt's row, and another for what is lost of it."""
+        answers = [*read.answers, *(answer for section in read.sections for answer in section.answers)]
+        earlier = job.start.midway.answers.values() if job.start else ()
+        decoded = sum(answer.tokens_decoded for answer in answers) - sum(answer.tokens_decoded for answer in earlier)
+        common = {name: value for name, value in self._common(job).items() if name in COSTS.names} | {
+            "outcome": outcome,
+            "attempt": job.attempt,
+            "actor_id": self.actor.id,
+            "node": self.actor.node,
+            "price_per_second": self.actor.rate.price_per_second,
+        }
+        counts = {
+            "tokens_read": max(0, read.tokens_read - job.tokens_resumed),
+            "tokens_resumed": job.tokens_resumed,
+            "tokens_decoded": max(0, decoded),
+        }
+        costs = [common | {"kind": "document"} | counts | self._spent(spent.saved)]
+        if spent.at_stake:
+            costs.append(common | {"kind": "wasted"} | self._spent(spent.at_stake))
+        return costs
+
     def _entry(
         self,
-        row: Row,
-        common: Row,
-        microseconds: int,
-        tokens_read: int,
-        tokens_decoded: int,
+        job: Job,
+        outcome: Outcome,
+        costs: list[Row],
         summaries: list[Row] | None = None,
         failures: list[Row] | None = None,
     ) -> Entry:
-        cost = (
-            common
-            | self._spent(microseconds)
-            | {
-                "kind": "document",
-                "attempt": row["attempt"],
-                "actor_id": self.actor.id,
-                "node": self.actor.node,
-                "tokens_read": tokens_read,
-                "tokens_decoded": tokens_decoded,
-                "price_per_second": self.actor.rate.price_per_second,
-            }
-        )
         return {
-            "document_id": row["document_id"],
-            "source_etag": row["source_etag"],
+            "document_id": job.document_id,
+            "source_etag": job.row["source_etag"],
             "settings_sha256": self.assignment.settings_sha256,
-            "published_at": common["finished_at"],
+            "attempt": job.attempt,
+            "actor_id": self.actor.id,
+            "outcome": outcome,
+            "published_at": datetime.now(UTC),
             "summaries": summaries or [],
             "failures": failures or [],
-            "costs": [cost],
+            "costs": costs,
+            "states": [],
             "reading": asdict(self.actor.reading()),
         }
+
+
+def fenced(entry: Entry) -> Entry:
+    """What remains of an attempt that came second: its cost, which was in vain."""
+    costs = [cost | {"kind": "wasted", "outcome": "fenced"} for cost in entry["costs"]]
+    return entry | {"outcome": "fenced", "costs": costs, "summaries": [], "failures": [], "states": []}

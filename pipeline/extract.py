@@ -5,8 +5,9 @@ import json
 import logging
 import re
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -75,9 +76,20 @@ class Extracted:
 
     title: str
     """Its own title where it has one, else its first line where that is short, else its name."""
-    text: Generator[str, None, None]
-    """Pieces, read as they are asked for; line ends are `\\n`. Asking can raise what `Extractor.read` raises. Close it
-    to ask for no more."""
+    pieces: Iterator[Piece]
+    """Its text, read as it is asked for, with the places of its characters. Asking can raise what `Extractor.read`
+    raises."""
+    streams: ExitStack
+    """What the pieces are read from; closed at their end."""
+
+    @cached_property
+    def text(self) -> Generator[str, None, None]:
+        """The pieces for those who need no places; line ends are `\\n`. Closing it closes the document."""
+        return _texts(self)
+
+    def close(self) -> None:
+        """Ask for no more."""
+        self.streams.close()
 
 
 class Extractor:
@@ -94,16 +106,16 @@ class Extractor:
         """
         with ExitStack() as streams:
             title, pieces = self._content(document, streams)
-            text = (piece.text for piece in pieces)
-            lead = _lead(text)
+            lead = _lead(pieces)
             title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
-            return Extracted(title[:LONGEST_TITLE], _closing(streams.pop_all(), chain([lead], text)))
+            opened = streams.pop_all()
+            return Extracted(title[:LONGEST_TITLE], _closing(opened, chain(lead, pieces)), opened)
 
     def pieces(self, document: Document, offset: int = 0, encoding: str | None = None) -> Generator[Piece, None, None]:
         """The same text with the places of its characters, opened when the first piece is asked for.
 
-        To go on where an earlier reading stood, give `Piece.offset_at` of that place and `Piece.encoding`: plain text
-        is sought there, what is compressed or parsed whole is gone through again. Raises what `read` raises.
+        To go on where an earlier reading stood, give what its `Trail` said of that place: plain text is
+        sought there, what is compressed or parsed whole is gone through again. Raises what `read` raises.
         """
         with ExitStack() as streams:
             yield from self._content(document, streams, offset, encoding)[1]
@@ -155,9 +167,15 @@ def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
     return record
 
 
-def _closing(streams: ExitStack, text: Iterator[str]) -> Generator[str, None, None]:
+def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
     with streams:
-        yield from text
+        yield from pieces
+
+
+def _texts(extracted: Extracted) -> Generator[str, None, None]:
+    with closing(extracted):
+        for piece in extracted.pieces:
+            yield piece.text
 
 
 def _kind(uri: str, head: bytes) -> str:
@@ -230,18 +248,20 @@ def _not_ended(pieces: Iterator[Piece]) -> Iterator[Piece]:
         raise UnreadableError("The document has become shorter since it was last read.")
 
 
-def _lead(texts: Iterator[str]) -> str:
+def _lead(pieces: Iterator[Piece]) -> list[Piece]:
     """All up to the first piece with a word in it, or enough to give up."""
-    lead = ""
-    for text in texts:
-        lead += text
-        if text.strip() or len(lead) > LONGEST_LEAD:
+    lead, length = [], 0
+    for piece in pieces:
+        lead.append(piece)
+        length += len(piece.text)
+        if piece.text.strip() or length > LONGEST_LEAD:
             break
     return lead
 
 
-def _title_in(lead: str) -> str | None:
-    line = lead.lstrip()[: 2 * LONGEST_TITLE].partition("\n")[0].strip()
+def _title_in(lead: list[Piece]) -> str | None:
+    text = "".join(piece.text for piece in lead)
+    line = text.lstrip()[: 2 * LONGEST_TITLE].partition("\n")[0].strip()
     if heading := HEADING.match(line):
         return heading[1]
     return line if len(line) <= LONGEST_LINE_AS_TITLE else None

@@ -12,32 +12,28 @@ Key = tuple[str, str]
 
 def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> set[Key]:
     """Documents that committed runs have summarised with the same model, prompts and settings."""
-    columns = ["run_id", "document_id", "source_etag", "settings_sha256"]
+    columns = ["run_id", "document_id", "source_etag", "settings_sha256", "truncated"]
     done: set[Key] = set()
     files = storage.list_files(storage.join(output_uri, "summaries"), ".parquet")
     for table in storage.read_tables(files, columns):
         for row in table.to_pylist():
-            if row["settings_sha256"] == settings_sha256 and row["run_id"] != run_id:
+            is_whole = row["settings_sha256"] == settings_sha256 and not row["truncated"]
+            if is_whole and row["run_id"] != run_id:
                 done.add((row["document_id"], row["source_etag"]))
     return done
 
 
-def done_in(ledger: Ledger) -> tuple[set[Key], dict[str, int]]:
-    """What one run has summarised, and how many attempts it has made at each document."""
-    done: set[Key] = set()
-    attempts: dict[str, int] = {}
-    for entry in ledger.entries():
-        attempts[entry["document_id"]] = attempts.get(entry["document_id"], 0) + 1
-        if entry["summaries"]:
-            done.add((entry["document_id"], entry["source_etag"]))
-    return done, attempts
+def done_in(ledger: Ledger) -> set[Key]:
+    """What one run has summarised."""
+    entries = (entry for entry in ledger.entries() if entry["outcome"] == "finished")
+    return {(entry["document_id"], entry["source_etag"]) for entry in entries}
 
 
 def unfinished_run(output_uri: str, settings_sha256: str, sources: list[str]) -> str | None:
-    """The newest run over the same sources with the same settings that was never committed."""
+    """The newest run over the same sources with the same settings that was never committed, or stopped."""
     for ledger in runs(output_uri):
         about = ledger.about() or {}
-        if _asks(about, settings_sha256, sources) and ledger.committed() is None:
+        if _asks(about, settings_sha256, sources) and not ledger.is_complete:
             return ledger.run_id
     return None
 

@@ -1,28 +1,34 @@
-"""The ledger of a run: what has been finished and what every actor's time went to, durable from the moment it is known.
+"""The ledger of a run: what has been tried and finished and what every actor's time went to, durable as it happens.
 
 OUTPUT/_runs/RUN/
     run.json                      what was asked, written first
     manifest.parquet              the documents, as listed
-    ledger/ACTOR-000001.parquet   finished documents, one entry each, written whole
-    actors/ACTOR.json             the actor's last reading of its meter, overwritten
+    attempts/DOCUMENT/0001.json   who began to work on a document, and from where; made only where there was none
+    snapshots/DOCUMENT.safetensors    where a document that is not finished stands, overwritten
+    ledger/DOCUMENT.parquet       what a document gave, made only where there was none: of two actors one loses
+    ledger/DOCUMENT-0001.parquet  how an attempt ended that gave no result
+    actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten
+    stop.json                     why the run shall stop, where it shall
     commit.json                   the marker, written last
 
-The ledger only grows. The tables are a function of it, so that a commit can be repeated.
+DOCUMENT stands for a document at one content. The ledger only grows. The tables are a function of it, so that a commit
+can be repeated.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from typing import Any
+from hashlib import sha256
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from configs.errors import LedgerError
 from pipeline import storage
 from pipeline.documents import MANIFEST, Document
-from pipeline.metering import Rate
-from pipeline.tables import COSTS, FAILURES, SUMMARIES, TIME
+from pipeline.metering import OVERHEADS, Overhead, Rate
+from pipeline.tables import COSTS, FAILURES, STATES, SUMMARIES, TIME
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,10 @@ class Reading:
     total_us: int
     """Time on the meter, of one device."""
     startup_us: int
+    load_us: int
     idle_us: int
+    snapshot_us: int
+    drain_us: int
     tokens_read: int
     """Of documents, also of those not finished."""
     tokens_decoded: int
@@ -56,6 +65,55 @@ class Reading:
         """What the actor's device is and costs."""
         return Rate(self.gpu_type, self.devices, Decimal(self.price_per_second), self.currency)
 
+    @property
+    def overheads(self) -> dict[Overhead, int]:
+        """Microseconds."""
+        return {overhead: getattr(self, f"{overhead}_us") for overhead in OVERHEADS}
+
+
+@dataclass(frozen=True)
+class Underway:
+    """An attempt that an actor is at."""
+
+    document_id: str
+    source_etag: str
+    attempt: int
+    started_us: int
+    microseconds: int
+    """Of the actor's time, so far."""
+    saved_us: int
+    """Of them, what a snapshot holds."""
+    tokens_read: int
+    tokens_resumed: int
+
+    @property
+    def place(self) -> "Place":
+        return document_key(self.document_id, self.source_etag), self.attempt
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What an actor writes down at every heartbeat."""
+
+    reading: Reading
+    underway: tuple[Underway, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An actor begins to work on a document."""
+
+    document_id: str
+    source_etag: str
+    attempt: int
+    """From 1."""
+    actor_id: str
+    began_us: int
+    tokens_before: int
+    """Which it need not read."""
+    alone: bool = False
+    """Whether the document has the engine to itself."""
+
 
 READING = pa.struct(
     [(name, pa.string() if kind is str else pa.int64()) for name, kind in Reading.__annotations__.items()]
@@ -66,16 +124,34 @@ ENTRY = pa.schema(
         ("document_id", pa.string()),
         ("source_etag", pa.string()),
         ("settings_sha256", pa.string()),
+        ("attempt", pa.int32()),
+        ("actor_id", pa.string()),
+        ("outcome", pa.string()),
         ("published_at", TIME),
         ("summaries", pa.list_(pa.struct(list(SUMMARIES)))),
         ("failures", pa.list_(pa.struct(list(FAILURES)))),
         ("costs", pa.list_(pa.struct(list(COSTS)))),
+        ("states", pa.list_(pa.struct(list(STATES)))),
         ("reading", READING),
     ]
 )
-"""One attempt that came to an end: its rows for the tables, summaries or a failure, and the meter at that time."""
+"""One attempt that came to an end: how (`outcome`, as in `costs`), its rows for the tables, and the meter at that time.
+
+Summaries come with an attempt that finished, or of what was read so far with one that was stopped."""
 
 Entry = dict[str, Any]
+Outcome = Literal["finished", "failed", "stopped", "fenced"]
+Place = tuple[str, int]
+"""Of an attempt: the document's key and its number."""
+
+
+def document_key(document_id: str, source_etag: str) -> str:
+    """A document at one content, as a name for files."""
+    return sha256(f"{document_id}\0{source_etag}".encode()).hexdigest()[:32]
+
+
+def place_of(entry: Entry) -> Place:
+    return document_key(entry["document_id"], entry["source_etag"]), entry["attempt"]
 
 
 class Ledger:
@@ -99,13 +175,40 @@ class Ledger:
         rows = [document.as_row() for document in documents]
         storage.publish_table(storage.join(self.uri, "manifest.parquet"), pa.Table.from_pylist(rows, MANIFEST))
 
-    def publish(self, actor_id: str, sequence: int, entries: Sequence[Entry]) -> None:
-        """Write a part that appears whole or not at all. Names never repeat, so nothing is overwritten."""
-        name = f"{actor_id}-{sequence:06d}.parquet"
-        storage.publish_table(storage.join(self.uri, "ledger", name), pa.Table.from_pylist(list(entries), ENTRY))
+    def begin_attempt(self, claim: Claim) -> bool:
+        """Whether nobody had begun this attempt before."""
+        uri = self._attempts(document_key(claim.document_id, claim.source_etag), f"{claim.attempt:04d}.json")
+        return storage.create(uri, _json(asdict(claim)))
 
-    def publish_reading(self, reading: Reading) -> None:
-        storage.publish(storage.join(self.uri, "actors", f"{reading.actor_id}.json"), _json(asdict(reading)))
+    def claims(self, key: str) -> list[Claim]:
+        """All attempts at a document, in their order."""
+        files = storage.list_files(self._attempts(key), ".json")
+        return [Claim(**json.loads(storage.read_bytes(file))) for file in files]
+
+    def claim(self, place: Place) -> Claim:
+        key, attempt = place
+        return Claim(**json.loads(storage.read_bytes(self._attempts(key, f"{attempt:04d}.json"))))
+
+    def places(self) -> list[Place]:
+        """Every attempt that was begun."""
+        names = (file.rsplit("/", 2)[1:] for file in storage.list_files(self._attempts(), ".json"))
+        return [(key, int(name.removesuffix(".json"))) for key, name in names]
+
+    def publish(self, entry: Entry) -> bool:
+        """Write an entry that appears whole or not at all. Whether there was none: a document is finished once."""
+        return storage.create_table(self._entry(entry), pa.Table.from_pylist([entry], ENTRY))
+
+    def result(self, key: str) -> Entry | None:
+        """Of a document that is finished."""
+        try:
+            (entry,) = storage.read_table(storage.join(self.uri, "ledger", f"{key}.parquet")).to_pylist()
+        except FileNotFoundError:
+            return None
+        return dict(entry)
+
+    def has_ended(self, place: Place) -> bool:
+        """Whether an attempt without a result came to an orderly end."""
+        return storage.exists(storage.join(self.uri, "ledger", f"{place[0]}-{place[1]:04d}.parquet"))
 
     def entries(self) -> list[Entry]:
         """Every attempt that came to an end, in the order of its end."""
@@ -113,10 +216,36 @@ class Ledger:
         rows = [row for table in storage.read_tables(parts) for row in table.to_pylist()]
         return sorted(rows, key=lambda row: (row["published_at"], row["document_id"]))
 
-    def readings(self) -> list[Reading]:
-        """The last reading that each actor wrote by itself."""
+    def snapshot_uri(self, key: str) -> str:
+        return storage.join(self.uri, "snapshots", f"{key}.safetensors")
+
+    def snapshots(self) -> dict[str, str]:
+        """URIs by the document's key."""
+        files = storage.list_files(storage.join(self.uri, "snapshots"), ".safetensors")
+        return {file.rsplit("/", 1)[1].removesuffix(".safetensors"): file for file in files}
+
+    def forget_snapshots(self, keys: Collection[str]) -> None:
+        """Those of documents that are finished."""
+        for key, uri in self.snapshots().items():
+            if key in keys:
+                storage.delete(uri)
+
+    def publish_beat(self, beat: Beat) -> None:
+        storage.publish(storage.join(self.uri, "actors", f"{beat.reading.actor_id}.json"), _json(asdict(beat)))
+
+    def beats(self) -> list[Beat]:
+        """The last that each actor wrote."""
         files = storage.list_files(storage.join(self.uri, "actors"), ".json")
-        return [Reading(**json.loads(storage.read_bytes(file))) for file in files]
+        return [_beat(json.loads(storage.read_bytes(file))) for file in files]
+
+    def stop(self, reason: str) -> None:
+        """Ask everyone who works on the run to stop."""
+        storage.publish(storage.join(self.uri, "stop.json"), _json({"reason": reason}))
+
+    def stop_reason(self) -> str | None:
+        """Why `stop` was asked for, if it was."""
+        about = _read_json(storage.join(self.uri, "stop.json"))
+        return None if about is None else str(about["reason"])
 
     def commit(self, about: dict[str, Any]) -> None:
         """Write the marker. Only after the tables."""
@@ -126,10 +255,23 @@ class Ledger:
         """What `commit` wrote, or None."""
         return _read_json(storage.join(self.uri, "commit.json"))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was committed, and not because it had to stop."""
+        return (self.committed() or {"status": "stopped"})["status"] != "stopped"
+
     def reopen(self) -> None:
-        """Take the marker away, before a committed run gets more work."""
-        if self.committed() is not None:
-            storage.delete(storage.join(self.uri, "commit.json"))
+        """Take the markers away, before a run that was committed or stopped gets more work."""
+        for name in ("commit.json", "stop.json"):
+            storage.delete(storage.join(self.uri, name))
+
+    def _entry(self, entry: Entry) -> str:
+        key, attempt = place_of(entry)
+        name = key if entry["outcome"] == "finished" else f"{key}-{attempt:04d}"
+        return storage.join(self.uri, "ledger", f"{name}.parquet")
+
+    def _attempts(self, *names: str) -> str:
+        return storage.join(self.uri, "attempts", *names)
 
 
 def runs(output_uri: str) -> list[Ledger]:
@@ -150,9 +292,13 @@ def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dic
         if known is None or reading.total_us > known.total_us:
             last[reading.actor_id] = reading
     for actor_id, reading in last.items():
-        if reading.startup_us + reading.idle_us > reading.total_us:
+        if sum(reading.overheads.values()) > reading.total_us:
             raise LedgerError(f"actor {actor_id}: overheads exceed the {reading.total_us} us on its meter")
     return last
+
+
+def _beat(about: dict[str, Any]) -> Beat:
+    return Beat(Reading(**about["reading"]), tuple(Underway(**each) for each in about["underway"]))
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -1,70 +1,111 @@
-"""Writes an actor's entries and readings to the ledger, beside the engine, so that no pass waits for storage."""
+"""Writes what an actor has to say to the ledger, beside the engine, so that no pass waits for storage."""
 
-import queue
-from concurrent.futures import Future
-from dataclasses import dataclass
-from threading import Thread
-from typing import TypeAlias
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import structlog
 
+from pipeline import snapshot, storage
 from pipeline.assignment import Row
-from pipeline.ledger import Entry, Ledger, Reading
+from pipeline.entries import fenced
+from pipeline.ledger import Beat, Entry, Ledger, document_key
+from pipeline.snapshot import Snapshot
+
+THREADS = 8
+"""Enough to keep a store busy at a rate of some GB/s."""
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class _Ended:
-    entry: Entry
-    receipt: Row
-    waiting: "Future[Row]"
-
-
-_Item: TypeAlias = _Ended | Reading
-
-
-class LedgerWriter(Thread):
-    """What comes while a write is under way goes into the next part together."""
+class LedgerWriter:
+    """Threads of its own; what is asked of it first is not always written first."""
 
     def __init__(self, ledger: Ledger, actor_id: str) -> None:
-        super().__init__(name="ledger", daemon=True)
         self._ledger, self._actor_id = ledger, actor_id
-        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._parts = 0
+        self._pool = ThreadPoolExecutor(THREADS, "ledger")
+        self._pulse = ThreadPoolExecutor(1, "heartbeat")
+        self._open: set[Future[Any]] = set()
+        self._beating: Future[None] | None = None
+        self.stop_reason: str | None = None
+        """Why the run shall stop; asked for at each heartbeat."""
 
-    def publish(self, entry: Entry, receipt: Row, waiting: "Future[Row]") -> None:
-        """Fulfil `waiting` with the receipt once the entry is in the ledger, or with what went wrong."""
-        self._inbox.put(_Ended(entry, receipt, waiting))
+    def publish(
+        self,
+        entry: Entry,
+        receipt: Row,
+        waiting: "Future[Row]",
+        keep: Callable[[], Row] | None = None,
+        has_snapshot: bool = False,
+    ) -> None:
+        """Fulfil `waiting` with the receipt once the entry is in the ledger, or with what went wrong.
 
-    def publish_reading(self, reading: Reading) -> None:
-        self._inbox.put(reading)
+        `keep` stores a state first, and returns its row for the table `states`. The snapshot of a document that is
+        finished, if it has one, goes.
+        """
+        self._submit(self._publish, entry, receipt, waiting, keep, has_snapshot)
 
-    def run(self) -> None:
-        while True:
-            items = [self._inbox.get()]
-            while not self._inbox.empty():
-                items.append(self._inbox.get())
-            ended = [item for item in items if isinstance(item, _Ended)]
-            readings = [item for item in items if isinstance(item, Reading)]
-            if ended:
-                self._write(ended)
-            if readings:
-                self._write_reading(readings[-1])
+    def save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
+        """Store a snapshot; `on_done` hears, in another thread, how many CPU-seconds that took, or None: it failed."""
+        self._submit(self._save, taken, on_done)
 
-    def _write(self, ended: list[_Ended]) -> None:
-        self._parts += 1
+    def beat(self, beat: Beat) -> None:
+        """Left out while the last one is still being written: the next one says it again."""
+        if self._beating is None or self._beating.done():
+            self._beating = self._pulse.submit(self._beat, beat)
+
+    def flush(self, seconds: float | None = None) -> bool:
+        """Wait until everything is written; False where the time does not suffice."""
+        return not wait(set(self._open), seconds).not_done
+
+    def close(self, last: Beat) -> None:
+        """Wait until everything is written, the last heartbeat too."""
+        self.flush()
+        self._pulse.submit(self._beat, last).result()
+
+    def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
+        future = self._pool.submit(work, *arguments)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+
+    def _publish(
+        self,
+        entry: Entry,
+        receipt: Row,
+        waiting: "Future[Row]",
+        keep: Callable[[], Row] | None,
+        has_snapshot: bool,
+    ) -> None:
         try:
-            self._ledger.publish(self._actor_id, self._parts, [item.entry for item in ended])
-        except Exception as error:  # whatever it is, the calls that wait must hear of it
-            for item in ended:
-                item.waiting.set_exception(error)
+            if keep is not None:
+                entry = entry | {"states": [keep()]}
+            if not self._ledger.publish(entry) and entry["outcome"] == "finished":
+                log.warning("document_published_elsewhere", document_id=entry["document_id"], actor_id=self._actor_id)
+                self._ledger.publish(fenced(entry))
+            if has_snapshot and entry["outcome"] == "finished":
+                storage.delete(self._snapshot_uri(entry["document_id"], entry["source_etag"]))
+        except Exception as error:  # whatever it is, the call that waits must hear of it
+            waiting.set_exception(error)
         else:
-            for item in ended:
-                item.waiting.set_result(item.receipt)
+            waiting.set_result(receipt)
 
-    def _write_reading(self, reading: Reading) -> None:
+    def _save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
+        started = time.thread_time()
         try:
-            self._ledger.publish_reading(reading)
+            storage.publish(self._snapshot_uri(taken.document_id, taken.source_etag), snapshot.to_bytes(taken))
+        except Exception:  # nothing is lost yet; it stays at stake, so that it is tried again
+            log.warning("snapshot_not_written", document_id=taken.document_id, exc_info=True)
+            on_done(None)
+        else:
+            on_done(time.thread_time() - started)
+
+    def _snapshot_uri(self, document_id: str, source_etag: str) -> str:
+        return self._ledger.snapshot_uri(document_key(document_id, source_etag))
+
+    def _beat(self, beat: Beat) -> None:
+        try:
+            self._ledger.publish_beat(beat)
+            self.stop_reason = self._ledger.stop_reason()
         except Exception:  # the next heartbeat says it again; entries carry readings too
             log.warning("heartbeat_not_written", actor_id=self._actor_id, exc_info=True)

@@ -1,7 +1,8 @@
 """Where every microsecond of an actor's device went: to documents, by their share of each pass, or to an overhead.
 
-An actor's time is a gapless line of intervals. Each belongs to `startup`, to `idle`, or is split over the documents of
-one pass through the model. Time is counted in whole microseconds, so that parts sum to the whole exactly.
+An actor's time is a gapless line of intervals. Each belongs to an overhead, or is split over the documents of one pass
+through the model. A document's time is safe once a snapshot holds what it was spent on; the rest is lost with the
+actor. Time is counted in whole microseconds, so that parts sum to the whole exactly.
 """
 
 import time
@@ -9,11 +10,14 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.tables import MICROSECOND, PRICE_STEP
 
-Overhead = Literal["startup", "idle"]
+Overhead = Literal["startup", "load", "idle", "snapshot", "drain"]
+OVERHEADS: tuple[Overhead, ...] = get_args(Overhead)
+"""`startup` until the model is loaded, `load` for loading and warming it up, `idle` without tokens to read, `snapshot`
+for copying states, `drain` for leaving."""
 SECONDS_PER_HOUR = 3600
 
 
@@ -43,48 +47,66 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Totals:
-    """What a meter shows: `total_us` is the sum of the overheads and of all that went to documents."""
+class Spent:
+    """Microseconds that went to a document."""
 
-    total_us: int
-    startup_us: int
-    idle_us: int
+    microseconds: int
+    saved: int
+    """Of them, what a snapshot holds."""
+
+    @property
+    def at_stake(self) -> int:
+        return self.microseconds - self.saved
 
 
 class Meter:
-    """One actor's time. Every call closes the interval since the last one."""
+    """One actor's time. Every call that spends closes the interval since the last one."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
         self._last_ns = clock_ns()
-        self._overheads: dict[Overhead, int] = {"startup": 0, "idle": 0}
-        self._documents: dict[Hashable, int] = {}
+        self._overheads = dict.fromkeys(OVERHEADS, 0)
+        self._documents: dict[Hashable, Spent] = {}
         self._settled_us = 0
         self._lock = Lock()
 
-    def spend(self, overhead: Overhead) -> None:
-        """The time since the last call served no document."""
+    def spend(self, overhead: Overhead) -> int:
+        """The time since the last call, in microseconds, which served no document."""
         with self._lock:
-            self._overheads[overhead] += self._elapsed_us()
+            elapsed = self._elapsed_us()
+            self._overheads[overhead] += elapsed
+            return elapsed
 
     def spend_on(self, shares: Mapping[Hashable, int]) -> None:
         """The time since the last call served documents, in proportion to `shares`."""
         with self._lock:
             for document, part in split(self._elapsed_us(), shares).items():
-                self._documents[document] = self._documents.get(document, 0) + part
+                spent = self._documents.get(document, Spent(0, 0))
+                self._documents[document] = Spent(spent.microseconds + part, spent.saved)
 
-    def settle(self, document: Hashable) -> int:
-        """A document is finished: its microseconds, which it now leaves with."""
+    def save(self, document: Hashable, microseconds: int) -> None:
+        """A snapshot holds what so much of a document's time was spent on; a document that has left is let be."""
         with self._lock:
-            microseconds = self._documents.pop(document, 0)
-            self._settled_us += microseconds
-            return microseconds
+            if (spent := self._documents.get(document)) is not None:
+                self._documents[document] = Spent(spent.microseconds, max(spent.saved, microseconds))
 
-    def totals(self) -> Totals:
+    def settle(self, document: Hashable) -> Spent:
+        """A document has come to an end: its microseconds, which it now leaves with."""
         with self._lock:
-            startup, idle = self._overheads["startup"], self._overheads["idle"]
-            documents = self._settled_us + sum(self._documents.values())
-            return Totals(startup + idle + documents, startup, idle)
+            spent = self._documents.pop(document, Spent(0, 0))
+            self._settled_us += spent.microseconds
+            return spent
+
+    def documents(self) -> dict[Hashable, Spent]:
+        """Those that have not left."""
+        with self._lock:
+            return dict(self._documents)
+
+    def totals(self) -> tuple[int, dict[Overhead, int]]:
+        """All microseconds on the meter, and those of each overhead; the rest went to documents."""
+        with self._lock:
+            documents = self._settled_us + sum(spent.microseconds for spent in self._documents.values())
+            return sum(self._overheads.values()) + documents, dict(self._overheads)
 
     def _elapsed_us(self) -> int:
         """Whole microseconds; the rest stays for the next interval."""

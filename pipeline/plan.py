@@ -1,8 +1,9 @@
-"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Only this file imports ray."""
+"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here and in
+`preemption.py` alone."""
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from configs import errors
 from configs.settings import SummarizeConfig
+from pipeline import stopping
 from pipeline.assignment import Assignment
 from pipeline.documents import MANIFEST, Document
 from pipeline.read_stage import read_batch
@@ -27,7 +29,7 @@ MAX_BLOCKS = 400
 READER_MEMORY = 512 * 1024 * 1024
 """What a reader reserves. Resources unlike the actor's also keep Ray from fusing reading into the actor."""
 
-TODO = pa.schema([*MANIFEST, ("attempt", pa.int32())])
+TODO = pa.schema([*MANIFEST, ("state_uri", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,10 @@ def is_submitted() -> bool:
 
 
 def receipts(
-    todo: Sequence[tuple[Document, int]], config: SummarizeConfig, assignment: Assignment
+    todo: Sequence[tuple[Document, str | None]], config: SummarizeConfig, assignment: Assignment
 ) -> Iterator[dict[str, Any]]:
-    """Summarise documents, each with the number of this attempt, and yield a `RECEIPT` for each as it is published.
+    """Summarise documents, each with the URI of a state to go on from, if there is one, and yield a `RECEIPT` for each
+    as it is published.
 
     Raises the LonghaulError that stopped an actor or a reader.
     """
@@ -83,7 +86,7 @@ def receipts(
             yield receipt
 
 
-def blocks(todo: Sequence[tuple[Document, int]], batch: int) -> list[pa.Table]:
+def blocks(todo: Sequence[tuple[Document, str | None]], batch: int) -> list[pa.Table]:
     """Tables of the documents, the largest objects first, so that no long one starts when the rest is done.
 
     Lines of one JSON lines file stay together and in order, for readers that must pass over what comes before.
@@ -91,24 +94,16 @@ def blocks(todo: Sequence[tuple[Document, int]], batch: int) -> list[pa.Table]:
     by_uri = sorted(todo, key=lambda item: (item[0].source_uri, item[0].record_offset or 0))
     objects = [list(group) for _, group in groupby(by_uri, key=lambda item: item[0].source_uri)]
     objects.sort(key=lambda group: sum(document.size_bytes for document, _ in group), reverse=True)
-    rows = [document.as_row() | {"attempt": attempt} for group in objects for document, attempt in group]
+    rows = [document.as_row() | {"state_uri": uri} for group in objects for document, uri in group]
     size = max(batch, -(-len(rows) // MAX_BLOCKS))
     return [pa.Table.from_pylist(rows[start : start + size], TODO) for start in range(0, len(rows), size)]
 
 
 def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
     engine, on_gpu = config.engine, assignment.device != "cpu"
-    read = ray.data.from_arrow(tables).map_batches(
-        partial(read_batch, settings=config.input, model=config.model, sections=config.sections),
-        batch_format="pyarrow",
-        batch_size=engine.documents_per_batch,
-        compute=TaskPoolStrategy(size=engine.readers),
-        num_cpus=1,
-        memory=READER_MEMORY,
-    )
     # Enough calls at once to fill the slots, and one more that waits.
     calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
-    return read.map_batches(
+    return _read(tables, config, assignment).map_batches(
         SummariseStage,
         fn_constructor_args=(assignment,),
         batch_format="pyarrow",
@@ -119,6 +114,25 @@ def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assign
         num_cpus=0 if on_gpu else engine.cpus_per_actor,
         num_gpus=1 if on_gpu else None,
     )
+
+
+def _read(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
+    is_stopping = partial(stopping.is_asked, assignment.output_uri, assignment.run_id, assignment.deadline_us)
+    return ray.data.from_arrow(tables).map_batches(
+        partial(_read_batch, is_stopping, settings=config.input, model=config.model, sections=config.sections),
+        batch_format="pyarrow",
+        batch_size=config.engine.documents_per_batch,
+        compute=TaskPoolStrategy(size=config.engine.readers),
+        num_cpus=1,
+        memory=READER_MEMORY,
+    )
+
+
+def _read_batch(is_stopping: Callable[[], bool], batch: pa.Table, **options: Any) -> pa.Table:
+    """`read_batch` in a reader. Ray runs a task again, without end, whose process has died: perhaps by a document."""
+    worker: Any = ray._private.worker.global_worker
+    attempt = worker.core_worker.get_current_task_attempt_number()
+    return read_batch(batch, **options, isolated=attempt > 0, stopping=is_stopping())
 
 
 def _configure_ray_data() -> None:

@@ -1,6 +1,7 @@
 """The driver's progress line: documents, tokens, speed, cost so far and the time that is left."""
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -9,11 +10,11 @@ from threading import Event, Lock, Thread
 import structlog
 
 from pipeline import logs, quantities
-from pipeline.ledger import Reading
+from pipeline.ledger import Beat, Reading
 
 log = structlog.get_logger()
 
-TERMINAL_SECONDS, LOG_SECONDS = 1.0, 10.0
+TICK_SECONDS, LOG_SECONDS = 1.0, 10.0
 TOKENS_PER_BYTE = 0.3
 """Until finished documents tell better."""
 
@@ -26,14 +27,18 @@ class Tally:
     bytes_total: int
     succeeded: int = 0
     failed: int = 0
+    stopped: int = 0
     bytes_done: int = 0
     tokens_done: int = 0
     lock: Lock = field(default_factory=Lock)
 
-    def add(self, succeeded: bool, size_bytes: int, tokens: int) -> None:
+    def add(self, status: str, size_bytes: int, tokens: int) -> None:
         with self.lock:
-            self.succeeded += succeeded
-            self.failed += not succeeded
+            if status == "stopped":
+                self.stopped += 1
+                return
+            self.succeeded += status == "ok"
+            self.failed += status == "failed"
             self.bytes_done += size_bytes
             self.tokens_done += tokens
 
@@ -45,7 +50,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Standing:
     """One moment of the run."""
 
     done: int
@@ -78,9 +83,18 @@ class Progress(Thread):
     On a terminal it rewrites one line; elsewhere it logs an event every ten seconds.
     """
 
-    def __init__(self, tally: Tally, currency: str, readings: Callable[[], Sequence[Reading]], run_id: str) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        currency: str,
+        beats: Callable[[], Sequence[Beat]],
+        run_id: str,
+        on_cost: Callable[[Decimal], None] = lambda cost: None,
+    ) -> None:
+        """`on_cost` hears every second, in this thread, what this start of the run has cost so far."""
         super().__init__(name="progress", daemon=True)
-        self._tally, self._currency, self._readings, self._run_id = tally, currency, readings, run_id
+        self._tally, self._currency, self._run_id, self._on_cost = tally, currency, run_id, on_cost
+        self._beats = beats
         self._as_json = logs.as_json()
         self._as_line = sys.stderr.isatty() and not self._as_json
         self._stopped = Event()
@@ -95,19 +109,30 @@ class Progress(Thread):
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self.join(timeout=5)
-        self._say(last=True)
+        if (now := self._look()) is not None:
+            self._say(now, last=True)
 
     def run(self) -> None:
-        while not self._stopped.wait(TERMINAL_SECONDS if self._as_line else LOG_SECONDS):
-            self._say()
+        logged = time.monotonic()
+        while not self._stopped.wait(TICK_SECONDS):
+            now = self._look()
+            if now is None:
+                continue
+            self._on_cost(now.cost)
+            if self._as_line or time.monotonic() >= logged + LOG_SECONDS:
+                logged = time.monotonic()
+                self._say(now)
 
-    def snapshot(self, before: frozenset[str]) -> Snapshot:
+    def _readings(self) -> list[Reading]:
+        return [beat.reading for beat in self._beats()]
+
+    def standing(self, before: frozenset[str]) -> Standing:
         """How far the run is now, without the actors `before`."""
         readings = [reading for reading in self._readings() if reading.actor_id not in before]
         tokens = max(self._tally.tokens_done, sum(reading.tokens_read for reading in readings))
         rate = sum(_speed(reading) for reading in readings)
         left = max(0.0, self._tally.tokens_expected() - tokens) / rate if rate else None
-        return Snapshot(
+        return Standing(
             done=self._tally.succeeded + self._tally.failed,
             failed=self._tally.failed,
             total=self._tally.documents_total,
@@ -119,12 +144,14 @@ class Progress(Thread):
             actors=len(readings),
         )
 
-    def _say(self, last: bool = False) -> None:
+    def _look(self) -> Standing | None:
         try:
-            now = self.snapshot(self._before)
+            return self.standing(self._before)
         except Exception:  # a storage hiccup must not end the run over its progress line
             log.debug("progress_unknown", run_id=self._run_id, exc_info=True)
-            return
+            return None
+
+    def _say(self, now: Standing, last: bool = False) -> None:
         if self._as_line:
             print(f"\r\x1b[K{now.line()}", end="\n" if last else "", file=sys.stderr, flush=True)
         else:
@@ -134,5 +161,5 @@ class Progress(Thread):
 
 def _speed(reading: Reading) -> float:
     """Tokens per second of an actor while it has documents."""
-    busy = (reading.total_us - reading.startup_us - reading.idle_us) / 1e6
+    busy = (reading.total_us - sum(reading.overheads.values())) / 1e6
     return reading.tokens_read / busy if busy else 0.0

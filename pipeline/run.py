@@ -1,4 +1,4 @@
-"""One run from its settings to its committed tables: list, skip what is done, summarise, commit."""
+"""One run from its settings to its committed tables: list, skip what is done, summarise or stop, commit."""
 
 import json
 from dataclasses import dataclass
@@ -13,14 +13,16 @@ from configs.errors import ConfigError
 from configs.settings import SummarizeConfig
 from models import checkpoint
 from models.tokenizer import Tokenizer
-from pipeline import history, plan, prompts, storage
+from pipeline import history, plan, prompts, states, storage
 from pipeline.assignment import Assignment
 from pipeline.commit import commit
 from pipeline.documents import Document
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, document_key
 from pipeline.metering import Rate
 from pipeline.progress import Progress, Tally
+from pipeline.snapshot import state_key
 from pipeline.sources import list_documents
+from pipeline.stopping import Stopping
 
 log = structlog.get_logger()
 
@@ -38,10 +40,14 @@ class Prepared:
     settings_sha256: str
     documents: tuple[Document, ...]
     """Of this run: those listed, without those that other runs have done."""
-    todo: tuple[tuple[Document, int], ...]
-    """Still to be summarised, each with the number of this attempt."""
+    todo: tuple[Document, ...]
+    """Still to be summarised."""
     num_skipped: int
     """Done in other runs."""
+    tokenizer: str
+    """Its fingerprint."""
+    deadline: datetime | None
+    stopping: Stopping
 
 
 def prepare(config: SummarizeConfig) -> Prepared:
@@ -61,19 +67,29 @@ def prepare(config: SummarizeConfig) -> Prepared:
     ledger = Ledger(config.output.uri, run_id)
     _refuse_other_settings(ledger, settings_sha256)
     elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
-    here, attempts = history.done_in(ledger)
+    here = history.done_in(ledger)
     documents = tuple(each for each in listed if _key(each) not in elsewhere)
-    todo = tuple((each, attempts.get(each.document_id, 0) + 1) for each in documents if _key(each) not in here)
+    deadline = config.run.deadline_after(datetime.now(UTC))
     return Prepared(
-        config, ledger, model_revision, settings_sha256, documents, todo, num_skipped=len(listed) - len(documents)
+        config,
+        ledger,
+        model_revision,
+        settings_sha256,
+        documents,
+        todo=tuple(each for each in documents if _key(each) not in here),
+        num_skipped=len(listed) - len(documents),
+        tokenizer=tokenizer.fingerprint,
+        deadline=deadline,
+        stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
     )
 
 
 def execute(prepared: Prepared) -> dict[str, Any] | None:
-    """Summarise what is left and commit. Returns the run's row in `jobs`, or None where there was nothing to do."""
+    """Summarise what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
+    there was nothing to do."""
     ledger = prepared.ledger
     run_log = log.bind(run_id=ledger.run_id)
-    if not prepared.todo and (not prepared.documents or ledger.committed() is not None):
+    if not prepared.todo and (not prepared.documents or ledger.is_complete):
         run_log.info("nothing_to_do", documents_done=len(prepared.documents) + prepared.num_skipped)
         return None
     ledger.begin(_about(prepared))
@@ -84,25 +100,37 @@ def execute(prepared: Prepared) -> dict[str, Any] | None:
             "run_started",
             documents=len(prepared.todo),
             done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
-            bytes=sum(document.size_bytes for document, _ in prepared.todo),
+            bytes=sum(document.size_bytes for document in prepared.todo),
+            deadline=prepared.deadline and prepared.deadline.isoformat(timespec="seconds"),
         )
         _summarise(prepared)
-    job = commit(ledger, prepared.documents)
+    job = commit(ledger, prepared.documents, stopped=prepared.stopping.reason is not None)
     run_log.info("run_committed", status=job["status"], documents=job["documents_total"])
     return job
 
 
 def _summarise(prepared: Prepared) -> None:
-    config, ledger = prepared.config, prepared.ledger
-    tally = Tally(len(prepared.todo), sum(document.size_bytes for document, _ in prepared.todo))
+    config, ledger, stopping = prepared.config, prepared.ledger, prepared.stopping
+    tally = Tally(len(prepared.todo), sum(document.size_bytes for document in prepared.todo))
     with plan.cluster(config) as cluster:
         assignment = _assignment(prepared, on_gpu=_on_gpu(config, cluster))
-        with Progress(tally, config.price.currency, ledger.readings, ledger.run_id):
-            for receipt in plan.receipts(prepared.todo, config, assignment):
-                tally.add(receipt["status"] == "ok", receipt["size_bytes"], receipt["tokens_read"])
+        todo = _with_states(prepared, assignment.state_key)
+        with Progress(tally, config.price.currency, ledger.beats, ledger.run_id, stopping.spent):
+            for receipt in plan.receipts(todo, config, assignment):
+                tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
                 if receipt["status"] == "failed":
                     reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
                     log.warning("document_failed", run_id=ledger.run_id, **reason)
+
+
+def _with_states(prepared: Prepared, state_key: str) -> list[tuple[Document, str | None]]:
+    """Each document with the state that it can go on from: of this run before it was stopped, or of an earlier one."""
+    saved = prepared.ledger.snapshots()
+    kept = states.newest(prepared.ledger.output_uri, state_key) if prepared.config.incremental else {}
+    return [
+        (document, saved.get(document_key(*_key(document))) or kept.get(document.document_id))
+        for document in prepared.todo
+    ]
 
 
 def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
@@ -124,6 +152,11 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         input=config.input,
         rate=_rate(config, on_gpu),
         heartbeat_seconds=config.run.heartbeat_seconds,
+        state_key=state_key(prepared.model_revision, prepared.tokenizer, dtype, READING_VERSION),
+        max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
+        ttl_days=config.states.ttl_days if config.incremental else None,
+        deadline_us=_microseconds(prepared.deadline),
+        summary_so_far=config.run.summary_so_far,
         tokenizer_uri=config.model.tokenizer,
     )
 
@@ -196,6 +229,10 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "model_revision": prepared.model_revision,
         "config": config,
     }
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1e6)
 
 
 def _key(document: Document) -> history.Key:

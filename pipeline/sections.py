@@ -22,14 +22,25 @@ class Section:
     """Of its heading; None where there was none before it, and where a long section was cut."""
     start: int
     """Tokens of the document before it."""
+    named_at: int | None = None
+    """Tokens of the document before the heading that gave the title, which a short beginning may have preceded."""
+
+
+def before(sections: Sequence[Section], num_tokens: int) -> list[Section]:
+    """As they were known when the document had been gone through up to a cut with so many tokens before it."""
+    kept = [section for section in sections if section.start < num_tokens] or list(sections[:1])
+    if kept and (kept[-1].named_at or 0) >= num_tokens:
+        kept[-1] = Section(None, kept[-1].start)
+    return kept
 
 
 class SectionFinder:
     """Follows a document part by part; what it found of the parts so far is final."""
 
-    def __init__(self, settings: SectionSettings) -> None:
+    def __init__(self, settings: SectionSettings, found: Sequence[Section] = ()) -> None:
+        """To go on from a cut, give what `before` says of those found up to there."""
         self._settings = settings
-        self.sections: list[Section] = [Section(None, 0)]
+        self.sections: list[Section] = list(found) or [Section(None, 0)]
         """Of the tokens so far; the last one goes on."""
 
     def add(self, part: str, places: Sequence[int], tokens_before: int) -> None:
@@ -43,10 +54,10 @@ class SectionFinder:
         self._reach(start)
         last = self.sections[-1]
         if start - last.start >= self._settings.least_tokens:
-            self.sections.append(Section(title, start))
+            self.sections.append(Section(title, start, start))
         elif last.title is None:
             # Too little was before it to be a section by itself.
-            self.sections[-1] = Section(title, last.start)
+            self.sections[-1] = Section(title, last.start, start)
 
     def _reach(self, num_tokens: int) -> None:
         """Cut what has become too long."""

@@ -5,7 +5,7 @@ import asyncio
 import pyarrow as pa
 
 from configs.errors import LonghaulError, ModelError, StorageError
-from pipeline import logs
+from pipeline import logs, preemption
 from pipeline.assignment import RECEIPT, Assignment, Row, read_rows
 from pipeline.engine_driver import EngineDriver
 
@@ -19,8 +19,9 @@ class SummariseStage:
 
     def __init__(self, assignment: Assignment) -> None:
         logs.configure()
-        self._driver = EngineDriver(assignment)
+        self._driver = EngineDriver(assignment, preemption.leave)
         self._driver.start()
+        preemption.PreemptionWatch(self._driver.preempt).start()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """A batch of `READ_ROW` becomes a batch of `RECEIPT`, all of them in the ledger, or fatal."""

@@ -1,4 +1,4 @@
-"""The four tables that a run leaves, and the exact types of time and money in them.
+"""The five tables that a run leaves, and the exact types of time and money in them.
 
 Money adds up exactly: seconds have 6 decimals, prices per second 12, so that every product has at most 18
 and no cost is ever rounded.
@@ -40,6 +40,7 @@ SUMMARIES = pa.schema(
         ("title", pa.string()),
         ("tokens_total", pa.int64()),
         ("tokens_read", pa.int64()),
+        ("tokens_resumed", pa.int64()),
         ("truncated", pa.bool_()),
         ("prompt_id", pa.string()),
         ("prompt_sha256", pa.string()),
@@ -59,7 +60,12 @@ SUMMARIES = pa.schema(
     ]
 )
 """One row per document and prompt, and per section and its prompt. `gpu_seconds` and `cost` are the row's equal share
-of its document's.
+of its document's, whose attempts that were stopped or lost count with what snapshots saved of them: the rows sum to the
+`document` rows of `costs`.
+
+`tokens_read` are those that the answer is drawn from; `tokens_resumed` of them had been read before, by an attempt
+whose state was gone on from. `truncated` is false, and `status` `ok`; a summary so far, from a run that had to stop, is
+`truncated` and `partial`, until a later run replaces it.
 
 A section's rows carry its place in the order, its heading and the tokens of the document before its start and its end;
 rows about the whole document carry null. A section's answer is drawn from all that was read up to its end.
@@ -85,10 +91,13 @@ COSTS = pa.schema(
         ("run_id", pa.string()),
         ("kind", pa.string()),
         ("document_id", pa.string()),
+        ("source_etag", pa.string()),
         ("attempt", pa.int32()),
+        ("outcome", pa.string()),
         ("actor_id", pa.string()),
         ("node", pa.string()),
         ("tokens_read", pa.int64()),
+        ("tokens_resumed", pa.int64()),
         ("tokens_decoded", pa.int64()),
         ("gpu_type", pa.string()),
         ("gpu_seconds", SECONDS),
@@ -99,10 +108,40 @@ COSTS = pa.schema(
         ("finished_at", TIME),
     ]
 )
-"""One row per attempt at a document (kind `document`) and per overhead of an actor (`startup`, `idle`, `wasted`).
+"""One row per attempt at a document (kind `document`), one more for what is lost of it (`wasted`, as is what was lost
+without being any one document's), and one per overhead of an actor: `startup`, `load`, `idle`, `snapshot`, `drain`.
+
+`outcome` says how an attempt ended: `finished`; `failed`; `stopped`, to go on elsewhere or another day; `lost` with its
+actor; `fenced`, because another actor had published the document. `tokens_read` are those that this attempt read, so
+that they sum to the work done; `tokens_resumed` are those that it did not need to read.
 
 `gpu_seconds` times `price_per_second` is `cost`, and the rows of an actor sum to all its seconds. On a machine without
 a GPU the device is a CPU: `gpu_type` is `cpu` and `gpu_seconds` are CPU-seconds reserved."""
+
+STATES = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("document_id", pa.string()),
+        ("source_uri", pa.string()),
+        ("source_etag", pa.string()),
+        ("title", pa.string()),
+        ("state_uri", pa.string()),
+        ("state_key", pa.string()),
+        ("model_id", pa.string()),
+        ("model_revision", pa.string()),
+        ("settings_sha256", pa.string()),
+        ("tokens_total", pa.int64()),
+        ("tokens", pa.int64()),
+        ("size_bytes", pa.int64()),
+        ("parent_uri", pa.string()),
+        ("created_at", TIME),
+        ("expires_at", TIME),
+    ]
+)
+"""One row per state that is kept: which document was read, by which model, up to which of its tokens.
+
+`tokens` is the last place at which text that is added changes nothing before it; the state's object holds the tokens
+from there to the end as well. `parent_uri` is the state that the reading went on from."""
 
 JOBS = pa.schema(
     [
@@ -113,6 +152,7 @@ JOBS = pa.schema(
         ("documents_total", pa.int64()),
         ("documents_succeeded", pa.int64()),
         ("documents_failed", pa.int64()),
+        ("documents_left", pa.int64()),
         ("tokens_read", pa.int64()),
         ("tokens_decoded", pa.int64()),
         ("actors", pa.int32()),
@@ -128,6 +168,7 @@ JOBS = pa.schema(
         ("code_version", pa.string()),
     ]
 )
-"""One row per run. `status` is `succeeded`, or `partial` where documents failed; `cost` is the sum over `costs`."""
+"""One row per run. `status` is `succeeded`, `partial` where documents failed, or `stopped` where `documents_left` are
+still to be done; `cost` is the sum over `costs`."""
 
-TABLES = {"summaries": SUMMARIES, "failures": FAILURES, "costs": COSTS, "jobs": JOBS}
+TABLES = {"summaries": SUMMARIES, "failures": FAILURES, "costs": COSTS, "states": STATES, "jobs": JOBS}

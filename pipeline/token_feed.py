@@ -5,43 +5,23 @@ memory does not grow with the document. Canonical cuts make the tokens those tha
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from itertools import islice
 from threading import Condition, Thread
 
 import numpy as np
 
+from configs.errors import StateError
 from configs.settings import InputSettings, SectionSettings
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
 from pipeline.documents import Document
-from pipeline.encoding import Piece
 from pipeline.extract import Extractor
 from pipeline.sections import Section, SectionFinder
+from pipeline.tokenise import START, Part, Passage, Position
 
 AHEAD_TOKENS = 65_536
-
-
-@dataclass(frozen=True)
-class Position:
-    """A canonical cut of a document: what to read it on from."""
-
-    tokens: int = 0
-    """Before the cut, the begin token among them."""
-    offset: int = 0
-    """Of the cut in the decompressed content, in bytes; in characters of the text for what is parsed whole."""
-    encoding: str | None = None
-    """Of the bytes before the cut, None where all of them are ASCII."""
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A `Position`, not yet computed."""
-
-    tokens: int
-    piece: Piece
-    place: int
 
 
 class TokenFeed:
@@ -53,26 +33,37 @@ class TokenFeed:
         settings: InputSettings,
         tokenizer: Tokenizer,
         on_change: Callable[[], None] = lambda: None,
-        start: Position = Position(),
+        start: Position = START,
+        skip: int = 0,
         ahead_tokens: int = AHEAD_TOKENS,
         sections: SectionSettings | None = None,
+        found: Sequence[Section] = (),
+        check_history: bool = False,
     ) -> None:
         """Begins to read at once. `on_change` is called in the feed's thread when tokens have come, or an end.
 
-        At most `ahead_tokens` and those of one more part wait to be taken. `start` is what `position` said of an
-        earlier feed; the tokens are those after it.
+        At most `ahead_tokens` and those of one more part wait to be taken, and one part is held back, to know the last
+        one. `start` is what `position` said of an earlier feed; the tokens are those after it, without the first
+        `skip`. `found` is what `sections.before` says of the sections up to `start`. With `check_history` the document
+        may have changed since: its text is gone through from the beginning, and nothing is ready before it is sure
+        that all up to `start` is as it was.
         """
+        assert not (check_history and skip), "tokens behind a cut may have changed, and there is no check of them"
         self._document, self._settings, self._tokenizer = document, settings, tokenizer
         self._on_change = on_change
         self._ahead_tokens = ahead_tokens
-        self._start = start
+        self._start, self._check_history = start, check_history
+        self._to_skip = skip
         self._waiting: deque[np.ndarray] = deque()
         self._ready = 0
-        self._taken = start.tokens
-        self._cuts: deque[_Cut] = deque()
-        self._finder = SectionFinder(sections) if sections else None
-        self._section_ends: list[int] = []
-        self._last_cut: _Cut | None = None
+        self._taken = start.tokens + skip
+        self._position = start
+        self._cuts: deque[Position] = deque()
+        self._last_cut: int | None = None
+        self._tail = np.empty(0, tokenise.TOKEN_DTYPE)
+        self._finder = SectionFinder(sections, found) if sections else None
+        self._section_ends: deque[int] = deque()
+        self._num_sections = max(1, len(found))
         self._ended = self._closed = False
         self._error: BaseException | None = None
         self._changed = Condition()
@@ -84,7 +75,8 @@ class TokenFeed:
         """Tokens that `take` can give at once.
 
         Raises the DocumentError with which the document breaks off, or StorageError, as soon as it is known: what was
-        read before it will never be summarised, so no more time goes to it.
+        read before it will never be summarised, so no more time goes to it. Raises StateError where the document is
+        not the one that was read up to the start.
         """
         with self._changed:
             if self._error is not None:
@@ -101,9 +93,20 @@ class TokenFeed:
     def section_end(self) -> int | None:
         """Ready tokens up to the end of a section; None where no section ends among them, or none are looked for."""
         with self._changed:
-            ends = (end - self._taken for end in self._section_ends)
-            end = next((left for left in ends if left > 0), None)
+            end = self._section_ends[0] - self._taken if self._section_ends else None
             return end if end is not None and end <= self._ready else None
+
+    @property
+    def last_cut(self) -> int | None:
+        """As `Feed.last_cut`."""
+        with self._changed:
+            return None if self._last_cut is None or self._last_cut < self._taken else self._last_cut - self._taken
+
+    @property
+    def tail(self) -> np.ndarray:
+        """The tokens (N,) int32 from the document's last cut to its end; none while it is not known."""
+        with self._changed:
+            return self._tail
 
     @property
     def sections(self) -> Sequence[Section]:
@@ -117,8 +120,7 @@ class TokenFeed:
             self._ready -= count
             self._taken += count
             taken = list(self._take(count))
-            while self._cuts and self._cuts[0].tokens <= self._taken:
-                self._last_cut = self._cuts.popleft()
+            self._pass()
             self._changed.notify()
         return np.concatenate(taken) if taken else np.empty(0, tokenise.TOKEN_DTYPE)
 
@@ -128,8 +130,7 @@ class TokenFeed:
         The end of a document is none: a document that grows may change the tokens after its last cut.
         """
         with self._changed:
-            cut = self._last_cut
-        return self._start if cut is None else Position(cut.tokens, cut.piece.offset_at(cut.place), cut.piece.encoding)
+            return self._position
 
     def close(self) -> None:
         """Nobody will ask again. Returns when the thread has ended; a read under way is waited for."""
@@ -162,54 +163,66 @@ class TokenFeed:
             self._on_change()
 
     def _read(self) -> None:
-        start = self._start
-        if not start.tokens:
-            self._put(tokenise.begin(self._tokenizer), None)
+        start = START if self._check_history else self._start
         pieces = Extractor(self._settings).pieces(self._document, start.offset, start.encoding)
-        trail = _Trail()
+        held: Part | None = None
         with closing(pieces):
-            count = max(start.tokens, 1)
-            cut: _Cut | None = None
-            for part in tokenise.cut(trail.follow(pieces)):
-                tokens = tokenise.encode(part, self._tokenizer, count, self._finder)
+            texts = tokenise.passages(pieces, start)
+            if self._check_history:
+                texts = self._after_history(texts)
+            for part in tokenise.parts(texts, self._tokenizer, self._finder, self._start.tokens):
                 # Only now is it sure that the text goes on after the part before.
-                if not self._put(tokens, cut):
+                if held is not None and not self._put(held):
                     return
-                count += len(tokens)
-                piece, place = trail.after(len(part))
-                cut = _Cut(count, piece, place) if piece.is_exact else None
+                held = part
+        # Where nothing is new, the end of the document is the cut that it was read up to.
+        if self._put(held or Part(self._tail, self._start), is_last=True) and self._to_skip:
+            raise StateError(f"The document ends {self._to_skip} tokens before the place that its state was kept at.")
 
-    def _put(self, tokens: np.ndarray, cut: _Cut | None) -> bool:
-        """Append tokens, which begin at `cut`, once there is room. False when the feed is closed."""
+    def _after_history(self, texts: Iterator[Passage]) -> Iterator[Passage]:
+        """Those from the start on, once it is sure that the ones before are as they were."""
+        last: Passage | None = None
+        for passage in islice(texts, self._start.parts):
+            last = passage
+            if self._closed:
+                return
+        num_parts = last.parts + 1 if last else 0
+        if num_parts < self._start.parts:
+            raise StateError(
+                "The document's history has changed since its state was kept: it has become shorter "
+                f"({num_parts} parts of some {tokenise.PART_CHARS} characters, where there were {self._start.parts})."
+            )
+        if (tokenise.chained(last.digest, last.text) if last else "") != self._start.digest:
+            raise StateError(
+                "The document's history has changed since its state was kept: its text differs within the first "
+                f"{self._start.tokens} tokens ({self._start.parts} parts)."
+            )
+        yield from texts
+
+    def _put(self, part: Part, is_last: bool = False) -> bool:
+        """Append a part once there is room. False when the feed is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._ready < self._ahead_tokens)
             if self._closed:
                 return False
-            if cut is not None:
-                self._cuts.append(cut)
-            self._waiting.append(tokens)
-            self._ready += len(tokens)
+            if part.start is not None:
+                self._cuts.append(part.start)
+                if is_last and part.start.tokens:
+                    self._last_cut, self._tail = part.start.tokens, part.tokens
+            skipped = min(self._to_skip, len(part.tokens))
+            self._to_skip -= skipped
+            self._waiting.append(part.tokens[skipped:])
+            self._ready += len(part.tokens) - skipped
             if self._finder:
-                self._section_ends = [section.start for section in self._finder.sections[1:]]
+                self._section_ends.extend(section.start for section in self._finder.sections[self._num_sections :])
+                self._num_sections = len(self._finder.sections)
+            self._pass()
         self._on_change()
         return True
 
-
-class _Trail:
-    """Follows pieces of text on their way to the cutter, which forgets where each stood."""
-
-    def __init__(self) -> None:
-        self._pieces: deque[Piece] = deque()
-        self._place = 0
-
-    def follow(self, pieces: Iterable[Piece]) -> Iterator[str]:
-        for piece in pieces:
-            self._pieces.append(piece)
-            yield piece.text
-
-    def after(self, chars: int) -> tuple[Piece, int]:
-        """So many characters on: in which piece, and where there."""
-        self._place += chars
-        while self._place > len(self._pieces[0].text):
-            self._place -= len(self._pieces.popleft().text)
-        return self._pieces[0], self._place
+    def _pass(self) -> None:
+        """Leave behind what lies before the tokens that are next."""
+        while self._cuts and self._cuts[0].tokens <= self._taken:
+            self._position = self._cuts.popleft()
+        while self._section_ends and self._section_ends[0] <= self._taken:
+            self._section_ends.popleft()

@@ -7,14 +7,67 @@ Only the part after the last cut can change when a document grows.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
 from models.tokenizer import Tokenizer
+from pipeline.encoding import Piece, Trail
 from pipeline.sections import SectionFinder
 
 PART_CHARS = 4096
 TOKEN_DTYPE = np.int32
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Position:
+    """A canonical cut of a document: what to read it on from."""
+
+    tokens: int = 0
+    """Before the cut, the begin token among them."""
+    offset: int = 0
+    """Of the cut in the decompressed content, in bytes; in characters of the text for what is parsed whole."""
+    encoding: str | None = None
+    """Of the bytes before the cut, None where all of them are ASCII."""
+    parts: int = 0
+    """Before the cut."""
+    digest: str = ""
+    """Of the text of those parts, as `chained` gives it. Together with the tokenizer's fingerprint it says as much as
+    one of the tokens would, and it can be checked without tokenising again."""
+
+
+START = Position()
+"""Of a document."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A canonical part of a document before it is tokenised, and where it begins."""
+
+    text: str
+    offset: int | None
+    """As in a `Position`; None where it cannot be told."""
+    encoding: str | None
+    parts: int
+    digest: str
+
+    def position(self, num_tokens: int) -> Position | None:
+        """Its beginning, before which there are so many tokens; None where nobody can go on from there."""
+        if self.offset is None:
+            return None
+        return Position(num_tokens, self.offset, self.encoding, self.parts, self.digest)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A canonical part of a document."""
+
+    tokens: np.ndarray
+    """(N,) int32, in the first part of a document the begin token among them."""
+    start: Position | None
+    """None where nobody can go on from there."""
 
 
 def cut(pieces: Iterable[str]) -> Iterator[str]:
@@ -31,27 +84,45 @@ def cut(pieces: Iterable[str]) -> Iterator[str]:
         yield held
 
 
-def tokens(pieces: Iterable[str], tokenizer: Tokenizer, finder: SectionFinder | None = None) -> np.ndarray:
-    """All token ids of a document (L,) int32, the begin token first; `finder` hears of every part."""
-    ids, count = [begin(tokenizer)], 1
-    for part in cut(pieces):
-        ids.append(encode(part, tokenizer, count, finder))
-        count += len(ids[-1])
-    return np.concatenate(ids)
+def passages(pieces: Iterable[Piece], start: Position = START) -> Iterator[Passage]:
+    """The canonical parts of a document, whose pieces begin at `start`. Memory: as for `cut`."""
+    trail = Trail()
+    offset: int | None = start.offset
+    encoding, digest = start.encoding, start.digest
+    for number, text in enumerate(cut(trail.follow(pieces)), start.parts):
+        yield Passage(text, offset, encoding, number, digest)
+        trail.advance(len(text))
+        offset, encoding, digest = trail.offset, trail.encoding, chained(digest, text)
 
 
-def begin(tokenizer: Tokenizer) -> np.ndarray:
-    """What stands before a document (1,) int32."""
-    return np.array([tokenizer.begin_id], TOKEN_DTYPE)
+def parts(
+    texts: Iterable[Passage], tokenizer: Tokenizer, finder: SectionFinder | None = None, num_tokens: int = 0
+) -> Iterator[Part]:
+    """The passages of a document tokenised, before which there are `num_tokens`; `finder` hears of each."""
+    for passage in texts:
+        begin = [] if num_tokens else [tokenizer.begin_id]
+        ids = _encode(passage.text, tokenizer, num_tokens + len(begin), finder)
+        yield Part(np.array(begin + ids, TOKEN_DTYPE), passage.position(num_tokens))
+        num_tokens += len(begin) + len(ids)
 
 
-def encode(part: str, tokenizer: Tokenizer, tokens_before: int, finder: SectionFinder | None) -> np.ndarray:
-    """The token ids of one part (N,) int32."""
+def tokens(texts: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
+    """All token ids of a text (L,) int32, the begin token first."""
+    ids = (np.array(tokenizer.encode(part), TOKEN_DTYPE) for part in cut(texts))
+    return np.concatenate([np.array([tokenizer.begin_id], TOKEN_DTYPE), *ids])
+
+
+def chained(digest: str, text: str) -> str:
+    """The digest of some text and what goes before it, which has the digest `digest`, or none."""
+    return blake2b(bytes.fromhex(digest) + text.encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def _encode(part: str, tokenizer: Tokenizer, tokens_before: int, finder: SectionFinder | None) -> list[int]:
     if finder is None:
-        return np.array(tokenizer.encode(part), TOKEN_DTYPE)
+        return tokenizer.encode(part)
     ids, places = tokenizer.encode_with_places(part)
     finder.add(part, places, tokens_before)
-    return np.array(ids, TOKEN_DTYPE)
+    return ids
 
 
 def _cut_at(text: str, start: int) -> int | None:

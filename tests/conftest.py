@@ -1,6 +1,7 @@
 """Services that tests talk to: real ones, started here."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -8,9 +9,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.faulty_store import FaultyStore
 
 SECRET_KEY = "longhaul-test-secret-key"
 START_TIMEOUT_SECONDS = 60
@@ -138,3 +143,17 @@ def _free_ports(count: int) -> list[int]:
 @pytest.fixture
 def bucket(s3: S3) -> str:
     return s3.new_bucket()
+
+
+@pytest.fixture
+def faulty_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultyStore"]:
+    """The same server by way of faults that a test asks for; the environment leads there."""
+    from pipeline.storage import S3Files
+    from tests.faulty_store import FaultyStore
+
+    with FaultyStore(os.environ["AWS_ENDPOINT_URL_S3"]) as store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.url)
+        # File systems are kept by their arguments, of which the environment is none.
+        S3Files.clear_instance_cache()
+        yield store
+        S3Files.clear_instance_cache()

@@ -39,11 +39,9 @@ def assert_costs_add_up(output: str) -> None:
     assert job["cost"] > 0
     wrong = tables.rows("select * from costs where cost is distinct from gpu_seconds * price_per_second")
     assert [row for row in wrong if row["gpu_seconds"] * row["price_per_second"] != row["cost"]] == []
-    actors = [json.loads(storage.read_bytes(file)) for file in storage.list_files(f"{output}/_runs", ".json")]
-    bill = sum(
-        (Decimal(actor["total_us"]) / 1_000_000 * actor["devices"] for actor in actors if "actor_id" in actor),
-        Decimal(0),
-    )
+    files = [file for file in storage.list_files(f"{output}/_runs", ".json") if "/actors/" in file]
+    readings = [json.loads(storage.read_bytes(file))["reading"] for file in files]
+    bill = sum((Decimal(each["total_us"]) / 1_000_000 * each["devices"] for each in readings), Decimal(0))
     # The last heartbeat file may be older than the reading that came with the last document, never newer.
     assert bill <= job["gpu_seconds"] < bill + 2
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from configs.errors import CorruptError
-from models.engine import Engine, Prompt, Request, share_budget
+from models.engine import Engine, share_budget
 from models.feed import ArrayFeed
+from models.request import Prompt, Request
 from models.sampling import Sampling, loop_start
 from tests.small_model import VOCAB_SIZE, build
 

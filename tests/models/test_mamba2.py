@@ -14,9 +14,10 @@ from transformers import Mamba2ForCausalLM
 from configs.errors import ModelError
 from models import checkpoint, huggingface
 from models.architecture import Mamba2Config, MambaConfig, read_config
-from models.engine import Engine, Prompt, Request
+from models.engine import Engine
 from models.feed import ArrayFeed
 from models.language_model import MambaLM
+from models.request import Prompt, Request
 from models.sampling import Sampling
 from models.state import State
 

@@ -1,6 +1,7 @@
 """From a prompt's schema to the columns of its row; and outputs from before there were such columns still read."""
 
 import json
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -14,18 +15,16 @@ from tokenizers import models
 from configs.loader import load
 from configs.settings import EngineSettings, PromptSettings, SummarizeConfig
 from models import checkpoint
-from models.engine import Answer, Finished
+from models.request import Answer, Finished
 from models.tokenizer import Tokenizer
-from pipeline import history, storage
+from pipeline import history
 from pipeline.actor import Actor
 from pipeline.assignment import Assignment
-from pipeline.commit import commit
-from pipeline.documents import Document
 from pipeline.entries import Entries
-from pipeline.ledger import ENTRY, Ledger
+from pipeline.job import Job
+from pipeline.ledger import ENTRY
 from pipeline.metering import Rate
 from pipeline.run import prepare
-from pipeline.tables import SUMMARIES
 from pipeline.warehouse import Warehouse
 from tests.outputs import write_part
 from tests.small_model import build
@@ -44,9 +43,11 @@ ROW = {
     "source_uri": "/one",
     "source_etag": "v1",
     "size_bytes": 5,
-    "attempt": 1,
+    "state_uri": None,
     "title": None,
     "tokens": np.arange(5),
+    "sections": None,
+    "cuts": None,
 }
 
 
@@ -71,7 +72,8 @@ def summarised(
     writer = entries(tokenizer, prompts)
     writer.actor.meter.spend_on({document_id: 5})
     given = tuple(Answer(tuple(tokenizer.encode(text)), reason, 9, retries) for text, reason, retries in answers)
-    return writer.summarised(ROW | {"document_id": document_id}, datetime.now(UTC), Finished(document_id, 5, given))
+    job = Job(ROW | {"document_id": document_id}, datetime.now(UTC), Future())
+    return writer.finished(job, Finished(document_id, 5, given))
 
 
 def test_rows_say_what_became_of_each_answer(tokenizer):
@@ -95,28 +97,6 @@ def test_rows_say_what_became_of_each_answer(tokenizer):
     with_schema, without = entry["summaries"][0]["prompt_sha256"], entry["summaries"][3]["prompt_sha256"]
     assert with_schema != without
     pa.Table.from_pylist([entry], ENTRY)
-
-
-def test_a_ledger_of_an_older_version_is_committed_with_the_new_parts(tmp_path, tokenizer):
-    """A run that was interrupted before an update goes on after it."""
-    ledger = Ledger(str(tmp_path), "r1")
-    ledger.begin(ABOUT)
-    before = summarised(tokenizer, (PromptSettings(),), ("the year", "stop", 0))
-    after = summarised(tokenizer, (PromptSettings(),), ("1851", "stop", 1), document_id="two")
-    ledger.publish("new", 1, [after])
-    older = pa.list_(pa.struct([field for field in SUMMARIES if field.name not in NEW_COLUMNS]))
-    schema = pa.schema([field.with_type(older) if field.name == "summaries" else field for field in ENTRY])
-    before["summaries"] = [{name: row[name] for name in row.keys() - NEW_COLUMNS} for row in before["summaries"]]
-    part = storage.join(ledger.uri, "ledger", "old-000001.parquet")
-    storage.publish_table(part, pa.Table.from_pylist([before], schema))
-
-    commit(ledger, [Document(name, f"/{name}", "v1", 5) for name in ("one", "two")])
-
-    rows = Warehouse(str(tmp_path)).rows("select document_id, summary, retries, answer_error from summaries order by 1")
-    assert rows == [
-        {"document_id": "one", "summary": "the year", "retries": None, "answer_error": None},
-        {"document_id": "two", "summary": "1851", "retries": 1, "answer_error": None},
-    ]
 
 
 def test_tables_of_an_older_version_read_beside_new_ones(tmp_path):

@@ -10,7 +10,8 @@ from configs.errors import LedgerError
 from pipeline import storage
 from pipeline.commit import commit
 from pipeline.documents import Document
-from pipeline.ledger import Entry, Ledger, Reading
+from pipeline.entries import fenced
+from pipeline.ledger import Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key
 from pipeline.metering import Rate
 from pipeline.tables import TABLES
 from pipeline.warehouse import Warehouse
@@ -28,25 +29,56 @@ ABOUT = {
 
 def reading(actor: str = "a1", total: int = 0, startup: int = 0, idle: int = 0) -> Reading:
     price = str(RATE.price_per_second)
-    return Reading(actor, "node", "cpu", 2, price, "USD", 0, 1, total, startup, idle, 0, 0, 0, 1000)
+    return Reading(actor, "node", "cpu", 2, price, "USD", 0, 1, total, startup, 0, idle, 0, 0, 0, 0, 0, 1000)
 
 
-def entry(name: str, microseconds: int, after: int = 0, failed: bool = False, etag: str = "v1", **meter: int) -> Entry:
-    """An attempt that ended `after` seconds past noon."""
-    actor = reading(**({"total": microseconds} | meter))
-    spent = {"gpu_seconds": RATE.seconds(microseconds), "cost": RATE.cost(microseconds), "currency": "USD"}
-    row = {"run_id": "r1", "document_id": name, "source_etag": etag, "settings_sha256": "s", **spent}
-    cost = row | {"kind": "document", "actor_id": "a1", "tokens_read": 10, "tokens_decoded": 2}
+def entry(
+    name: str,
+    microseconds: int,
+    after: int = 0,
+    outcome: Outcome = "finished",
+    etag: str = "v1",
+    attempt: int = 1,
+    rows: int = 1,
+    wasted: int = 0,
+    **meter: int,
+) -> Entry:
+    """An attempt that ended `after` seconds past noon, with its claim."""
+    actor = reading(**({"total": microseconds + wasted} | meter))
+    row = {"run_id": "r1", "document_id": name, "source_etag": etag, "settings_sha256": "s"}
+    cost = row | {"actor_id": "a1", "attempt": attempt, "outcome": outcome, "currency": "USD"}
+    cost |= {"price_per_second": RATE.price_per_second, "tokens_read": 10, "tokens_decoded": 2}
+    summary = row | {"summary": f"{name} {after}", "truncated": outcome != "finished"}
     return {
         "document_id": name,
         "source_etag": etag,
         "settings_sha256": "s",
+        "attempt": attempt,
+        "actor_id": "a1",
+        "outcome": outcome,
         "published_at": NOON + timedelta(seconds=after),
-        "summaries": [] if failed else [row | {"summary": f"{name} {after}", "prompt_id": "summary"}],
-        "failures": [row | {"error_class": "CorruptError", "error_message": f"at {after}"}] if failed else [],
-        "costs": [cost | {"price_per_second": RATE.price_per_second}],
+        "summaries": [] if outcome == "failed" else [summary | {"prompt_id": f"p{index}"} for index in range(rows)],
+        "failures": [row | {"error_class": "CorruptError", "error_message": f"at {after}"}]
+        if outcome == "failed"
+        else [],
+        "costs": [
+            cost | {"kind": kind, "gpu_seconds": RATE.seconds(part), "cost": RATE.cost(part)}
+            for kind, part in (("document", microseconds), ("wasted", wasted))
+            if part
+        ],
+        "states": [],
         "reading": actor.__dict__,
     }
+
+
+def publish(ledger: Ledger, *entries: Entry) -> None:
+    for each in entries:
+        assert begin(ledger, each["document_id"], each["attempt"], each["source_etag"])
+        assert ledger.publish(each)
+
+
+def begin(ledger: Ledger, name: str, attempt: int = 1, etag: str = "v1", actor: str = "a1") -> bool:
+    return ledger.begin_attempt(Claim(name, etag, attempt, actor, 5, 0))
 
 
 def document(name: str, etag: str = "v1") -> Document:
@@ -62,25 +94,25 @@ def ledger(tmp_path, monkeypatch):
 
 
 def test_each_document_has_one_row_and_all_attempts_have_costs(ledger):
-    ledger.publish("a1", 1, [entry("one", 100, 1), entry("two", 50, 2, failed=True)])
-    ledger.publish("a1", 2, [entry("two", 60, 3), entry("one", 30, 4), entry("three", 5, 5, failed=True)])
-    ledger.publish_reading(reading(total=1000, startup=300, idle=200))
+    publish(ledger, entry("one", 100, 1), entry("two", 50, 2, outcome="failed"))
+    publish(ledger, entry("two", 60, 3, attempt=2), entry("three", 5, 5, outcome="failed"))
+    ledger.publish_beat(Beat(reading(total=1000, startup=300, idle=200)))
     job = commit(ledger, [document("one"), document("two"), document("three")])
 
     tables = Warehouse(ledger.output_uri)
     assert tables.rows("select document_id, summary, attempts from summaries order by 1") == [
-        {"document_id": "one", "summary": "one 1", "attempts": 2},
+        {"document_id": "one", "summary": "one 1", "attempts": 1},
         {"document_id": "two", "summary": "two 3", "attempts": 2},
     ]
     assert tables.rows("select document_id from failures") == [{"document_id": "three"}]
-    assert tables.rows("select count(*) as n from costs where kind = 'document'") == [{"n": 5}]
+    assert tables.rows("select count(*) as n from costs where kind = 'document'") == [{"n": 4}]
     assert (job["status"], job["documents_succeeded"], job["documents_failed"]) == ("partial", 2, 1)
 
 
 def test_costs_sum_exactly_to_the_meter_with_the_waste_named(ledger):
-    ledger.publish("a1", 1, [entry("one", 333_333, 1), entry("two", 77, 2)])
-    ledger.publish_reading(reading(total=1_000_001, startup=100_003, idle=7))
-    ledger.publish_reading(reading("a2", total=999_999, startup=1))
+    publish(ledger, entry("one", 333_333, 1), entry("two", 77, 2))
+    ledger.publish_beat(Beat(reading(total=1_000_001, startup=100_003, idle=7)))
+    ledger.publish_beat(Beat(reading("a2", total=999_999, startup=1)))
     job = commit(ledger, [document("one"), document("two")])
 
     tables = Warehouse(ledger.output_uri)
@@ -96,16 +128,16 @@ def test_costs_sum_exactly_to_the_meter_with_the_waste_named(ledger):
 
 
 def test_an_entry_newer_than_the_last_heartbeat_still_balances(ledger):
-    ledger.publish_reading(reading(total=10, startup=10))
-    ledger.publish("a1", 1, [entry("one", 90, 1, total=100, startup=10)])
+    ledger.publish_beat(Beat(reading(total=10, startup=10)))
+    publish(ledger, entry("one", 90, 1, total=100, startup=10))
     assert commit(ledger, [document("one")])["cost"] == RATE.cost(100)
 
 
 def test_changed_content_replaces_the_old_row(ledger):
-    ledger.publish("a1", 1, [entry("one", 10, 1)])
+    publish(ledger, entry("one", 10, 1))
     commit(ledger, [document("one")])
     ledger.reopen()
-    ledger.publish("a1", 2, [entry("one", 10, 9, etag="v2", total=20)])
+    publish(ledger, entry("one", 10, 9, etag="v2", total=20))
     commit(ledger, [document("one", "v2")])
     assert Warehouse(ledger.output_uri).rows("select summary, source_etag from summaries") == [
         {"summary": "one 9", "source_etag": "v2"}
@@ -113,7 +145,7 @@ def test_changed_content_replaces_the_old_row(ledger):
 
 
 def test_a_commit_can_be_repeated_and_leaves_no_stale_file(ledger, tmp_path):
-    ledger.publish("a1", 1, [entry("one", 10, 1), entry("two", 5, 2, failed=True, total=15)])
+    publish(ledger, entry("one", 10, 1), entry("two", 5, 2, outcome="failed", total=15))
     commit(ledger, [document("one"), document("two")])
     before = {table: Warehouse(str(tmp_path)).rows(f"select * exclude (dt) from {table}") for table in TABLES}
     commit(ledger, [document("one"), document("two")])
@@ -123,24 +155,110 @@ def test_a_commit_can_be_repeated_and_leaves_no_stale_file(ledger, tmp_path):
     ]
     assert before == after
 
-    ledger.publish("a1", 2, [entry("two", 5, 3, total=20)])
+    publish(ledger, entry("two", 5, 3, attempt=2, total=20))
     commit(ledger, [document("one"), document("two")])
     assert Warehouse(str(tmp_path)).rows("select * from failures") == []
     assert not storage.list_files(str(tmp_path / "failures"))
 
 
 def test_a_document_without_a_row_is_not_committed(ledger):
-    ledger.publish("a1", 1, [entry("one", 10, 1)])
+    publish(ledger, entry("one", 10, 1))
     with pytest.raises(LedgerError, match="two"):
         commit(ledger, [document("one"), document("two")])
     assert ledger.committed() is None
 
 
 def test_a_meter_that_shows_less_than_was_published_is_refused(ledger):
-    ledger.publish("a1", 1, [replace_reading(entry("one", 100, 1), total_us=50)])
+    publish(ledger, replace_reading(entry("one", 100, 1), total_us=50))
     with pytest.raises(LedgerError, match="a1"):
         commit(ledger, [document("one")])
 
 
 def replace_reading(one: Entry, **changes: int) -> Entry:
     return one | {"reading": replace(Reading(**one["reading"]), **changes).__dict__}
+
+
+def underway(name: str, microseconds: int, saved: int, attempt: int = 1) -> Underway:
+    return Underway(name, "v1", attempt, 7, microseconds, saved, tokens_read=100, tokens_resumed=40)
+
+
+def test_a_document_is_finished_once_and_who_comes_second_has_worked_in_vain(ledger):
+    publish(ledger, entry("one", 100, 1))
+    second = entry("one", 70, 2, attempt=2, total=170)
+    assert begin(ledger, "one", 2) and not begin(ledger, "one", 2, actor="a2")
+    assert not ledger.publish(second)
+    assert ledger.publish(fenced(second))
+    commit(ledger, [document("one")])
+    tables = Warehouse(ledger.output_uri)
+    assert tables.rows("select summary, attempts from summaries") == [{"summary": "one 1", "attempts": 2}]
+    costs = tables.rows("select kind, outcome, gpu_seconds from costs where gpu_seconds > 0 order by 1")
+    assert [(row["kind"], row["outcome"], row["gpu_seconds"]) for row in costs] == [
+        ("document", "finished", RATE.seconds(100)),
+        ("wasted", "fenced", RATE.seconds(70)),
+    ]
+
+
+def test_a_document_costs_what_its_attempts_come_to_but_for_what_was_lost(ledger):
+    """One attempt was lost with its actor, one was stopped; the third finished, with three rows."""
+    assert begin(ledger, "one", 1, actor="a0")
+    dead = replace(reading("a0", total=1000, startup=100), node="spot")
+    ledger.publish_beat(Beat(dead, (underway("one", 700, saved=600),)))
+    publish(ledger, entry("one", 50, 1, "stopped", attempt=2, wasted=7))
+    publish(ledger, entry("one", 101, 2, attempt=3, rows=3, total=50 + 7 + 101))
+    job = commit(ledger, [document("one")])
+    tables = Warehouse(ledger.output_uri)
+    summaries = tables.rows("select prompt_id, attempts, gpu_seconds, cost from summaries order by 1")
+    assert [row["attempts"] for row in summaries] == [3, 3, 3]
+    assert sum(row["gpu_seconds"] for row in summaries) == RATE.seconds(600 + 50 + 101)
+    assert sum(row["cost"] for row in summaries) == RATE.cost(600 + 50 + 101)
+    wasted = tables.rows(
+        "select outcome, document_id, attempt, gpu_seconds from costs where kind = 'wasted' order by 3"
+    )
+    assert [(row["outcome"], row["attempt"], row["gpu_seconds"]) for row in wasted if row["gpu_seconds"]] == [
+        ("lost", 1, RATE.seconds(100)),
+        ("stopped", 2, RATE.seconds(7)),
+        (None, None, RATE.seconds(1000 - 100 - 700)),
+    ]
+    (lost,) = tables.rows("select * from costs where outcome = 'lost' and kind = 'document'")
+    assert (lost["node"], lost["tokens_read"], lost["tokens_resumed"]) == ("spot", 100, 40)
+    assert job["cost"] == RATE.cost(1000 + 50 + 7 + 101)
+
+
+def test_an_attempt_of_which_nothing_is_known_is_still_a_row(ledger):
+    begin(ledger, "one", 1, actor="gone")
+    publish(ledger, entry("one", 10, 1, attempt=2))
+    commit(ledger, [document("one")])
+    (lost,) = Warehouse(ledger.output_uri).rows("select * from costs where outcome = 'lost'")
+    assert (lost["attempt"], lost["actor_id"], lost["gpu_seconds"], lost["cost"]) == (1, "gone", 0, 0)
+
+
+def test_a_run_that_stops_commits_what_there_is_and_a_summary_so_far_is_replaced_later(ledger):
+    publish(ledger, entry("one", 10, 1), entry("two", 20, 2, "stopped", total=30))
+    documents = [document("one"), document("two"), document("three")]
+    with pytest.raises(LedgerError, match="two"):
+        commit(ledger, documents)
+    job = commit(ledger, documents, stopped=True)
+    assert (job["status"], job["documents_left"], job["documents_succeeded"]) == ("stopped", 2, 1)
+    assert not ledger.is_complete
+    rows = "select document_id, summary, truncated, cost from summaries order by 1"
+    assert [row["truncated"] for row in Warehouse(ledger.output_uri).rows(rows)] == [False, True]
+
+    ledger.reopen()
+    publish(ledger, entry("two", 5, 3, attempt=2, total=35), entry("three", 5, 4, total=40))
+    assert commit(ledger, documents)["status"] == "succeeded" and ledger.is_complete
+    after = Warehouse(ledger.output_uri).rows(rows)
+    assert [(row["summary"], row["truncated"]) for row in after] == [
+        ("one 1", False),
+        ("three 4", False),
+        ("two 3", False),
+    ]
+    assert after[2]["cost"] == RATE.cost(25)
+
+
+def test_snapshots_of_finished_documents_are_swept(ledger):
+    publish(ledger, entry("one", 10, 1))
+    keys = {name: document_key(name, "v1") for name in ("one", "two")}
+    for key in keys.values():
+        storage.publish(ledger.snapshot_uri(key), b"state")
+    commit(ledger, [document("one"), document("two")], stopped=True)
+    assert list(ledger.snapshots()) == [keys["two"]]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.metering import Meter, Rate, split
+from pipeline.metering import OVERHEADS, Meter, Rate, Spent, split
 
 
 class FakeClock:
@@ -31,7 +31,7 @@ STEPS = st.lists(
     st.tuples(
         st.integers(0, 10**10),
         st.one_of(
-            st.sampled_from(["startup", "idle", "settle"]),
+            st.sampled_from([*OVERHEADS, "settle", "save"]),
             st.dictionaries(st.integers(0, 5), st.integers(1, 4096), min_size=1),
         ),
     ),
@@ -47,18 +47,21 @@ def test_every_microsecond_is_on_one_account(steps):
     for nanoseconds, what in steps:
         clock.now += nanoseconds
         if what == "settle":
-            settled += meter.settle(0)
+            settled += meter.settle(0).microseconds
+        elif what == "save":
+            meter.save(1, meter.documents().get(1, Spent(0, 0)).microseconds // 2)
         elif isinstance(what, str):
             meter.spend(what)
         else:
             meter.spend_on(what)
-    open_documents = sum(meter.settle(document) for document in range(6))
-    totals = meter.totals()
-    assert totals.total_us == totals.startup_us + totals.idle_us + settled + open_documents
+    assert all(0 <= spent.saved <= spent.microseconds for spent in meter.documents().values())
+    open_documents = sum(meter.settle(document).microseconds for document in range(6))
+    total, overheads = meter.totals()
+    assert total == sum(overheads.values()) + settled + open_documents
     # Nothing is lost but what came after the last interval was closed, and a microsecond of rounding.
-    closed = [index for index, (_, what) in enumerate(steps) if what != "settle"]
+    closed = [index for index, (_, what) in enumerate(steps) if what not in ("settle", "save")]
     elapsed_ns = sum(nanoseconds for nanoseconds, _ in steps[: closed[-1] + 1]) if closed else 0
-    assert totals.total_us == elapsed_ns // 1000
+    assert total == elapsed_ns // 1000
 
 
 @given(st.lists(st.integers(0, 10**11), min_size=1, max_size=30), st.integers(1, 96))
@@ -79,6 +82,21 @@ def test_a_finished_document_is_charged_once():
     meter = Meter(clock)
     clock.now += 3_000_000
     meter.spend_on({"a": 1, "b": 2})
-    assert meter.settle("a") == 1000
-    assert meter.settle("a") == 0
-    assert meter.totals().total_us == 3000
+    assert meter.settle("a") == Spent(1000, 0)
+    assert meter.settle("a") == Spent(0, 0)
+    assert meter.totals()[0] == 3000
+
+
+def test_what_a_snapshot_holds_is_no_longer_at_stake():
+    clock = FakeClock()
+    meter = Meter(clock)
+    clock.now += 3_000_000
+    meter.spend_on({"a": 1, "b": 2})
+    meter.save("b", 1500)
+    clock.now += 1_000_000
+    assert meter.spend("snapshot") == 1000
+    # One that is stored late, and one of a document that has left, change nothing.
+    meter.save("b", 900)
+    meter.save("gone", 5)
+    assert meter.documents() == {"a": Spent(1000, 0), "b": Spent(2000, 1500)}
+    assert meter.settle("b").at_stake == 500

@@ -14,27 +14,27 @@ def names(tables) -> list[list[str]]:
 
 
 def test_the_largest_documents_go_first():
-    todo = [(document(name, size), 1) for name, size in [("a", 5), ("b", 900), ("c", 50), ("d", 7)]]
+    todo = [(document(name, size), None) for name, size in [("a", 5), ("b", 900), ("c", 50), ("d", 7)]]
     assert names(blocks(todo, 2)) == [["b", "c"], ["d", "a"]]
 
 
 def test_lines_of_a_file_stay_together_in_their_order():
-    lines = [(document("lines.jsonl", 30, offset), 1) for offset in (60, 0, 30)]
-    assert names(blocks([(document("a", 40), 1), *lines], 4)) == [
+    lines = [(document("lines.jsonl", 30, offset), None) for offset in (60, 0, 30)]
+    assert names(blocks([(document("a", 40), None), *lines], 4)) == [
         ["lines.jsonl#0", "lines.jsonl#30", "lines.jsonl#60", "a"]
     ]
 
 
 def test_the_number_of_blocks_is_bounded_and_every_document_is_in_one():
-    todo = [(document(f"d{index}", index), 1 + index % 3) for index in range(5000)]
+    todo = [(document(f"d{index}", index), f"state {index}" if index % 3 else None) for index in range(5000)]
     tables = blocks(todo, 4)
     assert len(tables) <= MAX_BLOCKS
     assert sorted(name for block in names(tables) for name in block) == sorted(d.document_id for d, _ in todo)
-    attempts = {
-        name: attempt
+    states = {
+        name: uri
         for table in tables
-        for name, attempt in zip(
-            table.column("document_id").to_pylist(), table.column("attempt").to_pylist(), strict=True
+        for name, uri in zip(
+            table.column("document_id").to_pylist(), table.column("state_uri").to_pylist(), strict=True
         )
     }
-    assert attempts == {each.document_id: attempt for each, attempt in todo}
+    assert states == {each.document_id: uri for each, uri in todo}

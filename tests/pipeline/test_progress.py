@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from pipeline.ledger import Reading
+from pipeline.ledger import Beat, Reading
 from pipeline.metering import Rate
 from pipeline.progress import Progress, Tally
 
@@ -22,7 +22,10 @@ def reading(actor: str, tokens: int, seconds: float, idle: float = 0, startup: f
         read_us=1,
         total_us=total,
         startup_us=round(startup * 1e6),
+        load_us=0,
         idle_us=round(idle * 1e6),
+        snapshot_us=0,
+        drain_us=0,
         tokens_read=tokens,
         tokens_decoded=0,
         documents=0,
@@ -33,10 +36,11 @@ def reading(actor: str, tokens: int, seconds: float, idle: float = 0, startup: f
 def test_speed_is_that_of_the_actors_while_they_have_documents():
     tally = Tally(documents_total=10, bytes_total=40_000)
     for _ in range(4):
-        tally.add(True, 4000, 1000)
-    tally.add(False, 0, 0)
+        tally.add("ok", 4000, 1000)
+    tally.add("failed", 0, 0)
+    tally.add("stopped", 4000, 500)
     readings = [reading("a", 3000, 10, idle=50), reading("b", 3000, 5)]
-    now = Progress(tally, "USD", lambda: readings, "run").snapshot(before=frozenset())
+    now = Progress(tally, "USD", lambda: [Beat(each) for each in readings], "run").standing(before=frozenset())
     assert (now.done, now.failed, now.total, now.tokens) == (5, 1, 10, 6000)
     assert now.tokens_per_second == 300 + 600
     # 4 bytes a token so far: 10,000 tokens in all, 4,000 of them left.
@@ -48,11 +52,11 @@ def test_speed_is_that_of_the_actors_while_they_have_documents():
 def test_actors_of_earlier_attempts_do_not_count():
     tally = Tally(1, 4000)
     readings = [reading("old", 9000, 10), reading("new", 500, 1)]
-    now = Progress(tally, "USD", lambda: readings, "run").snapshot(before=frozenset({"old"}))
+    now = Progress(tally, "USD", lambda: [Beat(each) for each in readings], "run").standing(before=frozenset({"old"}))
     assert (now.tokens, now.tokens_per_second) == (500, 500)
 
 
 def test_nothing_is_promised_before_the_first_token():
-    now = Progress(Tally(3, 100), "USD", lambda: [], "run").snapshot(before=frozenset())
+    now = Progress(Tally(3, 100), "USD", lambda: [], "run").standing(before=frozenset())
     assert now.seconds_left is None
     assert now.line() == "0/3 documents · waiting for the first actor"

@@ -8,14 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from configs.settings import InputSettings, ModelSettings
+from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.tokenizer import Tokenizer
 from pipeline import reading, tokenise
 from pipeline.assignment import READ_ROW, read_rows
 from pipeline.documents import MANIFEST, Document
 from pipeline.read_stage import read_batch
+from pipeline.sections import Section
+from pipeline.token_feed import TokenFeed
+from pipeline.tokenise import Position
 
-TODO = pa.schema([*MANIFEST, ("attempt", pa.int32())])
+TODO = pa.schema([*MANIFEST, ("state_uri", pa.string())])
 
 
 @pytest.fixture
@@ -26,8 +29,14 @@ def model(tmp_path: Path) -> ModelSettings:
 
 
 def rows(model: ModelSettings, *documents: Document, **settings: Any) -> list[dict[str, Any]]:
-    batch = pa.Table.from_pylist([each.as_row() | {"attempt": 1} for each in documents], TODO)
-    table = read_batch(batch, InputSettings(sources=("unused",), **settings), model)
+    return read(model, [each.as_row() for each in documents], **settings)
+
+
+def read(
+    model: ModelSettings, given: list[dict[str, Any]], sections: SectionSettings | None = None, **settings: Any
+) -> list[dict[str, Any]]:
+    batch = pa.Table.from_pylist(given, TODO)
+    table = read_batch(batch, InputSettings(sources=("unused",), **settings), model, sections)
     assert table.schema == READ_ROW
     return read_rows(table)
 
@@ -75,3 +84,56 @@ def test_a_long_record_becomes_a_handle(tmp_path: Path, model: ModelSettings) ->
         True,
         False,
     ]
+
+
+def paragraphs(count: int) -> str:
+    return "".join(f"# Chapter {number}\n{'some words of it ' * 30}\n" for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "line_end"),
+    [("a.txt", "utf-8", "\n"), ("a.txt", "utf-16", "\r\n"), ("a.txt.gz", "utf-8", "\r"), ("a.html", "utf-8", "\n")],
+)
+def test_cuts_and_sections_are_those_that_a_feed_finds(
+    tmp_path: Path, model: ModelSettings, monkeypatch: pytest.MonkeyPatch, name: str, encoding: str, line_end: str
+) -> None:
+    monkeypatch.setattr(reading, "PIECE_BYTES", 9_001)
+    text = paragraphs(100) + "où " + paragraphs(30)
+    if name == "a.html":
+        text = "".join(f"<p>{line}</p>" for line in text.splitlines())
+    content = text.replace("\n", line_end).encode(encoding)
+    source = document(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
+    sections = SectionSettings(least_tokens=64)
+    (row,) = read(model, [source.as_row()], sections)
+    inputs = InputSettings(sources=("unused",))
+    feed = TokenFeed(source, inputs, Tokenizer.load(Path(model.uri)), ahead_tokens=1 << 30, sections=sections)
+    seen = []
+    while not feed.ended or feed.ready:
+        if feed.ready and feed.take(1) is not None and feed.position() not in (Position(), *seen[-1:]):
+            seen.append(feed.position())
+    feed.close()
+    assert [Position(**cut) for cut in row["cuts"]] == seen and len(seen) > 10
+    assert [Section(**section) for section in row["sections"]] == feed.sections
+    ends = [cut.tokens for cut in (*seen[1:], Position(len(row["tokens"])))]
+    assert all(end > start.tokens for start, end in zip(seen, ends, strict=True))
+
+
+def test_there_are_no_cuts_where_there_are_no_tokens(tmp_path: Path, model: ModelSettings) -> None:
+    found = rows(
+        model,
+        document(tmp_path / "short.txt", b"a word"),
+        document(tmp_path / "long.txt", b"a word " * 2000),
+        document(tmp_path / "empty.txt", b""),
+        inline_bytes=10_000,
+    )
+    assert [row["cuts"] for row in found] == [[], None, None]
+
+
+def test_a_document_with_a_state_to_go_on_from_passes_unread(tmp_path: Path, model: ModelSettings) -> None:
+    gone = Document("gone", str(tmp_path / "gone.txt"), "etag", 9).as_row()
+    broken = gone | {"error_class": "UnreadableError", "error_message": "It is gone."}
+    found = read(model, [gone | {"state_uri": "s3://states/gone"}, gone, broken | {"state_uri": "s3://states/gone"}])
+    assert [row["error_class"] for row in found] == [None, "UnreadableError", "UnreadableError"]
+    assert [row["error_message"] for row in found[1:]] == ["The document is not there any more.", "It is gone."]
+    expected = {"title": None, "tokens": None, "is_streamed": True, "cuts": None, "state_uri": "s3://states/gone"}
+    assert expected.items() <= found[0].items()

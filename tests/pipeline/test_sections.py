@@ -6,7 +6,7 @@ from configs.settings import SectionSettings
 from models import checkpoint
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
-from pipeline.sections import HEADING, Section, SectionFinder
+from pipeline.sections import HEADING, Section, SectionFinder, before
 
 TOKENIZER = Tokenizer.load(checkpoint.resolve("default"))
 TEXT = "\n".join(
@@ -77,3 +77,23 @@ def test_without_headings_every_section_but_the_last_is_as_long():
     sections, ends = found("plain text without any heading " * 900, most_tokens=1000)
     assert {end - section.start for section, end in zip(sections[:-1], ends[:-1], strict=True)} == {1000}
     assert found(TEXT, headings=False, most_tokens=400)[0][0] == Section(None, 0)
+
+
+@pytest.mark.parametrize(("least_tokens", "most_tokens"), [(1, 64), (20, 500), (300, 5000), (3000, 3000)])
+def test_at_every_cut_a_finder_can_go_on_where_another_stood(least_tokens, most_tokens):
+    text = "".join(f"{number} Chapter\n{'word ' * (number * 37 % 400)}\n" for number in range(1, 150))
+    parts = [(part, *TOKENIZER.encode_with_places(part)) for part in tokenise.cut([text])]
+    settings = SectionSettings(least_tokens=least_tokens, most_tokens=most_tokens)
+    finder, count = SectionFinder(settings), 1
+    known = [(count, list(finder.sections))]
+    for part, ids, places in parts:
+        finder.add(part, places, count)
+        count += len(ids)
+        known.append((count, list(finder.sections)))
+    assert len(parts) > 20
+    for index, (tokens, sections) in enumerate(known):
+        assert before(finder.sections, tokens) == sections
+        resumed = SectionFinder(settings, sections)
+        for (part, _, places), (at, _) in zip(parts[index:], known[index:], strict=False):
+            resumed.add(part, places, at)
+        assert resumed.sections == finder.sections

@@ -1,10 +1,13 @@
 """Objects appear whole under the names they were given, and what fails says what to do, on disk and on a real S3."""
 
+import errno
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -109,6 +112,73 @@ def test_a_broken_table_is_named(place: str) -> None:
         storage.read_table(uri)
 
 
+def create_by_many(uri: str, contents: list[bytes]) -> list[bool]:
+    start = threading.Barrier(len(contents))
+
+    def create(data: bytes) -> bool:
+        start.wait()
+        return storage.create(uri, data)
+
+    with ThreadPoolExecutor(len(contents)) as threads:
+        return list(threads.map(create, contents))
+
+
+@pytest.mark.parametrize(("size", "writers"), [(100, 20), (20_000_000, 4)])
+def test_of_many_who_create_a_name_one_wins_and_its_content_stays(place: str, size: int, writers: int) -> None:
+    uri = storage.join(place, "claims", "claim")
+    contents = [uuid.uuid4().bytes + bytes(size) for _ in range(writers)]
+    won = create_by_many(uri, contents)
+    assert won.count(True) == 1
+    assert storage.read_bytes(uri) == contents[won.index(True)]
+    assert storage.list_files(place) == [uri]
+
+
+def test_creating_leaves_alone_what_is_there_and_knows_its_own(place: str) -> None:
+    uri = storage.join(place, "claim")
+    assert storage.create(uri, b"mine")
+    assert not storage.create(uri, b"ours")
+    assert not storage.create(uri, b"another's")
+    assert storage.create(uri, memoryview(b"mine"))
+    assert storage.read_bytes(uri) == b"mine"
+    assert storage.list_files(place) == [uri]
+
+
+def test_a_table_is_created_once(place: str) -> None:
+    tables = [pa.table({"writer": [name]}) for name in "ab"]
+    uri = storage.join(place, "t.parquet")
+    assert [storage.create_table(uri, tables[0]), storage.create_table(uri, tables[1])] == [True, False]
+    assert storage.read_table(uri).equals(tables[0])
+    assert storage.create_table(uri, tables[0])
+
+
+def test_a_disk_without_hard_links_has_one_winner_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    uri = str(tmp_path / "claim")
+    contents = [uuid.uuid4().bytes for _ in range(20)]
+    won = create_by_many(uri, contents)
+    assert won.count(True) == 1
+    assert storage.read_bytes(uri) == contents[won.index(True)]
+    assert storage.list_files(str(tmp_path)) == [uri]
+
+
+def test_creating_where_nothing_can_be_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="file/below"):
+        storage.create(str(tmp_path / "file" / "below"), b"data")
+    (tmp_path / "directory").mkdir()
+    assert not storage.create(str(tmp_path / "directory"), b"data")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "file"]
+
+
+def test_another_store_of_fsspec_creates_once() -> None:
+    uri = f"memory://{uuid.uuid4().hex}/claim"
+    assert [storage.create(uri, b"mine"), storage.create(uri, b"another's")] == [True, False]
+    assert storage.read_bytes(uri) == b"mine"
+
+
 def test_a_missing_object_is_a_file_not_found_error(place: str) -> None:
     uri = storage.join(place, "nothing")
     with pytest.raises(FileNotFoundError):
@@ -161,14 +231,15 @@ def test_a_uri_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert storage.resolve("s3://bucket/prefix/") == "s3://bucket/prefix"
 
 
-OPERATIONS = ["list_files", "read_bytes", "publish", "stat", "exists"]
+OPERATIONS = ["list_files", "read_bytes", "publish", "create", "stat", "exists"]
 PROGRAM = """
 import sys
 from configs.errors import StorageError
 from pipeline import storage
+storage.TRIES = 2
 for operation in sys.argv[2:]:
     try:
-        getattr(storage, operation)(sys.argv[1], *([b"x"] if operation == "publish" else []))
+        getattr(storage, operation)(sys.argv[1], *([b"x"] if operation in ("publish", "create") else []))
         print("fine")
     except StorageError as error:
         print(type(error.__cause__).__name__, "|", error)

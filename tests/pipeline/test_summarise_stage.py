@@ -36,7 +36,7 @@ def stage(tmp_path) -> SummariseStage:
 
 
 def receipts(stage: SummariseStage, **row: object) -> list[dict]:
-    batch = pa.Table.from_pylist([{"document_id": "one", "size_bytes": 1, "attempt": 1} | row], READ_ROW)
+    batch = pa.Table.from_pylist([{"document_id": "one", "size_bytes": 1} | row], READ_ROW)
     return asyncio.run(stage(batch)).to_pylist()
 
 
@@ -49,7 +49,7 @@ def test_a_model_with_other_weights_is_fatal_now_and_for_every_later_batch(stage
 
 def test_a_reader_without_a_tokenizer_is_fatal_and_no_failure_of_the_document(stage, tmp_path):
     todo = pa.schema([field for field in READ_ROW if field.name not in ("title", "tokens")])
-    batch = pa.Table.from_pylist([{"document_id": "one", "size_bytes": 1, "attempt": 1}], todo)
+    batch = pa.Table.from_pylist([{"document_id": "one", "size_bytes": 1}], todo)
     model = ModelSettings(uri=str(tmp_path / "model"))
     (row,) = read_batch(batch, settings=InputSettings(sources=("x",)), model=model).to_pylist()
     (receipt,) = receipts(stage, **row)

@@ -19,17 +19,20 @@ import zstandard
 from configs.errors import (
     CorruptError,
     EmptyDocumentError,
+    StateError,
     StorageError,
     TooLargeError,
     UndecodableError,
     UnreadableError,
 )
-from configs.settings import InputSettings
+from configs.settings import InputSettings, SectionSettings
 from models.tokenizer import Tokenizer
 from pipeline import reading, storage, tokenise
 from pipeline.documents import Document
 from pipeline.extract import Extractor
-from pipeline.token_feed import Position, TokenFeed
+from pipeline.sections import Section, SectionFinder, before
+from pipeline.token_feed import TokenFeed
+from pipeline.tokenise import Part, Position
 
 PATIENCE_SECONDS = 20
 BEGIN = 7
@@ -110,12 +113,25 @@ def whole(uri: object, tokenizer: Any = CHECKSUMS, inputs: InputSettings | None 
     return tokenise.tokens(Extractor(inputs or settings()).read(source).text, tokenizer)
 
 
+def parts(uri: object, tokenizer: Any = CHECKSUMS, finder: SectionFinder | None = None) -> list[Part]:
+    """As a reader does it."""
+    source = uri if isinstance(uri, Document) else document(uri)
+    return list(tokenise.parts(tokenise.passages(Extractor(settings()).read(source).pieces), tokenizer, finder))
+
+
+def cuts(uri: object, tokenizer: Any = CHECKSUMS) -> list[Position]:
+    return [part.start for part in parts(uri, tokenizer)[1:] if part.start]
+
+
 def assert_goes_on_from_every_position(uri: object, tokens: np.ndarray, positions: list[Position], count: int) -> None:
+    known = {Position(), *cuts(uri)}
+    assert known >= set(positions)
     for position in positions:
         with reading_ahead(uri, start=position) as resumed:
             expected = tokens[position.tokens : position.tokens + count]
             assert np.array_equal(resumed.take(len(expected)), expected), position
             assert position.tokens <= resumed.feed.position().tokens <= position.tokens + count
+            assert resumed.feed.position() in known
 
 
 def prose(chars: int, line_end: str = "\n", foreign: str = "", seed: int = 0) -> str:
@@ -175,6 +191,7 @@ def test_every_cut_can_be_gone_on_from_in_any_encoding(
     with reading_ahead(path) as reader:
         positions = reader.positions(step=130)
     assert len(positions) > 10
+    assert positions == [Position(), *cuts(path)]
     sample = positions if not suffix else positions[::5]
     assert_goes_on_from_every_position(path, tokens, sample, count=1500)
     assert_goes_on_from_every_position(path, tokens, positions[::9], count=len(tokens))
@@ -345,6 +362,245 @@ def test_close_ends_the_thread_wherever_it_is(tmp_path: Path) -> None:
         feed.close()
         feed.close()
         assert threading.active_count() == before
+
+
+# What a state needs
+
+
+@pytest.mark.parametrize(("suffix", "encoding"), [("", "utf-8"), (".gz", "cp1252"), ("", "utf-16")])
+def test_tokens_that_a_state_holds_already_are_skipped(tmp_path: Path, suffix: str, encoding: str) -> None:
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACK[suffix](prose(200_000, "\r\n", " café").encode(encoding)))
+    tokens, known = whole(path), [Position(), *cuts(path)]
+    rng = random.Random(0)
+    for start in [*rng.sample(known, 8), known[-1]]:
+        for skip in {1, min(1500, len(tokens) - start.tokens), rng.randrange(len(tokens) - start.tokens)}:
+            taken = start.tokens + skip
+            with reading_ahead(path, start=start, skip=skip) as reader:
+                if reader.ready():
+                    assert reader.feed.position() == max((cut for cut in known if cut.tokens <= taken), key=place)
+                assert np.array_equal(reader.take(), tokens[taken:])
+                assert reader.feed.position() == known[-1]
+                assert len(reader.feed.tail) == len(tokens) - known[-1].tokens
+
+
+def place(position: Position) -> int:
+    return position.tokens
+
+
+def test_a_state_beyond_the_end_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(prose(60_000))
+    tokens, known = whole(path), cuts(path)
+    for start in (Position(), known[3], known[-1]):
+        with reading_ahead(path, start=start, skip=len(tokens) - start.tokens + 5) as reader:
+            with pytest.raises(StateError, match="ends 5 tokens before"):
+                reader.take()
+            assert reader.feed.ended
+
+
+class ChecksumsWithPlaces(Checksums):
+    def encode_with_places(self, text: str) -> tuple[list[int], list[int]]:
+        ids = self.encode(text)
+        return ids, [16 * index for index in range(len(ids))]
+
+
+WITH_PLACES: Any = ChecksumsWithPlaces()
+SECTIONS = SectionSettings(least_tokens=100, most_tokens=1000)
+
+
+def with_headings(chars: int, seed: int) -> str:
+    rng = random.Random(seed)
+    lines = prose(chars, seed=seed).splitlines(keepends=True)
+    return "".join(f"## Part {rng.random()}\n{line}" if rng.random() < 0.2 else line for line in lines)
+
+
+def sections_of(uri: object, tokenizer: Any) -> list[Section]:
+    parts(uri, tokenizer, finder := SectionFinder(SECTIONS))
+    return finder.sections
+
+
+def section_ends(reader: Reader, rng: random.Random, taken: int = 0) -> list[int]:
+    """As an engine meets them, which takes no more than up to the end of a section."""
+    ends = []
+    while count := reader.ready():
+        end = reader.feed.section_end
+        step = min(rng.randint(1, 700), count, end or count)
+        taken += len(reader.feed.take(step))
+        if step == end:
+            ends.append(taken)
+    return ends
+
+
+def test_sections_are_the_same_whole_and_from_every_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(with_headings(400_000, seed=4))
+    expected = sections_of(path, WITH_PLACES)
+    ends = [section.start for section in expected[1:]]
+    assert sum(section.title is None for section in expected) > 2 and len(expected) > 40
+    rng = random.Random(0)
+    for start in [Position(), *cuts(path)]:
+        found = before(expected, start.tokens)
+        with reading_ahead(path, WITH_PLACES, start=start, sections=SECTIONS, found=found) as reader:
+            assert section_ends(reader, rng, start.tokens) == [end for end in ends if end > start.tokens]
+            assert list(reader.feed.sections) == expected
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.html"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_of_a_document_that_has_grown_only_the_rest_is_read(tmp_path: Path, name: str, line_end: str) -> None:
+    path = tmp_path / name
+
+    def write(text: str) -> None:
+        if name == "a.html":
+            text = "".join(f"<p>{line}</p>" for line in text.splitlines() if line)
+        path.write_bytes(PACK[".gz" if name.endswith(".gz") else ""](text.replace("\n", line_end).encode()))
+
+    full = with_headings(150_000, seed=5) + "naïve " * 40 + with_headings(30_000, seed=6)
+    rng = random.Random(1)
+    for length in (rng.randint(20_000, 120_000) for _ in range(12)):
+        write(full[:length])
+        start, found = cuts(path, WITH_PLACES)[-1], sections_of(path, WITH_PLACES)
+        write(full[: length + rng.choice((0, 1, 5, 60, 4000, 50_000))])
+        tokens = whole(path, WITH_PLACES)
+        options = {"sections": SECTIONS, "found": before(found, start.tokens)}
+        with reading_ahead(path, WITH_PLACES, start=start, check_history=True, **options) as reader:
+            assert np.array_equal(reader.take(), tokens[start.tokens :])
+            assert list(reader.feed.sections) == sections_of(path, WITH_PLACES)
+            assert reader.feed.position() == cuts(path, WITH_PLACES)[-1]
+
+
+def test_history_that_has_changed_is_noticed_before_anything_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    text = prose(100_000)
+    path.write_text(text)
+    *_, before_last, start = cuts(path)
+    for changed in (0, 50_000, before_last.offset, start.offset - 1):
+        path.write_text(text[:changed] + "~" + text[changed + 1 :] + "and more\n" * 2000)
+        with reading_ahead(path, start=start, check_history=True) as reader:
+            with pytest.raises(StateError, match="history has changed"):
+                reader.ready()
+            assert reader.feed.ended and reader.feed.position() == start
+    for length in (5, before_last.offset, start.offset - 5):
+        path.write_text(text[:length])
+        with reading_ahead(path, start=start, check_history=True) as reader, pytest.raises(StateError):
+            reader.ready()
+    for behind in (start.offset, len(text) - 1):
+        path.write_text(text[:behind] + "~" + text[behind + 1 :])
+        with reading_ahead(path, start=start, check_history=True) as reader:
+            assert np.array_equal(reader.take(), whole(path)[start.tokens :])
+
+
+def test_a_document_that_ends_at_the_cut_has_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    text = prose(50_000)
+    path.write_text(text)
+    start = cuts(path)[-1]
+    path.write_text(text[: start.offset])
+    with reading_ahead(path, start=start, check_history=True) as reader:
+        assert reader.ready() == 0 and reader.feed.ended
+        assert (reader.feed.last_cut, len(reader.feed.tail), reader.feed.position()) == (0, 0, start)
+
+
+def test_places_are_those_of_the_document_as_it_is_now(tmp_path: Path) -> None:
+    """Other line ends are the same text."""
+    path = tmp_path / "a.txt"
+    text = prose(50_000)
+    path.write_text(text)
+    start = cuts(path)[-1]
+    path.write_bytes(text.replace("\n", "\r\n").encode())
+    with reading_ahead(path, start=start, check_history=True) as reader:
+        reader.take()
+        assert reader.feed.position() == cuts(path)[-1] != start
+
+
+def test_history_is_checked_in_one_pass_without_tokenising(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(prose(500_000).encode()))
+    *_, start = cuts(path)
+    opened: list[str] = []
+    encoded: list[str] = []
+
+    class Counting(Checksums):
+        def encode(self, text: str) -> list[int]:
+            encoded.append(text)
+            return super().encode(text)
+
+    original = reading.open_document
+    monkeypatch.setattr(reading, "open_document", lambda uri: opened.append(uri) or original(uri))
+    with reading_ahead(path, Counting(), start=start, check_history=True) as reader:
+        reader.take()
+    assert len(opened) == len(encoded) == 1
+    long = Position(10**9, 10**9, None, 10**9, "00")
+    feed = TokenFeed(document(path), settings(), CHECKSUMS, start=long, check_history=True)
+    feed.close()
+    assert not feed._thread.is_alive()
+
+
+LINE = "a" * (tokenise.PART_CHARS - 1) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "num_cuts"),
+    [("a word", 0), (LINE, 0), (LINE + "b", 1), (LINE * 2, 1), (LINE * 7, 6), (LINE * 7 + "b", 7)],
+)
+def test_the_last_cut_is_known_before_it_is_passed(tmp_path: Path, text: str, num_cuts: int) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    known, tokens = [Position(), *cuts(path)], whole(path)
+    assert len(known) == num_cuts + 1
+    end = known[-1].tokens
+    for step in (1, 100, 10_000):
+        with reading_ahead(path) as reader:
+            taken, at_the_cut = 0, False
+            while count := reader.ready():
+                last = reader.feed.last_cut
+                assert last in (None, end - taken)
+                if taken == end > 0:
+                    at_the_cut = last == 0
+                    assert reader.feed.position() == known[-1]
+                    assert np.array_equal(reader.feed.tail, tokens[end:])
+                taken += len(reader.feed.take(min(step, count, last or count)))
+            assert at_the_cut == (num_cuts > 0)
+            assert reader.feed.last_cut is None
+            assert np.array_equal(reader.feed.tail, tokens[end:] if num_cuts else [])
+    for start, skip in ((known[-1], 0), (known[-1], 1), (known[0], end), (known[0], end + 1)):
+        with reading_ahead(path, start=start, skip=skip) as reader:
+            wait_for(lambda: reader.feed.ended)
+            at = start.tokens + skip
+            assert reader.feed.last_cut == (end - at if num_cuts and at <= end else None)
+
+
+def test_an_empty_document_has_no_last_cut(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with reading_ahead(tmp_path / "a.txt") as reader:
+        with pytest.raises(EmptyDocumentError):
+            reader.take()
+        assert reader.feed.last_cut is None and len(reader.feed.tail) == 0
+
+
+def test_just_one_part_is_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def gated(stream: Any, position: int = 0) -> Iterator[bytes]:
+        for number, piece in enumerate(original(stream, position)):
+            if number == 4:
+                assert gate.wait(PATIENCE_SECONDS)
+            yield piece
+
+    original = reading.pieces
+    monkeypatch.setattr(reading, "PIECE_BYTES", tokenise.PART_CHARS)
+    monkeypatch.setattr(reading, "pieces", gated)
+    path = tmp_path / "a.txt"
+    path.write_text(LINE * 9)
+    part = tokenise.PART_CHARS // 16
+    with reading_ahead(path) as reader:
+        # Of five pieces. The decoder, too, holds one back.
+        wait_for(lambda: reader.feed.ready == 1 + 3 * part)
+        time.sleep(0.05)
+        assert reader.feed.ready == 1 + 3 * part and reader.feed.last_cut is None
+        gate.set()
+        assert len(reader.take()) == 1 + 9 * part
 
 
 def failing(path: Path, content: bytes, **inputs: Any) -> tuple[Reader, Exception]:

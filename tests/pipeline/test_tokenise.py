@@ -8,6 +8,7 @@ import pytest
 
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
+from pipeline.encoding import Piece
 
 WORDS = ["stream", "state", "the", "of", "océan", "漢字", "🙂", "a", "longer-word", "1234"]
 
@@ -84,6 +85,37 @@ def test_tokens_before_the_last_cut_survive_an_append() -> None:
     after = tokenise.tokens([text, prose(5_000, seed=6)], tokenizer())
     assert kept > 0
     assert np.array_equal(after[: 1 + kept], tokenise.tokens([text], tokenizer())[: 1 + kept])
+
+
+def parts_of(text: str, seed: int = 0) -> list[tokenise.Part]:
+    pieces, offset = [], 0
+    for piece in filter(None, pieces_of(text, seed, 5_000)):
+        pieces.append(Piece(piece, offset))
+        offset += len(piece)
+    return list(tokenise.parts(tokenise.passages(pieces), tokenizer()))
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_parts_have_the_tokens_of_the_text_and_begin_at_its_cuts(text: str) -> None:
+    parts = parts_of(text)
+    assert np.array_equal(np.concatenate([part.tokens for part in parts]), tokenise.tokens([text], tokenizer()))
+    tokens, offset, digest = 0, 0, ""
+    for number, (part, passage) in enumerate(zip(parts, tokenise.cut([text]), strict=True)):
+        assert part.start == tokenise.Position(tokens, offset, None, number, digest)
+        tokens, offset = tokens + len(part.tokens), offset + len(passage)
+        digest = tokenise.chained(digest, passage)
+    assert [part.start for part in parts_of(text, seed=1)] == [part.start for part in parts]
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_digest_tells_the_text_before_a_cut(text: str) -> None:
+    starts = [part.start for part in parts_of(text)]
+    assert [part.start for part in parts_of(text + "more")][: len(starts)] == starts
+    for number, start in enumerate(starts[1:], 1):
+        before = start.offset - 1
+        changed = parts_of(text[:before] + "~" + text[before + 1 :])
+        assert start.digest not in {part.start.digest for part in changed}
+        assert [part.start for part in changed][:number] == starts[:number]
 
 
 def test_a_single_line_of_500_kb_is_cut_at_blanks() -> None:

@@ -1,0 +1,73 @@
+"""What tells an actor that its node is going away: Ray's list of draining nodes, and SIGTERM."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from threading import Event, Thread, current_thread, main_thread
+
+import ray
+import structlog
+from ray._private.state import state
+
+log = structlog.get_logger()
+
+LEAVE_SECONDS = 5.0
+"""For Ray to end an actor that has asked for it."""
+
+
+class PreemptionWatch(Thread):
+    """Looks every half second whether the node of this process is draining, and listens for SIGTERM.
+
+    A look asks Ray's head, in 1 to 20 ms. While the head is away the call waits, for a minute at most: then Ray ends
+    this process. Outside of Ray nothing is watched.
+
+    Only the main thread can set a handler of signals. Ray Data constructs the stages of its pools there; Ray constructs
+    a plain async actor elsewhere, and then there is the drain alone. The handler takes the place of Ray's, which ends
+    the process: whoever gets the notice has to. A node that drains or stops sends its actors no SIGTERM; Ray sends it
+    to those of a driver that was killed, moments before SIGKILL.
+    """
+
+    def __init__(self, on_notice: Callable[[float | None], None], poll_seconds: float = 0.5) -> None:
+        """`on_notice(seconds_left)` is called once, in this thread; with None where no deadline is known."""
+        super().__init__(name="preemption", daemon=True)
+        self._on_notice = on_notice
+        self._poll_seconds = poll_seconds
+        self._terminated = Event()
+        self._node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
+        self._lost_sight = False
+        if self._node_id is not None and current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, lambda number, frame: self._terminated.set())
+
+    def run(self) -> None:
+        if self._node_id is None:
+            return
+        deadline_ms = None
+        while deadline_ms is None and not self._terminated.wait(self._poll_seconds):
+            deadline_ms = self._draining()
+        seconds_left = deadline_ms / 1000 - time.time() if deadline_ms else None
+        log.warning("node_leaves", node_id=self._node_id, seconds_left=seconds_left, sigterm=deadline_ms is None)
+        self._on_notice(seconds_left)
+
+    def _draining(self) -> int | None:
+        """When this node goes, in ms since 1970, or 0 where that is not known; None while it stays."""
+        assert self._node_id is not None
+        try:
+            deadline_ms: int | None = state.get_draining_nodes().get(self._node_id)
+        except Exception as error:  # private to Ray, which names no errors for it
+            if not self._lost_sight:
+                log.warning("draining_nodes_unknown", error=repr(error))
+            self._lost_sight = True
+            return None
+        self._lost_sight = False
+        return deadline_ms
+
+
+def leave() -> None:
+    """End this actor at once; Ray starts it again on another node, and gives its calls to it there.
+
+    Of all ways to end it this is the one that says least on the user's terminal.
+    """
+    ray.kill(ray.get_runtime_context().current_actor, no_restart=False)
+    time.sleep(LEAVE_SECONDS)
+    os._exit(1)

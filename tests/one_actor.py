@@ -1,0 +1,81 @@
+"""One actor's engine with its ledger, in this process and without Ray."""
+
+import threading
+from concurrent.futures import Future
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from configs.settings import EngineSettings, InputSettings, PromptSettings
+from models import checkpoint
+from models.tokenizer import Tokenizer
+from pipeline.assignment import READ_ROW, Assignment, Row
+from pipeline.engine_driver import EngineDriver
+from pipeline.ledger import Ledger
+from pipeline.metering import Rate
+from tests.small_model import VOCAB_SIZE, build
+
+PATIENCE_SECONDS = 120
+TEXT = "".join(f"{number % 7 * 'a'} line {number % 100}\n" for number in range(250))
+
+
+def assignment_in(tmp_path: Path) -> Assignment:
+    """Of a small random model that is made there."""
+    directory = tmp_path / "model"
+    checkpoint.save(build(chunk_size=64), directory)
+    tokenizer().save(directory)
+    return Assignment(
+        output_uri=str(tmp_path / "output"),
+        run_id="r",
+        settings_sha256="s",
+        model_uri=str(directory),
+        model_revision=checkpoint.fingerprint(directory),
+        device="cpu",
+        dtype="float32",
+        prompts=(PromptSettings(max_tokens=3),),
+        engine=EngineSettings(slots=2, step_tokens=512),
+        rate=Rate.hourly("cpu", 1, Decimal("0.04"), "USD"),
+        heartbeat_seconds=30,
+        input=InputSettings(sources=("unused",)),
+    )
+
+
+def tokenizer() -> Tokenizer:
+    """Of ids that the small model has; it knows nothing but these letters."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers
+
+    vocabulary = {"<|endoftext|>": 0, "?": 1} | {letter: 2 + index for index, letter in enumerate("aelin 0123456789\n")}
+    assert len(vocabulary) < VOCAB_SIZE
+    backend = Backend(models.WordLevel(vocabulary, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return Tokenizer(backend, backend.to_str())
+
+
+def row(path: Path, **values: Any) -> Row:
+    known = {"document_id": path.name, "source_uri": str(path), "source_etag": "e", "size_bytes": 1}
+    return dict.fromkeys(READ_ROW.names) | known | values
+
+
+def streamed(path: Path, content: bytes) -> Row:
+    path.write_bytes(content)
+    return row(path, title="T", is_streamed=True)
+
+
+def run(assignment: Assignment, *rows: Row) -> tuple[EngineDriver, list["Future[Row]"]]:
+    driver = EngineDriver(assignment)
+    driver.start()
+    return driver, [driver.submit(each) for each in rows]
+
+
+def entries(assignment: Assignment) -> dict[str, dict[str, Any]]:
+    """By document, the last attempt that came to an end."""
+    return {entry["document_id"]: entry for entry in ledger(assignment).entries()}
+
+
+def ledger(assignment: Assignment) -> Ledger:
+    return Ledger(assignment.output_uri, assignment.run_id)
+
+
+def feed_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "token-feed"]

@@ -1,0 +1,365 @@
+"""A document is gone on with where it stands: after a stop, on another actor, in another run, when it has grown."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.settings import EngineSettings, PromptSettings, SectionSettings
+from pipeline import states, storage, tokenise
+from pipeline.assignment import Assignment, Row
+from pipeline.commit import commit
+from pipeline.documents import Document
+from pipeline.encoding import Piece
+from pipeline.engine_driver import EngineDriver
+from pipeline.ledger import Claim, document_key
+from pipeline.warehouse import Warehouse
+from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, run, streamed, tokenizer
+
+BOOK = TEXT * 12
+"""Some 36,000 tokens in nine parts."""
+
+
+@pytest.fixture
+def assignment(tmp_path: Path) -> Assignment:
+    made = assignment_in(tmp_path)
+    return replace(
+        made,
+        state_key="k",
+        engine=EngineSettings(slots=4, step_tokens=512),
+        prompts=(PromptSettings(max_tokens=6), PromptSettings(name="other", instruction="line", max_tokens=4)),
+        heartbeat_seconds=0.2,
+    )
+
+
+def inline(path: Path, text: str, **values: Any) -> Row:
+    passages = tokenise.passages([Piece(text, 0)])
+    parts = list(tokenise.parts(passages, tokenizer()))
+    tokens = tokenise.tokens([text], tokenizer())
+    cuts = [asdict(part.start) for part in parts[1:] if part.start]
+    return row(path, title="T", tokens=tokens, is_streamed=False, cuts=cuts) | values
+
+
+def results(futures: list["Future[Row]"]) -> list[Row]:
+    return [future.result(PATIENCE_SECONDS) for future in futures]
+
+
+def texts_of(assignment: Assignment) -> dict[str, list[str]]:
+    return {name: [row["summary"] for row in entry["summaries"]] for name, entry in entries(assignment).items()}
+
+
+def undisturbed(assignment: Assignment, tmp_path: Path, *rows: Row) -> dict[str, list[str]]:
+    other = replace(assignment, output_uri=str(tmp_path / "undisturbed"), deadline_us=None)
+    assert {receipt["status"] for receipt in results(run(other, *rows)[1])} == {"ok"}
+    return texts_of(other)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def has_read(driver: EngineDriver, tokens: int) -> Callable[[], bool]:
+    return lambda: driver._actor.reading().tokens_read >= tokens
+
+
+def test_what_is_half_read_when_a_run_stops_is_finished_by_the_next_start(assignment, tmp_path):
+    """Two streamed, one inline, one that has not begun, and one that is through: no token is read twice."""
+    rows = [
+        streamed(tmp_path / "a.txt", BOOK.encode()),
+        streamed(tmp_path / "b.txt", BOOK[: len(BOOK) // 2].encode()),
+        inline(tmp_path / "c.txt", BOOK),
+        inline(tmp_path / "short.txt", TEXT[:300]),
+    ]
+    expected = undisturbed(assignment, tmp_path, *rows)
+    driver, futures = run(assignment, *rows)
+    wait_for(has_read(driver, 12_000))
+    ledger(assignment).stop("budget")
+    first = {receipt["document_id"]: receipt for receipt in results(futures)}
+    assert {name: receipt["status"] for name, receipt in first.items()} == dict.fromkeys(
+        ("a.txt", "b.txt", "c.txt"), "stopped"
+    ) | {"short.txt": "ok"}
+    assert results([driver.submit(rows[0] | {"document_id": "later"})])[0]["status"] == "stopped"
+    read = driver._actor.reading().tokens_read
+    assert sum(receipt["tokens_read"] for receipt in first.values()) == read
+    assert len(ledger(assignment).snapshots()) == 3
+
+    ledger(assignment).reopen()
+    again, futures = run(assignment, *rows)
+    assert {receipt["status"] for receipt in results(futures)} == {"ok"}
+    assert texts_of(assignment) == expected
+    total = sum(len(tokenise.tokens([text], tokenizer())) for text in (BOOK, BOOK[: len(BOOK) // 2], BOOK, TEXT[:300]))
+    assert read + again._actor.reading().tokens_read == total
+    assert not ledger(assignment).snapshots()
+    found = entries(assignment)["a.txt"]
+    (cost,) = found["costs"]
+    assert (found["attempt"], cost["tokens_resumed"]) == (2, first["a.txt"]["tokens_read"])
+    assert cost["tokens_read"] + cost["tokens_resumed"] == found["summaries"][0]["tokens_read"]
+    stopped = [entry for entry in ledger(assignment).entries() if entry["outcome"] == "stopped"]
+    assert len(stopped) == 3 and not any(cost["kind"] == "wasted" for entry in stopped for cost in entry["costs"])
+
+    documents = [Document(each["document_id"], each["source_uri"], "e", 1) for each in rows]
+    begin(assignment)
+    job = commit(ledger(assignment), documents)
+    meters = [one._actor.reading() for one in (driver, again)]
+    # The last heartbeat is at most a moment old.
+    assert 0 <= sum(one.rate.cost(one.total_us) for one in meters) - job["cost"] < assignment.rate.cost(2_000_000)
+    assert job["tokens_read"] == total
+
+
+def begin(assignment: Assignment) -> None:
+    config = {"price": {"currency": "USD"}, "model": {"uri": "m"}, "input": {"sources": ["x"]}}
+    about = {"run_id": "r", "started_at": "2026-11-22T12:00:00+00:00", "settings_sha256": "s", "model_revision": "m"}
+    ledger(assignment).begin(about | {"config": config})
+
+
+def test_an_actor_whose_node_goes_away_saves_everything_and_leaves(assignment, tmp_path):
+    left = threading.Event()
+    rows = [streamed(tmp_path / "a.txt", BOOK.encode()), inline(tmp_path / "b.txt", BOOK)]
+    expected = undisturbed(assignment, tmp_path, *rows)
+    driver = EngineDriver(assignment, left.set)
+    driver.start()
+    futures = [driver.submit(each) for each in rows]
+    wait_for(has_read(driver, 8_000))
+    driver.preempt(30.0)
+    # A document that comes now is left to another actor, and is no attempt of this one.
+    late = driver.submit(inline(tmp_path / "late.txt", TEXT))
+    assert left.wait(30)
+    assert not any(future.done() for future in [*futures, late])
+    assert not ledger(assignment).claims(document_key("late.txt", "e"))
+    (beat,) = ledger(assignment).beats()
+    assert not beat.underway and beat.reading.drain_us > 0
+
+    other, futures = run(assignment, *rows)
+    assert {receipt["status"] for receipt in results(futures)} == {"ok"}
+    assert texts_of(assignment) == expected
+    assert beat.reading.tokens_read + other._actor.reading().tokens_read == 2 * len(rows[1]["tokens"])
+
+
+def test_a_lost_actor_costs_no_more_than_what_was_at_stake(assignment, tmp_path):
+    """Its last snapshot is used, and the attempt is charged with what was lost."""
+    # Saved often: the small state takes next to nothing.
+    saving = replace(assignment, max_lost_gpu_seconds=0.2, engine=EngineSettings(slots=4, step_tokens=64))
+    rows = [streamed(tmp_path / "a.txt", BOOK.encode()), inline(tmp_path / "b.txt", BOOK)]
+    expected = undisturbed(assignment, tmp_path, *rows)
+    driver, _ = run(saving, *rows)
+    keys = {document_key(each["document_id"], "e") for each in rows}
+    wait_for(lambda: has_read(driver, 25_000)() and set(ledger(assignment).snapshots()) == keys)
+    at_stake = sum(spent.at_stake for spent in driver._actor.meter.documents().values())
+    assert at_stake < 2 * 0.2e6
+    # As if it were dead: it goes on nowhere that matters.
+    silence(driver, assignment)
+
+    other, futures = run(assignment, *rows)
+    assert {receipt["status"] for receipt in results(futures)} == {"ok"}
+    assert texts_of(assignment) == expected
+    resumed = {entry["document_id"]: entry["costs"][0]["tokens_resumed"] for entry in ledger(assignment).entries()}
+    assert all(tokens > 4_000 for tokens in resumed.values())
+    assert other._actor.reading().tokens_read == 2 * len(rows[1]["tokens"]) - sum(resumed.values())
+
+
+def silence(driver: EngineDriver, assignment: Assignment) -> None:
+    """An actor's engine stops in mid-pass and says nothing more, as when its process is killed."""
+
+    driver._writer.flush()
+    driver._work = lambda: time.sleep(1)
+    time.sleep(0.5)
+    driver._writer.flush()
+
+
+def test_a_stale_actor_that_wakes_up_loses(assignment, tmp_path):
+    rows = [inline(tmp_path / "a.txt", BOOK)]
+    stale, late = run(assignment, *rows)
+    wait_for(has_read(stale, 2000))
+    held = threading.Event()
+    step = stale._engine.step
+    stale._engine.step = lambda read=True: (held.wait(PATIENCE_SECONDS), step(read))[1]
+    _, futures = run(assignment, *rows)
+    assert results(futures)[0]["status"] == "ok"
+    held.set()
+    assert results(late)[0]["status"] == "ok"
+    outcomes = {(entry["attempt"], entry["outcome"]): entry for entry in ledger(assignment).entries()}
+    assert set(outcomes) == {(2, "finished"), (1, "fenced")}
+    fenced = outcomes[1, "fenced"]
+    assert not fenced["summaries"] and {cost["kind"] for cost in fenced["costs"]} == {"wasted"}
+    # Whoever asks again hears of the result, and nothing is read.
+    third, futures = run(assignment, *rows)
+    assert results(futures)[0] == {
+        "document_id": "a.txt",
+        "status": "ok",
+        "error_class": None,
+        "error_message": None,
+        "size_bytes": 1,
+        "tokens_read": len(rows[0]["tokens"]),
+    }
+    assert third._actor.reading().tokens_read == 0
+
+
+def test_a_document_at_which_processes_keep_dying_is_read_alone_and_then_given_up(assignment, tmp_path):
+    def died(name: str, times: int, tokens_before: int = 0) -> None:
+        before = len(ledger(assignment).claims(document_key(name, "e")))
+        for attempt in range(before + 1, before + times + 1):
+            assert ledger(assignment).begin_attempt(Claim(name, "e", attempt, f"dead{attempt}", 1, tokens_before))
+
+    for name, times in {"poison.txt": 4, "suspect.txt": 3, "once.txt": 1}.items():
+        died(name, times)
+    rows = [inline(tmp_path / name, TEXT) for name in ("poison.txt", "suspect.txt", "once.txt", "first.txt")]
+    driver, futures = run(assignment, *rows)
+    poison, *others = results(futures)
+    assert {receipt["status"] for receipt in others} == {"ok"}
+    assert (poison["status"], poison["error_class"]) == ("failed", "ProcessKilledError")
+    assert "4 processes died at this document with 0 of its tokens read" in poison["error_message"]
+    alone = {name: ledger(assignment).claims(document_key(name, "e"))[-1].alone for name in ("suspect.txt", "once.txt")}
+    assert alone == {"suspect.txt": True, "once.txt": False}
+    assert driver._actor.reading().documents == 3
+
+    # It was given up in good order: the next start tries again, and with more memory it may succeed.
+    _, futures = run(assignment, rows[0])
+    assert results(futures)[0]["status"] == "ok"
+
+
+def test_deaths_of_a_document_that_gets_further_are_not_held_against_it(assignment, tmp_path):
+    document = inline(tmp_path / "long.txt", BOOK)
+    driver, futures = run(assignment, document)
+    wait_for(has_read(driver, 6_000))
+    ledger(assignment).stop("deadline")
+    (receipt,) = results(futures)
+    ledger(assignment).reopen()
+    tokens = receipt["tokens_read"]
+    for attempt, before in enumerate((0, 10, 2000, 3000, tokens), start=2):
+        ledger(assignment).begin_attempt(Claim("long.txt", "e", attempt, f"dead{attempt}", 1, before))
+    _, futures = run(assignment, document)
+    assert results(futures)[0]["status"] == "ok"
+    assert not ledger(assignment).claims(document_key("long.txt", "e"))[-1].alone
+
+
+@pytest.mark.parametrize("wrong", ["damaged", "other weights"])
+def test_a_state_that_does_not_fit_is_refused_and_the_document_read_from_its_start(assignment, tmp_path, wrong):
+    rows = [streamed(tmp_path / "a.txt", BOOK.encode())]
+    expected = undisturbed(assignment, tmp_path, *rows)
+    driver, futures = run(assignment, *rows)
+    wait_for(has_read(driver, 6_000))
+    ledger(assignment).stop("deadline")
+    results(futures)
+    ledger(assignment).reopen()
+    ((_, uri),) = ledger(assignment).snapshots().items()
+    if wrong == "damaged":
+        data = bytearray(storage.read_bytes(uri))
+        data[-5] ^= 1
+        storage.publish(uri, bytes(data))
+    other, futures = run(replace(assignment, state_key="k" if wrong == "damaged" else "other"), *rows)
+    (receipt,) = results(futures)
+    assert texts_of(assignment) == expected
+    assert other._actor.reading().tokens_read == receipt["tokens_read"]
+
+
+def test_a_document_that_is_half_read_at_the_deadline_has_a_summary_so_far(assignment, tmp_path):
+    rows = [streamed(tmp_path / "a.txt", BOOK.encode()), inline(tmp_path / "b.txt", BOOK)]
+    expected = undisturbed(assignment, tmp_path, *rows)
+    soon = replace(assignment, summary_so_far=True)
+    driver, futures = run(soon, *rows)
+    wait_for(has_read(driver, 6_000))
+    ledger(assignment).stop("deadline")
+    receipts = results(futures)
+    assert {receipt["status"] for receipt in receipts} == {"stopped"}
+    for receipt in receipts:
+        so_far = entries(assignment)[receipt["document_id"]]["summaries"]
+        assert [(row["truncated"], row["status"]) for row in so_far] == [(True, "partial")] * 2
+        assert {row["tokens_read"] for row in so_far} == {receipt["tokens_read"]}
+        assert all(row["summary"] is not None for row in so_far)
+    # The next start goes on from where the document stands, not from behind its answers.
+    ledger(assignment).reopen()
+    again, futures = run(soon, *rows)
+    results(futures)
+    assert texts_of(assignment) == expected
+    assert not any(row["truncated"] for entry in entries(assignment).values() for row in entry["summaries"])
+    total = 2 * len(rows[1]["tokens"])
+    assert driver._actor.reading().tokens_read + again._actor.reading().tokens_read == total
+
+
+@pytest.fixture
+def keeping(assignment) -> Assignment:
+    sections = SectionSettings(
+        prompts=(PromptSettings(name="section", max_tokens=3),), headings=False, most_tokens=9000, least_tokens=1
+    )
+    return replace(assignment, ttl_days=1.0, sections=sections)
+
+
+def test_of_a_document_that_has_grown_only_what_is_new_is_read(keeping, tmp_path):
+    """As a stream, from the state that another run kept; with the sections of the old part."""
+    path = tmp_path / "log.txt"
+    old = streamed(path, BOOK.encode())
+    results(run(keeping, old)[1])
+    kept = kept_by(keeping)["log.txt"]
+    tokens_old = len(tokenise.tokens([BOOK], tokenizer()))
+    assert kept["tokens_total"] == tokens_old and tokens_old - 8192 < kept["tokens"] < tokens_old
+
+    path.write_text(BOOK + TEXT)
+    grown = row(path, source_etag="e2", is_streamed=True, state_uri=kept["state_uri"])
+    tomorrow = replace(keeping, run_id="tomorrow")
+    driver, futures = run(tomorrow, grown)
+    (receipt,) = results(futures)
+    assert driver._actor.reading().tokens_read == receipt["tokens_read"] - kept["tokens"]
+    anew = replace(keeping, run_id="anew")
+    results(run(anew, row(path, title="T", source_etag="e2", is_streamed=True))[1])
+    for one, two in zip(entries(tomorrow)["log.txt"]["summaries"], entries(anew)["log.txt"]["summaries"], strict=True):
+        for name in ("summary", "section_index", "section_start", "section_end", "tokens_total", "title", "prompt_id"):
+            assert one[name] == two[name] or name == "title"
+    again = kept_by(tomorrow)["log.txt"]
+    assert again["parent_uri"] == kept["state_uri"] and again["tokens"] > kept["tokens"]
+
+
+def kept_by(assignment: Assignment) -> dict[str, Row]:
+    return {name: entry["states"][0] for name, entry in entries(assignment).items() if entry["states"]}
+
+
+@pytest.mark.parametrize("text", ["x" + BOOK[1:] + TEXT, BOOK[: len(BOOK) // 2]], ids=["changed", "shorter"])
+def test_a_document_whose_history_has_changed_is_read_again_from_its_start(keeping, tmp_path, text):
+    path = tmp_path / "log.txt"
+    results(run(keeping, streamed(path, BOOK.encode()))[1])
+    kept = kept_by(keeping)["log.txt"]
+    path.write_text(text)
+    tomorrow = replace(keeping, run_id="tomorrow")
+    driver, futures = run(tomorrow, row(path, source_etag="e2", is_streamed=True, state_uri=kept["state_uri"]))
+    (receipt,) = results(futures)
+    count = len(tokenise.tokens([text], tokenizer()))
+    assert receipt["tokens_read"] == driver._actor.reading().tokens_read == count
+    (cost, *_) = entries(tomorrow)["log.txt"]["costs"]
+    assert cost["tokens_resumed"] == 0
+
+
+def test_a_state_that_has_gone_is_no_reason_to_fail(keeping, tmp_path):
+    gone = streamed(tmp_path / "a.txt", BOOK.encode()) | {"title": None, "state_uri": str(tmp_path / "gone")}
+    driver, futures = run(keeping, gone)
+    (receipt,) = results(futures)
+    assert receipt["tokens_read"] == driver._actor.reading().tokens_read
+    assert entries(keeping)["a.txt"]["summaries"][0]["title"] == "line 0"
+
+
+def test_the_newest_state_of_each_document_is_found_until_it_expires(keeping, tmp_path):
+    for number, run_id in enumerate(("one", "two")):
+        night = replace(keeping, run_id=run_id, ttl_days=1.0 if number else 1e-9)
+        text = BOOK + number * TEXT
+        rows = [streamed(tmp_path / name, text.encode()) | {"source_etag": run_id} for name in ("a.txt", "b.txt")]
+        rows[1]["source_etag"] += "b"
+        results(run(night, rows[0], *rows[1 : 2 - number])[1])
+        begin(night)
+        documents = [Document(each["document_id"], each["source_uri"], each["source_etag"], 1) for each in rows]
+        commit(ledger(night), documents[: 2 - number])
+    newest = states.newest(keeping.output_uri, "k")
+    # That of `b` has expired.
+    assert list(newest) == ["a.txt"] and storage.exists(newest["a.txt"])
+    assert states.newest(keeping.output_uri, "other") == {}
+    rows = Warehouse(keeping.output_uri).rows("select document_id, run_id from states order by all")
+    assert rows == [
+        {"document_id": "a.txt", "run_id": "one"},
+        {"document_id": "a.txt", "run_id": "two"},
+        {"document_id": "b.txt", "run_id": "one"},
+    ]

@@ -1,0 +1,257 @@
+"""A real store that throttles, fails, hangs up and stalls costs time and no byte; one that is gone for good says so."""
+
+import os
+import random
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pytest
+import structlog
+
+from configs.errors import StorageError
+from pipeline import storage
+from tests.faulty_store import FAULTS, FaultyStore
+
+DATA = random.Random(1).randbytes(300_000)
+MIX = {
+    "slow_down": 0.05,
+    "internal_error": 0.03,
+    "too_many_requests": 0.02,
+    "reset": 0.05,
+    "lost": 0.05,
+    "cut": 0.05,
+}
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+def read(place: str) -> None:
+    assert storage.read_bytes(f"{place}/object") == DATA
+
+
+def read_part(place: str) -> None:
+    with storage.open_read(f"{place}/object") as stream:
+        stream.seek(1000)
+        assert stream.read(5) == DATA[1000:1005]
+
+
+def read_as_the_warehouse_does(place: str) -> None:
+    files, path = storage.filesystem(f"{place}/object")
+    assert files.cat_file(path, start=10, end=20) == DATA[10:20]
+    assert files.cat_file(path) == DATA
+
+
+def list_all(place: str) -> None:
+    assert storage.list_files(place) == [f"{place}/object"]
+
+
+def list_shallow(place: str) -> None:
+    assert [entry.size_bytes for entry in storage.walk(place, depth=1)] == [len(DATA)]
+
+
+def look(place: str) -> None:
+    assert storage.stat(f"{place}/object").size_bytes == len(DATA)
+    assert storage.exists(f"{place}/object")
+    assert not storage.exists(f"{place}/nothing")
+
+
+def publish(place: str) -> None:
+    storage.publish(f"{place}/object", DATA)
+    assert storage.read_bytes(f"{place}/object") == DATA
+
+
+def create(place: str) -> None:
+    uri, mine = f"{place}-others/{uuid.uuid4()}", uuid.uuid4().bytes
+    assert storage.create(uri, mine)
+    assert not storage.create(uri, uuid.uuid4().bytes)
+    assert storage.read_bytes(uri) == mine
+
+
+def delete(place: str) -> None:
+    uri = f"{place}-others/{uuid.uuid4()}"
+    storage.publish(uri, b"x")
+    storage.delete(uri)
+    assert not storage.exists(uri)
+
+
+def write_and_read_a_table(place: str) -> None:
+    uri, table = f"{place}-others/{uuid.uuid4()}.parquet", pa.table({"n": list(range(1000))})
+    storage.publish_table(uri, table)
+    assert storage.read_table(uri).equals(table)
+    assert storage.list_files(uri) == [uri]
+
+
+OPERATIONS = {
+    "GET": [read, read_part, read_as_the_warehouse_does, list_all, list_shallow],
+    "HEAD": [read, look],
+    "PUT": [publish, create],
+    "DELETE": [delete],
+}
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"stall"}))
+def test_any_fault_costs_every_operation_only_time(faulty_s3: FaultyStore, bucket: str, fault: str) -> None:
+    storage.publish(f"{bucket}/place/object", DATA)
+    for method, operations in OPERATIONS.items():
+        for operation in operations if method in FAULTS[fault] else ():
+            faulty_s3.injected.clear()
+            faulty_s3.plan(fault, [method])
+            operation(f"{bucket}/place")
+            assert faulty_s3.injected == {fault: 1}
+
+
+def test_a_stalled_body_is_asked_for_again(
+    faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "READ_SECONDS", 1.0)
+    storage.publish(f"{bucket}/place/object", DATA)
+    for operation in (read, read_part, list_all):
+        faulty_s3.injected.clear()
+        faulty_s3.plan("stall")
+        operation(f"{bucket}/place")
+        assert faulty_s3.injected == {"stall": 1}
+
+
+def test_a_mix_of_faults_gives_no_wrong_byte(faulty_s3: FaultyStore, bucket: str) -> None:
+    storage.publish(f"{bucket}/place/object", DATA)
+    faulty_s3.rates = MIX
+    operations = [read, read_part, read_as_the_warehouse_does, look, create, delete, write_and_read_a_table]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: operations[number % len(operations)](f"{bucket}/place"), range(200)))
+    assert set(faulty_s3.injected) == set(MIX)
+    assert faulty_s3.injected.total() > 0.1 * faulty_s3.requests.total() > 40
+
+
+def test_each_page_of_a_listing_is_tried_again_by_itself(faulty_s3: FaultyStore, bucket: str) -> None:
+    uris = [f"{bucket}/{number}" for number in range(5)]
+    for uri in uris:
+        storage.publish(uri, b"x")
+    storage.filesystem(bucket)[0].s3_additional_kwargs = {"MaxKeys": 2}
+    faulty_s3.requests.clear()
+    faulty_s3.plan("cut", times=3)
+    assert storage.list_files(bucket) == uris
+    assert faulty_s3.requests == {"GET": 3 + 3}
+
+
+def test_a_large_object_survives_cuts_in_several_blocks(faulty_s3: FaultyStore, bucket: str) -> None:
+    data = os.urandom(3 * storage.BLOCK_BYTES + 17)
+    storage.publish(f"{bucket}/large", data)
+    faulty_s3.rates = {"cut": 0.5}
+    assert storage.read_bytes(f"{bucket}/large") == data
+    assert faulty_s3.injected["cut"]
+
+
+@pytest.mark.parametrize("data", [b"mine", DATA * 70], ids=["small", "21 MB"])
+def test_a_creation_whose_answer_was_lost_is_known_as_ours(faulty_s3: FaultyStore, bucket: str, data: bytes) -> None:
+    faulty_s3.requests.clear()
+    faulty_s3.plan("lost", ["PUT"], 2)
+    assert storage.create(f"{bucket}/claim", data)
+    assert faulty_s3.injected == {"lost": 2}
+    assert faulty_s3.requests["PUT"] == 3
+    faulty_s3.plan("reset", ["PUT"])
+    assert not storage.create(f"{bucket}/claim", b"another's")
+    assert storage.read_bytes(f"{bucket}/claim") == data
+
+
+def test_of_many_who_create_among_faults_one_wins(faulty_s3: FaultyStore, bucket: str) -> None:
+    faulty_s3.rates = {"lost": 0.4, "slow_down": 0.1, "conflict": 0.1}
+    contents = [uuid.uuid4().bytes for _ in range(20)]
+    with ThreadPoolExecutor(20) as threads:
+        won = list(threads.map(lambda data: storage.create(f"{bucket}/claim", data), contents))
+    assert won.count(True) == 1
+    assert storage.read_bytes(f"{bucket}/claim") == contents[won.index(True)]
+    assert faulty_s3.injected["lost"]
+
+
+EVERY_OPERATION = [
+    lambda uri: storage.read_bytes(uri),
+    lambda uri: storage.publish(uri, b"x"),
+    lambda uri: storage.create(uri, b"x"),
+    lambda uri: storage.list_files(uri),
+    lambda uri: storage.stat(uri),
+    lambda uri: storage.exists(uri),
+    lambda uri: storage.delete(uri),
+]
+
+
+@pytest.mark.parametrize("fault", ["slow_down", "reset"])
+def test_a_store_that_stays_down_is_named_when_the_tries_are_used_up(
+    faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(storage, "TRIES", 2)
+    faulty_s3.rates = {fault: 1.0}
+    for operation in EVERY_OPERATION:
+        faulty_s3.requests.clear()
+        with pytest.raises(StorageError, match=f"{bucket}.*does not answer.*2 tries.*AWS_ENDPOINT_URL_S3"):
+            operation(f"{bucket}/object")
+        # aiohttp sends what may be sent twice, which to it a PUT is, once more when the connection breaks.
+        assert faulty_s3.requests.total() <= (2 if fault == "slow_down" else 4)
+
+
+def test_trying_ends_in_time_too(faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "TRIES", 1000)
+    monkeypatch.setattr(storage, "TRYING_SECONDS", 1.0)
+    faulty_s3.rates = {"internal_error": 1.0}
+    begun = time.monotonic()
+    with pytest.raises(StorageError, match="does not answer"):
+        storage.read_bytes(f"{bucket}/object")
+    assert time.monotonic() - begun < 5
+
+
+def test_an_answer_that_trickles_without_end_is_given_up(
+    faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.publish(f"{bucket}/object", DATA)
+    monkeypatch.setattr(storage, "TRY_SECONDS", 0.5)
+    faulty_s3.plan("stall", ["GET"])
+    read(bucket)
+    assert faulty_s3.injected == {"stall": 1}
+
+
+def test_a_whole_object_in_place_of_a_part_is_no_part() -> None:
+    with pytest.raises(OSError, match="asked for bytes=10-19 and sent all"):
+        storage._check_range("bytes=10-19", "")
+    storage._check_range("bytes=10-19", "bytes 10-19/300000")
+    storage._check_range("bytes=-5", "bytes 95-99/100")
+    storage._check_range("", "")
+
+
+def test_a_missing_bucket_is_an_error_at_once(faulty_s3: FaultyStore) -> None:
+    for operation in EVERY_OPERATION[:-1]:
+        begun = time.monotonic()
+        faulty_s3.requests.clear()
+        with pytest.raises(StorageError, match="there is no such bucket"):
+            operation("s3://no-such-bucket/object")
+        assert time.monotonic() - begun < 5
+        assert faulty_s3.requests.total() <= 2
+
+
+def test_a_missing_object_is_asked_for_once(faulty_s3: FaultyStore, bucket: str) -> None:
+    faulty_s3.requests.clear()
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(f"{bucket}/nothing")
+    assert faulty_s3.requests == {"HEAD": 1, "GET": 1}
+
+
+def test_the_log_says_when_a_store_is_tried_for_long(faulty_s3: FaultyStore, bucket: str) -> None:
+    storage.publish(f"{bucket}/object", DATA)
+    faulty_s3.plan("slow_down", times=4)
+    with structlog.testing.capture_logs() as logged:
+        read(bucket)
+    expected = {"event": "store_tried_again", "log_level": "warning", "uri": f"{bucket}/object"}
+    assert [entry | expected for entry in logged] == logged
+    assert [entry["tries"] for entry in logged] == [3, 4]
+
+
+def test_the_same_seed_brings_the_same_faults() -> None:
+    def drawn(seed: int) -> list[str | None]:
+        store = FaultyStore("http://127.0.0.1:9", MIX, seed)
+        return [store.fault_for("GET") for _ in range(200)]
+
+    assert drawn(7) == drawn(7) != drawn(8)
+    assert 0.1 < sum(fault is not None for fault in drawn(7)) / 200 < 0.3
