@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 
@@ -18,18 +17,16 @@ import structlog
 import torch
 
 from configs.errors import DocumentError, ModelError, StateError
-from configs.settings import PromptSettings
 from models import checkpoint
 from models.engine import Engine
 from models.feed import Feed
-from models.request import Check, Failed, Finished, Prompt, Request
-from models.sampling import Sampling
+from models.request import Failed, Finished, Request
 from models.sizing import slots_that_fit
 from models.tokenizer import Tokenizer
-from pipeline import prompts, states
+from pipeline import states
 from pipeline.actor import Actor, now_us
+from pipeline.asked import Asked
 from pipeline.assignment import Assignment, Row, receipt
-from pipeline.checks import AnswerCheck
 from pipeline.documents import Document
 from pipeline.entries import Entries
 from pipeline.intake import Intake
@@ -51,24 +48,6 @@ LEAVE_SHARE = 0.8
 """Of the time until a node goes, what is used."""
 ANSWERING_SHARE = 0.3
 """Of the time to leave in, how much answers under way may take: what is read of a document is worth more."""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A prompt of the settings as the engine takes it."""
-
-    settings: PromptSettings
-    question: tuple[int, ...]
-    check: Check
-
-    @staticmethod
-    def of(settings: PromptSettings, tokenizer: Tokenizer) -> "_Asked":
-        question = tokenizer.encode(prompts.render(settings.instruction, settings.json_schema))
-        check = AnswerCheck(settings)
-        return _Asked(settings, tuple(question), lambda tokens: check.judge(tokenizer.decode(tokens)).reason)
-
-    def prompt(self, document_id: str) -> Prompt:
-        return Prompt(self.question, _sampling(self.settings, document_id), self.check)
 
 
 class EngineDriver(Thread):
@@ -145,8 +124,8 @@ class EngineDriver(Thread):
         self._tokenizer = tokenizer
         self._engine = _engine(self._assignment, directory, tokenizer)
         sections = self._assignment.sections
-        self._asked = [_Asked.of(each, tokenizer) for each in self._assignment.prompts]
-        self._asked_of_sections = [_Asked.of(each, tokenizer) for each in (sections.prompts if sections else ())]
+        self._asked = [Asked.of(each, tokenizer) for each in self._assignment.prompts]
+        self._asked_of_sections = [Asked.of(each, tokenizer) for each in (sections.prompts if sections else ())]
         self._entries = Entries(self._assignment, self._actor, tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._actor.meter.spend("load")
@@ -407,9 +386,3 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)
         libc.mallopt(M_ARENA_MAX, 1)
-
-
-def _sampling(prompt: PromptSettings, document_id: str) -> Sampling:
-    """Each document and prompt draws from its own stream, whatever else is in the batch."""
-    digest = sha256(f"{prompt.seed}/{prompt.name}/{document_id}".encode()).digest()
-    return Sampling(prompt.max_tokens, prompt.temperature, prompt.top_p, int.from_bytes(digest[:8]))

@@ -20,14 +20,11 @@ from pipeline.documents import Document
 from pipeline.ledger import Ledger, document_key
 from pipeline.metering import Rate
 from pipeline.progress import Progress, Tally
-from pipeline.snapshot import state_key
+from pipeline.snapshot import READING_VERSION, state_key
 from pipeline.sources import list_documents
 from pipeline.stopping import Stopping
 
 log = structlog.get_logger()
-
-READING_VERSION = 2
-"""Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from models.state import State
 from pipeline.sections import Section
 from pipeline.tokenise import TOKEN_DTYPE, Position
 
+READING_VERSION = 2
+"""Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
 FORMAT = "longhaul.snapshot.1"
 TAIL = "tail"
 LENGTH_BYTES = 8

@@ -7,18 +7,15 @@ keys, instance roles): nothing secret is an argument, so nothing secret can be p
 Errors: StorageError for a bucket, credentials, an endpoint or a disk that fails whatever object is asked for.
 What is wrong with one object stays an OSError for the caller to name: FileNotFoundError, PermissionError.
 
-Faults of S3 that pass by themselves are waited out in S3Files, for every operation; `_passes` says which they are. The
-disk is not tried again, and file systems of other stores bring retries of their own.
+Faults of S3 that pass by themselves are waited out in `pipeline.s3`, for every operation. The disk is not tried again,
+and file systems of other stores bring retries of their own.
 """
 
-import asyncio
 import errno
 import io
 import os
-import random
 import re
 import stat as modes
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,23 +26,11 @@ from typing import Any, BinaryIO
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import structlog
 from aiohttp import ClientError
-from botocore.exceptions import (
-    BotoCoreError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
-from botocore.exceptions import ConnectionError as NoConnectionError
-from botocore.parsers import ResponseParserError
-from fsspec.asyn import sync_wrapper
-from s3fs import S3FileSystem
+from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
 
 from configs.errors import StorageError
-
-log = structlog.get_logger()
+from pipeline import s3
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -53,40 +38,6 @@ READS_AT_ONCE = 16
 fsspec.register_implementation("sample", "pipeline.samples.Samples")
 DENIED = {"AccessDenied", "AllAccessDisabled"}
 TAKEN = {"PreconditionFailed", "412"}
-
-TRIES = 10
-TRYING_SECONDS = 120.0
-"""No try begins later than this after the first."""
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 20.0
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0
-"""A store that sends not a byte for so long is taken for gone."""
-TRY_SECONDS = 600.0
-"""One request with its answer, however steadily it trickles."""
-ONE_PUT_BYTES = 4 * 1024**3
-PASSING_ERRORS = (
-    ClientError,
-    ConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoConnectionError,
-    ResponseParserError,
-    TimeoutError,
-)
-PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509}
-PASSING_CODES = {
-    # These come with 400.
-    "BadDigest",
-    "IncompleteBody",
-    "RequestTimeout",
-    "Throttling",
-    "ThrottlingException",
-    "XAmzContentSHA256Mismatch",
-    # And these with 409: two wrote one name at a time.
-    "ConditionalRequestConflict",
-    "OperationAborted",
-}
 
 
 @dataclass(frozen=True)
@@ -109,26 +60,11 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         return fsspec.filesystem("file"), os.path.abspath(path)
     try:
         with _translated(uri):
-            if scheme[1] in S3Files.protocol:
-                files = S3Files(use_listings_cache=False, config_kwargs=_s3_config())
-            else:
-                files = fsspec.filesystem(scheme[1], use_listings_cache=False)
+            is_s3 = scheme[1] in s3.Files.protocol
+            files = s3.open_files() if is_s3 else fsspec.filesystem(scheme[1], use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{uri}: {scheme[1]}:// cannot be opened here ({error}); s3:// and paths can") from error
     return files, files._strip_protocol(uri)
-
-
-def _s3_config() -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
-        # S3Files tries again, and tries multiply.
-        "retries": {"total_max_attempts": 1},
-    }
-    if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-        # botocore would put the bucket before the host name, which only real AWS resolves.
-        config["s3"] = {"addressing_style": "path"}
-    return config
 
 
 def is_local(uri: str) -> bool:
@@ -430,96 +366,6 @@ class _RemoteFile(io.RawIOBase):
         super().close()
 
 
-class S3Files(S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
-    """S3 whose requests are tried again, each by itself, until TRIES or TRYING_SECONDS are used up.
-
-    Every operation of s3fs, a page of a listing or a block of a file included, is made of `_call_s3`. There, s3fs would
-    try again for less (no 500, no 429, no refused connection), without jitter, and once more around every read.
-    """
-
-    retries = 1
-
-    async def _call_s3(self, method: str, *more: Any, **request: Any) -> Any:
-        uri = f"s3://{request.get('Bucket', '')}/{request.get('Key') or request.get('Prefix', '')}"
-        begun, tried = time.monotonic(), 0
-        while True:
-            try:
-                return await self._try(method, *more, **request)
-            except Exception as error:
-                if not _passes(error):
-                    raise
-                tried += 1
-                pause = _pause_seconds(uri, tried, time.monotonic() - begun, error)
-            await asyncio.sleep(pause)
-
-    call_s3 = sync_wrapper(_call_s3)
-
-    async def _try(self, method: str, *more: Any, **request: Any) -> Any:
-        async with asyncio.timeout(TRY_SECONDS):
-            answer = await super()._call_s3(method, *more, **request)
-            if method == "get_object":
-                _check_range(request.get("Range", ""), answer.get("ContentRange", ""))
-                answer["Body"] = _Body(await _whole(answer["Body"], answer.get("ContentLength")))
-        return answer
-
-    async def _pipe_file(self, path: str, data: bytes, chunksize: int = ONE_PUT_BYTES, **options: Any) -> Any:
-        # In parts, an end that was carried out and not answered could not be told from one that failed.
-        return await super()._pipe_file(path, data, chunksize=chunksize, **options)
-
-
-def _pause_seconds(uri: str, tried: int, trying_seconds: float, error: Exception) -> float:
-    """How long to wait before the next try. Raises StorageError where there have been enough."""
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (tried - 1)) * random.uniform(0.5, 1)
-    problem = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    if tried >= TRIES or trying_seconds + pause > TRYING_SECONDS:
-        raise StorageError(
-            f"{uri}: the store does not answer ({problem}; {tried} tries in {trying_seconds:.0f} s); check that it "
-            "runs and is not overloaded, AWS_ENDPOINT_URL_S3, AWS_REGION and the network"
-        ) from error
-    if tried > 2:
-        log.warning("store_tried_again", uri=uri, tries=tried, problem=problem)
-    return pause
-
-
-def _check_range(asked: str, sent: str) -> None:
-    """A server may ignore a range and send all, which s3fs would take for the part."""
-    first = asked.partition("-")[0].replace("=", " ")
-    if first not in ("", "bytes ") and not sent.startswith(f"{first}-"):
-        raise OSError(errno.EIO, f"the store was asked for {asked} and sent {sent or 'all'}")
-
-
-class _Body:
-    """The body of an answer, come whole."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = io.BytesIO(data)
-
-    async def read(self, size: int = -1) -> bytes:
-        return self._data.read(size)
-
-    def close(self) -> None:
-        self._data.close()
-
-
-async def _whole(body: Any, size_bytes: int | None) -> bytes:
-    try:
-        data: bytes = await body.read()
-    finally:
-        body.close()
-    if size_bytes is not None and len(data) != size_bytes:
-        raise IncompleteReadError(actual_bytes=len(data), expected_bytes=size_bytes)
-    return data
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether a fault of S3 goes by itself, so that it is tried again: the one place that says so."""
-    response = _response(error)
-    if not response:
-        return isinstance(error, PASSING_ERRORS)
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status in PASSING_STATUSES or response["Error"].get("Code") in PASSING_CODES
-
-
 @contextmanager
 def _translated(uri: str, whole_store: bool = False) -> Iterator[None]:
     """Foreign errors as StorageError. With `whole_store` a refusal is one too: it is not about a single document."""
@@ -561,14 +407,8 @@ def _translated(uri: str, whole_store: bool = False) -> Iterator[None]:
 
 def _code(error: OSError) -> str | None:
     """The error code of S3 below an error of s3fs."""
-    response = _response(error)
+    response = s3.response_of(error)
     return response["Error"].get("Code") if response else None
-
-
-def _response(error: BaseException) -> dict[str, Any] | None:
-    """What S3 answered, from an error of botocore or from one of s3fs that it caused."""
-    responses = (getattr(each, "response", None) for each in (error, error.__cause__))
-    return next((response for response in responses if isinstance(response, dict)), None)
 
 
 def _reason_of_refusal(uri: str) -> str | None:

@@ -148,12 +148,12 @@ def bucket(s3: S3) -> str:
 @pytest.fixture
 def faulty_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultyStore"]:
     """The same server by way of faults that a test asks for; the environment leads there."""
-    from pipeline.storage import S3Files
+    from pipeline.s3 import Files
     from tests.faulty_store import FaultyStore
 
     with FaultyStore(os.environ["AWS_ENDPOINT_URL_S3"]) as store:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.url)
         # File systems are kept by their arguments, of which the environment is none.
-        S3Files.clear_instance_cache()
+        Files.clear_instance_cache()
         yield store
-        S3Files.clear_instance_cache()
+        Files.clear_instance_cache()

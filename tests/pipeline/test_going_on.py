@@ -146,8 +146,8 @@ def test_an_actor_whose_node_goes_away_saves_everything_and_leaves(assignment, t
 def test_a_lost_actor_costs_no_more_than_what_was_at_stake(assignment, tmp_path):
     """Its last snapshot is used, and the attempt is charged with what was lost."""
     # Saved often: the small state takes next to nothing.
-    saving = replace(assignment, max_lost_gpu_seconds=0.2, engine=EngineSettings(slots=4, step_tokens=64))
-    rows = [streamed(tmp_path / "a.txt", BOOK.encode()), inline(tmp_path / "b.txt", BOOK)]
+    saving = replace(assignment, max_lost_gpu_seconds=0.2, engine=EngineSettings(slots=4, step_tokens=128))
+    rows = [streamed(tmp_path / "a.txt", 2 * BOOK.encode()), inline(tmp_path / "b.txt", 2 * BOOK)]
     expected = undisturbed(assignment, tmp_path, *rows)
     driver, _ = run(saving, *rows)
     keys = {document_key(each["document_id"], "e") for each in rows}

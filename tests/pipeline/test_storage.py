@@ -235,8 +235,8 @@ OPERATIONS = ["list_files", "read_bytes", "publish", "create", "stat", "exists"]
 PROGRAM = """
 import sys
 from configs.errors import StorageError
-from pipeline import storage
-storage.TRIES = 2
+from pipeline import s3, storage
+s3.TRIES = 2
 for operation in sys.argv[2:]:
     try:
         getattr(storage, operation)(sys.argv[1], *([b"x"] if operation in ("publish", "create") else []))

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from configs.errors import StorageError
+from pipeline import s3 as s3_files
 from pipeline import storage
 from tests.faulty_store import FAULTS, FaultyStore
 
@@ -27,7 +28,7 @@ MIX = {
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(s3_files, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 def read(place: str) -> None:
@@ -108,7 +109,7 @@ def test_any_fault_costs_every_operation_only_time(faulty_s3: FaultyStore, bucke
 def test_a_stalled_body_is_asked_for_again(
     faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(s3_files, "READ_SECONDS", 1.0)
     storage.publish(f"{bucket}/place/object", DATA)
     for operation in (read, read_part, list_all):
         faulty_s3.injected.clear()
@@ -183,7 +184,7 @@ EVERY_OPERATION = [
 def test_a_store_that_stays_down_is_named_when_the_tries_are_used_up(
     faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(storage, "TRIES", 2)
+    monkeypatch.setattr(s3_files, "TRIES", 2)
     faulty_s3.rates = {fault: 1.0}
     for operation in EVERY_OPERATION:
         faulty_s3.requests.clear()
@@ -194,8 +195,8 @@ def test_a_store_that_stays_down_is_named_when_the_tries_are_used_up(
 
 
 def test_trying_ends_in_time_too(faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "TRIES", 1000)
-    monkeypatch.setattr(storage, "TRYING_SECONDS", 1.0)
+    monkeypatch.setattr(s3_files, "TRIES", 1000)
+    monkeypatch.setattr(s3_files, "TRYING_SECONDS", 1.0)
     faulty_s3.rates = {"internal_error": 1.0}
     begun = time.monotonic()
     with pytest.raises(StorageError, match="does not answer"):
@@ -207,7 +208,7 @@ def test_an_answer_that_trickles_without_end_is_given_up(
     faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.publish(f"{bucket}/object", DATA)
-    monkeypatch.setattr(storage, "TRY_SECONDS", 0.5)
+    monkeypatch.setattr(s3_files, "TRY_SECONDS", 0.5)
     faulty_s3.plan("stall", ["GET"])
     read(bucket)
     assert faulty_s3.injected == {"stall": 1}
@@ -215,10 +216,10 @@ def test_an_answer_that_trickles_without_end_is_given_up(
 
 def test_a_whole_object_in_place_of_a_part_is_no_part() -> None:
     with pytest.raises(OSError, match="asked for bytes=10-19 and sent all"):
-        storage._check_range("bytes=10-19", "")
-    storage._check_range("bytes=10-19", "bytes 10-19/300000")
-    storage._check_range("bytes=-5", "bytes 95-99/100")
-    storage._check_range("", "")
+        s3_files._check_range("bytes=10-19", "")
+    s3_files._check_range("bytes=10-19", "bytes 10-19/300000")
+    s3_files._check_range("bytes=-5", "bytes 95-99/100")
+    s3_files._check_range("", "")
 
 
 def test_a_missing_bucket_is_an_error_at_once(faulty_s3: FaultyStore) -> None:
