@@ -185,7 +185,7 @@ class RunSettings(Settings):
     deadline: str | None = None
     """When to stop: a time of day on the driver's machine as 06:00, the next one from the start, or a moment as
     2026-11-23T06:00:00+00:00. What is under way is saved, what is finished is committed, and the next start of the
-    same command goes on inside the same documents. Quote it in YAML."""
+    same command goes on inside the same documents."""
     budget_usd: Decimal | None = Field(None, gt=0, max_digits=12, decimal_places=6)
     """What this start may spend before it stops in the same way; the next start has as much again."""
     summary_so_far: bool = False
@@ -195,10 +195,15 @@ class RunSettings(Settings):
     """How often an actor writes down its meter: the freshness of the progress line, and the most that a lost actor
     can leave unaccounted."""
 
-    @field_validator("deadline")
+    @field_validator("deadline", mode="before")
     @classmethod
-    def _check_deadline(cls, value: str | None) -> str | None:
-        if value is not None:
+    def _read_deadline(cls, value: object) -> object:
+        # YAML takes 22:30 for a number to the base of 60, and a moment for one.
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = f"{value // 60:02d}:{value % 60:02d}"
+        if isinstance(value, datetime):
+            value = value.isoformat()
+        if isinstance(value, str):
             _moment(value, datetime.now().astimezone())
         return value
 
@@ -232,6 +237,9 @@ class SummarizeConfig(Settings):
     model: ModelSettings = ModelSettings()
     prompts: tuple[PromptSettings, ...] = Field((PromptSettings(),), min_length=1)
     """Questions asked of each document after one reading, a row for each."""
+    preamble: str | None = Field(None, exclude_if=lambda value: value is None)
+    """What the model reads before every document, as who it is and what matters. It is read once per actor: documents
+    begin at the state after it."""
     sections: SectionSettings | None = Field(None, exclude_if=lambda value: value is None)
     """Unset: documents are asked about as a whole alone."""
     engine: EngineSettings = EngineSettings()

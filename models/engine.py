@@ -112,15 +112,19 @@ class _Try:
 class Engine:
     """Slots of constant size, filled from a queue; each `step` is one pass through the model."""
 
-    def __init__(self, model: MambaLM, end_id: int, num_slots: int, step_tokens: int) -> None:
+    def __init__(
+        self, model: MambaLM, end_id: int, num_slots: int, step_tokens: int, preamble: Sequence[int] = ()
+    ) -> None:
         """Allocates all slots at once: one for each of `num_slots` documents in flight, and as many for answers.
 
-        `step_tokens` is the budget of a reading pass, at least one chunk.
+        `step_tokens` is the budget of a reading pass, at least one chunk. `preamble` are tokens that stand before every
+        document: they are read here, once, and each document begins at the state after them.
         """
         self._model, self._end_id = model, end_id
         self._chunk = model.chunk_size
         self._budget = max(step_tokens, self._chunk)
         self._device = model.lm_head.weight.device
+        self._beginning = self._read_preamble(preamble)
         self._states = model.empty_state(2 * num_slots)
         self._free = deque(range(num_slots))
         self._free_for_answers = deque(range(num_slots, 2 * num_slots))
@@ -240,13 +244,21 @@ class Engine:
         for rows in sorted({1 << exponent for exponent in range(most.bit_length())} | {most}):
             self._model.decode_(tokens.new_zeros(rows), self._states, range(rows))
 
+    @torch.inference_mode()
+    def _read_preamble(self, tokens: Sequence[int]) -> State:
+        beginning = self._model.empty_state(1)
+        for start in range(0, len(tokens), self._budget):
+            part = torch.tensor(tokens[start : start + self._budget], device=self._device)
+            nothing = torch.zeros(0, dtype=torch.long, device=self._device)
+            self._model.prefill_(part, [0, len(part)], beginning, [0], nothing)
+        return beginning
+
     def _admit_documents(self) -> None:
         while self._free and self._requests:
             document = _Document.of(self._requests.popleft(), self._free.popleft())
-            if (start := document.request.start) is None:
-                self._states.zero_([document.slot])
-            else:
-                self._states.scatter_([document.slot], start.state.map(lambda tensor: tensor.to(self._device)))
+            start = document.request.start
+            state = self._beginning if start is None else start.state.map(lambda tensor: tensor.to(self._device))
+            self._states.scatter_([document.slot], state)
             self._documents.append(document)
 
     def _admit_answers(self) -> None:

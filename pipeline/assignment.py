@@ -35,6 +35,7 @@ class Assignment:
     deadline_us: int | None = None
     """UTC, microseconds since 1970."""
     summary_so_far: bool = False
+    preamble: str | None = None
     tokenizer_uri: str | None = None
     """As `model.tokenizer`."""
     sections: SectionSettings | None = None

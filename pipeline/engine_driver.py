@@ -371,7 +371,10 @@ def _engine(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> En
         raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
     model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
     slots, step_tokens = settings.slots_on(assignment.device), settings.step_tokens_on(assignment.device)
-    engine = Engine(model, tokenizer.end_id, slots_that_fit(model, slots, step_tokens), step_tokens)
+    preamble: list[int] = []
+    if assignment.preamble is not None:
+        preamble = [tokenizer.begin_id, *tokenizer.encode(assignment.preamble)]
+    engine = Engine(model, tokenizer.end_id, slots_that_fit(model, slots, step_tokens), step_tokens, preamble)
     engine.warm_up()
     return engine
 

@@ -43,9 +43,11 @@ class Entries:
         return self._entry(job, "finished", costs, summaries=self._summaries(job, finished, "ok"))
 
     def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
-        """An attempt that is gone on with elsewhere or another day: what no snapshot holds of it is wasted. With
-        summaries of what was read so far, where there are any."""
+        """An attempt that is gone on with elsewhere or another day: what no snapshot holds of it is wasted, unless it
+        gave summaries of what was read so far."""
         spent = self.actor.meter.settle(job.document_id)
+        if so_far is not None:
+            spent = Spent(spent.microseconds, saved=spent.microseconds)
         costs = self._costs(job, "stopped", spent, so_far or Finished(job.document_id, tokens_read, ()))
         return self._entry(job, "stopped", costs, summaries=self._summaries(job, so_far, "partial") if so_far else [])
 

@@ -67,6 +67,8 @@ def prepare(config: SummarizeConfig) -> Prepared:
     here = history.done_in(ledger)
     documents = tuple(each for each in listed if _key(each) not in elsewhere)
     deadline = config.run.deadline_after(datetime.now(UTC))
+    if deadline is not None and deadline <= datetime.now(UTC):
+        raise ConfigError(f"run.deadline = {config.run.deadline!r} has passed: give one that is still to come")
     return Prepared(
         config,
         ledger,
@@ -149,7 +151,10 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         input=config.input,
         rate=_rate(config, on_gpu),
         heartbeat_seconds=config.run.heartbeat_seconds,
-        state_key=state_key(prepared.model_revision, prepared.tokenizer, dtype, READING_VERSION),
+        state_key=state_key(
+            prepared.model_revision, prepared.tokenizer, dtype, READING_VERSION, config.preamble
+        ),
+        preamble=config.preamble,
         max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
         ttl_days=config.states.ttl_days if config.incremental else None,
         deadline_us=_microseconds(prepared.deadline),
@@ -211,9 +216,11 @@ def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: To
         "prompts": [prompt.model_dump(mode="json") for prompt in config.prompts],
         "text_field": config.input.text_field,
     }
+    # Only where they are set, so that what was done before there were any stays done.
     if config.sections is not None:
-        # Only then, so that what was done before there were sections stays done.
         parts["sections"] = config.sections.model_dump(mode="json")
+    if config.preamble is not None:
+        parts["preamble"] = config.preamble
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -54,9 +54,13 @@ class Snapshot:
     """Of a state that is kept at its document's last cut: the tokens (L,) int32 from there to the end."""
 
 
-def state_key(model_revision: str, tokenizer: str, dtype: str, reading_version: int) -> str:
-    """Of all that a state depends on beside the document: weights, tokenizer, dtype, and how text becomes tokens."""
-    parts = {"model": model_revision, "tokenizer": tokenizer, "dtype": dtype, "reading_version": reading_version}
+def state_key(
+    model_revision: str, tokenizer: str, dtype: str, reading_version: int, preamble: str | None = None
+) -> str:
+    """Of all that a state depends on beside the document: weights, tokenizer, dtype, how text becomes tokens, and what
+    is read before it."""
+    parts = {"model": model_revision, "tokenizer": tokenizer, "dtype": dtype, "reading_version": str(reading_version)}
+    parts |= {"preamble": preamble} if preamble is not None else {}
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -117,7 +121,7 @@ def about_of(data: bytes) -> dict[str, Any]:
 def refuse(snapshot: Snapshot, key: str, settings_sha256: str, has_sections: bool) -> None:
     """Raises StateError where a state was made by anything else than what would go on from it."""
     if snapshot.state_key != key:
-        raise StateError("The stored state belongs to other weights, another tokenizer or another dtype.")
+        raise StateError("The stored state belongs to other weights, another tokenizer, dtype or preamble.")
     # Answers about earlier sections would be missing, or belong to other questions.
     if has_sections and snapshot.settings_sha256 != settings_sha256:
         raise StateError("The stored state lies behind sections that were asked other questions.")

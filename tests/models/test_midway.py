@@ -130,6 +130,21 @@ def test_the_state_at_the_last_cut_is_kept_and_a_grown_document_goes_on_from_it(
     assert again == anew
 
 
+def test_a_preamble_is_read_once_and_stands_before_every_document():
+    preamble = tokens_of(77)
+    lengths = (1, 130, 301)
+    with_it, read = finish(Engine(MODEL, END, 3, 16, preamble.tolist()), [request(length) for length in lengths])
+    assert read == sum(lengths)
+    assert with_it[1].answers != UNDISTURBED[1].answers
+    for length in lengths:
+        ends = [len(preamble) + end for end in ENDS.get(length, ())]
+        feed = ArrayFeed(np.concatenate([preamble, tokens_of(length)]), ends)
+        plain = replace(request(length), feed=feed)
+        found, _ = finish(Engine(MODEL, END, 1, 64), [plain])
+        assert with_it[length].answers == found[length].answers
+        assert [each.answers for each in with_it[length].sections] == [each.answers for each in found[length].sections]
+
+
 def test_a_document_is_asked_about_so_far():
     engine, found = Engine(MODEL, END, 3, 64), {}
     for length in (700, 130, 301):

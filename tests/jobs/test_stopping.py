@@ -1,0 +1,94 @@
+"""A run that stops at its budget goes on inside the same documents; one whose documents have grown reads what is new."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from pydoc_data.topics import topics
+
+from jobs import exits
+from models.tokenizer import Tokenizer
+from pipeline import storage, tokenise
+from pipeline.warehouse import Warehouse
+from tests.jobs.test_summarize import assert_costs_add_up
+
+BOOK = "\n\n".join(topics.values())
+# Slow and dear, so that a budget is spent in mid-document.
+DEAR = ("price.cpu_hour=3.6", "engine.step_tokens=128", "incremental=true")
+
+
+def test_stopped_at_the_budget_finished_by_the_next_start_and_grown_at_the_price_of_what_is_new(
+    summarize, tmp_path, small_model
+):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    paths = [folder / f"{name}.txt" for name in ("inline", "streamed", "short")]
+    texts = [BOOK[:300_000], BOOK[:400_000], BOOK[:900]]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    handles = "input.inline_bytes=350000"
+
+    stopped = summarize([str(folder)], *DEAR, handles, "run.budget_usd=0.012", "run.summary_so_far=true")
+    assert stopped.returncode == exits.STOPPED, stopped.stderr
+    assert "this start has spent run.budget_usd = 0.012; 2 documents are left" in stopped.stderr
+    tables = Warehouse(summarize.output)
+    (job,) = tables.rows("select * from jobs")
+    assert (job["status"], job["documents_left"], job["documents_succeeded"]) == ("stopped", 2, 1)
+    assert 0.012 <= job["cost"] < 0.04
+    assert_costs_add_up(summarize.output)
+    lengths = {str(path): num_tokens(text, small_model) for path, text in zip(paths, texts, strict=True)}
+    so_far = {row["document_id"]: row for row in tables.rows("select * from summaries where truncated")}
+    assert set(so_far) == {str(path) for path in paths[:2]}
+    assert all(0 < row["tokens_read"] < lengths[name] for name, row in so_far.items())
+    assert len(storage.list_files(f"{summarize.output}/_runs", ".safetensors")) == 2
+
+    finished = summarize([str(folder)], *DEAR, handles, "run.budget_usd=9")
+    assert finished.returncode == exits.SUCCESS, finished.stderr
+    tables = Warehouse(summarize.output)
+    (job,) = tables.rows("select * from jobs")
+    assert (job["status"], job["documents_left"], job["tokens_read"]) == ("succeeded", 0, sum(lengths.values()))
+    rows = {row["document_id"]: row for row in tables.rows("select * from summaries")}
+    assert {name: row["tokens_read"] for name, row in rows.items()} == lengths
+    assert not any(row["truncated"] for row in rows.values())
+    assert {name: rows[name]["tokens_resumed"] for name in so_far} == {
+        name: row["tokens_read"] for name, row in so_far.items()
+    }
+    assert tables.rows("select * from costs where kind = 'wasted' and cost > 0") == []
+    document_costs = tables.rows("select sum(cost) as cost from costs where kind = 'document'")
+    assert tables.rows("select sum(cost) as cost from summaries") == document_costs
+    assert_costs_add_up(summarize.output)
+    assert not storage.list_files(f"{summarize.output}/_runs", ".safetensors")
+
+    paths[0].write_text(texts[0] + BOOK[300_000:310_000])
+    paths[1].write_text("Another beginning. " + texts[1])
+    grown = summarize([str(folder)], *DEAR, handles)
+    assert grown.returncode == exits.SUCCESS, grown.stderr
+    costs = {
+        row["document_id"]: row
+        for row in Warehouse(summarize.output).rows(
+            "select * from costs where kind = 'document' and run_id = (select max_by(run_id, started_at) from jobs)"
+        )
+    }
+    assert set(costs) == {str(path) for path in paths[:2]}
+    appended, changed = (costs[str(path)] for path in paths[:2])
+    total = num_tokens(paths[0].read_text(), small_model)
+    assert appended["tokens_read"] + appended["tokens_resumed"] == total
+    assert appended["tokens_read"] < 0.07 * total
+    assert (changed["tokens_resumed"], changed["tokens_read"]) == (0, num_tokens(paths[1].read_text(), small_model))
+    whole = summarize([str(paths[0])], *DEAR, f"output.uri={tmp_path / 'whole'}")
+    assert whole.returncode == exits.SUCCESS, whole.stderr
+    (anew,) = Warehouse(str(tmp_path / "whole")).rows("select summary from summaries")
+    (summary,) = Warehouse(summarize.output).rows(
+        f"select max_by(summary, started_at) as summary from summaries where document_id = '{paths[0]}'"
+    )
+    assert summary == anew
+
+
+def num_tokens(text: str, model: str) -> int:
+    return len(tokenise.tokens([text], Tokenizer.load(Path(model))))
+
+
+def test_a_deadline_that_has_passed_is_refused(summarize, tmp_path):
+    (tmp_path / "one.txt").write_text("text")
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
+    refused = summarize([str(tmp_path / "one.txt")], f"run.deadline='{yesterday}'")
+    assert refused.returncode == exits.REFUSED
+    assert "run.deadline" in refused.stderr and "has passed" in refused.stderr
