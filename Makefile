@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-gpu bench bench-gpu
+.PHONY: help setup demo check test test-gpu chaos bench bench-gpu
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -47,8 +47,11 @@ check: setup  ## Formatting, lint and types
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-test: setup  ## Every test that needs no GPU
-	$(PY) -m pytest -m 'not gpu'
+test: setup  ## Every test that needs no GPU, without the long faults of `make chaos`
+	$(PY) -m pytest -m 'not gpu and not chaos'
+
+chaos: setup  ## Every fault in the middle of a run, 50 random kills too, and what each cost; CHAOS_SEED=... repeats them
+	$(PY) -m pytest -s --durations=0 tests/chaos
 
 test-gpu:  ## The tests that need a CUDA device, after `make setup` there, or with PY=python3
 	$(PY) -m pytest tests/models/kernels tests/models/test_gpu.py

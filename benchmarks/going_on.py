@@ -1,4 +1,4 @@
-"""`python -m benchmarks.going_on [document=FILE] [megabytes=3.5]`: what is read twice when a run stops, and what growing
+"""`python -m benchmarks.going_on [document=FILE] [megabytes=3.5]`: what is read twice when a run stops, and what growth
 costs.
 
 One document through `jobs.summarize`, on this machine's CPU, with the default model and the default policy for

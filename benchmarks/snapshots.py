@@ -1,4 +1,4 @@
-"""`python -m benchmarks.snapshots [slots=128] [output=DIR]`: whether an actor can save all its slots before its node goes.
+"""`python -m benchmarks.snapshots [slots=128] [output=DIR]`: can an actor save all its slots before its node goes?
 
 States of the size of Mamba-3 SISO 1.5B, written through the ledger's writer as a drain does. Prints JSON: seconds,
 GB/s, CPU-seconds per state, and what the writer's threads alone could do without a store (serialising and hashing).

@@ -169,7 +169,17 @@ class PriceSettings(Settings):
     cpu_hour: Decimal = Field(Decimal("0.04"), ge=0, max_digits=12, decimal_places=6)
     """Price of one CPU for one hour, where actors run on CPUs."""
     gpu_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
-    """Price of one GPU for one hour; required where actors run on GPUs."""
+    """Price of one GPU for one hour, whichever it is. Unset: that of each actor's GPU in the catalogue."""
+    catalogue: str | None = None
+    """A YAML of one's own like configs/prices.yaml, whose rows go before those; `python -m jobs.prices refresh` writes
+    one. Unset: the shipped rows alone."""
+    provider: str | None = None
+    """Only prices of this provider in the catalogue, as `aws`."""
+    region: str | None = None
+    """Only prices of this region. Unset: of the node's, by its Ray label ray.io/availability-region, before others."""
+    market: Literal["auto", "spot", "on_demand"] = "auto"
+    """How the nodes were bought. `auto`: by each node's Ray label ray.io/market-type, which is `spot` or `on-demand`; a
+    node without it was bought on demand."""
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
     """ISO 4217 code."""
 

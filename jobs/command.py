@@ -1,7 +1,7 @@
 """What the jobs' command lines share: a config file, `key=value` overrides, refusals without a traceback."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from textwrap import wrap
@@ -14,6 +14,7 @@ from configs.loader import Settings, SettingsField, fields
 from jobs import exits
 
 HELP_WIDTH = 100
+CONTEXT = {"max_content_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings; shipped ones are in configs/.")]
 Overrides = Annotated[
@@ -24,10 +25,22 @@ OutputUri = Annotated[str, typer.Argument(metavar="OUTPUT", help="Directory or s
 
 def run(job: Callable[..., Any], settings: type[Settings] | None = None) -> None:
     """Make a command of `job` and run it; its docstring, and the fields of `settings`, are the help."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    context = {"max_content_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
-    app.command(epilog=_help(settings) if settings else None, context_settings=context)(_with_exits(job))
+    app = _app()
+    app.command(epilog=_help(settings) if settings else None, context_settings=CONTEXT)(_with_exits(job))
     app()
+
+
+def run_several(jobs: Mapping[str, Callable[..., Any]], about: str) -> None:
+    """Make a command of several, each under its name, and run it; `about` and their docstrings are the help."""
+    app = _app()
+    app.callback(help=about, context_settings=CONTEXT)(lambda: None)
+    for name, job in jobs.items():
+        app.command(name, context_settings=CONTEXT)(_with_exits(job))
+    app()
+
+
+def _app() -> typer.Typer:
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def _with_exits(job: Callable[..., Any]) -> Callable[..., Any]:

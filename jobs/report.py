@@ -1,165 +1,161 @@
-"""`python -m jobs.report OUTPUT [--run RUN]`: what the runs did and cost, and where one of them spent it."""
+"""`python -m jobs.report OUTPUT [--html report.html] [--by day|model|source|section]`: what the runs did and cost.
+
+Tables on the terminal, a page for those who pay, JSON for programs; the ledger beside a bill, and as FOCUS has it.
+"""
 
 import difflib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from configs.errors import ConfigError
-from jobs import command, screen
-from pipeline.quantities import count, duration, money, rate, share, size
+from jobs import command, overview, screen
+from jobs.page import page
+from pipeline import focus as focus_format
+from pipeline import reconciliation as reconciling
+from pipeline import report as reporting
+from pipeline import storage
+from pipeline.breakdown import Breakdown
+from pipeline.reconciliation import Reconciliation
+from pipeline.report import Report, Run
 from pipeline.warehouse import Warehouse
 
-MAX_RUNS = 10
-MAX_DOCUMENTS = 10
-NAME_CHARS = 60
-MESSAGE_CHARS = 100
-MILLION = 1_000_000
-RUN_COLUMNS = ("run", "status", "started (UTC)", "took", "ok", "failed", "tokens", "tokens/s")
-COST_COLUMNS = ("run", "device time", "device", "cost", "per 1M tokens", "per document")
+MAX_NAMED = 10
 
-RUNS = """
-    SELECT *, epoch(finished_at - started_at) AS seconds FROM jobs
-    ORDER BY started_at DESC NULLS LAST, run_id DESC
-"""
-# Kinds in the order of a run's life; a kind of a later version comes last.
-KINDS = """
-    SELECT kind, currency, sum(cost) AS cost, sum(gpu_seconds) AS gpu_seconds, count(*) AS parts
-    FROM costs WHERE run_id = $run GROUP BY kind, currency
-    ORDER BY list_position(['document', 'startup', 'idle', 'wasted'], kind) NULLS LAST, kind, currency
-"""
-DOCUMENTS = """
-    WITH described AS (
-        SELECT document_id, any_value(title) AS title, any_value(size_bytes) AS size_bytes
-        FROM (SELECT document_id, title, size_bytes FROM summaries WHERE run_id = $run
-              UNION ALL SELECT document_id, NULL, size_bytes FROM failures WHERE run_id = $run)
-        GROUP BY document_id
-    )
-    SELECT document_id, title, size_bytes, currency, sum(tokens_read) AS tokens_read, sum(cost) AS cost
-    FROM costs LEFT JOIN described USING (document_id)
-    WHERE run_id = $run AND kind = 'document'
-    GROUP BY ALL ORDER BY cost DESC, document_id
-"""
-FAILURES = """
-    SELECT error_class, count(*) AS documents, arg_min(error_message, document_id) AS example,
-           min(document_id) AS document_id
-    FROM failures WHERE run_id = $run GROUP BY error_class ORDER BY documents DESC, error_class
-"""
-
-RunId = Annotated[str | None, typer.Option("--run", metavar="RUN", help="The run to detail; the newest unless given.")]
+RunId = Annotated[
+    str | None,
+    typer.Option(
+        "--run", metavar="RUN", help="The run to detail, the newest unless given; what is written is about it alone."
+    ),
+]
+By = Annotated[Breakdown | None, typer.Option("--by", help="Costs by this too; each sums to the whole bill.")]
+Days = Annotated[
+    int | None, typer.Option("--days", min=1, metavar="N", help="Runs that began in the last N days (UTC) alone.")
+]
+Html = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots, in a file of its own.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print everything as one JSON object instead; money there is text.")
+]
+Bill = Annotated[
+    str | None, typer.Option("--reconcile", metavar="BILL.csv", help="Compare with a provider's bill, day by day.")
+]
+Focus = Annotated[
+    str | None,
+    typer.Option(
+        "--focus",
+        metavar="FILE",
+        help="Write every charge as FOCUS has it, Parquet or .csv; scaled to the bill with --reconcile.",
+    ),
+]
 
 
-def report(output: command.OutputUri, run: RunId = None) -> None:
-    """Runs with their tokens and costs; then for one run its cost by kind, its dearest documents and its failures."""
+def report(
+    output: command.OutputUri,
+    run: RunId = None,
+    by: By = None,
+    days: Days = None,
+    html: Html = None,
+    as_json: AsJson = False,
+    bill: Bill = None,
+    focus: Focus = None,
+) -> None:
+    """What the runs cost, per document and per million tokens, where it went, and how one run came to its cost."""
+    if focus and days:
+        raise ConfigError(f"--focus {focus} and --days {days}: charges are written of all runs, or of one with --run")
     warehouse = Warehouse(output)
-    runs = warehouse.rows(RUNS)
-    chosen = _choose(runs, run, output)
-    console = screen.console()
-    _print_runs(console, runs)
-    if chosen is None:
-        return
-    _print_kinds(console, warehouse, chosen)
-    _print_documents(console, warehouse, chosen)
-    _print_failures(console, warehouse, chosen)
+    whole = reporting.report(warehouse, days=days, by=_wanted(by, html, as_json))
+    _check(whole, run, output)
+    told = whole if run is None else reporting.report(warehouse, run, days, by=_wanted(by, html, as_json))
+    reconciliation = _reconcile(warehouse, bill, told)
+    if as_json:
+        print(_json(told, reconciliation))
+    else:
+        _print(warehouse, whole, told, by, reconciliation)
+    if html:
+        storage.publish(storage.resolve(html), page(told, reconciliation).encode())
+        print(f"page written to {html}", file=sys.stderr if as_json else sys.stdout)
+    if focus:
+        charges = focus_format.export(warehouse, storage.resolve(focus), told.run_id, reconciliation)
+        status = "scaled to the bill" if reconciliation else "an estimate"
+        print(f"{charges:,} charges written to {focus}, {status}", file=sys.stderr if as_json else sys.stdout)
 
 
-def _choose(runs: list[dict[str, Any]], run: str | None, output: str) -> str | None:
-    known = [row["run_id"] for row in runs]
-    if run is None:
-        return known[0] if known else None
-    if run not in known:
+def _wanted(by: Breakdown | None, html: str | None, as_json: bool) -> Sequence[Breakdown]:
+    """Tables are read for no more than will be shown."""
+    if html or as_json:
+        return tuple(Breakdown)
+    return () if by is None else (by,)
+
+
+def _check(whole: Report, run: str | None, output: str) -> None:
+    known = [each.run_id for each in whole.runs]
+    if run is not None and run not in known:
         close = difflib.get_close_matches(run, known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"committed runs: {', '.join(known[:MAX_RUNS]) or 'none'}"
-        raise ConfigError(f"--run {run}: no committed run of that name in {output}; {remedy}")
-    return run
+        remedy = f"did you mean {close[0]}?" if close else f"committed runs: {', '.join(known[:MAX_NAMED]) or 'none'}"
+        since = f" since {whole.since}" if whole.since else ""
+        raise ConfigError(f"--run {run}: no committed run of that name in {output}{since}; {remedy}")
 
 
-def _print_runs(console: Console, runs: list[dict[str, Any]]) -> None:
+def _reconcile(warehouse: Warehouse, bill: str | None, told: Report) -> Reconciliation | None:
+    """Days before those of the report are left out of the comparison."""
+    if bill is None:
+        return None
+    reconciliation = reconciling.reconcile(warehouse, storage.resolve(bill), told.run_id)
+    since = told.since or date.min
+    return replace(reconciliation, days=[day for day in reconciliation.days if day.day >= since])
+
+
+def _print(
+    warehouse: Warehouse, whole: Report, told: Report, by: Breakdown | None, reconciliation: Reconciliation | None
+) -> None:
+    runs = whole.runs
     if not runs:
-        console.print("No run has been committed yet.")
+        print(f"No run since {whole.since}." if whole.since else "No run has been committed yet.")
         return
-    did = screen.table("Runs", RUN_COLUMNS, numbers=RUN_COLUMNS[3:])
-    cost = screen.table("What they cost", COST_COLUMNS, numbers=COST_COLUMNS[1:])
-    for row in runs[:MAX_RUNS]:
-        did.add_row(*map(screen.plain, _work(row)))
-        cost.add_row(*map(screen.plain, _cost(row)))
-    console.print(did)
-    if len(runs) > MAX_RUNS:
-        console.print(f"and {len(runs) - MAX_RUNS:,} older", style="dim")
-    _print(console, cost)
+    run_id = told.run_id or runs[0].run_id
+    detailed = reporting.report(warehouse, run_id, by=()).accounts[0]
+    console = screen.console()
+    overview.print_overview(console, whole.accounts, detailed)
+    overview.print_runs(console, runs)
+    overview.print_detail(console, detailed)
+    if by:
+        for account in told.accounts:
+            overview.print_groups(console, account, by, told.run_id or _number(account.runs))
+    if reconciliation:
+        overview.print_comparison(console, reconciliation)
 
 
-def _work(row: dict[str, Any]) -> list[str]:
-    started = row["started_at"]
-    return [
-        row["run_id"],
-        row["status"] or "-",
-        f"{started:%Y-%m-%d %H:%M}" if started else "-",
-        duration(row["seconds"]),
-        count(row["documents_succeeded"]),
-        count(row["documents_failed"]),
-        count(row["tokens_read"]),
-        rate(row["tokens_read"] or 0, row["seconds"]),
-    ]
+def _number(runs: Sequence[Run]) -> str:
+    return "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
 
 
-def _cost(row: dict[str, Any]) -> list[str]:
-    return [
-        row["run_id"],
-        duration(row["gpu_seconds"]),
-        row["gpu_type"] or "-",
-        money(row["cost"], row["currency"]),
-        _money_per(row, row["tokens_read"], MILLION),
-        _money_per(row, row["documents_succeeded"], 1),
-    ]
+def _json(told: Report, reconciliation: Reconciliation | None) -> str:
+    found: dict[str, Any] = asdict(told) | {"reconciliation": reconciliation and _comparison(reconciliation)}
+    return json.dumps(found, default=_text, ensure_ascii=False, indent=1)
 
 
-def _money_per(row: dict[str, Any], number: int | None, unit: int) -> str:
-    """The run's whole cost, overheads included, spread over what it got done."""
-    return money(row["cost"] * unit / number if row["cost"] is not None and number else None, row["currency"])
+def _comparison(reconciliation: Reconciliation) -> Mapping[str, Any]:
+    """Without its charges, which an export has."""
+    names = ("currency", "estimate", "bill", "difference", "unattributed")
+    return {name: getattr(reconciliation, name) for name in names} | {
+        "days": [asdict(day) for day in reconciliation.days]
+    }
 
 
-def _print_kinds(console: Console, warehouse: Warehouse, run: str) -> None:
-    rows = warehouse.rows(KINDS, run=run)
-    table = screen.table(
-        f"Cost of {run} by kind",
-        ["kind", "cost", "share", "device time", "rows"],
-        numbers=["cost", "share", "device time", "rows"],
-    )
-    total = sum((row["cost"] for row in rows), Decimal(0))
-    for row in rows:
-        cells = [row["kind"], money(row["cost"], row["currency"]), share(row["cost"], total)]
-        table.add_row(*map(screen.plain, [*cells, duration(row["gpu_seconds"]), count(row["parts"])]))
-    _print(console, table)
-
-
-def _print_documents(console: Console, warehouse: Warehouse, run: str) -> None:
-    rows = warehouse.rows(f"{DOCUMENTS} LIMIT {MAX_DOCUMENTS}", run=run)
-    table = screen.table(
-        f"Dearest documents of {run}", ["document", "size", "tokens", "cost"], numbers=["size", "tokens", "cost"]
-    )
-    for row in rows:
-        name = screen.shorten(row["title"] or row["document_id"], NAME_CHARS)
-        cells = [name, size(row["size_bytes"]), count(row["tokens_read"]), money(row["cost"], row["currency"])]
-        table.add_row(*map(screen.plain, cells))
-    _print(console, table)
-
-
-def _print_failures(console: Console, warehouse: Warehouse, run: str) -> None:
-    table = screen.table(f"Failures of {run}", ["error", "documents", "for example"], numbers=["documents"])
-    for row in warehouse.rows(FAILURES, run=run):
-        example = screen.shorten(f"{row['document_id']}: {row['example']}", MESSAGE_CHARS)
-        table.add_row(*map(screen.plain, [row["error_class"], count(row["documents"]), example]))
-    _print(console, table)
-
-
-def _print(console: Console, table: Table) -> None:
-    if table.row_count:
-        console.print()
-        console.print(table)
+def _text(value: Any) -> str:
+    """Decimals with all their digits, days and times in ISO 8601."""
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return str(value.isoformat())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from models.request import Pass
 from pipeline.ledger import Reading
-from pipeline.metering import Meter, Rate
+from pipeline.metering import UNKNOWN, Meter, Rate
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -16,7 +16,8 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 class Actor:
     """Made first thing in an actor's process: its meter runs from there."""
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Rate = UNKNOWN) -> None:
+        """`rate` may be set later, before the first reading."""
         self.id = f"actor-{uuid4().hex[:12]}"
         self.node = platform.node()
         self.rate = rate
@@ -53,6 +54,11 @@ class Actor:
             tokens_decoded=self._tokens_decoded,
             documents=self._documents,
             peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT,
+            market=self.rate.market,
+            provider=self.rate.provider,
+            region=self.rate.region,
+            instance_type=self.rate.instance_type,
+            on_demand_price_per_second=str(self.rate.on_demand_price_per_second),
         )
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
 from pipeline.documents import MANIFEST
-from pipeline.metering import Rate
+from pipeline.rates import Rates
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Assignment:
     dtype: str
     prompts: tuple[PromptSettings, ...]
     engine: EngineSettings
-    rate: Rate
+    rates: Rates
+    """From which the actor takes that of its own device."""
     heartbeat_seconds: float
     state_key: str = ""
     """Of the states that its model makes."""

@@ -60,7 +60,7 @@ class _Account:
 
     def __init__(self, ledger: Ledger) -> None:
         self.run_id = ledger.run_id
-        self.entries = ledger.entries()
+        self.entries, self.quote = ledger.entries(), ledger.quote()
         beats = ledger.beats()
         places = ledger.places()
         self.actors = final_readings(self.entries, [beat.reading for beat in beats])
@@ -95,7 +95,7 @@ class _Account:
             underway = Underway(claim.document_id, claim.source_etag, claim.attempt, claim.began_us, 0, 0, 0, 0)
         else:
             underway, reading = seen
-        common = {
+        common = reading.rate.columns | {
             "run_id": self.run_id,
             "document_id": underway.document_id,
             "source_etag": underway.source_etag,
@@ -103,9 +103,6 @@ class _Account:
             "outcome": "lost",
             "actor_id": reading.actor_id,
             "node": reading.node,
-            "gpu_type": reading.gpu_type,
-            "price_per_second": reading.rate.price_per_second,
-            "currency": reading.currency,
             "started_at": _time(underway.started_us),
             "finished_at": _time(reading.read_us),
         }
@@ -169,7 +166,7 @@ def _sharing(rows: Sequence[Row], costs: Sequence[Row]) -> list[Row]:
 def _unknown(claim: Claim) -> Reading:
     """Of an actor that died before its first heartbeat."""
     began = claim.began_us
-    return Reading(claim.actor_id, "", "", 1, "0", "", began, began, *[0] * 10)
+    return Reading(claim.actor_id, "", "", 1, "0", "", began, began, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _spent(rate: Rate, microseconds: int) -> Row:
@@ -177,16 +174,13 @@ def _spent(rate: Rate, microseconds: int) -> Row:
 
 
 def _overhead(run_id: str, kind: str, seconds: Decimal, reading: Reading, rate: Rate) -> Row:
-    return {
+    return rate.columns | {
         "run_id": run_id,
         "kind": kind,
         "actor_id": reading.actor_id,
         "node": reading.node,
-        "gpu_type": reading.gpu_type,
         "gpu_seconds": seconds,
-        "price_per_second": rate.price_per_second,
         "cost": seconds * rate.price_per_second,
-        "currency": reading.currency,
         "started_at": _time(reading.started_us),
         "finished_at": _time(reading.read_us),
     }
@@ -224,6 +218,7 @@ def _job(
         "settings_sha256": about["settings_sha256"],
         "config": json.dumps(about["config"], sort_keys=True),
         "code_version": VERSION,
+        "quote": account.quote and json.dumps(account.quote, sort_keys=True),
     }
 
 

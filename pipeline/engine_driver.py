@@ -34,6 +34,7 @@ from pipeline.job import Job, JobQueue
 from pipeline.ledger import Beat, Ledger, Underway
 from pipeline.ledger_writer import LedgerWriter
 from pipeline.metering import Rate, Spent
+from pipeline.rates import Labels
 from pipeline.snapshots import Snapshots
 from pipeline.token_feed import TokenFeed
 from pipeline.tokenise import Position
@@ -53,13 +54,17 @@ ANSWERING_SHARE = 0.3
 class EngineDriver(Thread):
     """Only this thread touches the engine and closes the meter's intervals."""
 
-    def __init__(self, assignment: Assignment, leave: Callable[[], None] = lambda: None) -> None:
-        """`leave` ends this process when its node goes away and everything is saved; called in this thread."""
+    def __init__(
+        self, assignment: Assignment, leave: Callable[[], None] = lambda: None, node_labels: Labels | None = None
+    ) -> None:
+        """`leave` ends this process when its node goes away and everything is saved; called in this thread.
+
+        `node_labels` tell what the node costs."""
         super().__init__(name="engine", daemon=True)
         if assignment.device == "cpu":
             keep_freed_memory()
-        self._actor = Actor(_named(assignment))
-        self._assignment, self._end_process = assignment, leave
+        self._actor = Actor()
+        self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
         ledger = Ledger(assignment.output_uri, assignment.run_id)
         self._writer = LedgerWriter(ledger, self._actor.id)
@@ -83,7 +88,8 @@ class EngineDriver(Thread):
         """Queue a document (a `READ_ROW`); the future holds its receipt once its rows are in the ledger.
 
         It raises what stopped the engine: ModelError where the model does not load or is not the one that the driver
-        of the run fingerprinted, StorageError where the ledger cannot be written.
+        of the run fingerprinted, ConfigError where no price of the device is known, StorageError where the ledger
+        cannot be written.
         """
         job = Job(row, datetime.now(UTC), Future())
         if self._leave_by is not None:
@@ -116,6 +122,7 @@ class EngineDriver(Thread):
     def _load(self) -> None:
         """In this thread, not in the constructor's: glibc gives each thread memory of its own, and what the warm-up
         takes must be there for the passes."""
+        self._actor.rate = _rate(self._assignment, self._node_labels)
         self._actor.meter.spend("startup")
         directory = checkpoint.resolve(self._assignment.model_uri)
         if checkpoint.fingerprint(directory) != self._assignment.model_revision:
@@ -356,19 +363,19 @@ def _underway(job: Job, spent: Spent, tokens: int | None) -> Underway:
     )
 
 
-def _named(assignment: Assignment) -> Rate:
-    """The rate with the name of the GPU that this actor really has."""
-    if assignment.device == "cpu" or not torch.cuda.is_available():
-        return assignment.rate
-    return replace(assignment.rate, gpu_type=torch.cuda.get_device_name())
+def _rate(assignment: Assignment, node_labels: Labels) -> Rate:
+    """That of the device which this actor really has."""
+    if assignment.device == "cpu":
+        return assignment.rates.of_cpu(node_labels)
+    if not torch.cuda.is_available():
+        raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
+    return assignment.rates.of_gpu(torch.cuda.get_device_name(), node_labels)
 
 
 def _engine(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Engine:
     settings = assignment.engine
     if assignment.device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
-    elif not torch.cuda.is_available():
-        raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
     model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
     slots, step_tokens = settings.slots_on(assignment.device), settings.step_tokens_on(assignment.device)
     preamble: list[int] = []

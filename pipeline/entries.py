@@ -133,7 +133,7 @@ class Entries:
             "attempt": job.attempt,
             "actor_id": self.actor.id,
             "node": self.actor.node,
-            "price_per_second": self.actor.rate.price_per_second,
+            **self.actor.rate.columns,
         }
         counts = {
             "tokens_read": max(0, read.tokens_read - job.tokens_resumed),

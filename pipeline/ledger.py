@@ -2,6 +2,7 @@
 
 OUTPUT/_runs/RUN/
     run.json                      what was asked, written first
+    quote.json                    what it was thought to take, where that could be said
     manifest.parquet              the documents, as listed
     attempts/DOCUMENT/0001.json   who began to work on a document, and from where; made only where there was none
     snapshots/DOCUMENT.safetensors    where a document that is not finished stands, overwritten
@@ -59,11 +60,28 @@ class Reading:
     documents: int
     """Finished."""
     peak_rss_bytes: int
+    # Of runs that began before there were these, nothing.
+    market: str = ""
+    provider: str = ""
+    region: str = ""
+    instance_type: str = ""
+    on_demand_price_per_second: str = ""
+    """Decimal, as text."""
 
     @property
     def rate(self) -> Rate:
         """What the actor's device is and costs."""
-        return Rate(self.gpu_type, self.devices, Decimal(self.price_per_second), self.currency)
+        return Rate(
+            self.gpu_type,
+            self.devices,
+            Decimal(self.price_per_second),
+            self.currency,
+            market=self.market,
+            provider=self.provider,
+            region=self.region,
+            instance_type=self.instance_type,
+            on_demand=Decimal(self.on_demand_price_per_second or self.price_per_second),
+        )
 
     @property
     def overheads(self) -> dict[Overhead, int]:
@@ -170,6 +188,14 @@ class Ledger:
     def about(self) -> dict[str, Any] | None:
         """What `begin` wrote, or None where there is no such run."""
         return _read_json(storage.join(self.uri, "run.json"))
+
+    def keep_quote(self, quote: dict[str, Any]) -> None:
+        """Write what the run was quoted; a run that goes on keeps its first quote."""
+        storage.create(storage.join(self.uri, "quote.json"), _json(quote))
+
+    def quote(self) -> dict[str, Any] | None:
+        """What `keep_quote` wrote, or None."""
+        return _read_json(storage.join(self.uri, "quote.json"))
 
     def write_manifest(self, documents: Sequence[Document]) -> None:
         rows = [document.as_row() for document in documents]

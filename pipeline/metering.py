@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pipeline.tables import MICROSECOND, PRICE_STEP
 
@@ -32,10 +32,36 @@ class Rate:
     price_per_second: Decimal
     """Of one device, 12 decimals."""
     currency: str
+    market: str = ""
+    """`spot` or `on_demand`, or nothing where that is not known; so also those below."""
+    provider: str = ""
+    region: str = ""
+    instance_type: str = ""
+    on_demand: Decimal | None = None
+    """What a second of one device costs on demand, where that is known to differ."""
 
     @staticmethod
     def hourly(gpu_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
-        return Rate(gpu_type, devices, (price_per_hour / SECONDS_PER_HOUR).quantize(PRICE_STEP), currency)
+        return Rate(gpu_type, devices, per_second(price_per_hour), currency)
+
+    @property
+    def on_demand_price_per_second(self) -> Decimal:
+        """The price itself, where no other is known."""
+        return self.price_per_second if self.on_demand is None else self.on_demand
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What a row of `costs` says of it."""
+        return {
+            "gpu_type": self.gpu_type,
+            "price_per_second": self.price_per_second,
+            "currency": self.currency,
+            "market": self.market or None,
+            "provider": self.provider or None,
+            "region": self.region or None,
+            "instance_type": self.instance_type or None,
+            "on_demand_price_per_second": self.on_demand_price_per_second,
+        }
 
     def seconds(self, microseconds: int) -> Decimal:
         """Device-seconds of so much of the actor's time, exact."""
@@ -44,6 +70,14 @@ class Rate:
     def cost(self, microseconds: int) -> Decimal:
         """Exact: `seconds` times `price_per_second`."""
         return self.seconds(microseconds) * self.price_per_second
+
+
+UNKNOWN = Rate("", 1, Decimal(0), "")
+"""Of an actor that has not come to know its device."""
+
+
+def per_second(price_per_hour: Decimal) -> Decimal:
+    return (price_per_hour / SECONDS_PER_HOUR).quantize(PRICE_STEP)
 
 
 @dataclass(frozen=True)

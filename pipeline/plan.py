@@ -1,9 +1,9 @@
-"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here and in
-`preemption.py` alone."""
+"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here, in
+`node.py` and in `preemption.py` alone."""
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from configs import errors
 from configs.settings import SummarizeConfig
-from pipeline import stopping
+from pipeline import node, stopping
 from pipeline.assignment import Assignment
 from pipeline.documents import MANIFEST, Document
 from pipeline.read_stage import read_batch
@@ -39,6 +39,8 @@ class Cluster:
     num_gpus: float
     can_grow: bool
     """Not so for one that was started here for this run."""
+    gpu_nodes: Sequence[tuple[str, Mapping[str, str]]] = ()
+    """Of each node with GPUs that is there, what Ray calls them, and the node's labels."""
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
         ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
-        yield Cluster(resources.get("GPU", 0.0), can_grow=address != "local")
+        yield Cluster(resources.get("GPU", 0.0), can_grow=address != "local", gpu_nodes=node.gpu_nodes())
     finally:
         ray.shutdown()
 

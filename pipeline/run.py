@@ -9,17 +9,18 @@ from uuid import uuid4
 
 import structlog
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, StorageError
+from configs.prices import Catalogue
 from configs.settings import SummarizeConfig
 from models import checkpoint
 from models.tokenizer import Tokenizer
-from pipeline import history, plan, prompts, states, storage
+from pipeline import history, plan, prompts, quantities, quote, states, storage
 from pipeline.assignment import Assignment
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.ledger import Ledger, document_key
-from pipeline.metering import Rate
 from pipeline.progress import Progress, Tally
+from pipeline.rates import Rates
 from pipeline.snapshot import READING_VERSION, state_key
 from pipeline.sources import list_documents
 from pipeline.stopping import Stopping
@@ -45,6 +46,7 @@ class Prepared:
     """Its fingerprint."""
     deadline: datetime | None
     stopping: Stopping
+    rates: Rates
 
 
 def prepare(config: SummarizeConfig) -> Prepared:
@@ -53,6 +55,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     Raises ConfigError, ModelError or StorageError: the run cannot start.
     """
     _refuse_output_that_goes_with_the_job(config.output.uri)
+    rates = Rates(config.price, config.engine.cpus_per_actor, Catalogue.load(config.price.catalogue))
     directory = checkpoint.resolve(config.model.uri)
     architecture = checkpoint.check(directory)
     model_revision = checkpoint.fingerprint(directory)
@@ -80,6 +83,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
         tokenizer=tokenizer.fingerprint,
         deadline=deadline,
         stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
+        rates=rates,
     )
 
 
@@ -112,7 +116,11 @@ def _summarise(prepared: Prepared) -> None:
     config, ledger, stopping = prepared.config, prepared.ledger, prepared.stopping
     tally = Tally(len(prepared.todo), sum(document.size_bytes for document in prepared.todo))
     with plan.cluster(config) as cluster:
-        assignment = _assignment(prepared, on_gpu=_on_gpu(config, cluster))
+        on_gpu = _on_gpu(config, cluster)
+        if on_gpu:
+            _refuse_gpus_without_a_price(prepared.rates, cluster)
+        assignment = _assignment(prepared, on_gpu)
+        _keep_quote(prepared, cluster.gpu_nodes[0][0] if on_gpu and cluster.gpu_nodes else assignment.device)
         todo = _with_states(prepared, assignment.state_key)
         with Progress(tally, config.price.currency, ledger.beats, ledger.run_id, stopping.spent):
             for receipt in plan.receipts(todo, config, assignment):
@@ -120,6 +128,26 @@ def _summarise(prepared: Prepared) -> None:
                 if receipt["status"] == "failed":
                     reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
                     log.warning("document_failed", run_id=ledger.run_id, **reason)
+
+
+def _keep_quote(prepared: Prepared, device: str) -> None:
+    """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
+    try:
+        quoted = quote.for_run(
+            prepared.todo, prepared.config, prepared.model_revision, prepared.rates, device, may_time=False
+        )
+    except (ConfigError, StorageError) as error:
+        log.debug("no_quote", run_id=prepared.ledger.run_id, reason=str(error))
+        return
+    if quoted is not None:
+        prepared.ledger.keep_quote(quoted.as_row())
+        log.info(
+            "quoted",
+            run_id=prepared.ledger.run_id,
+            tokens=quoted.tokens,
+            cost=quantities.money(quoted.cost, quoted.currency),
+            device_time=quantities.duration(quoted.device_seconds),
+        )
 
 
 def _with_states(prepared: Prepared, state_key: str) -> list[tuple[Document, str | None]]:
@@ -149,11 +177,9 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         sections=config.sections,
         engine=config.engine,
         input=config.input,
-        rate=_rate(config, on_gpu),
+        rates=prepared.rates,
         heartbeat_seconds=config.run.heartbeat_seconds,
-        state_key=state_key(
-            prepared.model_revision, prepared.tokenizer, dtype, READING_VERSION, config.preamble
-        ),
+        state_key=state_key(prepared.model_revision, prepared.tokenizer, dtype, READING_VERSION, config.preamble),
         preamble=config.preamble,
         max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
         ttl_days=config.states.ttl_days if config.incremental else None,
@@ -174,13 +200,10 @@ def _on_gpu(config: SummarizeConfig, cluster: plan.Cluster) -> bool:
     return config.model.device == "cuda" or (config.model.device == "auto" and cluster.num_gpus > 0)
 
 
-def _rate(config: SummarizeConfig, on_gpu: bool) -> Rate:
-    price = config.price
-    if not on_gpu:
-        return Rate.hourly("cpu", config.engine.cpus_per_actor, price.cpu_hour, price.currency)
-    if price.gpu_hour is None:
-        raise ConfigError("price.gpu_hour: is required where actors run on GPUs; set it to what an hour of one costs")
-    return Rate.hourly("gpu", 1, price.gpu_hour, price.currency)
+def _refuse_gpus_without_a_price(rates: Rates, cluster: plan.Cluster) -> None:
+    """Those that are there now; an actor on a node that comes later refuses by itself."""
+    for gpu, labels in cluster.gpu_nodes:
+        rates.of_gpu(gpu, labels)
 
 
 def _run_id(config: SummarizeConfig, settings_sha256: str) -> str:

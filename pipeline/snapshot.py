@@ -8,7 +8,7 @@ tried, where it belongs to anything else.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,8 @@ def refuse(snapshot: Snapshot, key: str, settings_sha256: str, has_sections: boo
 
 
 def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    digest = blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
+    # Processors have instructions for this one: half the time of BLAKE2.
+    digest = sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().view(torch.uint8).reshape(-1).numpy().data)

@@ -22,7 +22,7 @@ class Snapshots:
     def __init__(self, assignment: Assignment, meter: Meter, engine: Engine, writer: LedgerWriter) -> None:
         self._assignment, self._meter, self._engine, self._writer = assignment, meter, engine, writer
         # A device-second of an actor with several CPUs is less of its time.
-        self._most_at_stake_us = assignment.max_lost_gpu_seconds * 1e6 / assignment.rate.devices
+        self._most_at_stake_us = assignment.max_lost_gpu_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
         self._being_written: dict[Hashable, int] = {}
         self._taken: set[Hashable] = set()
         self._cost_us = 0.0

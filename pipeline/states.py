@@ -1,11 +1,15 @@
 """The states that outlive their runs: kept at a document's last cut, listed in the table `states`, until they expire.
 
 OUTPUT/_states/DOCUMENT/KEY-TOKENS-CONTENT.safetensors, by document, by what made the state, and by how far it was read.
+
+An object is safe until `expires_at` of the newest row that names it. Nothing goes by itself: `jobs.states expire`
+removes what has expired (pipeline/expiry.py), and the rows stay as history. A run does not go on from an expired state.
 """
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 from configs.errors import StateError
 from pipeline import snapshot, storage
@@ -13,6 +17,8 @@ from pipeline.assignment import Assignment, Row
 from pipeline.snapshot import Snapshot
 
 FOLDER = "_states"
+MOST_HEADER_BYTES = 100_000_000
+"""As safetensors itself has it; more is damage."""
 COLUMNS = ["document_id", "state_uri", "state_key", "tokens", "created_at", "expires_at"]
 
 
@@ -65,6 +71,22 @@ def load(uri: str) -> Snapshot:
         return snapshot.from_bytes(storage.read_bytes(uri))
     except FileNotFoundError as error:
         raise StateError(f"The stored state is not there any more: {uri}.") from error
+
+
+def about(uri: str) -> dict[str, Any]:
+    """What an object says of itself. Only its head is read, so that damage behind it is not noticed.
+
+    Raises StateError where it is gone, damaged or of another format, StorageError.
+    """
+    try:
+        with storage.open_read(uri) as stream:
+            length = stream.read(snapshot.LENGTH_BYTES)
+            header = stream.read(min(int.from_bytes(length, "little"), MOST_HEADER_BYTES))
+        return snapshot.about_of(length + header)
+    except FileNotFoundError as error:
+        raise StateError(f"The stored state is not there any more: {uri}.") from error
+    except (ValueError, AttributeError) as error:
+        raise StateError(f"The stored state is damaged: {error}.") from error
 
 
 def _catalogue(output_uri: str) -> Iterable[Row]:

@@ -5,7 +5,7 @@ import asyncio
 import pyarrow as pa
 
 from configs.errors import LonghaulError, ModelError, StorageError
-from pipeline import logs, preemption
+from pipeline import logs, node, preemption
 from pipeline.assignment import RECEIPT, Assignment, Row, read_rows
 from pipeline.engine_driver import EngineDriver
 
@@ -19,7 +19,7 @@ class SummariseStage:
 
     def __init__(self, assignment: Assignment) -> None:
         logs.configure()
-        self._driver = EngineDriver(assignment, preemption.leave)
+        self._driver = EngineDriver(assignment, preemption.leave, node.labels())
         self._driver.start()
         preemption.PreemptionWatch(self._driver.preempt).start()
 

@@ -106,6 +106,11 @@ COSTS = pa.schema(
         ("currency", pa.string()),
         ("started_at", TIME),
         ("finished_at", TIME),
+        ("market", pa.string()),
+        ("instance_type", pa.string()),
+        ("region", pa.string()),
+        ("provider", pa.string()),
+        ("on_demand_price_per_second", PRICE_PER_SECOND),
     ]
 )
 """One row per attempt at a document (kind `document`), one more for what is lost of it (`wasted`, as is what was lost
@@ -116,7 +121,11 @@ actor; `fenced`, because another actor had published the document. `tokens_read`
 that they sum to the work done; `tokens_resumed` are those that it did not need to read.
 
 `gpu_seconds` times `price_per_second` is `cost`, and the rows of an actor sum to all its seconds. On a machine without
-a GPU the device is a CPU: `gpu_type` is `cpu` and `gpu_seconds` are CPU-seconds reserved."""
+a GPU the device is a CPU: `gpu_type` is `cpu` and `gpu_seconds` are CPU-seconds reserved.
+
+`market` (`spot` or `on_demand`), `instance_type`, `region` and `provider` say which price was in force; null where that
+is not known. `on_demand_price_per_second` is what the device would have cost on demand: `price_per_second` where it was
+bought so, or no other price is known."""
 
 STATES = pa.schema(
     [
@@ -166,9 +175,11 @@ JOBS = pa.schema(
         ("settings_sha256", pa.string()),
         ("config", pa.string()),
         ("code_version", pa.string()),
+        ("quote", pa.string()),
     ]
 )
 """One row per run. `status` is `succeeded`, `partial` where documents failed, or `stopped` where `documents_left` are
-still to be done; `cost` is the sum over `costs`."""
+still to be done; `cost` is the sum over `costs`. `config` and `quote` are JSON; there is a quote where an earlier run
+had measured the device, or the device is a GPU that is known (`pipeline.quote`)."""
 
 TABLES = {"summaries": SUMMARIES, "failures": FAILURES, "costs": COSTS, "states": STATES, "jobs": JOBS}

@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import Future
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from models.tokenizer import Tokenizer
 from pipeline.assignment import READ_ROW, Assignment, Row
 from pipeline.engine_driver import EngineDriver
 from pipeline.ledger import Ledger
-from pipeline.metering import Rate
+from pipeline.rates import Rates
 from tests.small_model import VOCAB_SIZE, build
 
 PATIENCE_SECONDS = 120
@@ -34,7 +33,7 @@ def assignment_in(tmp_path: Path) -> Assignment:
         dtype="float32",
         prompts=(PromptSettings(max_tokens=3),),
         engine=EngineSettings(slots=2, step_tokens=512),
-        rate=Rate.hourly("cpu", 1, Decimal("0.04"), "USD"),
+        rates=Rates(),
         heartbeat_seconds=30,
         input=InputSettings(sources=("unused",)),
     )

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("configs", "models", "pipeline", "jobs")
 SETTINGS: dict[str, type[Settings]] = {"train": TrainConfig}
 """Of the jobs that take a config file; any other that does takes SummarizeConfig."""
-WITHOUT_CONFIG = {"query", "report", "demo"}
+WITHOUT_CONFIG = {"query", "report", "demo", "states", "prices"}
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TREE_LINE = re.compile(rf"^((?:{'|'.join(LAYERS)})/\S+)(?:\s{{2,}}(\S.*))?$", re.MULTILINE)
 ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9_]*=")
@@ -63,7 +63,7 @@ def wrong_job(words: list[str], root: Path) -> str | None:
         return None
     if not arguments:
         return f"{' '.join(words)}: a config file is missing"
-    path, overrides = root / arguments[0], [word for word in arguments[1:] if not word.startswith("-")]
+    path, overrides = root / arguments[0], [word for word in arguments[1:] if "=" in word]
     try:
         load(SETTINGS.get(name, SummarizeConfig), path, overrides)
     except ConfigError as error:

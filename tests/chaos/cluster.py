@@ -33,6 +33,10 @@ SETTINGS = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
+    # Each job would have a worker started for each CPU, without the job's working directory, so that none is used.
+    "RAY_prestart_worker_first_driver": "0",
+    # Else whatever else a machine does goes before actors and readers.
+    "RAY_worker_niceness": "0",
 }
 
 
@@ -105,7 +109,7 @@ class Cluster:
 
     def __init__(self) -> None:
         # Ray's sockets below it have long names, and their length is limited.
-        self._folder = Path(tempfile.mkdtemp(prefix="lh-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="lh-", dir="/tmp"))
         port, client = free_ports(2)
         self.address = f"{get_node_ip_address()}:{port}"
         self.environment = os.environ | SETTINGS | {"RAY_ADDRESS": self.address}
@@ -153,7 +157,7 @@ class Cluster:
 
     def log(self) -> str:
         """What the nodes printed; for messages of a test that fails."""
-        return "".join(file.read_text(errors="replace")[-3000:] for file in sorted(self._folder.glob("*.log")))
+        return "".join(file.read_text(errors="replace")[-3000:] for file in sorted(self.folder.glob("*.log")))
 
     def _infos(self) -> Iterable[GcsNodeInfo]:
         return self.gcs.get_all_node_info(timeout=5).values()
@@ -164,12 +168,12 @@ class Cluster:
         command = [
             *(str(RAY), "start", "--block", *options, f"--labels={named}", f"--dashboard-agent-listen-port={agent}"),
             # Nodes that start at the same moment in one folder take the same names for their sockets.
-            f"--temp-dir={self._folder / name}",
+            f"--temp-dir={self.folder / name}",
             # The system chooses ports of workers, so that clusters side by side do not meet.
             *("--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={OBJECT_STORE_BYTES}"),
         ]
         environment = {key: value for key, value in (os.environ | SETTINGS).items() if key != "RAY_ADDRESS"}
-        with (self._folder / f"{name}.log").open("wb") as log:
+        with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
             )
@@ -187,7 +191,7 @@ class Cluster:
     def _stop(self) -> None:
         for node in self.nodes:
             node.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def wait_for(

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.cluster import Cluster
+from tests.jobs.conftest import small_model
+
+__all__ = ["cluster", "small_model"]
 
 
 @pytest.fixture

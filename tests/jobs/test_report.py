@@ -1,15 +1,18 @@
 """`python -m jobs.report` as a person runs it."""
 
+import csv
+import json
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from jobs import exits
+from tests.nights import write_nights
 from tests.outputs import STARTED, cost_row, job_row, write_part
 
 LONG_TITLE = "A very long report " * 10
@@ -114,3 +117,66 @@ def test_a_run_that_read_nothing_divides_by_nothing(tmp_path):
     write_part(tmp_path, "jobs", "nothing", [job_row("0", **none)])
     cost = report(tmp_path).stdout.split("What they cost")[1]
     assert cells(cost, "nothing")[-3:] == ["$0", "-", "-"]
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("week")
+    write_nights(root, datetime.now(UTC).date())
+    return root
+
+
+def test_the_overview_has_all_runs_beside_the_detailed_one(week):
+    shown = report(week, "--by", "source").stdout
+    overview = shown.partition("What they cost")[0]
+    assert cells(overview, "total cost")[1:] == ["$32.94", "$4.82"]
+    assert cells(overview, "per 1M tokens")[1:] == ["$0.18", "$0.184"]
+    assert cells(overview, "wasted")[1:] == ["$0.10 (0.3%)", "$0"]
+    assert cells(overview, "saved with spot")[1:] == ["$45.88 (58.2%)", "$6.75 (58.3%)"]
+    assert cells(overview, "quoted")[1:] == ["$30.64 (cost 7.5% more)", "$4.48 (cost 7.5% more)"]
+    assert cells(overview, "attempts that did not finish")[1:] == ["7 failed, 2 lost", "1 failed"]
+    assert "USD by source, 7 runs" in shown
+    assert cells(shown, "s3://filings/us/10-K")[1:3] == ["$9.51", "28.9%"]
+
+
+def test_currencies_have_columns_of_their_own(output):
+    overview = report(output).stdout.partition("What they cost")[0]
+    assert cells(overview, "total cost")[1:] == ["€4.00", "$0.00042", "€4.00"]
+
+
+def test_json_is_everything_with_exact_money(week):
+    found = json.loads(report(week, "--json").stdout)
+    (account,) = found["accounts"]
+    assert Decimal(account["cost"]) == sum(Decimal(each["cost"]) for each in account["spent"])
+    assert account["by"].keys() == {"day", "model", "source", "section"}
+    assert len(account["runs"]) == 7
+    one = json.loads(report(week, "--json", "--run", account["runs"][3]["run_id"]).stdout)
+    assert one["accounts"][0]["cost"] == account["runs"][3]["cost"]
+
+
+def test_days_leave_older_runs_out(week, output):
+    assert len(json.loads(report(week, "--json", "--days", "2").stdout)["accounts"][0]["runs"]) == 2
+    assert report(output, "--days", "1").stdout.startswith("No run since ")
+    refused = report(week, "--days", "2", "--run", f"nightly-{datetime.now(UTC).date() - timedelta(days=5)}")
+    assert refused.returncode == exits.REFUSED
+
+
+def test_a_page_and_an_export_scaled_to_the_bill_are_written(week, tmp_path):
+    today = datetime.now(UTC).date()
+    (tmp_path / "bill.csv").write_text(f"date,cost\n{today},5.00\n")
+    written = ["--html", str(tmp_path / "report.html"), "--focus", str(tmp_path / "focus.csv")]
+    result = report(week, *written, "--reconcile", str(tmp_path / "bill.csv"))
+    assert result.returncode == exits.SUCCESS, result.stderr
+    assert cells(result.stdout, f"{today}")[1:] == ["$4.82", "$5.00", "$0.182", "1.0377"]
+    assert cells(result.stdout, "days in the bill")[1:] == ["$4.82", "$5.00", "$0.182"]
+    assert "scaled to the bill" in result.stdout
+    assert "Against the bill" in (tmp_path / "report.html").read_text()
+    header, *rows = csv.reader((tmp_path / "focus.csv").open())
+    billed = sum(Decimal(row[header.index("BilledCost")]) for row in rows if f"nightly-{today}" in row)
+    assert billed == Decimal(5)
+
+
+def test_an_export_of_some_days_is_refused(week, tmp_path):
+    result = report(week, "--days", "2", "--focus", str(tmp_path / "focus.csv"))
+    assert result.returncode == exits.REFUSED
+    assert "--run" in result.stderr

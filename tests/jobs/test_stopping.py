@@ -1,4 +1,4 @@
-"""A run that stops at its budget goes on inside the same documents; one whose documents have grown reads what is new."""
+"""A run that stops at its budget goes on inside the same documents; of one that has grown, what is new is read."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -112,4 +112,3 @@ def test_log_probabilities_after_a_stored_state_are_those_of_reading_on_bit_by_b
     assert torch.equal(resumed.log_softmax(-1), on.log_softmax(-1))
     assert torch.allclose(torch.cat([first, resumed]), whole, atol=1e-4)
     assert (afresh - on).abs().max() > 0.01
-

@@ -1,7 +1,6 @@
 """What stops an actor reaches the driver with its class, which an exception would lose on its way through Ray."""
 
 import asyncio
-from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings
 from models import checkpoint
 from pipeline.assignment import READ_ROW, Assignment
-from pipeline.metering import Rate
+from pipeline.rates import Rates
 from pipeline.read_stage import read_batch
 from pipeline.summarise_stage import SummariseStage
 from tests.small_model import build
@@ -29,7 +28,7 @@ def stage(tmp_path) -> SummariseStage:
             dtype="float32",
             prompts=(PromptSettings(),),
             engine=EngineSettings(),
-            rate=Rate.hourly("cpu", 1, Decimal("0.04"), "USD"),
+            rates=Rates(),
             heartbeat_seconds=1,
         )
     )

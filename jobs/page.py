@@ -1,0 +1,204 @@
+"""A report as one HTML page for people who pay for runs: plots, tables and what they mean, in a file of its own.
+
+It needs nothing from anywhere: style and SVG are in it, there is no script, and its own policy forbids any request.
+Text that came from documents is escaped by the template, and shown without control characters.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from jobs import plots, screen
+from jobs.overview import in_bill
+from jobs.plots import Column
+from pipeline.quantities import SYMBOLS, UNKNOWN, count, duration, money, size
+from pipeline.ratios import MILLION, per
+from pipeline.reconciliation import Reconciliation
+from pipeline.report import Account, Night, Report
+from pipeline.utilisation import Slice
+
+TEMPLATE = Path(__file__).with_name("page.html")
+MAX_NIGHTS = 90
+MAX_RUNS = 30
+MAX_GROUPS = 12
+MAX_DECIMALS = 9
+SAME = Decimal("0.005")
+KINDS = {
+    "document": ("Reading documents", "reading the text, and writing summaries"),
+    "failed": ("Documents that failed", "time spent on documents that could not be finished"),
+    "startup": ("Starting workers", "from the start of a worker until it loads the model"),
+    "load": ("Loading the model", "copying the model to the device and warming it up"),
+    "idle": ("Waiting", "workers without text to read"),
+    "snapshot": ("Saving progress", "so that a lost machine costs seconds, not hours"),
+    "drain": ("Leaving machines", "handing work over before a machine is taken away"),
+    "lost": ("Wasted: machine lost", "work since the last save, on a machine that went away"),
+    "fenced": ("Wasted: done twice", "another worker had finished the document first"),
+    "stopped": ("Wasted: stopped", "work that was not saved when a run stopped"),
+    "unknown": ("Wasted: unassigned", "time of lost workers that belongs to no one document"),
+}
+"""Of a kind of cost, or of a cause: a name, and what it means."""
+
+STATUSES = {"succeeded": "finished", "partial": "finished, with failures", "stopped": "stopped, to go on"}
+
+
+def page(report: Report, reconciliation: Reconciliation | None = None) -> str:
+    """The page's HTML."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "amount": rounded,
+        "clean": lambda text: screen.plain(text).plain,
+        "count": count,
+        "day": _day,
+        "decimals": decimals,
+        "duration": duration,
+        "money": money,
+        "percent": percent,
+        "size": size,
+    }
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        report=report,
+        reconciliation=reconciliation,
+        billed=reconciliation and in_bill(reconciliation),
+        kinds=KINDS,
+        statuses=STATUSES,
+        max_runs=MAX_RUNS,
+        max_groups=MAX_GROUPS,
+        period=period,
+        trend=trend,
+        nights_plot=_nights_plot,
+        unit_plot=_unit_plot,
+        use_plot=_use_plot,
+        run_plot=_run_plot,
+    )
+
+
+def decimals(amounts: Iterable[Decimal | None]) -> int:
+    """How many show three digits of the largest, and whole cents at least: one number for a column."""
+    most = max((abs(amount) for amount in amounts if amount is not None), default=Decimal(0))
+    return 2 if most == 0 else min(MAX_DECIMALS, max(2, 2 - most.adjusted()))
+
+
+def rounded(amount: Decimal | None, currency: str, digits: int) -> str:
+    """`$1,234.50`, `<$0.01`: as `money`, with so many decimals."""
+    if amount is None:
+        return UNKNOWN
+    least, sign = Decimal(1).scaleb(-digits), SYMBOLS.get(currency, f"{currency} ")
+    shown, minus = abs(amount).quantize(least), "-" if amount < 0 else ""
+    return f"{minus}{sign}{shown:,f}" if shown or not amount else f"{minus}<{sign}{least:f}"
+
+
+def period(account: Account) -> str:
+    """`16 to 22 November 2026`."""
+    first, last = account.first_day, account.last_day
+    if first == last:
+        return _day(last)
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day} to {_day(last)}"
+    return f"{_day(first)} to {_day(last)}"
+
+
+def trend(account: Account) -> str:
+    """The newest night beside those before it, as a sentence."""
+    newest, *before = account.nights
+    said = f"{_day(newest.day)}: {money(newest.cost, account.currency)}"
+    usual = per(sum((night.cost for night in before), Decimal(0)), sum(night.tokens_read for night in before), MILLION)
+    if not usual or newest.cost_per_million_tokens is None:
+        return f"{said}."
+    change = newest.cost_per_million_tokens / usual - 1
+    than = f"{percent(abs(change))} {'more' if change > 0 else 'less'} for each token than in the nights before"
+    return f"{said}, {than if abs(change) >= SAME else 'as much for each token as in the nights before'}."
+
+
+def percent(share: float | Decimal | None) -> str:
+    """`3.4%`, `<0.1%`, `-` where it is not known."""
+    if share is None:
+        return UNKNOWN
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def _nights_plot(account: Account) -> Markup:
+    """Cost per night by what it went to."""
+
+    def column(night: Night) -> Sequence[tuple[str, float]]:
+        wasted = float(night.wasted)
+        documents = float(night.cost_of_documents)
+        return ("documents", documents), ("overhead", float(night.cost) - wasted - documents), ("waste", wasted)
+
+    def title(night: Night) -> str:
+        cost, wasted = money(night.cost, account.currency), money(night.wasted, account.currency)
+        return f"{_day(night.day)}: {cost}, of which {wasted} wasted; {count(night.documents)} documents"
+
+    columns = [
+        Column(_short(day), title(night), column(night)) if night else _none(day) for day, night in _days(account)
+    ]
+    return plots.bars("Cost of each night", columns, _tick(account.currency))
+
+
+def _unit_plot(account: Account) -> Markup:
+    """Cost per million tokens, night by night."""
+    columns = []
+    for day, night in _days(account):
+        cost = night.cost_per_million_tokens if night else None
+        title = f"{_day(day)}: {money(cost, account.currency)} per million tokens"
+        columns.append(_none(day) if cost is None else Column(_short(day), title, [("documents", float(cost))]))
+    return plots.line("Cost per million tokens, night by night", columns, _tick(account.currency))
+
+
+def _use_plot(account: Account) -> Markup:
+    """Share of the devices' time that went to documents, night by night."""
+    columns = []
+    for day, night in _days(account):
+        used = night.used if night else None
+        columns.append(_none(day) if used is None else _share(_short(day), _day(day), used))
+    return plots.bars("Share of device time that went to documents, night by night", columns, percent_tick, top=1)
+
+
+def _run_plot(slices: Sequence[Slice]) -> Markup:
+    """The same of one run as it went on."""
+    columns = []
+    for each in slices:
+        label = f"{each.began_at:%H:%M:%S}" if each.seconds < 60 else f"{each.began_at:%H:%M}"
+        when = f"{label} UTC, {duration(each.seconds)}"
+        columns.append(Column(label, when) if each.used is None else _share(label, when, each.used))
+    return plots.bars("Share of device time that went to documents as the run went on", columns, percent_tick, top=1)
+
+
+def _share(label: str, when: str, used: float) -> Column:
+    return Column(label, f"{when}: {percent(used)} to documents", [("documents", used), ("unused", 1 - used)])
+
+
+def percent_tick(value: float) -> str:
+    return f"{value:.0%}"
+
+
+def _tick(currency: str) -> Any:
+    return lambda value: money(Decimal(f"{value:.12g}"), currency)
+
+
+def _days(account: Account) -> Iterable[tuple[date, Night | None]]:
+    """The last of them, those without a run too, the oldest first."""
+    nights = {night.day: night for night in account.nights}
+    first = max(account.first_day, account.last_day - timedelta(days=MAX_NIGHTS - 1))
+    for number in range((account.last_day - first).days + 1):
+        day = first + timedelta(days=number)
+        yield day, nights.get(day)
+
+
+def _none(day: date) -> Column:
+    return Column(_short(day), f"{_day(day)}: no run")
+
+
+def _short(day: date) -> str:
+    """`3 Mar`."""
+    return f"{day.day} {day:%b}"
+
+
+def _day(day: date | datetime) -> str:
+    """`3 March 2026`."""
+    return f"{day.day} {day:%B %Y}"

@@ -1,0 +1,85 @@
+"""`python -m jobs.plan CONFIG.yaml [key=value ...]`: what a run will take and cost, before it starts."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from configs.loader import load
+from configs.settings import SummarizeConfig
+from jobs import command
+from pipeline import logs
+from pipeline.quantities import count, duration, money, size
+from pipeline.quote import Quote, for_run
+from pipeline.run import prepare
+
+Gpu = Annotated[str | None, typer.Option(help="GPU to run on, as H100 or L40S; without it, this machine's CPU.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Tokenise every document, instead of a sample of each kind.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+def plan(
+    config_path: command.ConfigPath,
+    overrides: command.Overrides = None,
+    gpu: Gpu = None,
+    exact: Exact = False,
+    as_json: AsJson = False,
+) -> None:
+    """Quote a run: tokens, device-hours, wall time, dollars on spot and on demand, memory, and what a transformer of
+    the same size would need. Nothing is started or written."""
+    config = load(SummarizeConfig, config_path, overrides or [])
+    logs.configure()
+    prepared = prepare(config)
+    quote = for_run(prepared.todo, config, prepared.model_revision, prepared.rates, gpu or "cpu", exact=exact)
+    assert quote is not None, "what was not measured is timed"
+    if as_json:
+        print(json.dumps(quote.as_row(), indent=2))
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _lines(quote, prepared.num_skipped):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _lines(quote: Quote, num_skipped: int) -> list[tuple[str, str]]:
+    how = "counted" if quote.tokens_are_counted else "judged by a sample"
+    done = f", {num_skipped} more are done already" if num_skipped else ""
+    per_million = quote.cost * 1_000_000 / quote.tokens if quote.tokens else None
+    return [
+        ("documents", f"{count(quote.documents)} of {size(quote.size_bytes)}{done}"),
+        ("tokens", f"{count(quote.tokens)}, {how}; the longest document {count(quote.longest_tokens)}"),
+        ("speed", f"{count(quote.tokens_per_second)} tokens/s on one {quote.device} ({quote.speed_source})"),
+        ("device time", f"{duration(quote.device_seconds)} of {quote.device}"),
+        ("wall time", f"{duration(quote.wall_seconds)} with {quote.workers} actor{'s' * (quote.workers > 1)}"),
+        ("cost", f"{money(quote.cost, quote.currency)}, {money(per_million, quote.currency)} per million tokens"),
+        *_markets(quote),
+        (
+            "memory",
+            f"{size(quote.weights_bytes)} of weights and {size(quote.state_bytes)} for each document, "
+            f"{size(2 * quote.slots * quote.state_bytes)} for {quote.slots} slots and as many answers",
+        ),
+        ("a transformer", _transformer(quote)),
+    ]
+
+
+def _markets(quote: Quote) -> list[tuple[str, str]]:
+    lines = []
+    if quote.cost_on_demand is not None:
+        lines.append(("  on demand", money(quote.cost_on_demand, quote.currency)))
+    if quote.cost_spot is not None:
+        loss = duration(quote.expected_loss_seconds)
+        lines.append(("  on spot", f"{money(quote.cost_spot, quote.currency)}, with {loss} lost to preemptions"))
+    return lines
+
+
+def _transformer(quote: Quote) -> str:
+    cache = f"{size(quote.transformer_cache_bytes)} of cache for the longest document"
+    ratio = quote.transformer_arithmetic_ratio
+    verdict = f"{ratio:.1f} times the arithmetic" if ratio >= 1.05 else "no more arithmetic: documents are short"
+    return f"of {quote.transformer}'s shape: {cache}, {verdict}"
+
+
+if __name__ == "__main__":
+    command.run(plan, SummarizeConfig)

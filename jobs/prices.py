@@ -1,0 +1,125 @@
+"""`python -m jobs.prices list|refresh`: what GPUs cost, and what AWS asks for them on the spot market today."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.errors import ConfigError
+from configs.prices import Catalogue, Price
+from jobs import command, screen
+from pipeline import spot_prices, storage
+from pipeline.quantities import UNKNOWN, count, money
+
+COLUMNS = ("GPU", "instance", "GPUs", "from", "region", "on demand", "spot", "date", "age", "source")
+NUMBERS = ("GPUs", "on demand", "spot", "age")
+DEFAULT_INSTANCES = ("p4d.24xlarge", "p4de.24xlarge", "p5.48xlarge", "p5en.48xlarge", "g6e.xlarge")
+HEAD = "# Per hour of one GPU; name this file as price.catalogue. `python -m jobs.prices refresh` updates it.\n"
+PRICES_LINE = re.compile(r"^prices:", re.MULTILINE)
+KEPT = "; on demand "
+
+CataloguePath = Annotated[
+    str | None, typer.Option("--catalogue", metavar="FILE", help="A YAML of your own, before the shipped rows.")
+]
+
+
+def list_prices(
+    gpu: Annotated[str | None, typer.Option("--gpu", metavar="NAME", help="Of this one, by any of its names.")] = None,
+    catalogue: CataloguePath = None,
+) -> None:
+    """The catalogue: prices per hour of one GPU, each with its date, its age and its source. A run takes the first that
+    fits."""
+    known = Catalogue.load(catalogue)
+    shown = known.prices if gpu is None else known.of_gpu(gpu)
+    if not shown:
+        raise ConfigError(f"--gpu {gpu}: the catalogue knows {', '.join(dict.fromkeys(p.gpu for p in known.prices))}")
+    table = screen.table("Prices per GPU-hour", COLUMNS, NUMBERS)
+    for price in shown:
+        table.add_row(*map(screen.plain, _cells(price)))
+    screen.console().print(table)
+
+
+def refresh(
+    region: Annotated[
+        list[str] | None, typer.Option(metavar="REGION", help="Again for each; AWS_REGION unless given.")
+    ] = None,
+    instance: Annotated[
+        list[str] | None, typer.Option(metavar="TYPE", help=f"Again for each; {', '.join(DEFAULT_INSTANCES)}.")
+    ] = None,
+    output: Annotated[str, typer.Option(metavar="FILE", help="Made, or updated: other rows stay.")] = "prices.yaml",
+) -> None:
+    """Read the spot prices of AWS now, of the cheapest zone of each region, and write them to a catalogue.
+
+    It asks with the credentials that the environment leads to, and needs no more than ec2:DescribeSpotPriceHistory and
+    ec2:DescribeInstanceTypes.
+    """
+    path = Path(output).expanduser()
+    kept = Catalogue.read(path).prices if path.exists() else ()
+    fresh: list[Price] = []
+    for each in region or [spot_prices.default_region()]:
+        instances = list(dict.fromkeys(instance or DEFAULT_INSTANCES))
+        found = spot_prices.fetch(each, instances)
+        fresh.extend(found)
+        for missing in sorted(set(instances) - {price.instance_type for price in found}):
+            print(f"not offered on the spot market: {missing} in {each}")
+    if not fresh:
+        raise ConfigError("AWS offers none of these on the spot market there: try other --region or --instance")
+    _write(path, Catalogue(prices=merged(kept, fresh)))
+    for price in fresh:
+        print(f"{price.gpu} in {price.region} ({price.instance_type}): {price.spot_gpu_hour} {price.currency} an hour")
+    print(f"wrote {len(fresh)} to {path}; use it as price.catalogue={path}")
+
+
+def merged(kept: tuple[Price, ...], fresh: list[Price]) -> tuple[Price, ...]:
+    """The rows kept, those that are fresh again in their places, and new ones at the end.
+
+    A row's price on demand stays, and its source says how old that is.
+    """
+    rows = {_key(price): price for price in fresh}
+    places = {_key(price) for price in kept}
+    updated = tuple(_updated(price, rows[_key(price)]) if _key(price) in rows else price for price in kept)
+    return updated + tuple(price for key, price in rows.items() if key not in places)
+
+
+def _updated(old: Price, new: Price) -> Price:
+    if old.on_demand_gpu_hour is None:
+        return new.model_copy(update={"gpu": old.gpu})
+    _, already, before = old.source.partition(KEPT)
+    source = f"{new.source}{KEPT}{before if already else f'as of {old.date}, {old.source}'}"
+    on_demand = {"gpu": old.gpu, "on_demand_gpu_hour": old.on_demand_gpu_hour, "source": source}
+    return new.model_copy(update=on_demand)
+
+
+def _key(price: Price) -> tuple[str | None, ...]:
+    return price.provider, price.region, price.instance_type, price.currency
+
+
+def _write(path: Path, catalogue: Catalogue) -> None:
+    """With the comment that an earlier file begins with."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    start = PRICES_LINE.search(before)
+    head = before[: start.start()] if start else HEAD
+    storage.publish(str(path), (head + catalogue.as_yaml()).encode())
+
+
+def _cells(price: Price) -> list[str]:
+    return [
+        price.gpu,
+        price.instance_type or UNKNOWN,
+        count(price.gpus_per_instance) if price.instance_type else UNKNOWN,
+        price.provider or UNKNOWN,
+        price.region or UNKNOWN,
+        money(price.on_demand_gpu_hour, price.currency),
+        money(price.spot_gpu_hour, price.currency),
+        price.date.isoformat(),
+        f"{price.age_days}d{' old' if price.is_stale else ''}",
+        price.source,
+    ]
+
+
+if __name__ == "__main__":
+    command.run_several(
+        {"list": list_prices, "refresh": refresh},
+        "The price catalogue: what is in it, and today's spot prices of AWS for it.",
+    )

@@ -1,0 +1,241 @@
+"""`python -m jobs.states list|show|ask|expire OUTPUT ...`: the states that runs kept, and questions put to them.
+
+A run with `incremental: true` keeps what its model remembers of each document for `states.ttl_days`. Meanwhile the
+document can be asked about without being read, or even there; `expire` removes what has had its time.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from configs.errors import ConfigError
+from configs.settings import PromptSettings
+from jobs import command, exits, screen
+from pipeline import expiry, logs, question, states
+from pipeline.catalogue import Catalogue, KeptState, newest_of_each
+from pipeline.quantities import count, duration, size
+
+NAME_CHARS = 44
+MODEL_CHARS = 20
+ID_CHARS = 12
+COLUMNS = ("document", "state", "model", "tokens", "size", "created (UTC)", "expires in", "parents")
+ALL_COLUMNS = (*COLUMNS, "status")
+NUMBERS = ("tokens", "size", "expires in", "parents")
+
+StateName = Annotated[
+    str,
+    typer.Argument(metavar="STATE", help="A document's id, the URI of a state, or a part of either that names one."),
+]
+DocumentText = Annotated[
+    str | None, typer.Option("--document", metavar="TEXT", help="A document's id; else all whose ids hold this.")
+]
+ModelText = Annotated[str | None, typer.Option("--model", metavar="TEXT", help="Of models whose names hold this.")]
+JsonSchemaPath = Annotated[
+    Path | None, typer.Option("--json-schema", metavar="FILE", help="Have the answer as JSON that fits this schema.")
+]
+ModelUri = Annotated[
+    str | None, typer.Option("--model", metavar="URI", help="A copy elsewhere of the model that made the state.")
+]
+TokenizerUri = Annotated[
+    str | None, typer.Option("--tokenizer", metavar="URI", help="Unless given, that of the run that kept the state.")
+]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")]
+
+
+def list_states(
+    output: command.OutputUri,
+    document: DocumentText = None,
+    model: ModelText = None,
+    all_states: Annotated[bool, typer.Option("--all", help="Older, expired and removed ones too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="An array of objects, with every column.")] = False,
+) -> None:
+    """The newest state of each document, how much it holds and how long it is kept.
+
+    `state` is a part of its URI that `show` and `ask` understand, `parents` says how many states it goes back to.
+    """
+    catalogue = Catalogue(output)
+    found = catalogue.states if document is None else catalogue.of_document(document)
+    if model is not None:
+        found = [state for state in found if model in state.row["model_id"]]
+    newest = newest_of_each(found)
+    shown = found if all_states else newest
+    if as_json:
+        lines = [json.dumps(_record(catalogue, state), default=_text, ensure_ascii=False) for state in shown]
+        print("[" + ",\n ".join(lines) + "]")
+        return
+    if shown:
+        screen.console().print(_table(catalogue, shown, newest if all_states else None))
+    print("\n".join(_sums(catalogue, shown, len(found) - len(shown))))
+
+
+def show(output: command.OutputUri, state: StateName) -> None:
+    """All that is known of one state: its row, what its object says of itself, and the states it was gone on from."""
+    catalogue = Catalogue(output)
+    found = catalogue.find(state)
+    _print_fields("Row", {"status": found.status} | found.row)
+    if found.status != "removed":
+        about = states.about(found.uri)
+        about["answers"] = f"{len(about['answers'])} of earlier sections"
+        _print_fields("Object", about)
+    lineage = catalogue.lineage(found)
+    _print_fields("Lineage", dict(enumerate(lineage, 1)) if lineage else {"": "read from the document's start"})
+
+
+def ask(
+    output: command.OutputUri,
+    state: StateName,
+    asked: Annotated[str, typer.Argument(metavar="QUESTION", help="What the model is told after the document.")],
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
+    json_schema: JsonSchemaPath = None,
+    model: ModelUri = None,
+    tokenizer: TokenizerUri = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One object with the answer and what it took.")] = False,
+) -> int:
+    """Ask about a document from its kept state. The document is not read and need not be there any more.
+
+    The answer is the one that a run with this prompt would give. Exit codes: 0, 2 refused, 3 where the answer will not
+    do even after a second try: empty, a loop, a copy of the question, or not of the schema.
+    """
+    logs.configure()
+    prompt = _prompt(asked, max_tokens, temperature, json_schema)
+    catalogue = Catalogue(output)
+    found = catalogue.find(state)
+    making = question.Making.of(catalogue, found)
+    if tokenizer is not None:
+        making = replace(making, tokenizer_uri=tokenizer)
+    reply = question.ask(found, prompt, question.Reader.of(found, making, model, device))
+    if as_json:
+        about = {"document_id": found.document_id, "state_uri": found.uri, "question": asked}
+        print(json.dumps(about | asdict(reply), ensure_ascii=False))
+    else:
+        print(_printable(reply.answer))
+    if reply.finish_reason in ("stop", "length"):
+        return exits.SUCCESS
+    print(f"the answer will not do: {reply.error or reply.finish_reason}", file=sys.stderr)
+    return exits.PARTIAL
+
+
+def expire(
+    output: command.OutputUri,
+    document: DocumentText = None,
+    now: Annotated[bool, typer.Option("--now", help="All states, whatever their time.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove the states that have expired, and what runs left a day ago or longer that died before their commit.
+
+    With --document those of such documents, whatever their time. Nothing goes that a run has still to commit. The rows
+    stay as history.
+    """
+    catalogue = Catalogue(output)
+    objects = expiry.removable(catalogue, document, whatever_their_time=now or document is not None)
+    if dry_run:
+        for each in objects:
+            print(_printable(f"{each.document_id or 'of no row'}  {size(each.size_bytes)}  {each.uri}"))
+    else:
+        expiry.remove(objects)
+    of_rows = sum(each.document_id is not None for each in objects)
+    print(
+        f"{'would remove' if dry_run else 'removed'} {_objects(len(objects))}, "
+        f"{size(sum(each.size_bytes for each in objects))}: {of_rows} of documents, {len(objects) - of_rows} of no row"
+    )
+
+
+def _table(catalogue: Catalogue, shown: Sequence[KeptState], newest: Sequence[KeptState] | None) -> Table:
+    """With a column for the status where `newest` is given."""
+    table = screen.table("States", COLUMNS if newest is None else ALL_COLUMNS, numbers=NUMBERS)
+    for state in shown:
+        cells = _cells(catalogue, state)
+        if newest is not None:
+            cells.append(("newest" if state in newest else "older") if state.status == "kept" else state.status)
+        table.add_row(*map(screen.plain, cells))
+    return table
+
+
+def _cells(catalogue: Catalogue, state: KeptState) -> list[str]:
+    row = state.row
+    left = (row["expires_at"] - catalogue.now).total_seconds()
+    return [
+        _end(state.document_id, NAME_CHARS),
+        state.place.removesuffix(".safetensors")[-ID_CHARS:],
+        _end(row["model_id"], MODEL_CHARS),
+        f"{count(row['tokens'])}/{count(row['tokens_total'])}",
+        size(row["size_bytes"]),
+        f"{row['created_at']:%Y-%m-%d %H:%M}",
+        duration(left) if left > 0 else "-",
+        count(len(catalogue.lineage(state))),
+    ]
+
+
+def _sums(catalogue: Catalogue, shown: Sequence[KeptState], left_out: int) -> list[str]:
+    there = [state for state in shown if state.found]
+    removed = f", {len(shown) - len(there)} removed" if len(there) < len(shown) else ""
+    sums = [f"{len(there)} state{'' if len(there) == 1 else 's'}{removed}, {size(_bytes(there))}"]
+    if left_out:
+        sums.append(f"not shown: {left_out} older, expired or removed (--all)")
+    if catalogue.unnamed:
+        left = size(sum(entry.size_bytes for entry in catalogue.unnamed))
+        sums.append(f"of no row: {_objects(len(catalogue.unnamed))}, {left}, of a run under way or one that died")
+    return sums
+
+
+def _bytes(states_there: Sequence[KeptState]) -> int:
+    return sum(state.found.size_bytes for state in states_there if state.found)
+
+
+def _objects(number: int) -> str:
+    return f"{number} object{'' if number == 1 else 's'}"
+
+
+def _record(catalogue: Catalogue, state: KeptState) -> dict[str, Any]:
+    return state.row | {"state_uri": state.uri, "status": state.status, "lineage": catalogue.lineage(state)}
+
+
+def _print_fields(title: str, fields: Mapping[Any, Any]) -> None:
+    table = screen.table(title, ["field", "value"])
+    table.show_header = False
+    for name, value in fields.items():
+        table.add_row(*map(screen.plain, [name, _text(value)]))
+    screen.console().print(table)
+
+
+def _prompt(asked: str, max_tokens: int, temperature: float, json_schema: Path | None) -> PromptSettings:
+    """As a run's, with the name that its prompt has by default, so that both draw the same."""
+    schema: Any = None if json_schema is None else str(json_schema)
+    try:
+        return PromptSettings(instruction=asked, max_tokens=max_tokens, temperature=temperature, json_schema=schema)
+    except ValidationError as error:
+        problems = [f"{each['loc'][0] if each['loc'] else 'question'}: {each['msg']}" for each in error.errors()]
+        raise ConfigError("\n".join(problems)) from error
+
+
+def _end(text: str, limit: int) -> str:
+    """The end of a text that is longer, which tells paths apart."""
+    return text if len(text) <= limit else f"\N{HORIZONTAL ELLIPSIS}{text[1 - limit :]}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    """With its lines, without what could steer a terminal."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+ABOUT = "The states that runs with `incremental: true` kept: list them, ask them, and remove those that have expired."
+COMMANDS: dict[str, Callable[..., Any]] = {"list": list_states, "show": show, "ask": ask, "expire": expire}
+
+if __name__ == "__main__":
+    command.run_several(COMMANDS, ABOUT)

@@ -1,0 +1,30 @@
+"""What Ray knows of nodes: the labels of this process's, and the GPUs of a cluster's."""
+
+from typing import Any
+
+import ray
+
+ACCELERATOR_LABEL = "ray.io/accelerator-type"
+ACCELERATOR_RESOURCE = "accelerator_type:"
+
+
+def labels() -> dict[str, str]:
+    """Of the node that this process runs on; none outside of Ray."""
+    found: dict[str, Any] = ray.get_runtime_context().get_node_labels() if ray.is_initialized() else {}
+    return {name: str(value) for name, value in found.items()}
+
+
+def gpu_nodes() -> list[tuple[str, dict[str, str]]]:
+    """Of each node with GPUs that is there now, what Ray calls them, and its labels. One whose GPUs Ray cannot name is
+    left out."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
+    found = [(_gpu(node), dict(node.get("Labels", {}))) for node in nodes if node["Alive"]]
+    return [(gpu, labels) for gpu, labels in found if gpu is not None]
+
+
+def _gpu(node: dict[str, Any]) -> str | None:
+    if not node["Resources"].get("GPU"):
+        return None
+    resources = (name for name in node["Resources"] if name.startswith(ACCELERATOR_RESOURCE))
+    named: str | None = node.get("Labels", {}).get(ACCELERATOR_LABEL) or next(resources, None)
+    return named and named.removeprefix(ACCELERATOR_RESOURCE)

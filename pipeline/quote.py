@@ -1,0 +1,331 @@
+"""What a run will take and cost, said before it starts: tokens, device-hours, wall time, dollars, memory.
+
+Tokens are counted in a sample of each kind of document. Speed is that of the newest runs with the same model on the
+same device, which holds answers too; without one, that of the device's arithmetic at a share that others have reached.
+"""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+import torch
+
+from configs.errors import ConfigError, DocumentError
+from configs.hardware import Gpu, gpu_named
+from configs.prices import Market
+from configs.settings import SummarizeConfig
+from models import checkpoint
+from models.footprint import Footprint, Transformer, footprint, transformer_like
+from models.tokenizer import Tokenizer
+from pipeline import tokenise
+from pipeline.documents import Document
+from pipeline.extract import Extractor
+from pipeline.metering import SECONDS_PER_HOUR
+from pipeline.rates import Rates
+from pipeline.warehouse import Warehouse
+
+SAMPLED_BYTES = 2 * 2**20
+"""Of text, of each kind of document."""
+TOKENS_PER_BYTE = 0.3
+"""Where nothing of a kind can be read."""
+SHARE_OF_PEAK = 0.3
+"""Of a GPU's dense bf16 peak that reading is thought to reach: the paper's 1.5B model on an H100 has 0.32."""
+UNMEASURED_STARTUP_SECONDS = 60.0
+INTERRUPTIONS_PER_HOUR = 0.2 / 730
+"""Of a spot node: the upper end of what was seen of H100s in a month, early in 2026."""
+RUNS_LOOKED_AT = 5
+TIMED_TOKENS = 4096
+LARGEST_PARSED_BYTES = 8 * 2**20
+"""Of what must be parsed whole, larger documents are not sampled."""
+PARSED = (".html", ".htm", ".xhtml", ".pdf", ".json")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What reading takes on one device."""
+
+    seconds_per_token: float
+    """Answers included, where it was measured."""
+    startup_seconds: float
+    """Of an actor, until it reads."""
+    source: str
+    """Where the figures come from, as a clause."""
+    is_measured: bool
+
+
+@dataclass(frozen=True)
+class Tokens:
+    total: int
+    longest: int
+    """Of one document."""
+    is_counted: bool
+    """Rather than judged by a sample."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    documents: int
+    size_bytes: int
+    tokens: int
+    longest_tokens: int
+    tokens_are_counted: bool
+    device: str
+    workers: int
+    tokens_per_second: float
+    """Of one device."""
+    speed_source: str
+    device_seconds: float
+    wall_seconds: float
+    currency: str
+    cost: Decimal
+    """At the price that the run would pay."""
+    cost_on_demand: Decimal | None
+    cost_spot: Decimal | None
+    """With what preemptions are expected to waste."""
+    expected_loss_seconds: float
+    weights_bytes: int
+    state_bytes: int
+    slots: int
+    transformer: str
+    transformer_cache_bytes: int
+    """Of the longest document."""
+    transformer_arithmetic_ratio: float
+    """Of what reading all documents would take, against this model; over 1 where the transformer needs more."""
+
+    def as_row(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
+
+
+def count_tokens(documents: Sequence[Document], config: SummarizeConfig, tokenizer: Tokenizer, exact: bool) -> Tokens:
+    """The tokens per byte of some documents of a kind hold for the rest. Those that cannot be read count nothing."""
+    by_kind: dict[str, list[Document]] = defaultdict(list)
+    for document in documents:
+        by_kind["".join(PurePosixPath(document.source_uri).suffixes[-2:]).lower()].append(document)
+    sampler, total, longest, is_counted = _Sampler(config, tokenizer), 0, 0, True
+    for group in by_kind.values():
+        known = sampler.counts(group, sum(each.size_bytes for each in group) if exact else SAMPLED_BYTES)
+        counts = [known.get(each.document_id, round(each.size_bytes * sampler.tokens_per_byte)) for each in group]
+        total, longest = total + sum(counts), max(longest, *counts)
+        is_counted &= len(known) == len(group)
+    return Tokens(total, longest, is_counted)
+
+
+class _Sampler:
+    """Reads some documents of a kind, the same ones each time."""
+
+    def __init__(self, config: SummarizeConfig, tokenizer: Tokenizer) -> None:
+        self._extractor, self._tokenizer = Extractor(config.input), tokenizer
+        self.tokens_per_byte = TOKENS_PER_BYTE
+        """Of the last group."""
+
+    def counts(self, group: Sequence[Document], most_bytes: int) -> dict[str, int]:
+        """Tokens of the documents that were read whole, of so many bytes altogether."""
+        known: dict[str, int] = {}
+        tokens, size, left = 0, 0, most_bytes
+        for document in random.Random(0).sample(group, len(group)):
+            if left <= 0:
+                break
+            is_parsed = any(suffix in PARSED for suffix in PurePosixPath(document.source_uri.lower()).suffixes)
+            if is_parsed and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
+                continue
+            count, text_bytes = self._read(document, left)
+            is_whole = text_bytes < left
+            if is_whole:
+                known[document.document_id] = count
+            tokens, size = tokens + count, size + (document.size_bytes if is_whole else text_bytes)
+            left -= text_bytes
+        self.tokens_per_byte = tokens / size if size else TOKENS_PER_BYTE
+        return known
+
+    def _read(self, document: Document, most_bytes: int) -> tuple[int, int]:
+        """Tokens and bytes of a document's text, up to about so many bytes."""
+        tokens, size = 1, 0
+        try:
+            extracted = self._extractor.read(document)
+            with closing(extracted):
+                for part in tokenise.cut(extracted.text):
+                    tokens, size = tokens + len(self._tokenizer.encode(part)), size + len(part.encode())
+                    if size >= most_bytes:
+                        break
+        except DocumentError:
+            return 0, 0
+        return tokens, size
+
+
+def measured_speed(output_uri: str, model_revision: str, device: str) -> Speed | None:
+    """Of the newest runs into an output that read anything with this model on this device."""
+    try:
+        tables = Warehouse(output_uri)
+    except ConfigError:
+        return None
+    runs = tables.rows(
+        """
+        select costs.run_id, any_value(jobs.started_at) as started_at, count(distinct actor_id) as actors,
+            sum(case when kind = 'document' then costs.gpu_seconds end)::double as reading,
+            sum(case when kind in ('startup', 'load', 'idle') then costs.gpu_seconds end)::double as starting,
+            sum(costs.tokens_read)::bigint as tokens
+        from costs join jobs on costs.run_id = jobs.run_id
+        where model_revision = $revision and costs.gpu_type = $device
+        group by costs.run_id having tokens > 0 order by started_at desc limit $most
+        """,
+        revision=model_revision,
+        device=device,
+        most=RUNS_LOOKED_AT,
+    )
+    if not runs:
+        return None
+    tokens, reading = sum(run["tokens"] for run in runs), sum(run["reading"] or 0 for run in runs)
+    starting = sum(run["starting"] or 0 for run in runs) / sum(run["actors"] for run in runs)
+    source = f"measured in {len(runs)} run{'s' * (len(runs) > 1)}, the latest {runs[0]['run_id']}"
+    return Speed(reading / tokens, starting, source, is_measured=True)
+
+
+def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
+    """By arithmetic alone."""
+    return Speed(
+        model.flops_per_token / (gpu.flops * SHARE_OF_PEAK),
+        UNMEASURED_STARTUP_SECONDS,
+        f"not measured: {SHARE_OF_PEAK:.0%} of an {gpu.name}'s arithmetic, answers left out",
+        is_measured=False,
+    )
+
+
+def timed_speed(config: SummarizeConfig) -> Speed:
+    """Of this machine's CPU, by reading some tokens that mean nothing."""
+    torch.set_num_threads(config.engine.cpus_per_actor)
+    started = time.perf_counter()
+    model = checkpoint.load(checkpoint.resolve(config.model.uri))
+    loading = time.perf_counter() - started
+    tokens, state = torch.zeros(TIMED_TOKENS, dtype=torch.long), model.empty_state(1)
+    with torch.inference_mode():
+        for _ in range(2):
+            started = time.perf_counter()
+            model.prefill_(tokens, [0, TIMED_TOKENS], state, [0], tokens[:1])
+    seconds = (time.perf_counter() - started) / TIMED_TOKENS
+    return Speed(seconds, loading, "timed on this machine just now, answers left out", is_measured=False)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Of one device for one hour."""
+
+    now: Decimal
+    """What the run would pay."""
+    on_demand: Decimal | None
+    spot: Decimal | None
+    currency: str
+
+    @staticmethod
+    def of(rates: Rates, device: str) -> "Prices":
+        """Raises ConfigError where there is none."""
+        now = rates.of_cpu({}) if device == "cpu" else rates.of_gpu(device, {})
+
+        def hourly(market: Market) -> Decimal | None:
+            try:
+                found = replace(rates, price=rates.price.model_copy(update={"market": market})).of_gpu(device, {})
+            except ConfigError:
+                return None
+            return found.price_per_second * SECONDS_PER_HOUR
+
+        listed = device != "cpu" and rates.price.gpu_hour is None
+        on_demand, spot = (hourly("on_demand"), hourly("spot")) if listed else (None, None)
+        return Prices(now.price_per_second * SECONDS_PER_HOUR, on_demand, spot, now.currency)
+
+
+def for_run(
+    documents: Sequence[Document],
+    config: SummarizeConfig,
+    model_revision: str,
+    rates: Rates,
+    device: str,
+    *,
+    exact: bool = False,
+    may_time: bool = True,
+) -> Quote | None:
+    """Of these documents. `device` is `cpu` or a GPU's name. `exact` tokenises all of them.
+
+    `may_time` permits loading the model here to time a CPU that nothing is known of; else there is no quote then.
+    Raises ConfigError where nothing is known of the GPU or its price.
+    """
+    speed = measured_speed(config.output.uri, model_revision, device)
+    if speed is None and device == "cpu" and not may_time:
+        return None
+    directory = checkpoint.resolve(config.model.uri)
+    model = footprint(checkpoint.check(directory))
+    tokens = count_tokens(documents, config, Tokenizer.find(config.model.tokenizer, config.model.uri), exact)
+    if speed is None:
+        speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), model)
+    width = 4 if config.model.dtype == "float32" or (config.model.dtype == "auto" and device == "cpu") else 2
+    return quote(documents, tokens, config, model, speed, device, Prices.of(rates, device), width)
+
+
+def quote(
+    documents: Sequence[Document],
+    tokens: Tokens,
+    config: SummarizeConfig,
+    model: Footprint,
+    speed: Speed,
+    device: str,
+    prices: Prices,
+    bytes_per_parameter: int,
+) -> Quote:
+    """Put together what is known."""
+    workers = config.engine.actors
+    reading = tokens.total * speed.seconds_per_token
+    seconds = reading + workers * speed.startup_seconds
+    lost = _expected_loss(seconds, config, speed)
+    rival = transformer_like(model.parameters)
+    return Quote(
+        documents=len(documents),
+        size_bytes=sum(document.size_bytes for document in documents),
+        tokens=tokens.total,
+        longest_tokens=tokens.longest,
+        tokens_are_counted=tokens.is_counted,
+        device=device,
+        workers=workers,
+        tokens_per_second=1 / speed.seconds_per_token,
+        speed_source=speed.source,
+        device_seconds=seconds,
+        # One document is read by one actor.
+        wall_seconds=max(reading / workers, tokens.longest * speed.seconds_per_token) + speed.startup_seconds,
+        currency=prices.currency,
+        cost=_cost(seconds, prices.now),
+        cost_on_demand=None if prices.on_demand is None else _cost(seconds, prices.on_demand),
+        cost_spot=None if prices.spot is None else _cost(seconds + lost, prices.spot),
+        expected_loss_seconds=lost,
+        weights_bytes=round(model.weights_bytes(bytes_per_parameter)),
+        state_bytes=model.state_bytes,
+        slots=config.engine.slots_on("cpu" if device == "cpu" else "cuda"),
+        transformer=rival.name,
+        transformer_cache_bytes=rival.kv_cache_bytes(tokens.longest),
+        transformer_arithmetic_ratio=_against(rival, model, tokens, len(documents)),
+    )
+
+
+def _expected_loss(seconds: float, config: SummarizeConfig, speed: Speed) -> float:
+    """A preemption loses half of what may be at stake, on average, and one start of an actor."""
+    interruptions = INTERRUPTIONS_PER_HOUR * seconds / 3600
+    return interruptions * (config.snapshot.max_lost_gpu_seconds / 2 + speed.startup_seconds)
+
+
+def _cost(seconds: float, price_per_hour: Decimal) -> Decimal:
+    return (Decimal(round(seconds * 1e6)) * price_per_hour / 3_600_000_000).quantize(Decimal("0.000001"))
+
+
+def _against(rival: Transformer, model: Footprint, tokens: Tokens, documents: int) -> float:
+    """Per parameter, so that the nearest size need not be the same; documents are taken for equally long, but for the
+    longest."""
+    if not tokens.total:
+        return 1.0
+    others = max(0, documents - 1)
+    usual = (tokens.total - tokens.longest) / others if others else 0
+    scale = model.parameters / rival.parameters
+    needed = scale * (rival.flops(tokens.longest) + others * rival.flops(round(usual)))
+    return needed / (tokens.total * model.flops_per_token)

@@ -1,0 +1,433 @@
+"""What the actors' meters say of each day beside the provider's bill, and every cost scaled so that they sum to it.
+
+The rule, which a FOCUS export names `longhaul-proportional-to-metered-cost`:
+
+1. A cost counts on the days (UTC) that it lasted, by its time on each.
+2. Where the bill names every node that was metered on a day, what it holds for a node goes to that node's costs, in
+   proportion to them.
+3. All else that it holds for the day goes to all costs of the day, in proportion to them: machines without an actor
+   (the head node, readers), idle machines, and whatever price differs from what the meters were told. That is whole
+   nodes, spread; `unattributed` says how much it is.
+4. A day that no actor was metered on has nothing to spread over: it is in the comparison alone. A day that the bill has
+   no line for stays an estimate.
+
+Where all costs of a day or node are zero, their seconds take their place. The bill should hold this output's machines
+and nothing else, so filter an account's bill first: whatever it holds is spread.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any
+
+from configs.errors import ConfigError
+from pipeline import storage
+from pipeline.metering import split
+from pipeline.tables import MICROSECOND, MONEY
+from pipeline.warehouse import Warehouse
+
+METHOD_ID = "longhaul-proportional-to-metered-cost"
+RATIO_DIGITS = 12
+RATIO_STEPS = 10**RATIO_DIGITS
+RATIO_STEP = Decimal("1e-12")
+GZIP = b"\x1f\x8b"
+DAY = timedelta(days=1)
+EXACT = Context(prec=76)
+"""Decimal's own 28 digits would round large sums."""
+
+KEY = ("run_id", "kind", "document_id", "source_etag", "attempt", "actor_id", "ordinal")
+COSTS = f"""
+    SELECT *, row_number() OVER (PARTITION BY {", ".join(KEY[:-1])} ORDER BY started_at, finished_at, cost) AS ordinal
+    FROM costs
+"""
+"""Rows of `costs`, told apart by KEY."""
+METERED = f"""
+    SELECT {", ".join(KEY)}, node, cost, gpu_seconds, currency, started_at, finished_at, dt FROM ({COSTS})
+    ORDER BY {", ".join(KEY)}
+"""
+
+Key = tuple[Any, ...]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day's line of the comparison; of one run, its part of it."""
+
+    day: date
+    estimate: Decimal
+    bill: Decimal
+    """Zero where the bill has no line for the day; there `factor` is None too."""
+    difference: Decimal
+    """What the bill holds and the meters do not; less than zero where the meters say more."""
+    factor: Decimal | None
+    """None where there is no bill, or no estimate to multiply."""
+    unattributed: Decimal
+    """Of the bill: resources that no actor was metered on. Where the bill names no nodes, all that it holds beyond the
+    estimate."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A cost's part of one day's bill."""
+
+    day: date
+    metered: Decimal
+    """What the meters say of it."""
+    ratio: Decimal
+    """Of the day's bill, 12 decimals; those of a day sum to 1."""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A row of `costs`, scaled."""
+
+    cost: Decimal
+    reconciled: bool
+    """Whether the bill holds all its days."""
+    shares: tuple[Share, ...]
+    """Of each of its days that the bill holds."""
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Days in their order, and each row of `costs` as the bill has it."""
+
+    currency: str
+    days: list[Day]
+    charges: Mapping[Key, Charge]
+
+    @property
+    def estimate(self) -> Decimal:
+        return _sum(day.estimate for day in self.days)
+
+    @property
+    def bill(self) -> Decimal:
+        return _sum(day.bill for day in self.days)
+
+    @property
+    def difference(self) -> Decimal:
+        return EXACT.subtract(self.bill, self.estimate)
+
+    @property
+    def unattributed(self) -> Decimal:
+        """The comparison's own line for whole nodes."""
+        return _sum(day.unattributed for day in self.days)
+
+    def charge(self, row: Row) -> Charge | None:
+        """Of a row of COSTS."""
+        return self.charges.get(key(row))
+
+
+def reconcile(warehouse: Warehouse, bill_path: str, run_id: str | None = None) -> Reconciliation:
+    """Compare an output with a bill: CSV, gzip too, in one of LAYOUTS.
+
+    With `run_id` the bill is still spread over all runs of the output, which shared the machines; days are then that
+    run's part. Raises ConfigError for a bill that cannot be read or compared.
+    """
+    bill = read_bill(bill_path)
+    rows = warehouse.rows(METERED)
+    currency = _currency(bill_path, bill, rows)
+    of_days: dict[date, list[_Part]] = defaultdict(list)
+    for row in rows:
+        for part in _parts(row):
+            of_days[part.day].append(part)
+    lines: dict[date, list[Line]] = defaultdict(list)
+    for line in bill.lines:
+        lines[line.day].append(line)
+    days = []
+    for day in sorted(of_days.keys() | lines.keys()):
+        parts = of_days[day]
+        unmetered = _spread(parts, lines[day]) if day in lines else 0
+        mine = [part for part in parts if run_id in (None, part.key[0])]
+        if mine or run_id is None:
+            days.append(_day(day, mine, 0 if run_id else unmetered))
+    return Reconciliation(currency, days, _charges(part for parts in of_days.values() for part in parts))
+
+
+def key(row: Row) -> Key:
+    return tuple(row[name] for name in KEY)
+
+
+def span(row: Row) -> tuple[datetime, datetime]:
+    """When a row of `costs` began and ended; its partition's day where that is not known."""
+    start, end = row["started_at"], row["finished_at"]
+    if start is None or end is None:
+        start = start or end or datetime.combine(row["dt"], time(), UTC)
+        end = datetime.combine(start.date(), time(), UTC) + DAY
+    return start, max(start, end)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of a kind of bill."""
+
+    name: str
+    day: str
+    cost: str
+    currency: str
+    resources: tuple[str, ...]
+    """What may name the machine; not required, nor is the currency."""
+
+
+LAYOUTS = (
+    Layout("FOCUS", "ChargePeriodStart", "BilledCost", "BillingCurrency", ("ResourceId", "ResourceName")),
+    Layout(
+        "AWS CUR",
+        "lineItem/UsageStartDate",
+        "lineItem/UnblendedCost",
+        "lineItem/CurrencyCode",
+        ("lineItem/ResourceId",),
+    ),
+    Layout(
+        "AWS CUR 2.0",
+        "line_item_usage_start_date",
+        "line_item_unblended_cost",
+        "line_item_currency_code",
+        ("line_item_resource_id",),
+    ),
+    Layout("plain", "date", "cost", "currency", ("node", "resource_id")),
+)
+"""Bills that can be read; capitals do not matter. The first that fits is taken."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a bill holds for a resource on the day that its charge began."""
+
+    day: date
+    cost: Decimal
+    names: frozenset[str]
+    """Of the resource, in lower case."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    currency: str | None
+    lines: list[Line]
+
+
+def read_bill(path: str) -> Bill:
+    """Raises ConfigError that says what was looked for and what was found."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""))
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        layout = _layout(path, header)
+        places = {name.casefold(): place for place, name in reversed(list(enumerate(header)))}
+        currencies: set[str] = set()
+        lines = []
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                values = {name: cells[place].strip() for name, place in places.items() if place < len(cells)}
+                lines.append(_line(f"{path}, line {reader.line_num}", layout, values))
+                currencies.add(values.get(layout.currency.casefold(), "").upper())
+    except csv.Error as error:
+        raise ConfigError(f"bill {path}: is no CSV ({error}); give the provider's bill as CSV") from error
+    currencies.discard("")
+    if len(currencies) > 1:
+        raise ConfigError(f"bill {path}: is in {', '.join(sorted(currencies))}; give a bill in one currency")
+    return Bill(next(iter(currencies), None), lines)
+
+
+def _text(path: str) -> str:
+    try:
+        data = storage.read_bytes(path)
+        if data.startswith(GZIP):
+            data = gzip.decompress(data)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"bill {path}: is no text in UTF-8; give the provider's bill as CSV") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"bill {path}: cannot be read ({reason}); give the path of a CSV file") from error
+
+
+def _layout(path: str, header: Sequence[str]) -> Layout:
+    found = {name.casefold() for name in header}
+    for layout in LAYOUTS:
+        if {layout.day.casefold(), layout.cost.casefold()} <= found:
+            return layout
+    looked_for = "; ".join(f"{layout.day} and {layout.cost} ({layout.name})" for layout in LAYOUTS)
+    raise ConfigError(
+        f"bill {path}: none of the known pairs of columns is there: {looked_for}. "
+        f"Found: {', '.join(header) or 'nothing'}. Rename two columns to date and cost"
+    )
+
+
+def _line(where: str, layout: Layout, values: Mapping[str, str]) -> Line:
+    day, cost = values.get(layout.day.casefold(), ""), values.get(layout.cost.casefold(), "")
+    try:
+        began = datetime.fromisoformat(day)
+    except ValueError as error:
+        raise ConfigError(f"bill {where}: {layout.day} is {day!r}; expected a date such as 2026-03-01") from error
+    try:
+        amount = Decimal(cost)
+        units(amount)
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise ConfigError(f"bill {where}: {layout.cost} is {cost!r}; expected a number such as 12.34") from error
+    if began.tzinfo is not None:
+        began = began.astimezone(UTC)
+    names = [values.get(name.casefold(), "").casefold() for name in layout.resources]
+    # Of an ARN or a path the machine's name is the last part.
+    return Line(began.date(), amount, frozenset({*names, *(name.rpartition("/")[2] for name in names)} - {""}))
+
+
+def _currency(path: str, bill: Bill, rows: Iterable[Row]) -> str:
+    metered = {row["currency"] for row in rows if row["currency"]}
+    if len(metered) > 1:
+        raise ConfigError(f"costs are in {', '.join(sorted(metered))}; a bill can be compared with one currency alone")
+    known = next(iter(metered), None)
+    if bill.currency and known and bill.currency != known:
+        raise ConfigError(
+            f"bill {path}: is in {bill.currency}, costs are in {known}; give prices and a bill in one currency"
+        )
+    return known or bill.currency or "USD"
+
+
+@dataclass
+class _Part:
+    """What a row of `costs` comes to on one day."""
+
+    key: Key
+    day: date
+    node: str
+    metered: int
+    microseconds: int
+    billed: int | None = None
+    unattributed: int = 0
+    """Of `billed`."""
+    ratio: int = 0
+    """In steps of the last digit of a ratio."""
+
+
+def units(amount: Decimal) -> int:
+    """Of the last digit of MONEY; digits beyond it are rounded."""
+    return int(EXACT.scaleb(amount, MONEY.scale).to_integral_value(context=EXACT))
+
+
+def amount_of(number: int, digits: int = MONEY.scale) -> Decimal:
+    return EXACT.scaleb(Decimal(number), -digits)
+
+
+def proportioned(amount: int, weights: Sequence[int]) -> list[int]:
+    """Whole parts in proportion to the weights, which sum to the amount exactly."""
+    shares: dict[Hashable, int] = dict(enumerate(weights))
+    parts = split(amount, shares)
+    return [parts[place] for place in shares]
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return amount_of(sum(map(units, amounts)))
+
+
+def _parts(row: Row) -> Iterator[_Part]:
+    """A row by its days."""
+    start, end = span(row)
+    on_days: dict[date, int] = {}
+    while start < end:
+        midnight = datetime.combine(start.date(), time(), UTC) + DAY
+        on_days[start.date()] = (min(end, midnight) - start) // timedelta(microseconds=1)
+        start = midnight
+    on_days = on_days or {start.date(): 1}
+    lasted = list(on_days.values())
+    metered = proportioned(units(row["cost"] or Decimal(0)), lasted)
+    seconds = proportioned(int((row["gpu_seconds"] or Decimal(0)) / MICROSECOND), lasted)
+    node = (row["node"] or "").casefold()
+    for day, cost, microseconds in zip(on_days, metered, seconds, strict=True):
+        yield _Part(key(row), day, node, cost, microseconds)
+
+
+def _spread(parts: Sequence[_Part], lines: Sequence[Line]) -> int:
+    """Give each part its part of the day's bill. Returns what could go to none of them."""
+    total = units(_exact_sum(line.cost for line in lines))
+    weights = _weights(parts)
+    if not any(weights):
+        return total
+    of_nodes = _of_nodes(parts, lines)
+    rest = total - sum(of_nodes.values())
+    # Where the bill names no nodes, only what exceeds the meters is certain to be none of theirs.
+    beyond = rest if of_nodes else max(0, total - sum(part.metered for part in parts))
+    for part, billed, unattributed in zip(
+        parts, proportioned(rest, weights), proportioned(beyond, weights), strict=True
+    ):
+        part.billed, part.unattributed = billed, unattributed
+    for node, of_node in of_nodes.items():
+        on_node = [part for part in parts if part.node == node]
+        for part, billed in zip(on_node, proportioned(of_node, _weights(on_node)), strict=True):
+            part.billed = (part.billed or 0) + billed
+    billed_weights = [part.billed or 0 for part in parts]
+    # Credits can leave a part with less than nothing, of which there is no ratio.
+    fit = total > 0 and min(billed_weights) >= 0
+    for part, ratio in zip(parts, proportioned(RATIO_STEPS, billed_weights if fit else weights), strict=True):
+        part.ratio = ratio
+    return 0
+
+
+def _of_nodes(parts: Sequence[_Part], lines: Sequence[Line]) -> dict[str, int]:
+    """What the bill holds for each node; nothing unless it names all of them."""
+    on_node: dict[str, list[_Part]] = defaultdict(list)
+    for part in parts:
+        on_node[part.node].append(part)
+    names: dict[str, str] = {}
+    for node in on_node:
+        # A bill has the machine's name, a node may have the domain too.
+        for name in filter(None, (node, node.partition(".")[0])):
+            names.setdefault(name, node)
+    costs: dict[str, list[Decimal]] = defaultdict(list)
+    for line in lines:
+        if node := next((names[name] for name in sorted(line.names) if name in names), ""):
+            costs[node].append(line.cost)
+    if costs.keys() != on_node.keys() or not all(any(_weights(of_node)) for of_node in on_node.values()):
+        return {}
+    return {node: units(_exact_sum(amounts)) for node, amounts in costs.items()}
+
+
+def _weights(parts: Sequence[_Part]) -> list[int]:
+    """What is metered or, where that is nothing, the time."""
+    metered = [part.metered for part in parts]
+    return metered if any(metered) else [part.microseconds for part in parts]
+
+
+def _exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    """A bill may have more digits than money has here."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = EXACT.add(total, amount)
+    return total
+
+
+def _day(day: date, parts: Sequence[_Part], unmetered: int) -> Day:
+    metered = sum(part.metered for part in parts)
+    in_bill = any(part.billed is not None for part in parts)
+    billed = unmetered + sum(part.billed or 0 for part in parts)
+    factor = (Decimal(billed) / metered).quantize(RATIO_STEP, context=EXACT) if in_bill and metered else None
+    return Day(
+        day,
+        estimate=amount_of(metered),
+        bill=amount_of(billed),
+        difference=amount_of(billed - metered),
+        factor=factor,
+        unattributed=amount_of(unmetered + sum(part.unattributed for part in parts)),
+    )
+
+
+def _charges(parts: Iterable[_Part]) -> dict[Key, Charge]:
+    of_rows: dict[Key, list[_Part]] = defaultdict(list)
+    for part in parts:
+        of_rows[part.key].append(part)
+    return {key: _charge(of_row) for key, of_row in of_rows.items()}
+
+
+def _charge(parts: Sequence[_Part]) -> Charge:
+    in_bill = [part for part in parts if part.billed is not None]
+    return Charge(
+        amount_of(sum(part.metered if part.billed is None else part.billed for part in parts)),
+        len(in_bill) == len(parts),
+        tuple(Share(part.day, amount_of(part.metered), amount_of(part.ratio, RATIO_DIGITS)) for part in in_bill),
+    )

@@ -1,0 +1,331 @@
+"""Faults in the middle of a run: whatever they are, every document has one row, texts are the same, money adds up.
+
+`make chaos` runs all of them and prints what each cost; CI runs those that are not marked `chaos`.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import psutil
+import pytest
+
+from jobs import exits
+from pipeline import s3 as s3_files
+from pipeline import storage
+from pipeline.warehouse import Warehouse
+from tests.chaos import poison
+from tests.chaos.cluster import Cluster
+from tests.chaos.fleet import ACTOR, CPUS_PER_ACTOR, Fleet
+from tests.chaos.job import (
+    FINISH_SECONDS,
+    HEARTBEAT_SECONDS,
+    Job,
+    Toll,
+    Undisturbed,
+    assert_nothing_is_lost,
+    undisturbed,
+)
+from tests.faulty_store import FaultyStore
+
+NUM_LONG, LONG_CHARS, NUM_SHORT = 8, 30_000, 20
+INLINE_BYTES = 10_000
+LOST_SECONDS = 1.0
+SETTINGS = (
+    "prompts=[{name: summary, instruction: Summarise., max_tokens: 12}]",
+    "engine.actors=2",
+    f"engine.cpus_per_actor={CPUS_PER_ACTOR}",
+    # As many long documents for each actor as it takes at once, so that both are busy to the end.
+    "engine.slots=3",
+    "engine.documents_per_batch=1",
+    "engine.step_tokens=32",
+    f"input.inline_bytes={INLINE_BYTES}",
+    f"snapshot.max_lost_gpu_seconds={LOST_SECONDS}",
+    f"run.heartbeat_seconds={HEARTBEAT_SECONDS}",
+)
+STRUCK_AT = 0.3
+"""The share of all tokens that have been read when a fault strikes."""
+RECOVERY_SECONDS = 10
+"""From a spare node's arrival until an actor works there, on a machine with nothing else to do."""
+STORE_FAULTS = {"slow_down": 0.01, "internal_error": 0.01, "reset": 0.01, "cut": 0.01, "lost": 0.01}
+KILLS = 50
+
+NewJob = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def store(s3) -> Iterator[FaultyStore]:
+    """What stands between everybody and the S3 server; it fails when a test says so."""
+    with FaultyStore(os.environ["AWS_ENDPOINT_URL_S3"], seed=5) as faulty, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", faulty.url)
+        s3_files.Files.clear_instance_cache()
+        yield faulty
+        s3_files.Files.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def fleet(store, tmp_path_factory) -> Iterator[Fleet]:
+    site = tmp_path_factory.mktemp("site")
+    poison.install(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+        patch.syspath_prepend(site)
+        # Threads that wait for one another by spinning are slow where there are fewer cores than the cluster believes.
+        patch.setenv("OMP_THREAD_LIMIT", "1")
+        with Cluster() as cluster:
+            yield Fleet(cluster)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    """Long documents, which are streamed, and short ones, which travel."""
+    folder = tmp_path_factory.mktemp("library")
+    shuffled = random.Random(1)
+    texts = sorted(topics.values())
+    for index in range(NUM_LONG):
+        shuffled.shuffle(texts)
+        (folder / f"long {index}.txt").write_text("\n\n".join(texts)[:LONG_CHARS], encoding="utf-8")
+    short = [text for text in texts if 500 < len(text) < 2500][:NUM_SHORT]
+    for index, text in enumerate(short):
+        (folder / f"short {index}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def new_job(fleet, small_model, library, tmp_path_factory) -> NewJob:
+    """A job over the library, or over other sources, with two nodes for actors ready."""
+    numbers = count()
+
+    def make(*settings: str, sources: list[str] | None = None, output: str | None = None) -> Job:
+        fleet.muster()
+        folder = tmp_path_factory.mktemp(f"job{next(numbers)}")
+        output = output or str(folder / "output")
+        given = (f"model.uri={small_model}", *SETTINGS, *settings)
+        return Job(fleet.cluster.environment, sources or [str(library)], output, folder / "log", *given)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def expected(new_job) -> Undisturbed:
+    started = time.monotonic()
+    with new_job() as job:
+        assert job.finish() == exits.SUCCESS, job.told()
+    calm = undisturbed(job, time.monotonic() - started)
+    assert len(set(calm.texts.values())) > len(calm.texts) / 2
+    say("nothing", calm.seconds, f"{len(calm.texts)} documents, {calm.tokens_total} tokens")
+    return calm
+
+
+@pytest.fixture
+def until_struck(expected) -> int:
+    return round(STRUCK_AT * expected.tokens_total)
+
+
+def say(fault: str, seconds: float, words: object, recovery: float | None = None) -> None:
+    again = "" if recovery is None else f", another actor worked after {recovery:.1f} s"
+    print(f"\n{fault}: {seconds:.0f} s, {words}{again}")
+
+
+class Timed:
+    """A job that is struck by something, from its start to its account."""
+
+    def __init__(self, fault: str, job: Job, expected: Undisturbed, fleet: Fleet) -> None:
+        self.fault, self.job, self.expected, self.fleet = fault, job, expected, fleet
+        self.started = time.monotonic()
+        self.recovery: float | None = None
+
+    def ends_well(
+        self, code: int = exits.SUCCESS, failed: tuple[str, ...] = (), seconds: float = FINISH_SECONDS
+    ) -> Toll:
+        assert self.job.finish(seconds) == code, self.job.told()
+        toll = assert_nothing_is_lost(self.job, self.expected, self.fleet.logs(), failed)
+        say(self.fault, time.monotonic() - self.started, toll, self.recovery)
+        return toll
+
+
+def assert_read_once(toll: Toll) -> None:
+    assert (toll.tokens_twice, toll.lost) == (0, 0)
+
+
+def test_kill_9_of_an_actor_costs_no_more_than_what_was_at_stake(new_job, fleet, expected, until_struck):
+    with new_job() as job:
+        timed = Timed("kill -9 of an actor", job, expected, fleet)
+        job.wait_for_tokens(until_struck)
+        known = job.readings()
+        fleet.homes()[0].workers(ACTOR)[0].kill()
+        timed.recovery = job.seconds_until_another_works(known, time.monotonic())
+        toll = timed.ends_well()
+    assert toll.lost > 0
+    (lost,) = toll.lost_seconds.values()
+    assert 0 < lost <= at_most_lost()
+
+
+def at_most_lost() -> Decimal:
+    """Device-seconds at stake when a snapshot is due, and those until the next heartbeat tells of it."""
+    return Decimal(LOST_SECONDS + CPUS_PER_ACTOR * (HEARTBEAT_SECONDS + 0.5))
+
+
+@pytest.mark.chaos
+def test_a_node_vanishes(new_job, fleet, expected, until_struck, s3, library):
+    """With documents from S3 and rows to it."""
+    bucket = s3.new_bucket()
+    for file in library.iterdir():
+        storage.publish(f"{bucket}/in/{file.name}", file.read_bytes())
+    with new_job(sources=[f"{bucket}/in/"], output=f"{bucket}/out") as job:
+        timed = Timed("SIGKILL of a node", job, expected, fleet)
+        job.wait_for_tokens(until_struck)
+        known = job.readings()
+        fleet.homes()[0].kill()
+        struck = time.monotonic()
+        time.sleep(2)
+        fleet.add()
+        timed.recovery = job.seconds_until_another_works(known, struck)
+        toll = timed.ends_well()
+    assert toll.lost > 0
+
+
+def test_a_node_that_drains_loses_no_token(new_job, fleet, expected, until_struck):
+    with new_job() as job:
+        timed = Timed("drain of a node", job, expected, fleet)
+        job.wait_for_tokens(until_struck)
+        known = job.readings()
+        home = fleet.homes()[0]
+        actors = home.workers(ACTOR)
+        drained = time.monotonic()
+        home.drain(30)
+        spare = fleet.add()
+        _, alive = psutil.wait_procs(actors, timeout=20)
+        assert not alive
+        left = time.monotonic() - drained
+        assert spare.node_id
+        timed.recovery = job.seconds_until_another_works(known, time.monotonic())
+        toll = timed.ends_well()
+    assert_read_once(toll)
+    print(f"  the drained actor had left after {left:.1f} s")
+    assert left < RECOVERY_SECONDS * busyness()
+    assert timed.recovery < RECOVERY_SECONDS * busyness()
+
+
+def busyness() -> float:
+    """How many processes share a core."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+@pytest.mark.chaos
+def test_sigterm_to_a_node_loses_no_token(new_job, fleet, expected, until_struck):
+    with new_job() as job:
+        timed = Timed("SIGTERM to a node", job, expected, fleet)
+        job.wait_for_tokens(until_struck)
+        known = job.readings()
+        home = fleet.homes()[0]
+        struck = time.monotonic()
+        home.terminate()
+        fleet.add()
+        timed.recovery = job.seconds_until_another_works(known, struck)
+        home.process.wait(30)
+        toll = timed.ends_well()
+    assert_read_once(toll)
+
+
+@pytest.mark.chaos
+def test_kill_9_of_the_driver_and_the_same_command_again(new_job, fleet, expected, until_struck):
+    with new_job() as job:
+        timed = Timed("kill -9 of the driver", job, expected, fleet)
+        job.wait_for_tokens(until_struck)
+        job.kill()
+        known = job.readings()
+        struck = time.monotonic()
+        job.start()
+        timed.recovery = job.seconds_until_another_works(known, struck)
+        toll = timed.ends_well()
+    assert toll.attempts > len(expected.texts)
+
+
+@pytest.mark.chaos
+def test_a_store_that_fails_now_and_then(new_job, fleet, expected, store, s3, library):
+    bucket = s3.new_bucket()
+    for file in library.iterdir():
+        storage.publish(f"{bucket}/in/{file.name}", file.read_bytes())
+    with new_job(sources=[f"{bucket}/in/"], output=f"{bucket}/out") as job:
+        timed = Timed("5 % of requests fail", job, expected, fleet)
+        store.rates = STORE_FAULTS
+        try:
+            code = job.finish()
+        finally:
+            store.rates = {}
+        assert code == exits.SUCCESS, job.told()
+        toll = timed.ends_well()
+    assert store.injected.keys() == STORE_FAULTS.keys()
+    print(f"  {sum(store.injected.values())} faults: {dict(store.injected)}")
+    assert_read_once(toll)
+
+
+def test_a_document_that_kills_actors_fails_alone(new_job, fleet, expected, library):
+    sources = [str(library / "short *.txt"), f"poison://{library}/long 0.txt", str(library / "long 1.txt")]
+    chosen = {name for name in expected.texts if name.startswith("short") or name in ("long 0.txt", "long 1.txt")}
+    few = Undisturbed(
+        *({name: of[name] for name in chosen} for of in (expected.texts, expected.tokens)), expected.seconds
+    )
+    with new_job("engine.max_attempts=2", sources=sources) as job:
+        timed = Timed("a document that kills actors", job, few, fleet)
+        timed.ends_well(exits.PARTIAL, failed=("long 0.txt",))
+    (failure,) = Warehouse(job.output).rows("select * from failures")
+    assert failure["error_class"] == "ProcessKilledError"
+    assert failure["tokens_read"] == 0
+
+
+@pytest.mark.chaos
+def test_an_interrupted_run_goes_on_where_it_stopped(new_job, fleet, expected, until_struck):
+    with new_job() as job:
+        timed = Timed("Ctrl-C and the same command again", job, expected, fleet)
+        job.wait_for_tokens(until_struck)
+        job.interrupt()
+        assert job.finish() == exits.INTERRUPTED, job.told()
+        assert Warehouse(job.output).rows("select status, documents_left > 0 as some from jobs") == [
+            {"status": "stopped", "some": True}
+        ]
+        known = job.readings()
+        struck = time.monotonic()
+        job.start()
+        timed.recovery = job.seconds_until_another_works(known, struck)
+        toll = timed.ends_well()
+    assert_read_once(toll)
+    assert toll.attempts > len(expected.texts)
+
+
+@pytest.mark.chaos
+def test_fifty_random_kills(new_job, fleet, expected):
+    """Processes of actors and whole nodes, which are replaced; the next one when some tokens have been read."""
+    seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"\nCHAOS_SEED={seed}")
+    chance = random.Random(seed)
+    kills = {"actors": 0, "nodes": 0}
+    # Kills come faster than snapshots: no document is to blame.
+    with new_job("engine.max_attempts=100") as job:
+        timed = Timed(f"{KILLS} random kills", job, expected, fleet)
+        while sum(kills.values()) < KILLS:
+            job.wait_for_tokens(job.tokens_read() + chance.randrange(100, 2000), seconds=180)
+            # Also one that Ray took for dead on a busy machine.
+            fleet.replace()
+            if not (homes := fleet.homes()):
+                continue
+            home = chance.choice(homes)
+            if chance.random() < 0.2:
+                home.kill()
+                kills["nodes"] += 1
+            else:
+                with suppress(IndexError, psutil.NoSuchProcess):
+                    chance.choice(home.workers(ACTOR)).send_signal(signal.SIGKILL)
+                    kills["actors"] += 1
+        fleet.replace()
+        toll = timed.ends_well()
+    print(f"  killed: {kills['actors']} actors' processes, {kills['nodes']} nodes")
+    assert toll.lost > KILLS / 5

@@ -1,0 +1,137 @@
+"""An actor's price is that of its own device where its node stands, and every cost row says which it was."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from configs.errors import ConfigError
+from configs.prices import Catalogue, Price
+from configs.settings import PriceSettings
+from pipeline.actor import Actor
+from pipeline.assignment import Assignment
+from pipeline.commit import commit
+from pipeline.documents import Document
+from pipeline.engine_driver import EngineDriver
+from pipeline.ledger import Reading
+from pipeline.metering import Rate, per_second
+from pipeline.plan import Cluster
+from pipeline.rates import Rates
+from pipeline.run import _refuse_gpus_without_a_price
+from pipeline.warehouse import Warehouse
+from tests import one_actor
+
+P5 = Price(
+    gpu="H100 SXM5 80 GB",
+    provider="aws",
+    region="us-east-1",
+    instance_type="p5.48xlarge",
+    gpus_per_instance=8,
+    on_demand_gpu_hour=Decimal("6.88"),
+    spot_gpu_hour=Decimal("2.25"),
+    date=datetime.now(UTC).date(),
+    source="a test",
+)
+SPOT = {"ray.io/market-type": "spot", "ray.io/availability-region": "us-east-1"}
+
+
+def rates(**price: object) -> Rates:
+    return Rates(PriceSettings.model_validate(price), 2, Catalogue(prices=(P5,)))
+
+
+def test_the_price_on_a_spot_node_with_that_on_demand_beside_it():
+    rate = rates().of_gpu("NVIDIA H100 80GB HBM3", SPOT)
+    assert rate == Rate(
+        "NVIDIA H100 80GB HBM3",
+        1,
+        per_second(Decimal("2.25")),
+        "USD",
+        market="spot",
+        provider="aws",
+        region="us-east-1",
+        instance_type="p5.48xlarge",
+        on_demand=per_second(Decimal("6.88")),
+    )
+    assert rate.on_demand_price_per_second > rate.price_per_second
+
+
+@pytest.mark.parametrize("labels", [{}, {"ray.io/market-type": "on-demand"}])
+def test_a_node_that_says_nothing_else_was_bought_on_demand(labels):
+    rate = rates().of_gpu("H100", labels)
+    assert (rate.market, rate.price_per_second) == ("on_demand", per_second(Decimal("6.88")))
+    assert rate.on_demand_price_per_second == rate.price_per_second
+
+
+def test_settings_go_before_labels_and_an_explicit_price_before_the_catalogue():
+    assert rates(market="spot").of_gpu("H100", {}).market == "spot"
+    assert rates(market="on_demand").of_gpu("H100", SPOT).market == "on_demand"
+    explicit = rates(gpu_hour="1.5").of_gpu("a GPU that nobody knows", SPOT)
+    assert (explicit.market, explicit.region, explicit.instance_type) == ("spot", "us-east-1", "")
+    assert explicit.price_per_second == explicit.on_demand_price_per_second == per_second(Decimal("1.5"))
+
+
+def test_a_cpu_has_its_price_and_its_nodes_market():
+    rate = rates(provider="aws").of_cpu(SPOT)
+    assert (rate.gpu_type, rate.devices, rate.market, rate.provider) == ("cpu", 2, "spot", "aws")
+    assert rate.price_per_second == Rate.hourly("cpu", 2, Decimal("0.04"), "USD").price_per_second
+
+
+def test_a_market_that_nobody_knows_is_refused_unless_settings_name_one():
+    labels = {"ray.io/market-type": "futures"}
+    with pytest.raises(ConfigError, match=r"'futures'.*price\.market=spot"):
+        rates().of_gpu("H100", labels)
+    assert rates(market="spot").of_gpu("H100", labels).market == "spot"
+
+
+def test_a_run_is_refused_where_a_gpu_of_the_cluster_has_no_price():
+    _refuse_gpus_without_a_price(rates(), Cluster(1, True, [("H100", SPOT)]))
+    with pytest.raises(ConfigError, match="one H200"):
+        _refuse_gpus_without_a_price(rates(), Cluster(2, True, [("H100", SPOT), ("H200", SPOT)]))
+
+
+def test_an_actors_reading_says_what_it_pays():
+    rate = rates().of_gpu("NVIDIA H100 80GB HBM3", SPOT)
+    assert Actor(rate).reading().rate == rate
+
+
+def test_cost_rows_say_which_price_was_in_force(tmp_path):
+    assignment = one_actor.assignment_in(tmp_path)
+    driver = EngineDriver(assignment, node_labels=SPOT)
+    driver.start()
+    (tmp_path / "a.txt").write_text(one_actor.TEXT)
+    future = driver.submit(one_actor.streamed(tmp_path / "a.txt", one_actor.TEXT.encode()))
+    assert future.result(one_actor.PATIENCE_SECONDS)["status"] == "ok"
+    rows = committed(assignment, "a.txt")
+    assert {"document", "startup", "load"} <= {row["kind"] for row in rows}
+    for row in rows:
+        assert (row["market"], row["region"]) == ("spot", "us-east-1")
+        assert row["provider"] is row["instance_type"] is None
+        assert row["on_demand_price_per_second"] == row["price_per_second"] > 0
+        assert row["cost"] == row["gpu_seconds"] * row["price_per_second"]
+
+
+def committed(assignment: Assignment, *names: str) -> list[dict]:
+    ledger = one_actor.ledger(assignment)
+    config = {"price": {"currency": "USD"}, "model": {"uri": "m"}, "input": {"sources": ["x"]}}
+    now = datetime.now(UTC).isoformat()
+    ledger.begin({"started_at": now, "settings_sha256": "s", "model_revision": "m", "config": config})
+    commit(ledger, [Document(name, name, "e", 1) for name in names])
+    return Warehouse(ledger.output_uri).rows("select * from costs")
+
+
+def test_a_device_without_a_price_stops_the_actor_with_the_refusal(tmp_path):
+    assignment = one_actor.assignment_in(tmp_path)
+    driver = EngineDriver(assignment, node_labels={"ray.io/market-type": "futures"})
+    driver.start()
+    future = driver.submit(one_actor.streamed(tmp_path / "a.txt", b"a line\n"))
+    with pytest.raises(ConfigError, match="futures"):
+        future.result(one_actor.PATIENCE_SECONDS)
+
+
+def test_a_reading_from_before_markets_were_recorded_still_counts():
+    now = asdict(Actor(Rate.hourly("cpu", 2, Decimal("0.04"), "USD")).reading())
+    added = ("market", "provider", "region", "instance_type", "on_demand_price_per_second")
+    columns = Reading(**{name: value for name, value in now.items() if name not in added}).rate.columns
+    assert columns["market"] is None and columns["region"] is None
+    assert columns["on_demand_price_per_second"] == columns["price_per_second"] > 0

@@ -1,0 +1,235 @@
+"""Bills of several kinds against metered costs: the sums are exact, and what is not the actors' is named."""
+
+import gzip
+import tempfile
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import ConfigError
+from pipeline import focus
+from pipeline.reconciliation import LAYOUTS, Reconciliation, reconcile
+from pipeline.warehouse import Warehouse
+from tests.outputs import cost_row, write_part
+
+DAY = date(2026, 3, 1)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def at(start: datetime, hours: float, kind: str, cost: str, document_id: str | None = None, **others):
+    times = {"started_at": start, "finished_at": start + timedelta(hours=hours)}
+    return cost_row(kind, cost, document_id, **times | {"actor_id": "actor-1", "node": "node-1"} | others)
+
+
+def output(root: Path, *rows, run_id: str = "night") -> Path:
+    write_part(root, "costs", run_id, list(rows))
+    return root
+
+
+def reconciled(root: Path, bill: str | bytes, run_id: str | None = None) -> Reconciliation:
+    path = root.parent / "bill.csv"
+    path.write_bytes(bill.encode() if isinstance(bill, str) else bill)
+    return reconcile(Warehouse(str(root)), str(path), run_id)
+
+
+def scaled(result: Reconciliation) -> dict[tuple, Decimal]:
+    """By run, kind and document."""
+    return {key[:3]: charge.cost for key, charge in result.charges.items()}
+
+
+@pytest.fixture
+def one_day(tmp_path: Path) -> Path:
+    return output(
+        tmp_path / "output",
+        at(NOON, 1, "document", "3", "a"),
+        at(NOON, 1, "document", "1", "b", node="node-2", actor_id="actor-2"),
+    )
+
+
+def test_a_days_bill_is_spread_in_proportion_to_metered_cost(one_day):
+    result = reconciled(one_day, "date,cost\n2026-03-01,5\n")
+    assert scaled(result) == {("night", "document", "a"): Decimal("3.75"), ("night", "document", "b"): Decimal("1.25")}
+    (day,) = result.days
+    assert [day.day, day.estimate, day.bill, day.difference, day.factor] == [DAY, 4, 5, 1, Decimal("1.25")]
+    assert [result.currency, result.estimate, result.bill, result.difference] == ["USD", 4, 5, 1]
+    # Without names of nodes, all that the meters do not have.
+    assert result.unattributed == 1
+
+
+def test_a_bill_below_the_estimate_scales_down_and_holds_nothing_beyond(one_day):
+    result = reconciled(one_day, "date,cost\n2026-03-01,1\n")
+    assert [result.days[0].factor, result.difference, result.unattributed] == [Decimal("0.25"), -3, 0]
+    assert sum(scaled(result).values()) == 1
+
+
+def test_a_bill_that_names_every_node_is_matched_by_node_and_the_rest_is_spread(one_day):
+    bill = "date,cost,node\n2026-03-01,3,NODE-1\n2026-03-01,3,arn:x:instance/node-2\n2026-03-01,2,head\n"
+    result = reconciled(one_day, bill)
+    assert scaled(result) == {("night", "document", "a"): Decimal("4.5"), ("night", "document", "b"): Decimal("3.5")}
+    assert [result.bill, result.unattributed] == [8, 2]
+
+
+def test_a_bill_that_names_some_nodes_alone_is_matched_by_day(one_day):
+    result = reconciled(one_day, "date,cost,node\n2026-03-01,3,node-1\n2026-03-01,5,i-0123\n")
+    assert scaled(result) == {("night", "document", "a"): 6, ("night", "document", "b"): 2}
+
+
+def test_a_node_with_its_domain_is_the_machine_of_that_name(tmp_path):
+    rows = [
+        at(NOON, 1, "document", "1", "a", node="gpu-1.zone.internal"),
+        at(NOON, 1, "document", "1", "b", node="gpu-2.zone.internal"),
+    ]
+    result = reconciled(output(tmp_path / "output", *rows), "date,cost,node\n2026-03-01,1,gpu-1\n2026-03-01,3,gpu-2\n")
+    assert list(scaled(result).values()) == [1, 3]
+    assert result.unattributed == 0
+
+
+def test_a_cost_counts_on_its_days_by_time(tmp_path):
+    root = output(tmp_path / "output", at(NOON + timedelta(hours=6), 24, "idle", "4"))
+    result = reconciled(root, "date,cost\n2026-03-01,2\n2026-03-02,9\n")
+    assert [(day.estimate, day.bill, day.factor) for day in result.days] == [(1, 2, 2), (3, 9, 3)]
+    assert list(scaled(result).values()) == [11]
+
+
+def test_days_without_a_line_stay_estimates_and_days_without_actors_are_shown_alone(one_day):
+    output(one_day, at(NOON + timedelta(days=1), 1, "idle", "2"))
+    result = reconciled(one_day, "date,cost\n2026-03-01,4\n2026-03-05,7\n")
+    lines = [(day.day.day, day.estimate, day.bill, day.factor, day.unattributed) for day in result.days]
+    assert lines == [(1, 4, 4, 1, 0), (2, 2, 0, None, 0), (5, 0, 7, None, 7)]
+    assert scaled(result)["night", "idle", None] == 2
+    assert [charge.reconciled for key, charge in result.charges.items() if key[1] == "idle"] == [False]
+    assert result.bill == 11
+
+
+def test_a_run_has_its_part_of_what_all_runs_of_the_day_are_billed(one_day):
+    output(one_day, at(NOON, 1, "document", "12", "c"), run_id="other")
+    result = reconciled(one_day, "date,cost\n2026-03-01,32\n2026-03-09,1\n", run_id="night")
+    assert [(day.day, day.estimate, day.bill, day.factor) for day in result.days] == [(DAY, 4, 8, 2)]
+    assert sum(scaled(result).values()) == 32
+
+
+def test_costs_without_a_price_are_spread_by_time(tmp_path):
+    rows = [at(NOON, 1, "document", "0", name, gpu_seconds=Decimal(seconds)) for name, seconds in (("a", 1), ("b", 3))]
+    result = reconciled(output(tmp_path / "output", *rows), "date,cost\n2026-03-01,8\n")
+    assert list(scaled(result).values()) == [2, 6]
+    assert result.days[0].factor is None
+
+
+def test_rows_that_are_the_same_in_all_that_tells_rows_apart_are_each_billed(tmp_path):
+    root = output(tmp_path / "output", *[at(NOON, 1, "idle", "1")] * 3)
+    result = reconciled(root, "date,cost\n2026-03-01,6\n")
+    assert [charge.cost for charge in result.charges.values()] == [2, 2, 2]
+
+
+def test_every_kind_of_bill_is_read(one_day):
+    zone = "2026-02-28T23:30:00-01:00"
+    bills = {
+        "FOCUS": f"ResourceId,BilledCost,ChargePeriodStart,BillingCurrency\n,8,{zone},USD\n",
+        "AWS CUR": "lineItem/UsageStartDate,lineItem/UnblendedCost,x\n2026-03-01T23:00:00Z,5.5,y\n"
+        "2026-03-01T00:00:00Z,2.5,y\n",
+        "AWS CUR 2.0": "line_item_usage_start_date,line_item_unblended_cost\n2026-03-01 01:00:00.000,8E0\n",
+        "plain": "\ufeffCurrency, Date ,COST\nusd,2026-03-01,9\n\n,2026-03-01,-1\n",
+    }
+    assert bills.keys() == {layout.name for layout in LAYOUTS}
+    for bill in bills.values():
+        for data in (bill.encode(), gzip.compress(bill.encode())):
+            result = reconciled(one_day, data)
+            assert [(day.day, day.bill) for day in result.days] == [(DAY, 8)]
+
+
+def test_our_own_export_is_a_bill_that_changes_nothing(one_day):
+    path = one_day.parent / "own.csv"
+    focus.export(Warehouse(str(one_day)), str(path))
+    result = reconciled(one_day, path.read_bytes())
+    assert [day.factor for day in result.days] == [1]
+    assert list(scaled(result).values()) == [3, 1]
+
+
+def test_a_bill_whose_digits_are_finer_than_money_is_rounded_as_a_whole(one_day):
+    finer = "2026-03-01,0.0000000000000000004\n"
+    assert reconciled(one_day, f"date,cost\n{finer * 5}").bill == Decimal("2e-18")
+
+
+@pytest.mark.parametrize(
+    ("bill", "reasons"),
+    [
+        ("Tag,Total\nx,1\n", ["BilledCost", "lineItem/UnblendedCost", "date and cost", "Found: Tag, Total"]),
+        ("", ["Found: nothing"]),
+        ("date,cost\n2026-03-01,1\nTotal,1\n", ["line 3", "date is 'Total'", "2026-03-01"]),
+        ("date,cost\n2026-03-01,$5\n", ["line 2", "cost is '$5'", "12.34"]),
+        ("date,cost\n2026-03-01,NaN\n", ["cost is 'NaN'"]),
+        ("date,cost\n2026-03-01\n", ["cost is ''"]),
+        ("date,cost,currency\n2026-03-01,1,EUR\n", ["in EUR", "costs are in USD"]),
+        ("date,cost,currency\n2026-03-01,1,EUR\n2026-03-01,1,USD\n", ["EUR, USD", "one currency"]),
+        (b"PAR1\x15\x04\xff\xfe", ["UTF-8", "as CSV"]),
+        (b"\x1f\x8b\x08damaged", ["cannot be read"]),
+    ],
+)
+def test_a_bill_that_cannot_be_used_is_refused_with_what_was_looked_for(one_day, bill, reasons):
+    with pytest.raises(ConfigError) as refused:
+        reconciled(one_day, bill)
+    assert [reason for reason in reasons if reason not in str(refused.value)] == []
+
+
+def test_costs_in_two_currencies_are_refused(one_day):
+    output(one_day, at(NOON, 1, "idle", "1", currency="EUR"), run_id="other")
+    with pytest.raises(ConfigError, match="costs are in EUR, USD"):
+        reconciled(one_day, "date,cost\n2026-03-01,1\n")
+
+
+def test_a_bill_that_is_not_there_is_refused(one_day):
+    with pytest.raises(ConfigError, match=r"gone\.csv: cannot be read"):
+        reconcile(Warehouse(str(one_day)), str(one_day / "gone.csv"))
+
+
+AMOUNTS = st.integers(0, 10**24).map(lambda digits: str(Decimal(digits).scaleb(-18)))
+ROWS = st.lists(
+    st.tuples(AMOUNTS, st.integers(0, 60 * 86_400), st.integers(0, 3 * 86_400 * 10**6), st.sampled_from("xyz")),
+    min_size=1,
+    max_size=12,
+)
+BILLS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(-(10**20), 10**26), st.sampled_from(["", "x", "y", "z", "head"])),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=ROWS, bill=BILLS)
+def test_parts_sum_exactly_to_the_bill(rows, bill):
+    costs = [
+        at(
+            NOON + timedelta(seconds=start % (2 * 86_400)),
+            0,
+            "idle",
+            amount,
+            node=node,
+            finished_at=NOON + timedelta(seconds=start % (2 * 86_400), microseconds=length),
+        )
+        for amount, start, length, node in rows
+    ]
+    lines = [f"2026-03-{1 + day:02d},{Decimal(amount).scaleb(-18):f},{node}" for day, amount, node in bill]
+    with tempfile.TemporaryDirectory() as folder:
+        result = reconciled(output(Path(folder) / "output", *costs), "\n".join(["date,cost,node", *lines]))
+    spread = {share.day for charge in result.charges.values() for share in charge.shares}
+    billed = {date(2026, 3, 1 + day) for day, _, _ in bill}
+    assert {day.day for day in result.days if day.estimate and day.day in billed} <= spread <= billed
+    # Other days stay as they were metered.
+    assert exact(charge.cost for charge in result.charges.values()) == exact(
+        day.bill if day.day in spread else day.estimate for day in result.days
+    )
+    assert exact(day.estimate for day in result.days) == exact(row["cost"] for row in costs)
+    assert exact(day.bill for day in result.days) == sum(amount for _, amount, _ in bill)
+    for day in result.days:
+        shares = [share.ratio for charge in result.charges.values() for share in charge.shares if share.day == day.day]
+        assert not shares or sum(shares) == 1
+
+
+def exact(amounts) -> int:
+    """Units of the last digit, as many digits as there are."""
+    return sum(int(amount.scaleb(18)) for amount in amounts)
