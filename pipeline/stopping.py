@@ -6,6 +6,7 @@ from threading import Thread
 
 import structlog
 
+from pipeline.alerts import Alerts
 from pipeline.ledger import Ledger
 
 log = structlog.get_logger()
@@ -16,6 +17,7 @@ class Stopping:
 
     def __init__(self, ledger: Ledger, budget: Decimal | None = None, deadline_us: int | None = None) -> None:
         self._ledger, self._budget, self._deadline_us = ledger, budget, deadline_us
+        self._alerts = Alerts(ledger.run_id, budget)
         self._asked: str | None = None
 
     @property
@@ -27,6 +29,7 @@ class Stopping:
 
     def spent(self, cost: Decimal) -> None:
         """What this start of the run has cost so far."""
+        self._alerts.spent(cost)
         if self._budget is not None and cost >= self._budget:
             self.ask("budget")
 

@@ -1,0 +1,60 @@
+"""Says when shares of a run's budget are spent: an event in the log, and a POST to a webhook where there is one.
+
+The webhook's URL comes from the environment (LONGHAUL_ALERT_WEBHOOK) and is never a setting, since such URLs hold
+secrets: settings land in Parquet.
+"""
+
+import json
+import os
+import time
+import urllib.request
+from decimal import Decimal
+from threading import Thread
+
+import structlog
+
+WEBHOOK = "LONGHAUL_ALERT_WEBHOOK"
+SHARES = (50, 80, 100)
+"""Per cent."""
+TRIES, FIRST_PAUSE_SECONDS, TIMEOUT_SECONDS = 4, 1.0, 10.0
+
+log = structlog.get_logger()
+
+
+class Alerts:
+    """Of one start of a run. Each share is told of once."""
+
+    def __init__(self, run_id: str, budget: Decimal | None, currency: str = "USD") -> None:
+        self._run_id, self._budget, self._currency = run_id, budget, currency
+        self._left = list(SHARES)
+
+    def spent(self, cost: Decimal) -> None:
+        """What this start has cost so far. Returns at once."""
+        while self._budget is not None and self._left and cost * 100 >= self._budget * self._left[0]:
+            self._tell(self._left.pop(0), cost)
+
+    def _tell(self, share: int, cost: Decimal) -> None:
+        about = {
+            "event": "budget_share_spent",
+            "run_id": self._run_id,
+            "share_percent": share,
+            "cost": f"{cost:f}",
+            "budget": f"{self._budget:f}",
+            "currency": self._currency,
+        }
+        log.warning(**about)
+        if url := os.environ.get(WEBHOOK):
+            Thread(target=_post, args=(url, about), name="alert", daemon=True).start()
+
+
+def _post(url: str, about: dict[str, object]) -> None:
+    """Several times, until the other end takes it; what it says is not logged, nor is the URL."""
+    request = urllib.request.Request(url, json.dumps(about).encode(), {"Content-Type": "application/json"})
+    for tried in range(TRIES):
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
+                return
+        except (OSError, ValueError) as error:
+            problem = type(error).__name__
+        time.sleep(FIRST_PAUSE_SECONDS * 2**tried)
+    log.warning("alert_not_delivered", run_id=about["run_id"], share_percent=about["share_percent"], problem=problem)
