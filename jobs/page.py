@@ -59,6 +59,7 @@ def page(report: Report, reconciliation: Reconciliation | None = None) -> str:
         "money": money,
         "percent": percent,
         "size": size,
+        "step": _step,
     }
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
@@ -164,13 +165,18 @@ def _run_plot(slices: Sequence[Slice]) -> Markup:
     columns = []
     for each in slices:
         label = f"{each.began_at:%H:%M:%S}" if each.seconds < 60 else f"{each.began_at:%H:%M}"
-        when = f"{label} UTC, {duration(each.seconds)}"
+        when = f"{label} UTC, {_step(each.seconds)}"
         columns.append(Column(label, when) if each.used is None else _share(label, when, each.used))
     return plots.bars("Share of device time that went to documents as the run went on", columns, percent_tick, top=1)
 
 
 def _share(label: str, when: str, used: float) -> Column:
     return Column(label, f"{when}: {percent(used)} to documents", [("documents", used), ("unused", 1 - used)])
+
+
+def _step(seconds: int) -> str:
+    """`5s`, `1m`: a slice's length is a whole number."""
+    return f"{seconds}s" if seconds < 60 else duration(seconds)
 
 
 def percent_tick(value: float) -> str:

@@ -75,17 +75,21 @@ def report(
     _check(whole, run, output)
     told = whole if run is None else reporting.report(warehouse, run, days, by=_wanted(by, html, as_json))
     reconciliation = _reconcile(warehouse, bill, told)
+    written = []
+    # A reader that has seen enough of the tables and goes takes nothing away from what is written.
+    if html:
+        storage.publish(storage.resolve(html), page(told, reconciliation).encode())
+        written.append(f"page written to {html}")
+    if focus:
+        charges = focus_format.export(warehouse, storage.resolve(focus), told.run_id, reconciliation)
+        status = "scaled to the bill" if reconciliation else "an estimate"
+        written.append(f"{charges:,} charges written to {focus}, {status}")
     if as_json:
         print(_json(told, reconciliation))
     else:
         _print(warehouse, whole, told, by, reconciliation)
-    if html:
-        storage.publish(storage.resolve(html), page(told, reconciliation).encode())
-        print(f"page written to {html}", file=sys.stderr if as_json else sys.stdout)
-    if focus:
-        charges = focus_format.export(warehouse, storage.resolve(focus), told.run_id, reconciliation)
-        status = "scaled to the bill" if reconciliation else "an estimate"
-        print(f"{charges:,} charges written to {focus}, {status}", file=sys.stderr if as_json else sys.stdout)
+    for line in written:
+        print(line, file=sys.stderr if as_json else sys.stdout)
 
 
 def _wanted(by: Breakdown | None, html: str | None, as_json: bool) -> Sequence[Breakdown]:

@@ -53,7 +53,8 @@ SOURCE = """
             SELECT document_id, source_uri FROM summaries UNION ALL SELECT document_id, source_uri FROM failures
         ) SEMI JOIN chosen_costs USING (document_id) GROUP BY document_id
     )
-    SELECT folder AS name, count(DISTINCT (run_id, document_id)) FILTER (outcome = 'finished') AS documents,
+    SELECT folder AS name,
+           count(DISTINCT (run_id, document_id)) FILTER (coalesce(outcome, 'finished') = 'finished') AS documents,
            sum(tokens_read)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost
     FROM chosen_costs LEFT JOIN located USING (document_id)
     WHERE currency = $currency AND kind = 'document' AND outcome IS DISTINCT FROM 'failed' GROUP BY ALL

@@ -106,6 +106,7 @@ def test_without_sql_the_tables_are_listed_with_rows_and_columns(output):
         "summaries": 4,
         "failures": 0,
         "costs": 14,
+        "states": 0,
         "jobs": 1,
     }
     assert listed["jobs"]["columns"].split(", ") == [*TABLES["jobs"].names, "dt"]

@@ -171,7 +171,7 @@ def test_a_page_and_an_export_scaled_to_the_bill_are_written(week, tmp_path):
     assert cells(result.stdout, "days in the bill")[1:] == ["$4.82", "$5.00", "$0.182"]
     assert "scaled to the bill" in result.stdout
     assert "Against the bill" in (tmp_path / "report.html").read_text()
-    header, *rows = csv.reader((tmp_path / "focus.csv").open())
+    header, *rows = csv.reader((tmp_path / "focus.csv").read_text().splitlines())
     billed = sum(Decimal(row[header.index("BilledCost")]) for row in rows if f"nightly-{today}" in row)
     assert billed == Decimal(5)
 
