@@ -136,6 +136,8 @@ class EngineDriver(Thread):
         self._entries = Entries(self._assignment, self._actor, tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._actor.meter.spend("load")
+        # Else an actor that dies at its first document has never told of its time.
+        self._writer.beat(self._beat())
         self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
 
     def _work(self) -> None:
@@ -148,6 +150,9 @@ class EngineDriver(Thread):
             self._pass()
             self._snapshots.take_due(self._jobs)
         if time.monotonic() >= self._heartbeat_due:
+            if self._queue.is_reserved:
+                # Whatever kills this process next, the suspect has got further, and is not blamed for it.
+                self._snapshots.take_all(self._jobs)
             self._writer.beat(self._beat())
             self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
 
@@ -185,6 +190,12 @@ class EngineDriver(Thread):
             self._fail_all(self._broken)
 
     def _admit(self, job: Job) -> None:
+        if job.alone:
+            # The engine has nothing else to do, so that it may wait: what is finished must not die with a suspect.
+            self._writer.flush()
+            if not self._intake.begin_alone(job):
+                self._queue.leave(job.document_id)
+                return
         if self._stop_reason is None and job.row["error_class"] is None:
             self._read(job)
             return
@@ -320,7 +331,9 @@ class EngineDriver(Thread):
             while True:
                 self._queue.put(self._inbox.get_nowait())
         for job in self._queue.take_all():
-            self._end(job, job.tokens_resumed)
+            # A suspect that has not gone in is no attempt yet.
+            if not job.alone:
+                self._end(job, job.tokens_resumed)
         self._writer.flush()
         self._actor.meter.spend("drain")
         self._writer.close(self._beat())

@@ -35,6 +35,18 @@ class Intake:
         """The job's receipt is fulfilled here if there is nothing to do for it any more, or if storage fails."""
         self._pool.submit(self._prepare, job)
 
+    def begin_alone(self, job: Job) -> bool:
+        """A suspect goes into the engine: only from here on is a death held against it, not while it waits for its turn
+        and others die. False where it is not to be read now: another actor has begun it, or storage fails."""
+        try:
+            if self._claim(job):
+                return True
+        except Exception as error:  # whatever it is, the call that waits must hear of it
+            job.receipt.set_exception(error)
+            return False
+        self.take(replace(job, alone=False))
+        return False
+
     def _prepare(self, job: Job) -> None:
         try:
             ready = self._begin(job)
@@ -60,7 +72,7 @@ class Intake:
         while True:
             claims = self._ledger.claims(key)
             job = self._judged(replace(job, attempt=claims[-1].attempt + 1), claims)
-            if self._claim(job):
+            if job.alone or self._claim(job):
                 return self._titled(job)
 
     def _claim(self, job: Job) -> bool:

@@ -128,6 +128,11 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._jobs) + len(self._suspects)
 
+    @property
+    def is_reserved(self) -> bool:
+        """Whether a suspect has the engine to itself."""
+        return self._alone is not None
+
     def put(self, job: Job) -> None:
         (self._suspects if job.alone else self._jobs).append(job)
 

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiohttp import ClientError
 from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
+from s3fs.utils import FileExpired
 
 from configs.errors import StorageError
 from pipeline import s3
@@ -186,9 +187,11 @@ def _parquet(table: pa.Table) -> memoryview:
 
 
 def read_bytes(uri: str) -> bytes:
-    """An object whole. Raises FileNotFoundError, PermissionError, StorageError."""
-    with open_read(uri) as stream:
-        return stream.read()
+    """An object whole; one that is replaced meanwhile is read again. Raises FileNotFoundError, PermissionError,
+    StorageError."""
+    while True:
+        with suppress(FileExpired), open_read(uri) as stream:
+            return stream.read()
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
