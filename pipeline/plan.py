@@ -105,7 +105,8 @@ def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assign
     engine, on_gpu = config.engine, assignment.device != "cpu"
     # Enough calls at once to fill the slots, and one more that waits.
     calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
-    return _read(tables, config, assignment).map_batches(
+    is_stopping = partial(stopping.is_asked, assignment.output_uri, assignment.run_id, assignment.deadline_us)
+    return _read(tables, config, is_stopping).map_batches(
         SummariseStage,
         fn_constructor_args=(assignment,),
         batch_format="pyarrow",
@@ -118,8 +119,7 @@ def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assign
     )
 
 
-def _read(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
-    is_stopping = partial(stopping.is_asked, assignment.output_uri, assignment.run_id, assignment.deadline_us)
+def _read(tables: list[pa.Table], config: SummarizeConfig, is_stopping: Callable[[], bool]) -> Dataset:
     return ray.data.from_arrow(tables).map_batches(
         partial(_read_batch, is_stopping, settings=config.input, model=config.model, sections=config.sections),
         batch_format="pyarrow",

@@ -49,7 +49,7 @@ config = SummarizeConfig.model_validate(values)
 with plan.cluster(config):
     plan._configure_ray_data()
     tables = plan.blocks([(Document(uri, uri, "etag", 1), None) for uri in uris], config.engine.documents_per_batch)
-    print(json.dumps(plan._read(tables, config).take_all()))
+    print(json.dumps(plan._read(tables, config, lambda: False).take_all()))
 """
 
 
