@@ -32,8 +32,9 @@ import pyarrow as pa
 from configs import VERSION
 from pipeline import reconciliation as reconciling
 from pipeline import storage
+from pipeline.amounts import EXACT, amount_of, proportioned
 from pipeline.metering import SECONDS_PER_HOUR
-from pipeline.reconciliation import EXACT, RATIO_DIGITS, RATIO_STEPS, Charge, Reconciliation, proportioned
+from pipeline.reconciliation import RATIO_DIGITS, RATIO_STEPS, Charge, Reconciliation
 from pipeline.tables import MICROSECOND, MONEY, SECONDS, TIME
 from pipeline.warehouse import Warehouse
 
@@ -162,7 +163,7 @@ def _ratios(rows: pa.Table) -> list[Decimal | None]:
         places, weights = zip(*origin, strict=True)
         if any(weights):
             for place, ratio in zip(places, proportioned(RATIO_STEPS, weights), strict=True):
-                ratios[place] = reconciling.amount_of(ratio, RATIO_DIGITS)
+                ratios[place] = amount_of(ratio, RATIO_DIGITS)
     return ratios
 
 

@@ -15,31 +15,24 @@ Where all costs of a day or node are zero, their seconds take their place. The b
 and nothing else, so filter an account's bill first: whatever it holds is spread.
 """
 
-import csv
-import gzip
-import io
-import zlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from configs.errors import ConfigError
-from pipeline import storage
-from pipeline.metering import split
-from pipeline.tables import MICROSECOND, MONEY
+from pipeline.amounts import EXACT, amount_of, exact_sum, proportioned, rounded_sum, units
+from pipeline.bill import Bill, Line, read_bill
+from pipeline.tables import MICROSECOND
 from pipeline.warehouse import Warehouse
 
 METHOD_ID = "longhaul-proportional-to-metered-cost"
 RATIO_DIGITS = 12
 RATIO_STEPS = 10**RATIO_DIGITS
 RATIO_STEP = Decimal("1e-12")
-GZIP = b"\x1f\x8b"
 DAY = timedelta(days=1)
-EXACT = Context(prec=76)
-"""Decimal's own 28 digits would round large sums."""
 
 KEY = ("run_id", "kind", "document_id", "source_etag", "attempt", "actor_id", "ordinal")
 COSTS = f"""
@@ -105,11 +98,11 @@ class Reconciliation:
 
     @property
     def estimate(self) -> Decimal:
-        return _sum(day.estimate for day in self.days)
+        return rounded_sum(day.estimate for day in self.days)
 
     @property
     def bill(self) -> Decimal:
-        return _sum(day.bill for day in self.days)
+        return rounded_sum(day.bill for day in self.days)
 
     @property
     def difference(self) -> Decimal:
@@ -118,7 +111,7 @@ class Reconciliation:
     @property
     def unattributed(self) -> Decimal:
         """The comparison's own line for whole nodes."""
-        return _sum(day.unattributed for day in self.days)
+        return rounded_sum(day.unattributed for day in self.days)
 
     def charge(self, row: Row) -> Charge | None:
         """Of a row of COSTS."""
@@ -126,7 +119,7 @@ class Reconciliation:
 
 
 def reconcile(warehouse: Warehouse, bill_path: str, run_id: str | None = None) -> Reconciliation:
-    """Compare an output with a bill: CSV, gzip too, in one of LAYOUTS.
+    """Compare an output with a bill: CSV, gzip too, in one of the layouts of `pipeline.bill`.
 
     With `run_id` the bill is still spread over all runs of the output, which shared the machines; days are then that
     run's part. Raises ConfigError for a bill that cannot be read or compared.
@@ -164,120 +157,6 @@ def span(row: Row) -> tuple[datetime, datetime]:
     return start, max(start, end)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Columns of a kind of bill."""
-
-    name: str
-    day: str
-    cost: str
-    currency: str
-    resources: tuple[str, ...]
-    """What may name the machine; not required, nor is the currency."""
-
-
-LAYOUTS = (
-    Layout("FOCUS", "ChargePeriodStart", "BilledCost", "BillingCurrency", ("ResourceId", "ResourceName")),
-    Layout(
-        "AWS CUR",
-        "lineItem/UsageStartDate",
-        "lineItem/UnblendedCost",
-        "lineItem/CurrencyCode",
-        ("lineItem/ResourceId",),
-    ),
-    Layout(
-        "AWS CUR 2.0",
-        "line_item_usage_start_date",
-        "line_item_unblended_cost",
-        "line_item_currency_code",
-        ("line_item_resource_id",),
-    ),
-    Layout("plain", "date", "cost", "currency", ("node", "resource_id")),
-)
-"""Bills that can be read; capitals do not matter. The first that fits is taken."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a bill holds for a resource on the day that its charge began."""
-
-    day: date
-    cost: Decimal
-    names: frozenset[str]
-    """Of the resource, in lower case."""
-
-
-@dataclass(frozen=True)
-class Bill:
-    currency: str | None
-    lines: list[Line]
-
-
-def read_bill(path: str) -> Bill:
-    """Raises ConfigError that says what was looked for and what was found."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""))
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        layout = _layout(path, header)
-        places = {name.casefold(): place for place, name in reversed(list(enumerate(header)))}
-        currencies: set[str] = set()
-        lines = []
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                values = {name: cells[place].strip() for name, place in places.items() if place < len(cells)}
-                lines.append(_line(f"{path}, line {reader.line_num}", layout, values))
-                currencies.add(values.get(layout.currency.casefold(), "").upper())
-    except csv.Error as error:
-        raise ConfigError(f"bill {path}: is no CSV ({error}); give the provider's bill as CSV") from error
-    currencies.discard("")
-    if len(currencies) > 1:
-        raise ConfigError(f"bill {path}: is in {', '.join(sorted(currencies))}; give a bill in one currency")
-    return Bill(next(iter(currencies), None), lines)
-
-
-def _text(path: str) -> str:
-    try:
-        data = storage.read_bytes(path)
-        if data.startswith(GZIP):
-            data = gzip.decompress(data)
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"bill {path}: is no text in UTF-8; give the provider's bill as CSV") from error
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"bill {path}: cannot be read ({reason}); give the path of a CSV file") from error
-
-
-def _layout(path: str, header: Sequence[str]) -> Layout:
-    found = {name.casefold() for name in header}
-    for layout in LAYOUTS:
-        if {layout.day.casefold(), layout.cost.casefold()} <= found:
-            return layout
-    looked_for = "; ".join(f"{layout.day} and {layout.cost} ({layout.name})" for layout in LAYOUTS)
-    raise ConfigError(
-        f"bill {path}: none of the known pairs of columns is there: {looked_for}. "
-        f"Found: {', '.join(header) or 'nothing'}. Rename two columns to date and cost"
-    )
-
-
-def _line(where: str, layout: Layout, values: Mapping[str, str]) -> Line:
-    day, cost = values.get(layout.day.casefold(), ""), values.get(layout.cost.casefold(), "")
-    try:
-        began = datetime.fromisoformat(day)
-    except ValueError as error:
-        raise ConfigError(f"bill {where}: {layout.day} is {day!r}; expected a date such as 2026-03-01") from error
-    try:
-        amount = Decimal(cost)
-        units(amount)
-    except (InvalidOperation, ValueError, OverflowError) as error:
-        raise ConfigError(f"bill {where}: {layout.cost} is {cost!r}; expected a number such as 12.34") from error
-    if began.tzinfo is not None:
-        began = began.astimezone(UTC)
-    names = [values.get(name.casefold(), "").casefold() for name in layout.resources]
-    # Of an ARN or a path the machine's name is the last part.
-    return Line(began.date(), amount, frozenset({*names, *(name.rpartition("/")[2] for name in names)} - {""}))
-
-
 def _currency(path: str, bill: Bill, rows: Iterable[Row]) -> str:
     metered = {row["currency"] for row in rows if row["currency"]}
     if len(metered) > 1:
@@ -306,26 +185,6 @@ class _Part:
     """In steps of the last digit of a ratio."""
 
 
-def units(amount: Decimal) -> int:
-    """Of the last digit of MONEY; digits beyond it are rounded."""
-    return int(EXACT.scaleb(amount, MONEY.scale).to_integral_value(context=EXACT))
-
-
-def amount_of(number: int, digits: int = MONEY.scale) -> Decimal:
-    return EXACT.scaleb(Decimal(number), -digits)
-
-
-def proportioned(amount: int, weights: Sequence[int]) -> list[int]:
-    """Whole parts in proportion to the weights, which sum to the amount exactly."""
-    shares: dict[Hashable, int] = dict(enumerate(weights))
-    parts = split(amount, shares)
-    return [parts[place] for place in shares]
-
-
-def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    return amount_of(sum(map(units, amounts)))
-
-
 def _parts(row: Row) -> Iterator[_Part]:
     """A row by its days."""
     start, end = span(row)
@@ -345,7 +204,7 @@ def _parts(row: Row) -> Iterator[_Part]:
 
 def _spread(parts: Sequence[_Part], lines: Sequence[Line]) -> int:
     """Give each part its part of the day's bill. Returns what could go to none of them."""
-    total = units(_exact_sum(line.cost for line in lines))
+    total = units(exact_sum(line.cost for line in lines))
     weights = _weights(parts)
     if not any(weights):
         return total
@@ -385,21 +244,13 @@ def _of_nodes(parts: Sequence[_Part], lines: Sequence[Line]) -> dict[str, int]:
             costs[node].append(line.cost)
     if costs.keys() != on_node.keys() or not all(any(_weights(of_node)) for of_node in on_node.values()):
         return {}
-    return {node: units(_exact_sum(amounts)) for node, amounts in costs.items()}
+    return {node: units(exact_sum(amounts)) for node, amounts in costs.items()}
 
 
 def _weights(parts: Sequence[_Part]) -> list[int]:
     """What is metered or, where that is nothing, the time."""
     metered = [part.metered for part in parts]
     return metered if any(metered) else [part.microseconds for part in parts]
-
-
-def _exact_sum(amounts: Iterable[Decimal]) -> Decimal:
-    """A bill may have more digits than money has here."""
-    total = Decimal(0)
-    for amount in amounts:
-        total = EXACT.add(total, amount)
-    return total
 
 
 def _day(day: date, parts: Sequence[_Part], unmetered: int) -> Day:
