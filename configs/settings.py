@@ -55,6 +55,12 @@ class ModelSettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU. The state is float32 either way."""
 
+    def dtype_on(self, device: str) -> str:
+        """That of the weights on `cpu` or `cuda`."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "float32" if device == "cpu" else "bfloat16"
+
 
 class PromptSettings(Settings):
     """One question asked of every document."""
@@ -118,6 +124,11 @@ class SectionSettings(Settings):
         if self.least_tokens > self.most_tokens:
             raise ValueError(f"least_tokens = {self.least_tokens} is more than most_tokens = {self.most_tokens}")
         return self
+
+
+def every_prompt(prompts: tuple[PromptSettings, ...], sections: SectionSettings | None) -> tuple[PromptSettings, ...]:
+    """Those about whole documents, then those about sections."""
+    return (*prompts, *(sections.prompts if sections else ()))
 
 
 class EngineSettings(Settings):
@@ -263,8 +274,7 @@ class SummarizeConfig(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        asked = [*self.prompts, *(self.sections.prompts if self.sections else ())]
-        names = [prompt.name for prompt in asked]
+        names = [prompt.name for prompt in every_prompt(self.prompts, self.sections)]
         if len(set(names)) != len(names):
             raise ValueError(f"prompts have the names {names}: give each its own name")
         if self.run.budget_usd is not None and self.price.currency != "USD":

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from configs.errors import LonghaulError
 from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
 from pipeline.documents import MANIFEST
 from pipeline.rates import Rates
@@ -93,6 +94,11 @@ def read_rows(batch: pa.Table) -> list[Row]:
     for row, tokens in zip(rows, batch.column("tokens"), strict=True):
         row["tokens"] = tokens.values.to_numpy() if tokens.is_valid else None
     return rows
+
+
+def reason(error: LonghaulError) -> Row:
+    """Why something failed, in the columns of a row or a receipt."""
+    return {"error_class": type(error).__name__, "error_message": str(error)}
 
 
 def receipt(row: Row, status: str, tokens_read: int = 0) -> Row:

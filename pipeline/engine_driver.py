@@ -4,7 +4,7 @@ import ctypes
 import platform
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -23,8 +23,8 @@ from models.feed import Feed
 from models.request import Failed, Finished, Request
 from models.sizing import slots_that_fit
 from models.tokenizer import Tokenizer
-from pipeline import states
-from pipeline.actor import Actor, now_us
+from pipeline import states, stopping
+from pipeline.actor import Actor
 from pipeline.asked import Asked
 from pipeline.assignment import Assignment, Row, receipt
 from pipeline.documents import Document
@@ -163,9 +163,14 @@ class EngineDriver(Thread):
             self._actor.meter.spend("idle")
         # Before looking, so that what comes from here on is news again.
         self._news.clear()
+        for job in self._arrivals():
+            self._queue.put(job)
+
+    def _arrivals(self) -> Iterator[Job]:
+        """What has come since the last look."""
         with suppress(queue.Empty):
             while True:
-                self._queue.put(self._inbox.get_nowait())
+                yield self._inbox.get_nowait()
 
     def _pass(self, read: bool = True) -> bool:
         """Whether there was anything to do."""
@@ -176,9 +181,10 @@ class EngineDriver(Thread):
             self._summarised(finished)
         for failed in done.failed:
             self._broken_off(failed)
-        # A document that is through has made room for another.
-        self._starved = done.kind == "wait" and not done.failed and self._engine.busy
-        if not self._engine.busy:
+        if self._engine.busy:
+            # A document that has failed has made room for another.
+            self._starved = done.kind == "wait" and not done.failed
+        else:
             self._starved = not self._queue
         return done.kind != "wait"
 
@@ -238,12 +244,13 @@ class EngineDriver(Thread):
         if finished.so_far:
             self._end(job, finished.tokens_read, finished)
             return
+        was_saved = self._snapshots.forget(job.document_id)
         self._writer.publish(
             self._entries.finished(job, finished),
             receipt(job.row, "ok", finished.tokens_read),
             job.receipt,
             keep=self._keeping(job, finished),
-            has_snapshot=job.start is not None or self._snapshots.forget(job.document_id),
+            has_snapshot=was_saved or job.start is not None,
         )
         reasons = [answer.finish_reason for answer in finished.answers]
         self._log.info(
@@ -290,8 +297,8 @@ class EngineDriver(Thread):
         return self._jobs.pop(document_id)
 
     def _stop_if_it_is_time(self) -> None:
-        deadline = self._assignment.deadline_us
-        reason = "deadline" if deadline is not None and now_us() >= deadline else self._writer.stop_reason
+        is_over = stopping.has_passed(self._assignment.deadline_us)
+        reason = "deadline" if is_over else self._writer.stop_reason
         if reason is not None and self._stop_reason is None:
             self._stop_reason = reason
             self._wind_down(until=None)
@@ -300,16 +307,16 @@ class EngineDriver(Thread):
         """End all attempts in good order: answers under way are finished, then states are saved, the most expensive
         first. `until` is on the monotonic clock."""
         self._log.info("winding_down", reason=self._stop_reason or "preempted", documents=len(self._jobs))
-        answers_until = None if until is None else time.monotonic() + ANSWERING_SHARE * (until - time.monotonic())
-        self._finish_answers(answers_until)
+        answering = _left(until, ANSWERING_SHARE)
+        self._finish_answers(None if answering is None else time.monotonic() + answering)
         # Of a document there is one snapshot, and what is written last stays.
-        self._writer.flush(None if until is None else max(0.0, until - time.monotonic()))
+        self._writer.flush(_left(until))
         self._snapshots.take_all(self._jobs)
         if self._stop_reason is not None and self._assignment.summary_so_far:
             for document_id in self._engine.in_slots:
                 self._engine.conclude(document_id)
             self._finish_answers(None)
-        self._writer.flush(None if until is None else max(0.0, until - time.monotonic()))
+        self._writer.flush(_left(until))
         self._actor.meter.spend("drain")
         in_slots = self._engine.in_slots
         for document_id, job in list(self._jobs.items()):
@@ -327,10 +334,7 @@ class EngineDriver(Thread):
         """The node goes away: everything is saved, and this process ends, so that the node is free at once."""
         assert self._leave_by is not None
         self._wind_down(self._leave_by)
-        with suppress(queue.Empty):
-            while True:
-                self._queue.put(self._inbox.get_nowait())
-        for job in self._queue.take_all():
+        for job in [*self._queue.take_all(), *self._arrivals()]:
             # A suspect that has not gone in is no attempt yet.
             if not job.alone:
                 self._end(job, job.tokens_resumed)
@@ -352,15 +356,17 @@ class EngineDriver(Thread):
         )
 
     def _fail_all(self, error: Exception) -> None:
-        jobs, self._jobs = [*self._jobs.values(), *self._queue.take_all()], {}
-        with suppress(queue.Empty):
-            while True:
-                jobs.append(self._inbox.get_nowait())
+        jobs, self._jobs = [*self._jobs.values(), *self._queue.take_all(), *self._arrivals()], {}
         for job in jobs:
             job.receipt.set_exception(error)
         for job in jobs:
             if job.feed is not None:
                 job.feed.close()
+
+
+def _left(until: float | None, share: float = 1.0) -> float | None:
+    """Seconds from now, or that share of them; None where there is no end."""
+    return None if until is None else share * max(0.0, until - time.monotonic())
 
 
 def _underway(job: Job, spent: Spent, tokens: int | None) -> Underway:

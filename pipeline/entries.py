@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 
-from configs.settings import PromptSettings
+from configs.settings import PromptSettings, every_prompt
 from models.request import Answer, Finished
 from models.tokenizer import Tokenizer
 from pipeline import prompts
@@ -33,7 +33,7 @@ class Entries:
     @cached_property
     def _checks(self) -> dict[str, AnswerCheck]:
         """By the prompt's name. A schema is made ready once, not for every answer."""
-        asked = [*self.assignment.prompts, *(self.assignment.sections.prompts if self.assignment.sections else ())]
+        asked = every_prompt(self.assignment.prompts, self.assignment.sections)
         return {prompt.name: AnswerCheck(prompt) for prompt in asked}
 
     def finished(self, job: Job, finished: Finished) -> Entry:

@@ -172,6 +172,11 @@ def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
         yield from pieces
 
 
+def parsed_whole(uri: str) -> bool:
+    """Whether a document of this name is read into memory to be parsed."""
+    return _kind_by_name(uri) not in (None, "text")
+
+
 def _texts(extracted: Extracted) -> Generator[str, None, None]:
     with closing(extracted):
         for piece in extracted.pieces:
@@ -180,10 +185,7 @@ def _texts(extracted: Extracted) -> Generator[str, None, None]:
 
 def _kind(uri: str, head: bytes) -> str:
     """By the name's suffix, else by the first bytes. Raises UndecodableError for what is known to be no text."""
-    path = PurePosixPath(uri)
-    if reading.compression_of(uri):
-        path = path.with_suffix("")
-    by_name = KINDS.get(path.suffix.lower())
+    by_name = _kind_by_name(uri)
     if by_name is None and head.startswith(b"%PDF-"):
         return "pdf"
     if by_name is None and HTML_START.match(head[:4096]):
@@ -193,6 +195,11 @@ def _kind(uri: str, head: bytes) -> str:
             if head.startswith(magic):
                 raise UndecodableError(f"The document is no text but {what}.")
     return by_name or "text"
+
+
+def _kind_by_name(uri: str) -> str | None:
+    path = PurePosixPath(uri)
+    return KINDS.get((path.with_suffix("") if reading.compression_of(uri) else path).suffix.lower())
 
 
 def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO) -> Iterator[Piece]:

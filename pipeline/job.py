@@ -12,7 +12,7 @@ from configs.errors import DocumentError, StateError
 from models.feed import ArrayFeed, Feed
 from models.request import Midway
 from pipeline import sections, tokenise
-from pipeline.assignment import Assignment, Row
+from pipeline.assignment import Assignment, Row, reason
 from pipeline.sections import Section
 from pipeline.snapshot import Snapshot
 from pipeline.token_feed import TokenFeed
@@ -68,9 +68,7 @@ class Job:
 
     def failing(self, error: DocumentError) -> "Job":
         """To become a failure."""
-        return replace(
-            self, row=self.row | {"error_class": type(error).__name__, "error_message": str(error), "tokens": None}
-        )
+        return replace(self, row=self.row | reason(error) | {"tokens": None})
 
     def array_feed(self) -> ArrayFeed:
         """Of a document whose tokens have travelled with it."""

@@ -9,14 +9,12 @@ from threading import Event, Lock, Thread
 
 import structlog
 
-from pipeline import logs, quantities
+from pipeline import logs, quantities, tokenise
 from pipeline.ledger import Beat, Reading
 
 log = structlog.get_logger()
 
 TICK_SECONDS, LOG_SECONDS = 1.0, 10.0
-TOKENS_PER_BYTE = 0.3
-"""Until finished documents tell better."""
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Tally:
     def tokens_expected(self) -> float:
         """In all, from the bytes and what a byte has held so far."""
         with self.lock:
-            per_byte = self.tokens_done / self.bytes_done if self.tokens_done else TOKENS_PER_BYTE
+            per_byte = self.tokens_done / self.bytes_done if self.tokens_done else tokenise.TOKENS_PER_BYTE
             return self.tokens_done + (self.bytes_total - self.bytes_done) * per_byte
 
 
@@ -80,7 +78,8 @@ class Standing:
 class Progress(Thread):
     """Reads the actors' meters from the ledger every so often and says how far the run is, until stopped.
 
-    On a terminal it rewrites one line; elsewhere it logs an event every ten seconds.
+    On a terminal it rewrites one line; elsewhere it logs an event every ten seconds. The meters are read every second
+    for a line or for who must hear of the cost, else as often as there is an event.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Progress(Thread):
         currency: str,
         beats: Callable[[], Sequence[Beat]],
         run_id: str,
-        on_cost: Callable[[Decimal], None] = lambda cost: None,
+        on_cost: Callable[[Decimal], None] | None = None,
     ) -> None:
         """`on_cost` hears every second, in this thread, what this start of the run has cost so far."""
         super().__init__(name="progress", daemon=True)
@@ -114,11 +113,13 @@ class Progress(Thread):
 
     def run(self) -> None:
         logged = time.monotonic()
-        while not self._stopped.wait(TICK_SECONDS):
+        is_close = self._as_line or self._on_cost is not None
+        while not self._stopped.wait(TICK_SECONDS if is_close else LOG_SECONDS):
             now = self._look()
             if now is None:
                 continue
-            self._on_cost(now.cost)
+            if self._on_cost is not None:
+                self._on_cost(now.cost)
             if self._as_line or time.monotonic() >= logged + LOG_SECONDS:
                 logged = time.monotonic()
                 self._say(now)

@@ -21,19 +21,18 @@ from configs.hardware import Gpu, gpu_named
 from configs.prices import Market
 from configs.settings import SummarizeConfig
 from models import checkpoint
+from models.architecture import MambaConfig
 from models.footprint import Footprint, Transformer, footprint, transformer_like
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
 from pipeline.documents import Document
-from pipeline.extract import Extractor
+from pipeline.extract import Extractor, parsed_whole
 from pipeline.metering import SECONDS_PER_HOUR
 from pipeline.rates import Rates
 from pipeline.warehouse import Warehouse
 
 SAMPLED_BYTES = 2 * 2**20
 """Of text, of each kind of document."""
-TOKENS_PER_BYTE = 0.3
-"""Where nothing of a kind can be read."""
 SHARE_OF_PEAK = 0.3
 """Of a GPU's dense bf16 peak that reading is thought to reach: the paper's 1.5B model on an H100 has 0.32."""
 UNMEASURED_STARTUP_SECONDS = 60.0
@@ -41,9 +40,10 @@ INTERRUPTIONS_PER_HOUR = 0.2 / 730
 """Of a spot node: the upper end of what was seen of H100s in a month, early in 2026."""
 RUNS_LOOKED_AT = 5
 TIMED_TOKENS = 4096
+WIDTHS = {"float32": 4, "bfloat16": 2}
+"""Bytes of a parameter, by its type."""
 LARGEST_PARSED_BYTES = 8 * 2**20
 """Of what must be parsed whole, larger documents are not sampled."""
-PARSED = (".html", ".htm", ".xhtml", ".pdf", ".json")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ class Speed:
     """Of an actor, until it reads."""
     source: str
     """Where the figures come from, as a clause."""
-    is_measured: bool
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class _Sampler:
 
     def __init__(self, config: SummarizeConfig, tokenizer: Tokenizer) -> None:
         self._extractor, self._tokenizer = Extractor(config.input), tokenizer
-        self.tokens_per_byte = TOKENS_PER_BYTE
+        self.tokens_per_byte = tokenise.TOKENS_PER_BYTE
         """Of the last group."""
 
     def counts(self, group: Sequence[Document], most_bytes: int) -> dict[str, int]:
@@ -132,8 +131,7 @@ class _Sampler:
         for document in random.Random(0).sample(group, len(group)):
             if left <= 0:
                 break
-            is_parsed = any(suffix in PARSED for suffix in PurePosixPath(document.source_uri.lower()).suffixes)
-            if is_parsed and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
+            if parsed_whole(document.source_uri) and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
                 continue
             count, text_bytes = self._read(document, left)
             is_whole = text_bytes < left
@@ -141,7 +139,7 @@ class _Sampler:
                 known[document.document_id] = count
             tokens, size = tokens + count, size + (document.size_bytes if is_whole else text_bytes)
             left -= text_bytes
-        self.tokens_per_byte = tokens / size if size else TOKENS_PER_BYTE
+        self.tokens_per_byte = tokens / size if size else tokenise.TOKENS_PER_BYTE
         return known
 
     def _read(self, document: Document, most_bytes: int) -> tuple[int, int]:
@@ -184,7 +182,7 @@ def measured_speed(output_uri: str, model_revision: str, device: str) -> Speed |
     tokens, reading = sum(run["tokens"] for run in runs), sum(run["reading"] or 0 for run in runs)
     starting = sum(run["starting"] or 0 for run in runs) / sum(run["actors"] for run in runs)
     source = f"measured in {len(runs)} run{'s' * (len(runs) > 1)}, the latest {runs[0]['run_id']}"
-    return Speed(reading / tokens, starting, source, is_measured=True)
+    return Speed(reading / tokens, starting, source)
 
 
 def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
@@ -193,7 +191,6 @@ def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
         model.flops_per_token / (gpu.flops * SHARE_OF_PEAK),
         UNMEASURED_STARTUP_SECONDS,
         f"not measured: {SHARE_OF_PEAK:.0%} of an {gpu.name}'s arithmetic, answers left out",
-        is_measured=False,
     )
 
 
@@ -209,7 +206,7 @@ def timed_speed(config: SummarizeConfig) -> Speed:
             started = time.perf_counter()
             model.prefill_(tokens, [0, TIMED_TOKENS], state, [0], tokens[:1])
     seconds = (time.perf_counter() - started) / TIMED_TOKENS
-    return Speed(seconds, loading, "timed on this machine just now, answers left out", is_measured=False)
+    return Speed(seconds, loading, "timed on this machine just now, answers left out")
 
 
 @dataclass(frozen=True)
@@ -239,10 +236,19 @@ class Prices:
         return Prices(now.price_per_second * SECONDS_PER_HOUR, on_demand, spot, now.currency)
 
 
+@dataclass(frozen=True)
+class Model:
+    """What would read."""
+
+    revision: str
+    architecture: MambaConfig
+    tokenizer: Tokenizer
+
+
 def for_run(
     documents: Sequence[Document],
     config: SummarizeConfig,
-    model_revision: str,
+    model: Model,
     rates: Rates,
     device: str,
     *,
@@ -254,16 +260,15 @@ def for_run(
     `may_time` permits loading the model here to time a CPU that nothing is known of; else there is no quote then.
     Raises ConfigError where nothing is known of the GPU or its price.
     """
-    speed = measured_speed(config.output.uri, model_revision, device)
+    speed = measured_speed(config.output.uri, model.revision, device)
     if speed is None and device == "cpu" and not may_time:
         return None
-    directory = checkpoint.resolve(config.model.uri)
-    model = footprint(checkpoint.check(directory))
-    tokens = count_tokens(documents, config, Tokenizer.find(config.model.tokenizer, config.model.uri), exact)
+    size = footprint(model.architecture)
+    tokens = count_tokens(documents, config, model.tokenizer, exact)
     if speed is None:
-        speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), model)
-    width = 4 if config.model.dtype == "float32" or (config.model.dtype == "auto" and device == "cpu") else 2
-    return quote(documents, tokens, config, model, speed, device, Prices.of(rates, device), width)
+        speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), size)
+    width = WIDTHS[config.model.dtype_on("cpu" if device == "cpu" else "cuda")]
+    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device), width)
 
 
 def quote(

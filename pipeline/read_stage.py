@@ -9,23 +9,20 @@ from functools import cache
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from threading import Thread
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from configs.errors import DocumentError, LonghaulError, ModelError, ProcessKilledError, StorageError
+from configs.errors import DocumentError, ModelError, ProcessKilledError, StorageError
 from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
-from pipeline.assignment import READ_ROW
+from pipeline.assignment import READ_ROW, Row, reason
 from pipeline.documents import Document
 from pipeline.encoding import Piece
 from pipeline.extract import Extractor
 from pipeline.sections import SectionFinder
 from pipeline.tokenise import Passage
-
-Row = dict[str, Any]
 
 
 def read_batch(
@@ -49,7 +46,7 @@ def read_batch(
     try:
         _tokenizer(model.tokenizer, model.uri)
     except ModelError as error:
-        return pa.Table.from_pylist([row | _reason(error) for row in rows], READ_ROW)
+        return pa.Table.from_pylist([row | reason(error) for row in rows], READ_ROW)
     read = _read_alone if isolated else _read
     return pa.Table.from_pylist([_passed_on(row) or read(row, settings, model, sections) for row in rows], READ_ROW)
 
@@ -67,7 +64,7 @@ def _read(row: Row, settings: InputSettings, model: ModelSettings, sections: Sec
         with closing(extracted):
             passages = _within(settings.inline_bytes, extracted.pieces)
     except (DocumentError, StorageError) as error:
-        return row | _reason(error)
+        return row | reason(error)
     row = row | {"title": extracted.title, "is_streamed": passages is None}
     return row if passages is None else row | _tokenised(passages, _tokenizer(model.tokenizer, model.uri), sections)
 
@@ -110,7 +107,7 @@ def _read_alone(row: Row, settings: InputSettings, model: ModelSettings, section
         outcome = receiver.recv()
     except EOFError:
         process.join()
-        return row | _reason(_killed(process.exitcode or 0))
+        return row | reason(_killed(process.exitcode or 0))
     finally:
         receiver.close()
     process.join()
@@ -145,10 +142,6 @@ def _killed(exit_code: int) -> ProcessKilledError:
         if -exit_code == signal.SIGKILL:
             how += ", which is what a process gets that takes too much memory"
     return ProcessKilledError(f"Reading the document killed the process: {how}.")
-
-
-def _reason(error: LonghaulError) -> Row:
-    return {"error_class": type(error).__name__, "error_message": str(error)}
 
 
 # Once per process: Ray gives a worker many batches, and one may go on where the last stopped in a compressed file.

@@ -1,6 +1,7 @@
 """One run from its settings to its committed tables: list, skip what is done, summarise or stop, commit."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -13,6 +14,7 @@ from configs.errors import ConfigError, StorageError
 from configs.prices import Catalogue
 from configs.settings import SummarizeConfig
 from models import checkpoint
+from models.architecture import MambaConfig
 from models.tokenizer import Tokenizer
 from pipeline import history, plan, prompts, quantities, quote, states, storage
 from pipeline.assignment import Assignment
@@ -36,14 +38,14 @@ class Prepared:
     ledger: Ledger
     model_revision: str
     settings_sha256: str
+    architecture: MambaConfig
+    tokenizer: Tokenizer
     documents: tuple[Document, ...]
     """Of this run: those listed, without those that other runs have done."""
     todo: tuple[Document, ...]
     """Still to be summarised."""
     num_skipped: int
     """Done in other runs."""
-    tokenizer: str
-    """Its fingerprint."""
     deadline: datetime | None
     stopping: Stopping
     rates: Rates
@@ -77,10 +79,11 @@ def prepare(config: SummarizeConfig) -> Prepared:
         ledger,
         model_revision,
         settings_sha256,
+        architecture,
+        tokenizer,
         documents,
         todo=tuple(each for each in documents if _key(each) not in here),
         num_skipped=len(listed) - len(documents),
-        tokenizer=tokenizer.fingerprint,
         deadline=deadline,
         stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
         rates=rates,
@@ -120,22 +123,25 @@ def _summarise(prepared: Prepared) -> None:
         if on_gpu:
             _refuse_gpus_without_a_price(prepared.rates, cluster)
         assignment = _assignment(prepared, on_gpu)
-        _keep_quote(prepared, cluster.gpu_nodes[0][0] if on_gpu and cluster.gpu_nodes else assignment.device)
+        device = cluster.gpu_nodes[0][0] if on_gpu and cluster.gpu_nodes else assignment.device
         todo = _with_states(prepared, assignment.state_key)
-        with Progress(tally, config.price.currency, ledger.beats, ledger.run_id, stopping.spent):
+        on_cost = None if config.run.budget_usd is None else stopping.spent
+        progress = Progress(tally, config.price.currency, ledger.beats, ledger.run_id, on_cost)
+        # Beside the actors' start, which need not wait for a sample of the documents.
+        with ThreadPoolExecutor(1, "quote") as beside, progress:
+            quoting = beside.submit(_keep_quote, prepared, device)
             for receipt in plan.receipts(todo, config, assignment):
                 tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
                 if receipt["status"] == "failed":
                     reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
                     log.warning("document_failed", run_id=ledger.run_id, **reason)
+            quoting.result()
 
 
 def _keep_quote(prepared: Prepared, device: str) -> None:
     """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
     try:
-        quoted = quote.for_run(
-            prepared.todo, prepared.config, prepared.model_revision, prepared.rates, device, may_time=False
-        )
+        quoted = quote_of(prepared, device, may_time=False)
     except (ConfigError, StorageError) as error:
         log.debug("no_quote", run_id=prepared.ledger.run_id, reason=str(error))
         return
@@ -150,6 +156,19 @@ def _keep_quote(prepared: Prepared, device: str) -> None:
         )
 
 
+def quote_of(prepared: Prepared, device: str, *, exact: bool = False, may_time: bool = True) -> quote.Quote | None:
+    """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`."""
+    return quote.for_run(
+        prepared.todo,
+        prepared.config,
+        quote.Model(prepared.model_revision, prepared.architecture, prepared.tokenizer),
+        prepared.rates,
+        device,
+        exact=exact,
+        may_time=may_time,
+    )
+
+
 def _with_states(prepared: Prepared, state_key: str) -> list[tuple[Document, str | None]]:
     """Each document with the state that it can go on from: of this run before it was stopped, or of an earlier one."""
     saved = prepared.ledger.snapshots()
@@ -162,16 +181,15 @@ def _with_states(prepared: Prepared, state_key: str) -> list[tuple[Document, str
 
 def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
     config = prepared.config
-    dtype = config.model.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if on_gpu else "float32"
+    device = "cuda" if on_gpu else "cpu"
+    dtype = config.model.dtype_on(device)
     return Assignment(
         output_uri=prepared.ledger.output_uri,
         run_id=prepared.ledger.run_id,
         settings_sha256=prepared.settings_sha256,
         model_uri=config.model.uri,
         model_revision=prepared.model_revision,
-        device="cuda" if on_gpu else "cpu",
+        device=device,
         dtype=dtype,
         prompts=config.prompts,
         sections=config.sections,
@@ -179,7 +197,9 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         input=config.input,
         rates=prepared.rates,
         heartbeat_seconds=config.run.heartbeat_seconds,
-        state_key=state_key(prepared.model_revision, prepared.tokenizer, dtype, READING_VERSION, config.preamble),
+        state_key=state_key(
+            prepared.model_revision, prepared.tokenizer.fingerprint, dtype, READING_VERSION, config.preamble
+        ),
         preamble=config.preamble,
         max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
         ttl_days=config.states.ttl_days if config.incremental else None,

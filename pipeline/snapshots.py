@@ -31,6 +31,8 @@ class Snapshots:
         """Save the documents with most at stake until no more than the limit is."""
         at_stake = self._at_stake()
         total = sum(at_stake.values())
+        if total <= self._most_at_stake_us:
+            return
         for document, microseconds in sorted(at_stake.items(), key=lambda item: item[1], reverse=True):
             if total <= self._most_at_stake_us or microseconds <= WORTH * self._cost_us:
                 break

@@ -1,11 +1,11 @@
 """Asking a run to stop before it is done: what is under way is saved, what is finished is committed."""
 
-import time
 from decimal import Decimal
 from threading import Thread
 
 import structlog
 
+from pipeline.actor import now_us
 from pipeline.alerts import Alerts
 from pipeline.ledger import Ledger
 
@@ -23,7 +23,7 @@ class Stopping:
     @property
     def reason(self) -> str | None:
         """`deadline`, `budget` or `interrupt`, once it has come to that."""
-        if self._asked is None and self._deadline_us is not None and time.time_ns() // 1000 >= self._deadline_us:
+        if self._asked is None and has_passed(self._deadline_us):
             return "deadline"
         return self._asked
 
@@ -46,6 +46,9 @@ class Stopping:
 
 def is_asked(output_uri: str, run_id: str, deadline_us: int | None) -> bool:
     """For a reader: whether nothing more need be read."""
-    if deadline_us is not None and time.time_ns() // 1000 >= deadline_us:
-        return True
-    return Ledger(output_uri, run_id).stop_reason() is not None
+    return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason() is not None
+
+
+def has_passed(deadline_us: int | None) -> bool:
+    """Whether there is a deadline (UTC, microseconds since 1970), and it is over."""
+    return deadline_us is not None and now_us() >= deadline_us

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from configs.errors import LonghaulError, ModelError, StorageError
 from pipeline import logs, node, preemption
-from pipeline.assignment import RECEIPT, Assignment, Row, read_rows
+from pipeline.assignment import RECEIPT, Assignment, Row, read_rows, reason
 from pipeline.engine_driver import EngineDriver
 
 
@@ -29,7 +29,7 @@ class SummariseStage:
         try:
             receipts = await self._receipts(rows)
         except LonghaulError as error:
-            fatal = {"status": "fatal", "error_class": type(error).__name__, "error_message": str(error)}
+            fatal = {"status": "fatal"} | reason(error)
             receipts = [{"document_id": row["document_id"]} | fatal for row in rows]
         return pa.Table.from_pylist(receipts, RECEIPT)
 

@@ -18,6 +18,8 @@ from pipeline.sections import SectionFinder
 
 PART_CHARS = 4096
 TOKEN_DTYPE = np.int32
+TOKENS_PER_BYTE = 0.3
+"""Of text of which nothing is known yet."""
 DIGEST_BYTES = 16
 
 
