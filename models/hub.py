@@ -63,6 +63,17 @@ def model(uri: str) -> Path:
     raise ModelError(f"{setting} = {uri!r}: it holds no weights, neither {SAFETENSORS} nor {TORCH_BIN}")
 
 
+def config(uri: str, setting: str = "model.uri") -> Path:
+    """The local config.json of a model, without its weights; `setting` is what an error names.
+
+    Raises ModelError where there is none.
+    """
+    path = _directory(setting, uri, (CONFIG,)) / CONFIG
+    if not path.exists():
+        raise ModelError(f"{setting} = {uri!r}: there is no {CONFIG} in it: is it a model?")
+    return path
+
+
 def tokenizer(uri: str | None, model_uri: str) -> Path:
     """The local directory with the tokenizer.json of `model.tokenizer`, or where that is unset, of the model.
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("configs", "models", "pipeline", "jobs")
 SETTINGS: dict[str, type[Settings]] = {"train": TrainConfig}
 """Of the jobs that take a config file; any other that does takes SummarizeConfig."""
-WITHOUT_CONFIG = {"query", "report", "demo", "states", "prices"}
+WITHOUT_CONFIG = {"query", "report", "demo", "states", "prices", "sizing"}
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TREE_LINE = re.compile(rf"^((?:{'|'.join(LAYERS)})/\S+)(?:\s{{2,}}(\S.*))?$", re.MULTILINE)
 ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9_]*=")

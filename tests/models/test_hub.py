@@ -272,6 +272,13 @@ def test_a_tokenizer_in_a_store_comes_without_the_weights(store):
     assert Counted.read == ["tokenizer.json"]
 
 
+def test_a_config_in_a_store_comes_without_the_weights(store):
+    assert hub.config(store).name == "config.json"
+    assert Counted.read == ["config.json"]
+    with pytest.raises(ModelError, match=r"MODEL = 'counted://models': there is no config\.json"):
+        hub.config("counted://models", "MODEL")
+
+
 def test_of_many_that_ask_at_once_one_downloads(store, tmp_path):
     with ThreadPoolExecutor(8) as threads:
         found = set(threads.map(hub.model, [store] * 8))
