@@ -128,7 +128,7 @@ class Size:
 
     model: Planned
     states_bytes: int
-    """That the table leaves for states. 2 to 4 GB are usual."""
+    """Left for states: of the 2 to 4 GB that are usual, so much that the published table comes out."""
 
 
 SIZES = {
