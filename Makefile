@@ -50,8 +50,8 @@ check: setup  ## Formatting, lint and types
 test: setup  ## Every test that needs no GPU, without the long faults of `make chaos`
 	$(PY) -m pytest -m 'not gpu and not chaos'
 
-chaos: setup  ## Every fault in the middle of a run, 50 random kills too, and what each cost; CHAOS_SEED=... repeats them
-	$(PY) -m pytest -s --durations=0 tests/chaos
+chaos: setup  ## Every fault in the middle of a run, 50 random kills and 1,000 schedules too, and what each cost; CHAOS_SEED=... repeats them
+	$(PY) -m pytest -s --durations=0 tests/chaos tests/pipeline/test_schedules.py
 
 test-gpu:  ## The tests that need a CUDA device, after `make setup` there, or with PY=python3
 	$(PY) -m pytest tests/models/kernels tests/models/test_gpu.py

@@ -181,6 +181,9 @@ class PriceSettings(Settings):
     """Price of one CPU for one hour, where actors run on CPUs."""
     gpu_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
     """Price of one GPU for one hour, whichever it is. Unset: that of each actor's GPU in the catalogue."""
+    node_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
+    """Price of each of the cluster's other nodes for one hour: the head and readers' machines, which can hold no actor.
+    Unset: they are not counted."""
     catalogue: str | None = None
     """A YAML of one's own like configs/prices.yaml, whose rows go before those; `python -m jobs.prices refresh` writes
     one. Unset: the shipped rows alone."""

@@ -29,13 +29,15 @@ MAX_GROUPS = 12
 MAX_DECIMALS = 9
 SAME = Decimal("0.005")
 KINDS = {
-    "document": ("Reading documents", "reading the text, and writing summaries"),
+    "prefill": ("Reading documents", "reading the text, and the questions about it"),
+    "decode": ("Writing summaries", "answers, word by word"),
     "failed": ("Documents that failed", "time spent on documents that could not be finished"),
     "startup": ("Starting workers", "from the start of a worker until it loads the model"),
     "load": ("Loading the model", "copying the model to the device and warming it up"),
     "idle": ("Waiting", "workers without text to read"),
     "snapshot": ("Saving progress", "so that a lost machine costs seconds, not hours"),
     "drain": ("Leaving machines", "handing work over before a machine is taken away"),
+    "node": ("Other machines", "the head of the cluster and those that only read files"),
     "lost": ("Wasted: machine lost", "work since the last save, on a machine that went away"),
     "fenced": ("Wasted: done twice", "another worker had finished the document first"),
     "stopped": ("Wasted: stopped", "work that was not saved when a run stopped"),

@@ -27,7 +27,7 @@ class Actor:
 
     def count(self, done: Pass) -> None:
         """Charge a pass to its documents."""
-        self.meter.spend_on(done.shares)
+        self.meter.spend_on(done.shares, decoding=done.kind == "decode")
         self._tokens_read += done.document_tokens
         if done.kind == "decode":
             self._tokens_decoded += sum(done.shares.values())

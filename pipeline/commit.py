@@ -16,9 +16,10 @@ import pyarrow as pa
 from configs import VERSION
 from configs.errors import LedgerError
 from pipeline import storage
+from pipeline.amounts import amount_of, proportioned, units
 from pipeline.documents import Document
 from pipeline.ledger import Claim, Entry, Ledger, Place, Reading, Underway, final_readings, place_of
-from pipeline.metering import Rate, split
+from pipeline.metering import Rate, Spent, split
 from pipeline.tables import MICROSECOND, TABLES
 
 ROWS_PER_FILE = 100_000
@@ -47,6 +48,7 @@ def commit(ledger: Ledger, documents: Sequence[Document], stopped: bool = False)
         "costs": account.costs,
         "states": [row for entry in account.entries for row in entry["states"]],
     }
+    _in_full([*tables["summaries"], *tables["failures"]], account.costs)
     job = _job(ledger.run_id, about, tables, account, len(documents), done)
     for name, rows in (tables | {"jobs": [job]}).items():
         _write(ledger, name, about["started_at"][:10], rows)
@@ -63,7 +65,7 @@ class _Account:
         self.entries, self.quote = ledger.entries(), ledger.quote()
         beats = ledger.beats()
         places = ledger.places()
-        self.actors = final_readings(self.entries, [beat.reading for beat in beats])
+        self.meters = final_readings(self.entries, [beat.reading for beat in beats])
         self.attempts = Counter(key for key, _ in places)
         """Begun, by the document's key."""
         ended = {place_of(entry) for entry in self.entries}
@@ -91,8 +93,8 @@ class _Account:
         if seen is None:
             # Of one that its actor's last heartbeat did not know, nothing is known but that it was begun.
             claim = ledger.claim(place)
-            reading = self.actors.get(claim.actor_id, _unknown(claim))
-            underway = Underway(claim.document_id, claim.source_etag, claim.attempt, claim.began_us, 0, 0, 0, 0)
+            reading = self.meters.get(claim.actor_id, _unknown(claim))
+            underway = Underway(claim.document_id, claim.source_etag, claim.attempt, claim.began_us, Spent(), 0, 0)
         else:
             underway, reading = seen
         common = reading.rate.columns | {
@@ -111,9 +113,10 @@ class _Account:
             "tokens_resumed": underway.tokens_resumed,
             "tokens_decoded": 0,
         }
-        rows = [common | {"kind": "document"} | counts | _spent(reading.rate, underway.saved_us)]
-        if lost := underway.microseconds - underway.saved_us:
-            rows.append(common | {"kind": "wasted"} | _spent(reading.rate, lost))
+        rate, spent = reading.rate, underway.spent
+        rows = [common | {"kind": "document"} | counts | rate.charge(spent.saved, spent.decoding_saved)]
+        if spent.at_stake:
+            rows.append(common | {"kind": "wasted"} | rate.charge(spent.at_stake, spent.decoding_at_stake))
         return rows
 
     def _overheads(self, costs: Sequence[Row]) -> list[Row]:
@@ -122,7 +125,7 @@ class _Account:
         for cost in costs:
             of_attempts[cost["actor_id"]] += cost["gpu_seconds"]
         rows: list[Row] = []
-        for reading in self.actors.values():
+        for reading in self.meters.values():
             rate = reading.rate
             spent: dict[str, Decimal] = {kind: rate.seconds(us) for kind, us in reading.overheads.items()}
             spent["wasted"] = rate.seconds(reading.total_us) - sum(spent.values()) - of_attempts[reading.actor_id]
@@ -135,12 +138,13 @@ class _Account:
 
 
 def _one_per_document(entries: Sequence[Entry], etags: Mapping[str, str]) -> dict[str, Entry]:
-    """Of several attempts at a document: one at its present content, then one that finished, then the latest that
-    failed or has a summary so far."""
+    """Of several attempts at a document: one at its present content, then one that finished, then one that failed, then
+    the latest that has a summary so far."""
     chosen: dict[str, Entry] = {}
 
-    def worth(entry: Entry) -> tuple[bool, bool]:
-        return entry["source_etag"] == etags.get(entry["document_id"]), entry["outcome"] == "finished"
+    def worth(entry: Entry) -> tuple[bool, bool, bool]:
+        is_present = entry["source_etag"] == etags.get(entry["document_id"])
+        return is_present, entry["outcome"] == "finished", entry["outcome"] in ENDED
 
     for entry in entries:
         known = chosen.get(entry["document_id"])
@@ -163,14 +167,20 @@ def _sharing(rows: Sequence[Row], costs: Sequence[Row]) -> list[Row]:
     return shared
 
 
+def _in_full(rows: Sequence[Row], costs: Sequence[Row]) -> None:
+    """Give each row its part of all that the run cost, in proportion to its own cost; the parts sum to it exactly."""
+    weights = [units(row["cost"]) for row in rows]
+    if not any(weights):
+        weights = [1] * len(rows)
+    total = sum(units(cost["cost"]) for cost in costs)
+    for row, part in zip(rows, proportioned(total, weights) if rows else (), strict=True):
+        row["full_cost"] = amount_of(part)
+
+
 def _unknown(claim: Claim) -> Reading:
     """Of an actor that died before its first heartbeat."""
     began = claim.began_us
     return Reading(claim.actor_id, "", "", 1, "0", "", began, began, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
-def _spent(rate: Rate, microseconds: int) -> Row:
-    return {"gpu_seconds": rate.seconds(microseconds), "cost": rate.cost(microseconds)}
 
 
 def _overhead(run_id: str, kind: str, seconds: Decimal, reading: Reading, rate: Rate) -> Row:
@@ -194,7 +204,8 @@ def _job(
     documents: int,
     done: int,
 ) -> Row:
-    costs, actors = tables["costs"], account.actors
+    costs = tables["costs"]
+    actors = [reading for reading in account.meters.values() if reading.is_of_actor]
     failed = len(tables["failures"])
     return {
         "run_id": run_id,
@@ -208,11 +219,11 @@ def _job(
         "tokens_read": sum(cost.get("tokens_read") or 0 for cost in costs),
         "tokens_decoded": sum(cost.get("tokens_decoded") or 0 for cost in costs),
         "actors": len(actors),
-        "gpu_type": next((reading.gpu_type for reading in actors.values()), None),
-        "gpu_seconds": sum((cost["gpu_seconds"] for cost in costs), Decimal(0)),
+        "gpu_type": next((reading.gpu_type for reading in actors), None),
+        "gpu_seconds": sum((cost["gpu_seconds"] for cost in costs if cost["kind"] != "node"), Decimal(0)),
         "cost": sum((cost["cost"] for cost in costs), Decimal(0)),
         "currency": about["config"]["price"]["currency"],
-        "peak_rss_bytes": max((reading.peak_rss_bytes for reading in actors.values()), default=0),
+        "peak_rss_bytes": max((reading.peak_rss_bytes for reading in actors), default=0),
         "model_id": about["config"]["model"]["uri"],
         "model_revision": about["model_revision"],
         "settings_sha256": about["settings_sha256"],

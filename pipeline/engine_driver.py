@@ -375,8 +375,7 @@ def _underway(job: Job, spent: Spent, tokens: int | None) -> Underway:
         job.row["source_etag"],
         job.attempt,
         round(job.started_at.timestamp() * 1e6),
-        spent.microseconds,
-        spent.saved,
+        spent,
         (tokens or job.tokens_resumed) - job.tokens_resumed,
         job.tokens_resumed,
     )

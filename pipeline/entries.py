@@ -38,8 +38,8 @@ class Entries:
 
     def finished(self, job: Job, finished: Finished) -> Entry:
         """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes."""
-        microseconds = self.actor.meter.settle(job.document_id).microseconds
-        costs = self._costs(job, "finished", Spent(microseconds, microseconds), finished)
+        spent = self.actor.meter.settle(job.document_id).all_saved
+        costs = self._costs(job, "finished", spent, finished)
         return self._entry(job, "finished", costs, summaries=self._summaries(job, finished, "ok"))
 
     def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
@@ -47,16 +47,16 @@ class Entries:
         gave summaries of what was read so far."""
         spent = self.actor.meter.settle(job.document_id)
         if so_far is not None:
-            spent = Spent(spent.microseconds, saved=spent.microseconds)
+            spent = spent.all_saved
         costs = self._costs(job, "stopped", spent, so_far or Finished(job.document_id, tokens_read, ()))
         return self._entry(job, "stopped", costs, summaries=self._summaries(job, so_far, "partial") if so_far else [])
 
     def failed(self, job: Job, tokens_read: int) -> Entry:
         """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
         broke off while the actor read it, whose time its meter now closes."""
-        microseconds, row = self.actor.meter.settle(job.document_id).microseconds, job.row
+        spent, row = self.actor.meter.settle(job.document_id).all_saved, job.row
         read = Finished(job.document_id, tokens_read, ())
-        costs = self._costs(job, "failed", Spent(microseconds, microseconds), read)
+        costs = self._costs(job, "failed", spent, read)
         reason = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
         return self._entry(job, "failed", costs, failures=[self._common(job) | {"status": "failed"} | reason])
 
@@ -119,10 +119,6 @@ class Entries:
             "answer_error": verdict.error,
         }
 
-    def _spent(self, microseconds: int) -> Row:
-        rate = self.actor.rate
-        return {"gpu_seconds": rate.seconds(microseconds), "cost": rate.cost(microseconds)}
-
     def _costs(self, job: Job, outcome: Outcome, spent: Spent, read: Finished) -> list[Row]:
         """The attempt's row, and another for what is lost of it."""
         answers = [*read.answers, *(answer for section in read.sections for answer in section.answers)]
@@ -140,9 +136,10 @@ class Entries:
             "tokens_resumed": job.tokens_resumed,
             "tokens_decoded": max(0, decoded),
         }
-        costs = [common | {"kind": "document"} | counts | self._spent(spent.saved)]
+        rate = self.actor.rate
+        costs = [common | {"kind": "document"} | counts | rate.charge(spent.saved, spent.decoding_saved)]
         if spent.at_stake:
-            costs.append(common | {"kind": "wasted"} | self._spent(spent.at_stake))
+            costs.append(common | {"kind": "wasted"} | rate.charge(spent.at_stake, spent.decoding_at_stake))
         return costs
 
     def _entry(

@@ -8,7 +8,8 @@ OUTPUT/_runs/RUN/
     snapshots/DOCUMENT.safetensors    where a document that is not finished stands, overwritten
     ledger/DOCUMENT.parquet       what a document gave, made only where there was none: of two actors one loses
     ledger/DOCUMENT-0001.parquet  how an attempt ended that gave no result
-    actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten
+    actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten; so for a node
+                                  that holds none
     stop.json                     why the run shall stop, where it shall
     commit.json                   the marker, written last
 
@@ -28,13 +29,16 @@ import pyarrow as pa
 from configs.errors import LedgerError
 from pipeline import storage
 from pipeline.documents import MANIFEST, Document
-from pipeline.metering import OVERHEADS, Overhead, Rate
+from pipeline.metering import OVERHEADS, Overhead, Rate, Spent
 from pipeline.tables import COSTS, FAILURES, STATES, SUMMARIES, TIME
+
+NODE = "node"
+"""In place of a device, for a node that holds no actor."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an actor's meter showed at one moment, and what the actor is."""
+    """What an actor's meter showed at one moment, and what the actor is; or a node's that holds none."""
 
     actor_id: str
     node: str
@@ -67,6 +71,12 @@ class Reading:
     instance_type: str = ""
     on_demand_price_per_second: str = ""
     """Decimal, as text."""
+    node_us: int = 0
+    """Of a node that holds no actor."""
+
+    @property
+    def is_of_actor(self) -> bool:
+        return self.gpu_type != NODE
 
     @property
     def rate(self) -> Rate:
@@ -97,10 +107,8 @@ class Underway:
     source_etag: str
     attempt: int
     started_us: int
-    microseconds: int
+    spent: Spent
     """Of the actor's time, so far."""
-    saved_us: int
-    """Of them, what a snapshot holds."""
     tokens_read: int
     tokens_resumed: int
 
@@ -324,7 +332,11 @@ def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dic
 
 
 def _beat(about: dict[str, Any]) -> Beat:
-    return Beat(Reading(**about["reading"]), tuple(Underway(**each) for each in about["underway"]))
+    return Beat(Reading(**about["reading"]), tuple(_underway(each) for each in about["underway"]))
+
+
+def _underway(about: dict[str, Any]) -> Underway:
+    return Underway(**about | {"spent": Spent(**about["spent"])})
 
 
 def _json(value: dict[str, Any]) -> bytes:

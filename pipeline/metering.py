@@ -7,17 +7,17 @@ actor. Time is counted in whole microseconds, so that parts sum to the whole exa
 
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from threading import Lock
 from typing import Any, Literal, get_args
 
 from pipeline.tables import MICROSECOND, PRICE_STEP
 
-Overhead = Literal["startup", "load", "idle", "snapshot", "drain"]
+Overhead = Literal["startup", "load", "idle", "snapshot", "drain", "node"]
 OVERHEADS: tuple[Overhead, ...] = get_args(Overhead)
 """`startup` until the model is loaded, `load` for loading and warming it up, `idle` without tokens to read, `snapshot`
-for copying states, `drain` for leaving."""
+for copying states, `drain` for leaving; `node` is all time of a node that holds no actor."""
 SECONDS_PER_HOUR = 3600
 
 
@@ -71,6 +71,14 @@ class Rate:
         """Exact: `seconds` times `price_per_second`."""
         return self.seconds(microseconds) * self.price_per_second
 
+    def charge(self, microseconds: int, decoding: int) -> dict[str, Decimal]:
+        """What a row of `costs` says of so much time at a document, of which `decoding` went to answers."""
+        return {
+            "gpu_seconds": self.seconds(microseconds),
+            "decode_seconds": self.seconds(decoding),
+            "cost": self.cost(microseconds),
+        }
+
 
 UNKNOWN = Rate("", 1, Decimal(0), "")
 """Of an actor that has not come to know its device."""
@@ -84,13 +92,25 @@ def per_second(price_per_hour: Decimal) -> Decimal:
 class Spent:
     """Microseconds that went to a document."""
 
-    microseconds: int
-    saved: int
-    """Of them, what a snapshot holds."""
+    microseconds: int = 0
+    decoding: int = 0
+    """Of them, those of answers."""
+    saved: int = 0
+    """Of all of them, what a snapshot holds."""
+    decoding_saved: int = 0
 
     @property
     def at_stake(self) -> int:
         return self.microseconds - self.saved
+
+    @property
+    def decoding_at_stake(self) -> int:
+        return self.decoding - self.decoding_saved
+
+    @property
+    def all_saved(self) -> "Spent":
+        """With nothing at stake any more."""
+        return replace(self, saved=self.microseconds, decoding_saved=self.decoding)
 
 
 class Meter:
@@ -111,23 +131,26 @@ class Meter:
             self._overheads[overhead] += elapsed
             return elapsed
 
-    def spend_on(self, shares: Mapping[Hashable, int]) -> None:
-        """The time since the last call served documents, in proportion to `shares`."""
+    def spend_on(self, shares: Mapping[Hashable, int], decoding: bool = False) -> None:
+        """The time since the last call served documents, in proportion to `shares`, by reading or by `decoding`."""
         with self._lock:
             for document, part in split(self._elapsed_us(), shares).items():
-                spent = self._documents.get(document, Spent(0, 0))
-                self._documents[document] = Spent(spent.microseconds + part, spent.saved)
+                spent = self._documents.get(document, Spent())
+                self._documents[document] = replace(
+                    spent, microseconds=spent.microseconds + part, decoding=spent.decoding + (part if decoding else 0)
+                )
 
-    def save(self, document: Hashable, microseconds: int) -> None:
-        """A snapshot holds what so much of a document's time was spent on; a document that has left is let be."""
+    def save(self, document: Hashable, then: Spent) -> None:
+        """A snapshot holds what a document's time was spent on `then`; a document that has left is let be."""
         with self._lock:
-            if (spent := self._documents.get(document)) is not None:
-                self._documents[document] = Spent(spent.microseconds, max(spent.saved, microseconds))
+            spent = self._documents.get(document)
+            if spent is not None and then.microseconds > spent.saved:
+                self._documents[document] = replace(spent, saved=then.microseconds, decoding_saved=then.decoding)
 
     def settle(self, document: Hashable) -> Spent:
         """A document has come to an end: its microseconds, which it now leaves with."""
         with self._lock:
-            spent = self._documents.pop(document, Spent(0, 0))
+            spent = self._documents.pop(document, Spent())
             self._settled_us += spent.microseconds
             return spent
 

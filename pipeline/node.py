@@ -22,6 +22,17 @@ def gpu_nodes() -> list[tuple[str, dict[str, str]]]:
     return [(gpu, labels) for gpu, labels in found if gpu is not None]
 
 
+def without_devices(on_gpu: bool, cpus_per_actor: int) -> dict[str, str]:
+    """Of each node that is there now and can hold no actor, Ray's id and the host's name."""
+    device, least = ("GPU", 1) if on_gpu else ("CPU", cpus_per_actor)
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
+    return {
+        node["NodeID"]: node["NodeManagerHostname"]
+        for node in nodes
+        if node["Alive"] and node["Resources"].get(device, 0) < least
+    }
+
+
 def _gpu(node: dict[str, Any]) -> str | None:
     if not node["Resources"].get("GPU"):
         return None

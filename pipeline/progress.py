@@ -130,8 +130,9 @@ class Progress(Thread):
     def standing(self, before: frozenset[str]) -> Standing:
         """How far the run is now, without the actors `before`."""
         readings = [reading for reading in self._readings() if reading.actor_id not in before]
+        actors = [reading for reading in readings if reading.is_of_actor]
         tokens = max(self._tally.tokens_done, sum(reading.tokens_read for reading in readings))
-        rate = sum(_speed(reading) for reading in readings)
+        rate = sum(_speed(reading) for reading in actors)
         left = max(0.0, self._tally.tokens_expected() - tokens) / rate if rate else None
         return Standing(
             done=self._tally.succeeded + self._tally.failed,
@@ -142,7 +143,7 @@ class Progress(Thread):
             cost=sum((reading.rate.cost(reading.total_us) for reading in readings), Decimal(0)),
             currency=self._currency,
             seconds_left=left,
-            actors=len(readings),
+            actors=len(actors),
         )
 
     def _look(self) -> Standing | None:

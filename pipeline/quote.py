@@ -4,10 +4,11 @@ Tokens are counted in a sample of each kind of document. Speed is that of the ne
 same device, which holds answers too; without one, that of the device's arithmetic at a share that others have reached.
 """
 
+import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
@@ -45,13 +46,29 @@ WIDTHS = {"float32": 4, "bfloat16": 2}
 LARGEST_PARSED_BYTES = 8 * 2**20
 """Of what must be parsed whole, larger documents are not sampled."""
 
+MEASURED = """
+    with spent as (
+        select run_id, count(distinct actor_id) as actors, sum(tokens_read)::bigint as tokens,
+            sum(case when kind in ('document', 'snapshot') then gpu_seconds - coalesce(decode_seconds, 0) end)::double
+                as reading,
+            sum(case when kind = 'document' then coalesce(decode_seconds, 0) end)::double as answering,
+            sum(case when kind in ('startup', 'load', 'idle') then gpu_seconds end)::double as starting
+        from costs where gpu_type = $device group by run_id having tokens > 0
+    )
+    select spent.*, config, documents_succeeded as documents from spent join jobs on spent.run_id = jobs.run_id
+    where model_revision = $revision order by started_at desc limit $most
+"""
+"""The newest runs with a model on a device."""
+
 
 @dataclass(frozen=True)
 class Speed:
     """What reading takes on one device."""
 
     seconds_per_token: float
-    """Answers included, where it was measured."""
+    """Of reading."""
+    seconds_per_answered: float
+    """Document: of its answers."""
     startup_seconds: float
     """Of an actor, until it reads."""
     source: str
@@ -157,38 +174,39 @@ class _Sampler:
         return tokens, size
 
 
-def measured_speed(output_uri: str, model_revision: str, device: str) -> Speed | None:
+def measured_speed(output_uri: str, model_revision: str, device: str, config: SummarizeConfig) -> Speed | None:
     """Of the newest runs into an output that read anything with this model on this device."""
     try:
         tables = Warehouse(output_uri)
     except ConfigError:
         return None
-    runs = tables.rows(
-        """
-        select costs.run_id, any_value(jobs.started_at) as started_at, count(distinct actor_id) as actors,
-            sum(case when kind = 'document' then costs.gpu_seconds end)::double as reading,
-            sum(case when kind in ('startup', 'load', 'idle') then costs.gpu_seconds end)::double as starting,
-            sum(costs.tokens_read)::bigint as tokens
-        from costs join jobs on costs.run_id = jobs.run_id
-        where model_revision = $revision and costs.gpu_type = $device
-        group by costs.run_id having tokens > 0 order by started_at desc limit $most
-        """,
-        revision=model_revision,
-        device=device,
-        most=RUNS_LOOKED_AT,
-    )
+    runs = tables.rows(MEASURED, revision=model_revision, device=device, most=RUNS_LOOKED_AT)
     if not runs:
         return None
-    tokens, reading = sum(run["tokens"] for run in runs), sum(run["reading"] or 0 for run in runs)
+    read, documents = sum(run["tokens"] for run in runs), sum(run["documents"] for run in runs)
     starting = sum(run["starting"] or 0 for run in runs) / sum(run["actors"] for run in runs)
-    source = f"measured in {len(runs)} run{'s' * (len(runs) > 1)}, the latest {runs[0]['run_id']}"
-    return Speed(reading / tokens, starting, source)
+    # Answers are as long as is allowed, or as their number is large.
+    asked = sum(run["documents"] * _most_answer_tokens(json.loads(run["config"])) for run in runs)
+    answering = sum(run["answering"] for run in runs) / asked if asked else 0.0
+    return Speed(
+        seconds_per_token=sum(run["reading"] for run in runs) / read,
+        seconds_per_answered=answering * _most_answer_tokens(config.model_dump()) if documents else 0.0,
+        startup_seconds=starting,
+        source=f"measured in {len(runs)} run{'s' * (len(runs) > 1)}, the latest {runs[0]['run_id']}",
+    )
+
+
+def _most_answer_tokens(config: Mapping[str, Any]) -> int:
+    """That a document may get, sections counted once."""
+    prompts = [*config["prompts"], *((config.get("sections") or {}).get("prompts") or ())]
+    return sum(prompt["max_tokens"] for prompt in prompts)
 
 
 def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
     """By arithmetic alone."""
     return Speed(
         model.flops_per_token / (gpu.flops * SHARE_OF_PEAK),
+        0.0,
         UNMEASURED_STARTUP_SECONDS,
         f"not measured: {SHARE_OF_PEAK:.0%} of an {gpu.name}'s arithmetic, answers left out",
     )
@@ -206,7 +224,7 @@ def timed_speed(config: SummarizeConfig) -> Speed:
             started = time.perf_counter()
             model.prefill_(tokens, [0, TIMED_TOKENS], state, [0], tokens[:1])
     seconds = (time.perf_counter() - started) / TIMED_TOKENS
-    return Speed(seconds, loading, "timed on this machine just now, answers left out")
+    return Speed(seconds, 0.0, loading, "timed on this machine just now, answers left out")
 
 
 @dataclass(frozen=True)
@@ -218,6 +236,8 @@ class Prices:
     on_demand: Decimal | None
     spot: Decimal | None
     currency: str
+    node: Decimal = Decimal(0)
+    """A node that holds no actor, while the run lasts."""
 
     @staticmethod
     def of(rates: Rates, device: str) -> "Prices":
@@ -233,7 +253,8 @@ class Prices:
 
         listed = device != "cpu" and rates.price.gpu_hour is None
         on_demand, spot = (hourly("on_demand"), hourly("spot")) if listed else (None, None)
-        return Prices(now.price_per_second * SECONDS_PER_HOUR, on_demand, spot, now.currency)
+        node = rates.price.node_hour or Decimal(0)
+        return Prices(now.price_per_second * SECONDS_PER_HOUR, on_demand, spot, now.currency, node)
 
 
 @dataclass(frozen=True)
@@ -252,15 +273,17 @@ def for_run(
     rates: Rates,
     device: str,
     *,
+    other_nodes: int = 1,
     exact: bool = False,
     may_time: bool = True,
 ) -> Quote | None:
-    """Of these documents. `device` is `cpu` or a GPU's name. `exact` tokenises all of them.
+    """Of these documents. `device` is `cpu` or a GPU's name. `exact` tokenises all of them. `other_nodes` of the
+    cluster hold no actor; there is a head at least.
 
     `may_time` permits loading the model here to time a CPU that nothing is known of; else there is no quote then.
     Raises ConfigError where nothing is known of the GPU or its price.
     """
-    speed = measured_speed(config.output.uri, model.revision, device)
+    speed = measured_speed(config.output.uri, model.revision, device, config)
     if speed is None and device == "cpu" and not may_time:
         return None
     size = footprint(model.architecture)
@@ -268,7 +291,7 @@ def for_run(
     if speed is None:
         speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), size)
     width = WIDTHS[config.model.dtype_on("cpu" if device == "cpu" else "cuda")]
-    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device), width)
+    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device), width, other_nodes)
 
 
 def quote(
@@ -280,13 +303,17 @@ def quote(
     device: str,
     prices: Prices,
     bytes_per_parameter: int,
+    other_nodes: int = 0,
 ) -> Quote:
     """Put together what is known."""
     workers = config.engine.actors
-    reading = tokens.total * speed.seconds_per_token
-    seconds = reading + workers * speed.startup_seconds
+    working = tokens.total * speed.seconds_per_token + len(documents) * speed.seconds_per_answered
+    seconds = working + workers * speed.startup_seconds
     lost = _expected_loss(seconds, config, speed)
     rival = transformer_like(model.parameters)
+    # One document is read by one actor.
+    wall = max(working / workers, tokens.longest * speed.seconds_per_token) + speed.startup_seconds
+    nodes = _cost(other_nodes * wall, prices.node)
     return Quote(
         documents=len(documents),
         size_bytes=sum(document.size_bytes for document in documents),
@@ -298,12 +325,11 @@ def quote(
         tokens_per_second=1 / speed.seconds_per_token,
         speed_source=speed.source,
         device_seconds=seconds,
-        # One document is read by one actor.
-        wall_seconds=max(reading / workers, tokens.longest * speed.seconds_per_token) + speed.startup_seconds,
+        wall_seconds=wall,
         currency=prices.currency,
-        cost=_cost(seconds, prices.now),
-        cost_on_demand=None if prices.on_demand is None else _cost(seconds, prices.on_demand),
-        cost_spot=None if prices.spot is None else _cost(seconds + lost, prices.spot),
+        cost=_cost(seconds, prices.now) + nodes,
+        cost_on_demand=None if prices.on_demand is None else _cost(seconds, prices.on_demand) + nodes,
+        cost_spot=None if prices.spot is None else _cost(seconds + lost, prices.spot) + nodes,
         expected_loss_seconds=lost,
         weights_bytes=round(model.weights_bytes(bytes_per_parameter)),
         state_bytes=model.state_bytes,

@@ -56,6 +56,11 @@ class Rates:
             on_demand=None if on_demand is None else per_second(on_demand),
         )
 
+    def of_node(self) -> Rate | None:
+        """Of a node that holds no actor; None where such nodes are not counted."""
+        hour = self.price.node_hour
+        return None if hour is None else Rate.hourly("node", 1, hour, self.price.currency)
+
     def market(self, labels: Labels) -> Market:
         """How the node was bought; on demand where neither `price.market` nor a label says so."""
         if self.price.market != "auto":

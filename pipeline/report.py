@@ -17,8 +17,10 @@ from pipeline.utilisation import Slice
 from pipeline.warehouse import Warehouse
 
 MAX_DOCUMENTS = 10
-KINDS = ("document", "startup", "load", "idle", "snapshot", "drain", "wasted")
+KINDS = ("prefill", "decode", "startup", "load", "idle", "snapshot", "drain", "node", "wasted")
 """In the order of a run's life."""
+ON_DOCUMENTS = ("prefill", "decode")
+"""What `costs` has as `document`."""
 # A row of an actor that died before it told its price has no currency, and that of its run holds.
 CHOOSE = (
     """
@@ -48,12 +50,23 @@ RUNS = """
     FROM chosen_jobs LEFT JOIN spent USING (run_id)
     WHERE currency = $currency ORDER BY started_at DESC NULLS LAST, run_id DESC
 """
+# Seconds and a price have 18 decimals together, so that parts of a cost sum to it.
 SPENT = """
+    WITH attempts AS (
+        SELECT outcome, cost, gpu_seconds, coalesce(decode_seconds, 0)::DECIMAL(18, 6) AS decoding,
+               (decoding * coalesce(price_per_second, 0))::DECIMAL(38, 18) AS cost_of_decoding
+        FROM chosen_costs WHERE currency = $currency AND kind = 'document'
+    ), parts AS (
+        SELECT 'prefill' AS kind, outcome, cost - cost_of_decoding AS cost, gpu_seconds - decoding AS gpu_seconds
+        FROM attempts
+        UNION ALL SELECT 'decode', outcome, cost_of_decoding, decoding FROM attempts WHERE decoding > 0
+        UNION ALL
+        SELECT kind, outcome, cost, gpu_seconds FROM chosen_costs WHERE currency = $currency AND kind <> 'document'
+    )
     SELECT kind, CASE WHEN kind = 'wasted' THEN coalesce(outcome, 'unknown')
-                      WHEN kind = 'document' AND outcome = 'failed' THEN outcome END AS cause,
+                      WHEN kind IN $on_documents AND outcome = 'failed' THEN outcome END AS cause,
            sum(cost) AS cost, sum(gpu_seconds) AS gpu_seconds, count(*) AS parts
-    FROM chosen_costs WHERE currency = $currency
-    GROUP BY kind, cause ORDER BY list_position($kinds, kind) NULLS LAST, kind, cause NULLS FIRST
+    FROM parts GROUP BY kind, cause ORDER BY list_position($kinds, kind) NULLS LAST, kind, cause NULLS FIRST
 """
 ATTEMPTS = """
     SELECT outcome, count(*) AS attempts FROM (
@@ -259,11 +272,12 @@ def _choose(warehouse: Warehouse, run_id: str | None, since: date | None) -> Non
 
 def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Account:
     runs = [_run(row) for row in warehouse.rows(RUNS, currency=currency)]
-    spent = [Spent(**row) for row in warehouse.rows(SPENT, currency=currency, kinds=list(KINDS))]
+    kinds = {"kinds": list(KINDS), "on_documents": list(ON_DOCUMENTS)}
+    spent = [Spent(**row) for row in warehouse.rows(SPENT, currency=currency, **kinds)]
     attempts = warehouse.rows(ATTEMPTS, currency=currency)
     dearest = warehouse.rows(DOCUMENTS, currency=currency, most=MAX_DOCUMENTS)
-    seconds = sum((each.gpu_seconds for each in spent), Decimal(0))
-    on_documents = sum((each.gpu_seconds for each in spent if each.kind == "document"), Decimal(0))
+    seconds = sum((each.gpu_seconds for each in spent if each.kind != "node"), Decimal(0))
+    on_documents = sum((each.gpu_seconds for each in spent if each.kind in ON_DOCUMENTS), Decimal(0))
     cost = sum((run.cost for run in runs), Decimal(0))
     documents, tokens = sum(run.documents for run in runs), sum(run.tokens_read for run in runs)
     return Account(

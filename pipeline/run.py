@@ -1,9 +1,12 @@
 """One run from its settings to its committed tables: list, skip what is done, summarise or stop, commit."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -16,13 +19,14 @@ from configs.settings import SummarizeConfig
 from models import checkpoint
 from models.architecture import MambaConfig
 from models.tokenizer import Tokenizer
-from pipeline import history, plan, prompts, quantities, quote, states, storage
+from pipeline import history, node, plan, prompts, quantities, quote, states, storage
 from pipeline.assignment import Assignment
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.ledger import Ledger, document_key
 from pipeline.progress import Progress, Tally
 from pipeline.rates import Rates
+from pipeline.shared_nodes import Nodes, SharedNodes
 from pipeline.snapshot import READING_VERSION, state_key
 from pipeline.sources import list_documents
 from pipeline.stopping import Stopping
@@ -125,11 +129,12 @@ def _summarise(prepared: Prepared) -> None:
         assignment = _assignment(prepared, on_gpu)
         device = cluster.gpu_nodes[0][0] if on_gpu and cluster.gpu_nodes else assignment.device
         todo = _with_states(prepared, assignment.state_key)
+        others = partial(node.without_devices, on_gpu, config.engine.cpus_per_actor)
         on_cost = None if config.run.budget_usd is None else stopping.spent
         progress = Progress(tally, config.price.currency, ledger.beats, ledger.run_id, on_cost)
         # Beside the actors' start, which need not wait for a sample of the documents.
-        with ThreadPoolExecutor(1, "quote") as beside, progress:
-            quoting = beside.submit(_keep_quote, prepared, device)
+        with ThreadPoolExecutor(1, "quote") as beside, progress, _shared_nodes(prepared, others):
+            quoting = beside.submit(_keep_quote, prepared, device, len(others()))
             for receipt in plan.receipts(todo, config, assignment):
                 tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
                 if receipt["status"] == "failed":
@@ -138,10 +143,17 @@ def _summarise(prepared: Prepared) -> None:
             quoting.result()
 
 
-def _keep_quote(prepared: Prepared, device: str) -> None:
+def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes]) -> AbstractContextManager[object]:
+    rate = prepared.rates.of_node()
+    if rate is None:
+        return nullcontext()
+    return SharedNodes(prepared.ledger, others, rate, prepared.config.run.heartbeat_seconds)
+
+
+def _keep_quote(prepared: Prepared, device: str, other_nodes: int) -> None:
     """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
     try:
-        quoted = quote_of(prepared, device, may_time=False)
+        quoted = quote_of(prepared, device, other_nodes=other_nodes, may_time=False)
     except (ConfigError, StorageError) as error:
         log.debug("no_quote", run_id=prepared.ledger.run_id, reason=str(error))
         return
@@ -156,7 +168,9 @@ def _keep_quote(prepared: Prepared, device: str) -> None:
         )
 
 
-def quote_of(prepared: Prepared, device: str, *, exact: bool = False, may_time: bool = True) -> quote.Quote | None:
+def quote_of(
+    prepared: Prepared, device: str, *, other_nodes: int = 1, exact: bool = False, may_time: bool = True
+) -> quote.Quote | None:
     """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`."""
     return quote.for_run(
         prepared.todo,
@@ -164,6 +178,7 @@ def quote_of(prepared: Prepared, device: str, *, exact: bool = False, may_time: 
         quote.Model(prepared.model_revision, prepared.architecture, prepared.tokenizer),
         prepared.rates,
         device,
+        other_nodes=other_nodes,
         exact=exact,
         may_time=may_time,
     )

@@ -7,7 +7,7 @@ from models.engine import Engine
 from pipeline.assignment import Assignment
 from pipeline.job import Job
 from pipeline.ledger_writer import LedgerWriter
-from pipeline.metering import Meter
+from pipeline.metering import Meter, Spent
 
 WORTH = 50
 """A document is saved only where reading it again would take so many times what saving it does: the overhead of all
@@ -23,7 +23,7 @@ class Snapshots:
         self._assignment, self._meter, self._engine, self._writer = assignment, meter, engine, writer
         # A device-second of an actor with several CPUs is less of its time.
         self._most_at_stake_us = assignment.max_lost_gpu_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
-        self._being_written: dict[Hashable, int] = {}
+        self._being_written: dict[Hashable, Spent] = {}
         self._taken: set[Hashable] = set()
         self._cost_us = 0.0
 
@@ -55,7 +55,7 @@ class Snapshots:
     def _at_stake(self) -> dict[Hashable, int]:
         """Microseconds, counting what is being written as saved."""
         return {
-            document: spent.microseconds - max(spent.saved, self._being_written.get(document, 0))
+            document: spent.microseconds - max(spent.saved, self._being_written.get(document, Spent()).microseconds)
             for document, spent in self._meter.documents().items()
         }
 
@@ -69,15 +69,15 @@ class Snapshots:
         if midway is None:
             return False
         taken = job.snapshot(midway, self._assignment)
-        self._being_written[document] = self._meter.documents()[document].microseconds
+        self._being_written[document] = self._meter.documents()[document]
         self._taken.add(document)
         self._writer.save(taken, partial(self._done, document, copying_us))
         return True
 
     def _done(self, document: Hashable, copying_us: int, cpu_seconds: float | None) -> None:
         """In a thread of the writer."""
-        microseconds = self._being_written.pop(document)
+        then = self._being_written.pop(document)
         if cpu_seconds is not None:
-            self._meter.save(document, microseconds)
+            self._meter.save(document, then)
             cost = copying_us + cpu_seconds * 1e6
             self._cost_us += (RECENT if self._cost_us else 1.0) * (cost - self._cost_us)

@@ -31,6 +31,7 @@ _ATTEMPT = [
     ("gpu_type", pa.string()),
     ("gpu_seconds", SECONDS),
     ("cost", MONEY),
+    ("full_cost", MONEY),
     ("currency", pa.string()),
 ]
 
@@ -61,7 +62,8 @@ SUMMARIES = pa.schema(
 )
 """One row per document and prompt, and per section and its prompt. `gpu_seconds` and `cost` are the row's equal share
 of its document's, whose attempts that were stopped or lost count with what snapshots saved of them: the rows sum to the
-`document` rows of `costs`.
+`document` rows of `costs`. `full_cost` is the row's part of all that the run cost, overheads, waste and the cluster's
+other nodes included, in proportion to `cost`: those of summaries and failures sum to the `cost` of the run in `jobs`.
 
 `tokens_read` are those that the answer is drawn from; `tokens_resumed` of them had been read before, by an attempt
 whose state was gone on from. `truncated` is false, and `status` `ok`; a summary so far, from a run that had to stop, is
@@ -101,6 +103,7 @@ COSTS = pa.schema(
         ("tokens_decoded", pa.int64()),
         ("gpu_type", pa.string()),
         ("gpu_seconds", SECONDS),
+        ("decode_seconds", SECONDS),
         ("price_per_second", PRICE_PER_SECOND),
         ("cost", MONEY),
         ("currency", pa.string()),
@@ -114,14 +117,17 @@ COSTS = pa.schema(
     ]
 )
 """One row per attempt at a document (kind `document`), one more for what is lost of it (`wasted`, as is what was lost
-without being any one document's), and one per overhead of an actor: `startup`, `load`, `idle`, `snapshot`, `drain`.
+without being any one document's), one per overhead of an actor: `startup`, `load`, `idle`, `snapshot`, `drain`, and one
+per node that holds no actor (`node`), where `price.node_hour` says what that costs.
 
 `outcome` says how an attempt ended: `finished`; `failed`; `stopped`, to go on elsewhere or another day; `lost` with its
 actor; `fenced`, because another actor had published the document. `tokens_read` are those that this attempt read, so
 that they sum to the work done; `tokens_resumed` are those that it did not need to read.
 
 `gpu_seconds` times `price_per_second` is `cost`, and the rows of an actor sum to all its seconds. On a machine without
-a GPU the device is a CPU: `gpu_type` is `cpu` and `gpu_seconds` are CPU-seconds reserved.
+a GPU the device is a CPU: `gpu_type` is `cpu` and `gpu_seconds` are CPU-seconds reserved; of a `node` it is `node`, and
+they are its seconds, which count in no sum of devices' time. Of an attempt's,
+`decode_seconds` went to writing answers, and the rest to reading: the document, and the questions about it.
 
 `market` (`spot` or `on_demand`), `instance_type`, `region` and `provider` say which price was in force; null where that
 is not known. `on_demand_price_per_second` is what the device would have cost on demand: `price_per_second` where it was

@@ -14,7 +14,7 @@ SLICE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400,
 SPANS = """
     WITH lives AS (
         SELECT actor_id, min(started_at) AS began, max(finished_at) AS ended, sum(gpu_seconds) AS alive, 0 AS reading
-        FROM chosen_costs WHERE run_id = $run AND actor_id IS NOT NULL GROUP BY actor_id
+        FROM chosen_costs WHERE run_id = $run AND actor_id IS NOT NULL AND kind <> 'node' GROUP BY actor_id
     ), attempts AS (
         SELECT actor_id, started_at AS began, finished_at AS ended, 0 AS alive, gpu_seconds AS reading
         FROM chosen_costs WHERE run_id = $run AND kind = 'document'

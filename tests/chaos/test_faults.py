@@ -49,6 +49,7 @@ SETTINGS = (
     f"input.inline_bytes={INLINE_BYTES}",
     f"snapshot.max_lost_gpu_seconds={LOST_SECONDS}",
     f"run.heartbeat_seconds={HEARTBEAT_SECONDS}",
+    "price.node_hour=0.36",
 )
 STRUCK_AT = 0.3
 """The share of all tokens that have been read when a fault strikes."""
@@ -96,6 +97,15 @@ def library(tmp_path_factory) -> Path:
     for index, text in enumerate(short):
         (folder / f"short {index}.txt").write_text(text, encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def bucket(s3, library) -> str:
+    """With the library in it, below in/."""
+    uri = s3.new_bucket()
+    for file in library.iterdir():
+        storage.publish(f"{uri}/in/{file.name}", file.read_bytes())
+    return uri
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +184,8 @@ def at_most_lost() -> Decimal:
 
 
 @pytest.mark.chaos
-def test_a_node_vanishes(new_job, fleet, expected, until_struck, s3, library):
+def test_a_node_vanishes(new_job, fleet, expected, until_struck, bucket):
     """With documents from S3 and rows to it."""
-    bucket = s3.new_bucket()
-    for file in library.iterdir():
-        storage.publish(f"{bucket}/in/{file.name}", file.read_bytes())
     with new_job(sources=[f"{bucket}/in/"], output=f"{bucket}/out") as job:
         timed = Timed("SIGKILL of a node", job, expected, fleet)
         job.wait_for_tokens(until_struck)
@@ -250,10 +257,7 @@ def test_kill_9_of_the_driver_and_the_same_command_again(new_job, fleet, expecte
 
 
 @pytest.mark.chaos
-def test_a_store_that_fails_now_and_then(new_job, fleet, expected, store, s3, library):
-    bucket = s3.new_bucket()
-    for file in library.iterdir():
-        storage.publish(f"{bucket}/in/{file.name}", file.read_bytes())
+def test_a_store_that_fails_now_and_then(new_job, fleet, expected, store, bucket):
     with new_job(sources=[f"{bucket}/in/"], output=f"{bucket}/out") as job:
         timed = Timed("5 % of requests fail", job, expected, fleet)
         store.rates = STORE_FAULTS

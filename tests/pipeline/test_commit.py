@@ -11,8 +11,8 @@ from pipeline import storage
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.entries import fenced
-from pipeline.ledger import Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key
-from pipeline.metering import Rate
+from pipeline.ledger import NODE, Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key
+from pipeline.metering import Rate, Spent
 from pipeline.tables import TABLES
 from pipeline.warehouse import Warehouse
 
@@ -127,6 +127,25 @@ def test_costs_sum_exactly_to_the_meter_with_the_waste_named(ledger):
     ]
 
 
+def test_rows_share_all_that_a_run_cost_with_its_other_nodes(ledger):
+    publish(ledger, entry("one", 333_333, 1, rows=2), entry("two", 77, 2, outcome="failed", total=400_000))
+    head = replace(reading("node-1", total=3_000_001), gpu_type=NODE, devices=1, node_us=3_000_001)
+    ledger.publish_beat(Beat(head))
+    job = commit(ledger, [document("one"), document("two")])
+
+    tables = Warehouse(ledger.output_uri)
+    nodes = tables.rows("select gpu_type, gpu_seconds, cost from costs where kind = 'node'")
+    of_node = Decimal("3.000001") * RATE.price_per_second
+    assert nodes == [{"gpu_type": "node", "gpu_seconds": Decimal("3.000001"), "cost": of_node}]
+    assert job["cost"] == RATE.cost(400_000) + of_node
+    # Nodes are no devices.
+    assert (job["gpu_seconds"], job["actors"], job["gpu_type"]) == (RATE.seconds(400_000), 1, "cpu")
+    rows = tables.rows("select cost, full_cost from summaries union all select cost, full_cost from failures")
+    assert sum(row["full_cost"] for row in rows) == job["cost"]
+    for row in rows:
+        assert row["full_cost"] / job["cost"] == pytest.approx(row["cost"] / RATE.cost(333_410), rel=Decimal("1e-9"))
+
+
 def test_an_entry_newer_than_the_last_heartbeat_still_balances(ledger):
     ledger.publish_beat(Beat(reading(total=10, startup=10)))
     publish(ledger, entry("one", 90, 1, total=100, startup=10))
@@ -179,7 +198,7 @@ def replace_reading(one: Entry, **changes: int) -> Entry:
 
 
 def underway(name: str, microseconds: int, saved: int, attempt: int = 1) -> Underway:
-    return Underway(name, "v1", attempt, 7, microseconds, saved, tokens_read=100, tokens_resumed=40)
+    return Underway(name, "v1", attempt, 7, Spent(microseconds, saved=saved), tokens_read=100, tokens_resumed=40)
 
 
 def test_a_document_is_finished_once_and_who_comes_second_has_worked_in_vain(ledger):

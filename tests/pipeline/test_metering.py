@@ -49,12 +49,15 @@ def test_every_microsecond_is_on_one_account(steps):
         if what == "settle":
             settled += meter.settle(0).microseconds
         elif what == "save":
-            meter.save(1, meter.documents().get(1, Spent(0, 0)).microseconds // 2)
+            then = meter.documents().get(1, Spent())
+            meter.save(1, Spent(then.microseconds // 2, then.decoding // 2))
         elif isinstance(what, str):
             meter.spend(what)
         else:
-            meter.spend_on(what)
-    assert all(0 <= spent.saved <= spent.microseconds for spent in meter.documents().values())
+            meter.spend_on(what, decoding=nanoseconds % 2 == 0)
+    for spent in meter.documents().values():
+        assert 0 <= spent.saved <= spent.microseconds and 0 <= spent.decoding_saved <= spent.decoding
+        assert spent.decoding <= spent.microseconds
     open_documents = sum(meter.settle(document).microseconds for document in range(6))
     total, overheads = meter.totals()
     assert total == sum(overheads.values()) + settled + open_documents
@@ -82,9 +85,11 @@ def test_a_finished_document_is_charged_once():
     meter = Meter(clock)
     clock.now += 3_000_000
     meter.spend_on({"a": 1, "b": 2})
-    assert meter.settle("a") == Spent(1000, 0)
-    assert meter.settle("a") == Spent(0, 0)
-    assert meter.totals()[0] == 3000
+    clock.now += 500_000
+    meter.spend_on({"a": 1}, decoding=True)
+    assert meter.settle("a") == Spent(1500, decoding=500)
+    assert meter.settle("a") == Spent()
+    assert meter.totals()[0] == 3500
 
 
 def test_what_a_snapshot_holds_is_no_longer_at_stake():
@@ -92,11 +97,11 @@ def test_what_a_snapshot_holds_is_no_longer_at_stake():
     meter = Meter(clock)
     clock.now += 3_000_000
     meter.spend_on({"a": 1, "b": 2})
-    meter.save("b", 1500)
+    meter.save("b", Spent(1500, 300))
     clock.now += 1_000_000
     assert meter.spend("snapshot") == 1000
     # One that is stored late, and one of a document that has left, change nothing.
-    meter.save("b", 900)
-    meter.save("gone", 5)
-    assert meter.documents() == {"a": Spent(1000, 0), "b": Spent(2000, 1500)}
+    meter.save("b", Spent(900))
+    meter.save("gone", Spent(5))
+    assert meter.documents() == {"a": Spent(1000), "b": Spent(2000, saved=1500, decoding_saved=300)}
     assert meter.settle("b").at_stake == 500

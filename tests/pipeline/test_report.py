@@ -53,7 +53,7 @@ def test_waste_has_its_cause_and_failed_documents_a_line_of_their_own(account):
     (wasted,) = account.spent_on("wasted")
     assert (wasted.cause, wasted.cost, wasted.parts) == ("lost", 160 * SPOT, 2)
     assert account.wasted == wasted.cost
-    assert [each.cause for each in account.spent_on("document")] == [None, "failed"]
+    assert [each.cause for each in account.spent_on("prefill")] == [None, "failed"]
     assert [each.kind for each in account.spent][2:] == ["startup", "load", "idle", "snapshot", "wasted"]
 
 
