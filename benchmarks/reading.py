@@ -37,9 +37,9 @@ MEGABYTE = 1_000_000
 STEP_TOKENS = 2048
 
 
-def write_text(path: Path, num_bytes: int) -> None:
+def write_text(path: Path, num_bytes: int, seed: int = 0) -> None:
     """Real words in ever new order, in paragraphs."""
-    words, draw = " ".join(topics.values()).split(), random.Random(0)
+    words, draw = " ".join(topics.values()).split(), random.Random(seed)
     with path.open("wb") as file:
         while (missing := num_bytes - file.tell()) > 0:
             line = " ".join(draw.choices(words, k=draw.randint(5, 120))) + f" {draw.random()}\n"

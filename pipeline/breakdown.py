@@ -41,8 +41,15 @@ class Group:
     """What is of no group."""
 
 
-RUNS = """
-    SELECT coalesce({key}::VARCHAR, '(unknown)') AS name, sum(documents_succeeded)::BIGINT AS documents,
+# Of the day on which a run was started, or gone on with.
+DAY = """
+    SELECT day::VARCHAR AS name,
+           count(*) FILTER (kind = 'document' AND coalesce(outcome, 'finished') = 'finished') AS documents,
+           sum(tokens_read)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost
+    FROM chosen_costs WHERE currency = $currency GROUP BY ALL
+"""
+MODEL = """
+    SELECT coalesce(model_id, '(unknown)') AS name, sum(documents_succeeded)::BIGINT AS documents,
            sum(tokens_read)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost
     FROM chosen_jobs WHERE currency = $currency GROUP BY ALL
 """
@@ -81,8 +88,8 @@ WHOLE = "SELECT coalesce(sum(cost), 0) AS cost FROM chosen_costs WHERE currency 
 def groups(warehouse: Warehouse, by: Breakdown, currency: str) -> list[Group]:
     """Of the runs that a report has chosen: days the newest first, the rest by cost."""
     queries = {
-        Breakdown.DAY: RUNS.format(key="dt"),
-        Breakdown.MODEL: RUNS.format(key="model_id"),
+        Breakdown.DAY: DAY,
+        Breakdown.MODEL: MODEL,
         Breakdown.SOURCE: SOURCE,
         Breakdown.SECTION: SECTION,
     }

@@ -18,6 +18,7 @@ from configs.errors import LedgerError
 from pipeline import storage
 from pipeline.amounts import amount_of, proportioned, units
 from pipeline.documents import Document
+from pipeline.lease import starts
 from pipeline.ledger import Claim, Entry, Ledger, Place, Reading, Underway, final_readings, place_of
 from pipeline.metering import Rate, Spent, split
 from pipeline.tables import MICROSECOND, TABLES
@@ -72,7 +73,8 @@ class _Account:
         seen = {each.place: (each, beat.reading) for beat in beats for each in beat.underway}
         lost = [self._lost(ledger, place, seen.get(place)) for place in places if place not in ended]
         costs = [row for entry in self.entries for row in entry["costs"]] + [row for rows in lost for row in rows]
-        self.costs: list[Row] = [*costs, *self._overheads(costs)]
+        self._starts = starts(ledger)
+        self.costs: list[Row] = [row | self._start(row) for row in [*costs, *self._overheads(costs)]]
         """Of attempts and overheads, which sum to the bill."""
 
     def with_costs(self, chosen: Mapping[str, Entry], table: str) -> list[Row]:
@@ -87,6 +89,12 @@ class _Account:
             attempts = self.attempts[place_of(entry)[0]]
             rows.extend(row | {"attempts": attempts} for row in _sharing(entry[table], costs))
         return rows
+
+    def _start(self, row: Row) -> Row:
+        """The latest start of the run before that of the row's actor."""
+        began = _time(self.meters[row["actor_id"]].started_us) if row["actor_id"] in self.meters else None
+        before = [start for start in self._starts if began is None or start <= began]
+        return {"run_started_at": before[-1] if before else None}
 
     def _lost(self, ledger: Ledger, place: Place, seen: tuple[Underway, Reading] | None) -> list[Row]:
         """Rows of an attempt whose actor has died: what snapshots hold of it, and the rest."""

@@ -2,6 +2,7 @@
 
 OUTPUT/_runs/RUN/
     run.json                      what was asked, written first
+    starts/                       when drivers began to work on it (`pipeline.lease`)
     quote.json                    what it was thought to take, where that could be said
     manifest.parquet              the documents, as listed
     attempts/DOCUMENT/0001.json   who began to work on a document, and from where; made only where there was none

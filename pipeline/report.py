@@ -30,7 +30,8 @@ CHOOSE = (
     """,
     """
     CREATE OR REPLACE TEMP TABLE chosen_costs AS
-    SELECT costs.* EXCLUDE (currency), chosen_jobs.currency, model_id
+    SELECT costs.* EXCLUDE (currency), chosen_jobs.currency, model_id,
+           coalesce(run_started_at::DATE, chosen_jobs.dt) AS day
     FROM costs JOIN chosen_jobs USING (run_id)
     """,
 )
@@ -67,6 +68,17 @@ SPENT = """
                       WHEN kind IN $on_documents AND outcome = 'failed' THEN outcome END AS cause,
            sum(cost) AS cost, sum(gpu_seconds) AS gpu_seconds, count(*) AS parts
     FROM parts GROUP BY kind, cause ORDER BY list_position($kinds, kind) NULLS LAST, kind, cause NULLS FIRST
+"""
+# A run that was stopped goes on another night, whose costs are its own.
+NIGHTS = """
+    SELECT day, count(DISTINCT run_id) AS runs,
+           count(*) FILTER (kind = 'document' AND coalesce(outcome, 'finished') = 'finished') AS documents,
+           coalesce(sum(tokens_read), 0)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost,
+           coalesce(sum(cost) FILTER (kind = 'document'), 0) AS cost_of_documents,
+           coalesce(sum(cost) FILTER (kind = 'wasted'), 0) AS wasted,
+           coalesce(sum(gpu_seconds) FILTER (kind = 'document'), 0) AS document_seconds,
+           coalesce(sum(gpu_seconds) FILTER (kind <> 'node'), 0) AS seconds
+    FROM chosen_costs WHERE currency = $currency GROUP BY day ORDER BY day DESC
 """
 ATTEMPTS = """
     SELECT outcome, count(*) AS attempts FROM (
@@ -143,7 +155,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Night:
-    """The runs that began on one day."""
+    """What was done by runs that were started, or gone on with, on one day."""
 
     day: date
     runs: int
@@ -297,7 +309,7 @@ def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Ac
         attempts={row["outcome"] or "unknown": row["attempts"] for row in attempts},
         spent=spent,
         spot=_spot(warehouse, currency),
-        nights=_nights(runs),
+        nights=[_night(row) for row in warehouse.rows(NIGHTS, currency=currency)],
         runs=runs,
         top_documents=[Dearest(**row) for row in dearest],
         failures=[Failure(**row) for row in warehouse.rows(FAILURES, currency=currency)],
@@ -350,22 +362,16 @@ def _spot(warehouse: Warehouse, currency: str) -> Spot | None:
     return Spot(row["paid"], on_demand, on_demand - row["paid"])
 
 
-def _nights(runs: Sequence[Run]) -> list[Night]:
-    return [_night(day, [run for run in runs if run.day == day]) for day in sorted({run.day for run in runs})[::-1]]
-
-
-def _night(day: date, runs: Sequence[Run]) -> Night:
-    cost, tokens = sum((run.cost for run in runs), Decimal(0)), sum(run.tokens_read for run in runs)
-    seconds = sum((run.gpu_seconds for run in runs), Decimal(0))
-    used = sum((Decimal(run.used or 0) * run.gpu_seconds for run in runs), Decimal(0))
+def _night(row: dict[str, Any]) -> Night:
+    cost, tokens = row["cost"], row["tokens_read"]
     return Night(
-        day=day,
-        runs=len(runs),
-        documents=sum(run.documents for run in runs),
+        day=row["day"],
+        runs=row["runs"],
+        documents=row["documents"],
         tokens_read=tokens,
         cost=cost,
-        cost_of_documents=sum((run.cost_of_documents for run in runs), Decimal(0)),
-        wasted=sum((run.wasted for run in runs), Decimal(0)),
+        cost_of_documents=row["cost_of_documents"],
+        wasted=row["wasted"],
         cost_per_million_tokens=per(cost, tokens, MILLION),
-        used=part(used, seconds),
+        used=part(row["document_seconds"], row["seconds"]),
     )

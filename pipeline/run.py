@@ -23,6 +23,7 @@ from pipeline import history, node, plan, prompts, quantities, quote, states, st
 from pipeline.assignment import Assignment
 from pipeline.commit import commit
 from pipeline.documents import Document
+from pipeline.lease import Lease
 from pipeline.ledger import Ledger, document_key
 from pipeline.progress import Progress, Tally
 from pipeline.rates import Rates
@@ -96,25 +97,26 @@ def prepare(config: SummarizeConfig) -> Prepared:
 
 def execute(prepared: Prepared) -> dict[str, Any] | None:
     """Summarise what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
-    there was nothing to do."""
+    there was nothing to do. Raises ConfigError where another driver is at work on the run."""
     ledger = prepared.ledger
     run_log = log.bind(run_id=ledger.run_id)
     if not prepared.todo and (not prepared.documents or ledger.is_complete):
         run_log.info("nothing_to_do", documents_done=len(prepared.documents) + prepared.num_skipped)
         return None
-    ledger.begin(_about(prepared))
-    if prepared.todo:
-        ledger.reopen()
-        ledger.write_manifest(prepared.documents)
-        run_log.info(
-            "run_started",
-            documents=len(prepared.todo),
-            done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
-            bytes=sum(document.size_bytes for document in prepared.todo),
-            deadline=prepared.deadline and prepared.deadline.isoformat(timespec="seconds"),
-        )
-        _summarise(prepared)
-    job = commit(ledger, prepared.documents, stopped=prepared.stopping.reason is not None)
+    with Lease(ledger):
+        ledger.begin(_about(prepared))
+        if prepared.todo:
+            ledger.reopen()
+            ledger.write_manifest(prepared.documents)
+            run_log.info(
+                "run_started",
+                documents=len(prepared.todo),
+                done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
+                bytes=sum(document.size_bytes for document in prepared.todo),
+                deadline=prepared.deadline and prepared.deadline.isoformat(timespec="seconds"),
+            )
+            _summarise(prepared)
+        job = commit(ledger, prepared.documents, stopped=prepared.stopping.reason is not None)
     run_log.info("run_committed", status=job["status"], documents=job["documents_total"])
     return job
 

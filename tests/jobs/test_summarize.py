@@ -118,7 +118,7 @@ def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_p
     assert tables.rows("select documents_total as n from jobs order by started_at") == [{"n": 3}, {"n": 1}]
 
 
-def test_kill_9_of_the_driver_loses_nothing(summarize, tmp_path):
+def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summarize, tmp_path):
     texts = [text for text in topics.values() if len(text) > 6000]
     documents = str(tmp_path / "docs")
     write_documents(tmp_path / "docs", texts)
@@ -130,6 +130,9 @@ def test_kill_9_of_the_driver_loses_nothing(summarize, tmp_path):
     driver = subprocess.Popen(
         summarize.command([documents], *slow), cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL
     )
+    wait_for(lambda: storage.list_files(f"{summarize.output}/_runs", ".alive"))
+    second = summarize([documents])
+    assert second.returncode == exits.REFUSED and "is at work on this run" in second.stderr
     wait_for(lambda: entries(summarize.output))
     offspring = psutil.Process(driver.pid).children(recursive=True)
     os.kill(driver.pid, signal.SIGKILL)

@@ -1,5 +1,6 @@
 """The tables are a function of the ledger: one row a document, costs that sum to the meters, repeatable."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -144,6 +145,27 @@ def test_rows_share_all_that_a_run_cost_with_its_other_nodes(ledger):
     assert sum(row["full_cost"] for row in rows) == job["cost"]
     for row in rows:
         assert row["full_cost"] / job["cost"] == pytest.approx(row["cost"] / RATE.cost(333_410), rel=Decimal("1e-9"))
+
+
+def test_each_cost_is_of_the_start_that_its_actor_belongs_to(ledger):
+    nights = [NOON, NOON + timedelta(days=1)]
+    for number, night in enumerate(nights):
+        about = {"started_at": night.isoformat()}
+        storage.publish(f"{ledger.uri}/starts/{number + 1:04d}.json", json.dumps(about).encode())
+    seconds = [round((night + timedelta(minutes=1)).timestamp() * 1e6) for night in nights]
+    one, two = entry("one", 100, 1), entry("two", 70, 2) | {"actor_id": "a2"}
+    two["reading"] = two["reading"] | {"actor_id": "a2", "started_us": seconds[1]}
+    two["costs"] = [cost | {"actor_id": "a2"} for cost in two["costs"]]
+    publish(ledger, replace_reading(one, started_us=seconds[0]), two)
+    ledger.publish_beat(Beat(replace(reading("a2", total=900, startup=100), started_us=seconds[1])))
+    commit(ledger, [document("one"), document("two")])
+    found = Warehouse(ledger.output_uri).rows("select actor_id, kind, run_started_at from costs order by 1, 2")
+    assert [(row["actor_id"], row["kind"], row["run_started_at"]) for row in found] == [
+        ("a1", "document", nights[0]),
+        ("a2", "document", nights[1]),
+        ("a2", "startup", nights[1]),
+        ("a2", "wasted", nights[1]),
+    ]
 
 
 def test_an_entry_newer_than_the_last_heartbeat_still_balances(ledger):

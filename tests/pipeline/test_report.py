@@ -10,7 +10,7 @@ from pipeline.breakdown import REST, Breakdown
 from pipeline.report import Account, Spot
 from pipeline.warehouse import Warehouse
 from tests.nights import ACTORS, HOSTILE, ON_DEMAND, SECTIONS, SPOT, write_nights
-from tests.outputs import cost_row, job_row, write_part
+from tests.outputs import STARTED, cost_row, job_row, write_part
 
 TODAY = datetime.now(UTC).date()
 
@@ -95,6 +95,26 @@ def test_one_run_or_the_last_days_are_told_apart(week):
     days = reporting.report(warehouse, days=3)
     assert [each.run_id for each in days.runs] == [night.run_id for night in nights[:-4:-1]]
     assert days.since == TODAY - timedelta(days=2)
+
+
+def test_a_run_that_is_gone_on_with_costs_on_both_nights(tmp_path):
+    write_part(tmp_path, "jobs", "one", [job_row("3")])
+    second = STARTED + timedelta(days=1)
+    rows = [
+        cost_row("document", "1", "a", tokens_read=10, outcome="stopped", run_started_at=STARTED),
+        cost_row("document", "1.5", "a", tokens_read=20, outcome="finished", run_started_at=second),
+        cost_row("idle", "0.5", run_started_at=second),
+    ]
+    write_part(tmp_path, "costs", "one", rows)
+    (account,) = reporting.report(Warehouse(str(tmp_path))).accounts
+    assert [(night.day, night.cost, night.documents, night.runs) for night in account.nights] == [
+        (second.date(), Decimal("2.0"), 1, 1),
+        (STARTED.date(), Decimal("1"), 0, 1),
+    ]
+    assert [(each.name, each.cost) for each in account.by[Breakdown.DAY]] == [
+        (str(second.date()), Decimal("2.0")),
+        (str(STARTED.date()), Decimal("1")),
+    ]
 
 
 def test_currencies_are_not_added_up(tmp_path):
