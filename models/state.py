@@ -73,12 +73,6 @@ class State:
         for name, tensor in self.tensors.items():
             tensor.index_copy_(dim, index, values[name])
 
-    def zero_(self, rows: Sequence[int]) -> None:
-        """Forget the given rows in place."""
-        index = self._index(rows)
-        for tensor in self.tensors.values():
-            tensor.index_fill_(1, index, 0.0)
-
     def detach(self) -> "State":
         return self.map(Tensor.detach)
 

@@ -6,7 +6,8 @@ metered, and the written rule is `longhaul-share-of-tokens`:
 1. The time of a pass through the model goes to the documents in it, by their share of its tokens. What that comes to
    for an attempt at a document is a charge allocated to the document, work that was lost included.
 2. Time that served no document (`startup`, `load`, `idle`, `snapshot`, `drain`, and `wasted` of no one document) stays
-   with the actor under its name in `x_Kind`, allocated to nothing. It is spread over no document in silence.
+   with the actor under its name in `x_Kind`, allocated to nothing, and so does the time of a node that holds no actor
+   (`node`). It is spread over no document in silence; `full_cost` in `summaries` spreads it, by what documents cost.
 3. Seconds are whole microseconds and the largest remainders round up: an actor's charges sum to its time and its cost.
 
 All this is an estimate, from prices that Longhaul was told, and `x_EstimateStatus` says so on every row. A provider's
@@ -33,6 +34,7 @@ from configs import VERSION
 from pipeline import reconciliation as reconciling
 from pipeline import storage
 from pipeline.amounts import EXACT, amount_of, proportioned
+from pipeline.ledger import NODE
 from pipeline.metering import SECONDS_PER_HOUR
 from pipeline.reconciliation import RATIO_DIGITS, RATIO_STEPS, Charge, Reconciliation
 from pipeline.tables import MICROSECOND, MONEY, SECONDS, TIME
@@ -285,13 +287,13 @@ def _resource(row: Row) -> dict[str, str | None]:
         "RegionName": region,
         "ResourceId": actor,
         "ResourceName": (row["node"] or None) if actor else None,
-        "ResourceType": "Actor" if actor else None,
+        "ResourceType": ("Node" if row["kind"] == "node" else "Actor") if actor else None,
     }
 
 
 def _description(row: Row, status: str) -> str:
     if row["document_id"] is None:
-        about = f"Time of an actor: {row['kind']}"
+        about = "Time of a node that holds no actor" if row["kind"] == "node" else f"Time of an actor: {row['kind']}"
     else:
         what = "Work lost" if row["kind"] == "wasted" else "Reading"
         about = f"{what}: {row['document_id']}, attempt {row['attempt'] or 1}, {row['outcome'] or 'finished'}"
@@ -299,7 +301,7 @@ def _description(row: Row, status: str) -> str:
 
 
 def _device_unit(row: Row) -> str:
-    return "CPU" if row["gpu_type"] == "cpu" else "GPU"
+    return {"cpu": "CPU", NODE: "Node"}.get(row["gpu_type"], "GPU")
 
 
 def _tags(**tags: Any) -> str:
