@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from pydoc_data.topics import topics
+from random import Random
 
 import psutil
 
@@ -55,7 +56,8 @@ class Week:
     def __init__(self, folder: Path) -> None:
         self.documents, self.output = folder / "documents", folder / "output"
         self.documents.mkdir(parents=True)
-        self.texts = sorted(topics.values(), key=len, reverse=True)
+        self.texts = sorted(topics.values())
+        Random(0).shuffle(self.texts)
 
     def arrivals(self, night: int) -> None:
         """New documents, more in the middle of the week, and what the log has gained."""
