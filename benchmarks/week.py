@@ -44,6 +44,8 @@ SETTINGS = (
     # So often that half a minute's work is saved as an hour's would be.
     "snapshot.max_lost_gpu_seconds=5",
     "input.inline_bytes=20000",
+    # That of a GPU, so that amounts look as they do where there is one.
+    "price.cpu_hour=2.25",
 )
 
 
@@ -106,7 +108,9 @@ def main(output: str) -> None:
     for night in range(NIGHTS):
         week.arrivals(night)
         code = week.run(night)
-        expected = {BUDGET_NIGHT: exits.STOPPED, BROKEN_NIGHT: exits.PARTIAL}.get(night, exits.SUCCESS)
+        # What is broken fails every night again, until somebody mends it or takes it away.
+        usual = exits.PARTIAL if night >= BROKEN_NIGHT else exits.SUCCESS
+        expected = exits.STOPPED if night == BUDGET_NIGHT else usual
         if code != expected:
             print(f"night {night + 1} ended with {code}, not with {expected}", file=sys.stderr)
     page = folder / "report.html"

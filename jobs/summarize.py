@@ -44,7 +44,7 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
 
 
 def _interrupt(prepared: Prepared, *_: object) -> None:
-    if prepared.stopping.reason is not None:
+    if prepared.stopping.reason is not None or not prepared.stopping.is_possible:
         raise KeyboardInterrupt
     print("\nstopping: what is under way is being saved; interrupt again to leave at once", file=sys.stderr)
     prepared.stopping.ask("interrupt")

@@ -16,11 +16,12 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 class Actor:
     """Made first thing in an actor's process: its meter runs from there."""
 
-    def __init__(self, rate: Rate = UNKNOWN) -> None:
-        """`rate` may be set later, before the first reading."""
+    def __init__(self, rate: Rate = UNKNOWN, start: int = 0) -> None:
+        """`rate` may be set later, before the first reading; `start` is the number of the run's."""
         self.id = f"actor-{uuid4().hex[:12]}"
         self.node = platform.node()
         self.rate = rate
+        self._start = start
         self.meter = Meter()
         self._started_us = now_us()
         self._tokens_read = self._tokens_decoded = self._documents = 0
@@ -59,6 +60,7 @@ class Actor:
             region=self.rate.region,
             instance_type=self.rate.instance_type,
             on_demand_price_per_second=str(self.rate.on_demand_price_per_second),
+            start=self._start,
         )
 
 

@@ -37,6 +37,8 @@ class Assignment:
     deadline_us: int | None = None
     """UTC, microseconds since 1970."""
     summary_so_far: bool = False
+    start: int = 0
+    """Of the run, by its number."""
     preamble: str | None = None
     tokenizer_uri: str | None = None
     """As `model.tokenizer`."""

@@ -91,10 +91,9 @@ class _Account:
         return rows
 
     def _start(self, row: Row) -> Row:
-        """The latest start of the run before that of the row's actor."""
-        began = _time(self.meters[row["actor_id"]].started_us) if row["actor_id"] in self.meters else None
-        before = [start for start in self._starts if began is None or start <= began]
-        return {"run_started_at": before[-1] if before else None}
+        """The start of the run that the row's actor belongs to, where that is known."""
+        reading = self.meters.get(row["actor_id"])
+        return {"run_started_at": self._starts.get(reading.start) if reading else None}
 
     def _lost(self, ledger: Ledger, place: Place, seen: tuple[Underway, Reading] | None) -> list[Row]:
         """Rows of an attempt whose actor has died: what snapshots hold of it, and the rest."""

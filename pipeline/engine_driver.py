@@ -63,7 +63,7 @@ class EngineDriver(Thread):
         super().__init__(name="engine", daemon=True)
         if assignment.device == "cpu":
             keep_freed_memory()
-        self._actor = Actor()
+        self._actor = Actor(start=assignment.start)
         self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
         ledger = Ledger(assignment.output_uri, assignment.run_id)

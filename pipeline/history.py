@@ -1,6 +1,6 @@
 """What an output already holds: which documents are done, and which run was left unfinished."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import storage
@@ -29,13 +29,12 @@ def done_in(ledger: Ledger) -> set[Key]:
     return {(entry["document_id"], entry["source_etag"]) for entry in entries}
 
 
-def unfinished_run(output_uri: str, settings_sha256: str, sources: list[str]) -> str | None:
-    """The newest run over the same sources with the same settings that was never committed, or stopped."""
+def unfinished_runs(output_uri: str, settings_sha256: str, sources: list[str]) -> Iterator[str]:
+    """Runs over the same sources with the same settings that were never committed, or stopped, the newest first."""
     for ledger in runs(output_uri):
         about = ledger.about() or {}
         if _asks(about, settings_sha256, sources) and not ledger.is_complete:
-            return ledger.run_id
-    return None
+            yield ledger.run_id
 
 
 def _asks(about: Mapping[str, Any], settings_sha256: str, sources: list[str]) -> bool:

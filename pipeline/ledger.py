@@ -74,6 +74,8 @@ class Reading:
     """Decimal, as text."""
     node_us: int = 0
     """Of a node that holds no actor."""
+    start: int = 0
+    """Which start of the run the actor belongs to (`pipeline.lease`); 0 where that is not known."""
 
     @property
     def is_of_actor(self) -> bool:
@@ -193,6 +195,10 @@ class Ledger:
         """Write what the run is asked to do; a run that goes on keeps its first words."""
         if self.about() is None:
             storage.publish(storage.join(self.uri, "run.json"), _json(about))
+
+    def withdraw(self) -> None:
+        """Take back what `begin` wrote."""
+        storage.delete(storage.join(self.uri, "run.json"))
 
     def about(self) -> dict[str, Any] | None:
         """What `begin` wrote, or None where there is no such run."""
@@ -337,6 +343,9 @@ def _beat(about: dict[str, Any]) -> Beat:
 
 
 def _underway(about: dict[str, Any]) -> Underway:
+    if "spent" not in about:
+        # As actors wrote it that did not tell answers from reading.
+        about = about | {"spent": {"microseconds": about.pop("microseconds"), "saved": about.pop("saved_us")}}
     return Underway(**about | {"spent": Spent(**about["spent"])})
 
 

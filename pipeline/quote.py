@@ -6,6 +6,7 @@ same device, which holds answers too; without one, that of the device's arithmet
 
 import json
 import random
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -47,18 +48,21 @@ LARGEST_PARSED_BYTES = 8 * 2**20
 """Of what must be parsed whole, larger documents are not sampled."""
 
 MEASURED = """
-    with spent as (
-        select run_id, count(distinct actor_id) as actors, sum(tokens_read)::bigint as tokens,
-            sum(case when kind in ('document', 'snapshot') then gpu_seconds - coalesce(decode_seconds, 0) end)::double
-                as reading,
-            sum(case when kind = 'document' then coalesce(decode_seconds, 0) end)::double as answering,
-            sum(case when kind in ('startup', 'load', 'idle') then gpu_seconds end)::double as starting
-        from costs where gpu_type = $device group by run_id having tokens > 0
+    with marked as (
+        select *, kind = 'document' and coalesce(outcome, 'finished') = 'finished' as is_finished from costs
+        where gpu_type = $device
+    ), spent as (
+        select run_id, count(distinct actor_id) as actors,
+            count(*) filter (is_finished) as documents, sum(tokens_read) filter (is_finished)::bigint as tokens,
+            sum(gpu_seconds - coalesce(decode_seconds, 0)) filter (is_finished or kind = 'snapshot')::double as reading,
+            coalesce(sum(decode_seconds) filter (is_finished), 0)::double as answering,
+            sum(gpu_seconds) filter (kind in ('startup', 'load', 'idle'))::double as starting
+        from marked group by run_id having tokens > 0 and reading > 0
     )
-    select spent.*, config, documents_succeeded as documents from spent join jobs on spent.run_id = jobs.run_id
+    select spent.*, config from spent join jobs on spent.run_id = jobs.run_id
     where model_revision = $revision order by started_at desc limit $most
 """
-"""The newest runs with a model on a device."""
+"""The newest runs with a model on a device, by the attempts that finished: what was lost says nothing of speed."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Speed:
 @dataclass(frozen=True)
 class Tokens:
     total: int
+    """To be read."""
     longest: int
     """Of one document."""
     is_counted: bool
@@ -119,16 +124,25 @@ class Quote:
         return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
 
 
-def count_tokens(documents: Sequence[Document], config: SummarizeConfig, tokenizer: Tokenizer, exact: bool) -> Tokens:
-    """The tokens per byte of some documents of a kind hold for the rest. Those that cannot be read count nothing."""
+def count_tokens(
+    documents: Sequence[Document],
+    config: SummarizeConfig,
+    tokenizer: Tokenizer,
+    exact: bool,
+    read_before: Mapping[str, int],
+) -> Tokens:
+    """The tokens per byte of some documents of a kind hold for the rest. Those that cannot be read count nothing, nor
+    do those of a document that were `read_before`."""
     by_kind: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
         by_kind["".join(PurePosixPath(document.source_uri).suffixes[-2:]).lower()].append(document)
     sampler, total, longest, is_counted = _Sampler(config, tokenizer), 0, 0, True
     for group in by_kind.values():
-        known = sampler.counts(group, sum(each.size_bytes for each in group) if exact else SAMPLED_BYTES)
+        known = sampler.counts(group, sys.maxsize if exact else SAMPLED_BYTES)
         counts = [known.get(each.document_id, round(each.size_bytes * sampler.tokens_per_byte)) for each in group]
-        total, longest = total + sum(counts), max(longest, *counts)
+        before = [read_before.get(document.document_id, 0) for document in group]
+        total += sum(max(0, count - had) for count, had in zip(counts, before, strict=True))
+        longest = max(longest, *counts)
         is_counted &= len(known) == len(group)
     return Tokens(total, longest, is_counted)
 
@@ -183,14 +197,14 @@ def measured_speed(output_uri: str, model_revision: str, device: str, config: Su
     runs = tables.rows(MEASURED, revision=model_revision, device=device, most=RUNS_LOOKED_AT)
     if not runs:
         return None
-    read, documents = sum(run["tokens"] for run in runs), sum(run["documents"] for run in runs)
+    read = sum(run["tokens"] for run in runs)
     starting = sum(run["starting"] or 0 for run in runs) / sum(run["actors"] for run in runs)
     # Answers are as long as is allowed, or as their number is large.
     asked = sum(run["documents"] * _most_answer_tokens(json.loads(run["config"])) for run in runs)
     answering = sum(run["answering"] for run in runs) / asked if asked else 0.0
     return Speed(
         seconds_per_token=sum(run["reading"] for run in runs) / read,
-        seconds_per_answered=answering * _most_answer_tokens(config.model_dump()) if documents else 0.0,
+        seconds_per_answered=answering * _most_answer_tokens(config.model_dump()),
         startup_seconds=starting,
         source=f"measured in {len(runs)} run{'s' * (len(runs) > 1)}, the latest {runs[0]['run_id']}",
     )
@@ -273,12 +287,13 @@ def for_run(
     rates: Rates,
     device: str,
     *,
+    read_before: Mapping[str, int],
     other_nodes: int = 1,
     exact: bool = False,
     may_time: bool = True,
 ) -> Quote | None:
     """Of these documents. `device` is `cpu` or a GPU's name. `exact` tokenises all of them. `other_nodes` of the
-    cluster hold no actor; there is a head at least.
+    cluster hold no actor; there is a head at least. `read_before` are tokens that need not be read again, by document.
 
     `may_time` permits loading the model here to time a CPU that nothing is known of; else there is no quote then.
     Raises ConfigError where nothing is known of the GPU or its price.
@@ -287,7 +302,7 @@ def for_run(
     if speed is None and device == "cpu" and not may_time:
         return None
     size = footprint(model.architecture)
-    tokens = count_tokens(documents, config, model.tokenizer, exact)
+    tokens = count_tokens(documents, config, model.tokenizer, exact, read_before)
     if speed is None:
         speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), size)
     width = WIDTHS[config.model.dtype_on("cpu" if device == "cpu" else "cuda")]
@@ -312,7 +327,8 @@ def quote(
     lost = _expected_loss(seconds, config, speed)
     rival = transformer_like(model.parameters)
     # One document is read by one actor.
-    wall = max(working / workers, tokens.longest * speed.seconds_per_token) + speed.startup_seconds
+    longest = min(tokens.longest, tokens.total) * speed.seconds_per_token
+    wall = max(working / workers, longest) + speed.startup_seconds
     nodes = _cost(other_nodes * wall, prices.node)
     return Quote(
         documents=len(documents),

@@ -45,10 +45,16 @@ RUNS = """
                sum(cost) FILTER (kind = 'document') AS cost_of_documents,
                sum(gpu_seconds) FILTER (kind = 'document') AS document_seconds
         FROM chosen_costs GROUP BY run_id
+    ), nights AS (
+        SELECT run_id, epoch(max(finished_at) - run_started_at) AS seconds
+        FROM chosen_costs WHERE run_started_at IS NOT NULL GROUP BY run_id, run_started_at
+    ), worked AS (
+        SELECT run_id, sum(seconds) AS seconds FROM nights GROUP BY run_id HAVING count(*) > 1
     )
-    SELECT chosen_jobs.* EXCLUDE (config, peak_rss_bytes), coalesce(wasted, 0) AS wasted,
+    SELECT chosen_jobs.* EXCLUDE (config, peak_rss_bytes, seconds),
+           coalesce(worked.seconds, chosen_jobs.seconds) AS seconds, coalesce(wasted, 0) AS wasted,
            coalesce(cost_of_documents, 0) AS cost_of_documents, document_seconds
-    FROM chosen_jobs LEFT JOIN spent USING (run_id)
+    FROM chosen_jobs LEFT JOIN spent USING (run_id) LEFT JOIN worked USING (run_id)
     WHERE currency = $currency ORDER BY started_at DESC NULLS LAST, run_id DESC
 """
 # Seconds and a price have 18 decimals together, so that parts of a cost sum to it.
@@ -134,6 +140,7 @@ class Run:
     day: date
     started_at: datetime | None
     seconds: float | None
+    """From start to end; of a run that was stopped and gone on with, of its starts together."""
     documents: int
     documents_failed: int
     documents_left: int
@@ -286,6 +293,7 @@ def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Ac
     runs = [_run(row) for row in warehouse.rows(RUNS, currency=currency)]
     kinds = {"kinds": list(KINDS), "on_documents": list(ON_DOCUMENTS)}
     spent = [Spent(**row) for row in warehouse.rows(SPENT, currency=currency, **kinds)]
+    nights = [_night(row) for row in warehouse.rows(NIGHTS, currency=currency)]
     attempts = warehouse.rows(ATTEMPTS, currency=currency)
     dearest = warehouse.rows(DOCUMENTS, currency=currency, most=MAX_DOCUMENTS)
     seconds = sum((each.gpu_seconds for each in spent if each.kind != "node"), Decimal(0))
@@ -294,8 +302,8 @@ def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Ac
     documents, tokens = sum(run.documents for run in runs), sum(run.tokens_read for run in runs)
     return Account(
         currency=currency,
-        first_day=min(run.day for run in runs),
-        last_day=max(run.day for run in runs),
+        first_day=min([run.day for run in runs] + [night.day for night in nights]),
+        last_day=max([run.day for run in runs] + [night.day for night in nights]),
         documents=documents,
         documents_failed=sum(run.documents_failed for run in runs),
         documents_left=runs[0].documents_left,
@@ -309,7 +317,7 @@ def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Ac
         attempts={row["outcome"] or "unknown": row["attempts"] for row in attempts},
         spent=spent,
         spot=_spot(warehouse, currency),
-        nights=[_night(row) for row in warehouse.rows(NIGHTS, currency=currency)],
+        nights=nights,
         runs=runs,
         top_documents=[Dearest(**row) for row in dearest],
         failures=[Failure(**row) for row in warehouse.rows(FAILURES, currency=currency)],

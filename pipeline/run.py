@@ -2,25 +2,25 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
 import structlog
 
-from configs.errors import ConfigError, StorageError
+from configs.errors import ConfigError
 from configs.prices import Catalogue
 from configs.settings import SummarizeConfig
 from models import checkpoint
 from models.architecture import MambaConfig
 from models.tokenizer import Tokenizer
-from pipeline import history, node, plan, prompts, quantities, quote, states, storage
-from pipeline.assignment import Assignment
+from pipeline import history, lease, node, plan, prompts, quantities, quote, states, storage
+from pipeline.assignment import Assignment, Row
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.lease import Lease
@@ -33,6 +33,9 @@ from pipeline.sources import list_documents
 from pipeline.stopping import Stopping
 
 log = structlog.get_logger()
+
+QUOTE_SECONDS = 10.0
+"""That a run which is through waits for its quote."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Prepared:
     deadline: datetime | None
     stopping: Stopping
     rates: Rates
+    last_start: int
+    """Of the run, before this one, as `lease.newest_over` has it: what is `todo` was found out after that."""
 
 
 def prepare(config: SummarizeConfig) -> Prepared:
@@ -74,6 +79,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     ledger = Ledger(config.output.uri, run_id)
     _refuse_other_settings(ledger, settings_sha256)
     elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
+    last_start = lease.newest_over(ledger)
     here = history.done_in(ledger)
     documents = tuple(each for each in listed if _key(each) not in elsewhere)
     deadline = config.run.deadline_after(datetime.now(UTC))
@@ -92,71 +98,115 @@ def prepare(config: SummarizeConfig) -> Prepared:
         deadline=deadline,
         stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
         rates=rates,
+        last_start=last_start,
     )
 
 
 def execute(prepared: Prepared) -> dict[str, Any] | None:
     """Summarise what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
     there was nothing to do. Raises ConfigError where another driver is at work on the run."""
-    ledger = prepared.ledger
-    run_log = log.bind(run_id=ledger.run_id)
-    if not prepared.todo and (not prepared.documents or ledger.is_complete):
-        run_log.info("nothing_to_do", documents_done=len(prepared.documents) + prepared.num_skipped)
+    if _is_done(prepared):
         return None
-    with Lease(ledger):
+    ledger = prepared.ledger
+    with Lease(ledger) as held:
+        prepared = _looked_again(prepared, held)
+        if _is_done(prepared):
+            return None
         ledger.begin(_about(prepared))
+        _refuse_a_twin(prepared, held)
         if prepared.todo:
-            ledger.reopen()
-            ledger.write_manifest(prepared.documents)
-            run_log.info(
-                "run_started",
-                documents=len(prepared.todo),
-                done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
-                bytes=sum(document.size_bytes for document in prepared.todo),
-                deadline=prepared.deadline and prepared.deadline.isoformat(timespec="seconds"),
-            )
-            _summarise(prepared)
+            _begin(prepared)
+            _summarise(prepared, held)
+        held.check()
         job = commit(ledger, prepared.documents, stopped=prepared.stopping.reason is not None)
-    run_log.info("run_committed", status=job["status"], documents=job["documents_total"])
+    log.info("run_committed", run_id=ledger.run_id, status=job["status"], documents=job["documents_total"])
     return job
 
 
-def _summarise(prepared: Prepared) -> None:
+def _is_done(prepared: Prepared) -> bool:
+    if prepared.todo or (prepared.documents and not prepared.ledger.is_complete):
+        return False
+    done = len(prepared.documents) + prepared.num_skipped
+    log.info("nothing_to_do", run_id=prepared.ledger.run_id, documents_done=done)
+    return True
+
+
+def _looked_again(prepared: Prepared, held: Lease) -> Prepared:
+    """Where another start of the run was at work while this one was being prepared, without what that has done."""
+    if held.number == prepared.last_start + 1:
+        return prepared
+    here = history.done_in(prepared.ledger)
+    return replace(prepared, todo=tuple(each for each in prepared.documents if _key(each) not in here))
+
+
+def _refuse_a_twin(prepared: Prepared, held: Lease) -> None:
+    """Of two starts of one command at the same moment, neither of which saw the other's run, the later gives way."""
+    config, run_id = prepared.config, prepared.ledger.run_id
+    if held.number > 1 or config.run.id is not None:
+        return
+    sources = list(config.input.sources)
+    for other in history.unfinished_runs(config.output.uri, prepared.settings_sha256, sources):
+        if other < run_id:
+            prepared.ledger.withdraw()
+            raise ConfigError(f"the same command was started a moment before, as run.id = {other!r}: leave it to that")
+
+
+def _begin(prepared: Prepared) -> None:
+    ledger = prepared.ledger
+    ledger.reopen()
+    prepared.stopping.is_possible = True
+    ledger.write_manifest(prepared.documents)
+    log.info(
+        "run_started",
+        run_id=ledger.run_id,
+        documents=len(prepared.todo),
+        done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
+        bytes=sum(document.size_bytes for document in prepared.todo),
+        deadline=prepared.deadline and prepared.deadline.isoformat(timespec="seconds"),
+    )
+
+
+def _summarise(prepared: Prepared, held: Lease) -> None:
     config, ledger, stopping = prepared.config, prepared.ledger, prepared.stopping
     tally = Tally(len(prepared.todo), sum(document.size_bytes for document in prepared.todo))
     with plan.cluster(config) as cluster:
         on_gpu = _on_gpu(config, cluster)
         if on_gpu:
             _refuse_gpus_without_a_price(prepared.rates, cluster)
-        assignment = _assignment(prepared, on_gpu)
+        assignment = _assignment(prepared, on_gpu, held.number)
         device = cluster.gpu_nodes[0][0] if on_gpu and cluster.gpu_nodes else assignment.device
-        todo = _with_states(prepared, assignment.state_key)
+        todo = _with_states(prepared, assignment.device)
         others = partial(node.without_devices, on_gpu, config.engine.cpus_per_actor)
+        # Beside the actors' start, which need not wait for a sample of the documents.
+        quoting = Thread(target=_keep_quote, args=(prepared, held, device, len(others())), name="quote", daemon=True)
+        quoting.start()
         on_cost = None if config.run.budget_usd is None else stopping.spent
         progress = Progress(tally, config.price.currency, ledger.beats, ledger.run_id, on_cost)
-        # Beside the actors' start, which need not wait for a sample of the documents.
-        with ThreadPoolExecutor(1, "quote") as beside, progress, _shared_nodes(prepared, others):
-            quoting = beside.submit(_keep_quote, prepared, device, len(others()))
+        with progress, _shared_nodes(prepared, others, held):
             for receipt in plan.receipts(todo, config, assignment):
+                held.check()
                 tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
                 if receipt["status"] == "failed":
                     reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
                     log.warning("document_failed", run_id=ledger.run_id, **reason)
-            quoting.result()
+        quoting.join(QUOTE_SECONDS)
 
 
-def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes]) -> AbstractContextManager[object]:
+def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes], held: Lease) -> AbstractContextManager[object]:
     rate = prepared.rates.of_node()
     if rate is None:
         return nullcontext()
-    return SharedNodes(prepared.ledger, others, rate, prepared.config.run.heartbeat_seconds)
+    return SharedNodes(prepared.ledger, others, rate, prepared.config.run.heartbeat_seconds, held.number)
 
 
-def _keep_quote(prepared: Prepared, device: str, other_nodes: int) -> None:
-    """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
+def _keep_quote(prepared: Prepared, held: Lease, device: str, other_nodes: int) -> None:
+    """What the run is thought to take, to be compared in the end; none where nothing is known of the device, and of the
+    first start alone, which has all documents before it."""
+    if held.number > 1:
+        return
     try:
         quoted = quote_of(prepared, device, other_nodes=other_nodes, may_time=False)
-    except (ConfigError, StorageError) as error:
+    except Exception as error:  # a run need not end because nobody can say what it takes
         log.debug("no_quote", run_id=prepared.ledger.run_id, reason=str(error))
         return
     if quoted is not None:
@@ -174,32 +224,47 @@ def quote_of(
     prepared: Prepared, device: str, *, other_nodes: int = 1, exact: bool = False, may_time: bool = True
 ) -> quote.Quote | None:
     """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`."""
+    kept = _kept_states(prepared, "cpu" if device == "cpu" else "cuda")
     return quote.for_run(
         prepared.todo,
         prepared.config,
         quote.Model(prepared.model_revision, prepared.architecture, prepared.tokenizer),
         prepared.rates,
         device,
+        read_before={document_id: row["tokens"] for document_id, row in kept.items()},
         other_nodes=other_nodes,
         exact=exact,
         may_time=may_time,
     )
 
 
-def _with_states(prepared: Prepared, state_key: str) -> list[tuple[Document, str | None]]:
+def _with_states(prepared: Prepared, device: str) -> list[tuple[Document, str | None]]:
     """Each document with the state that it can go on from: of this run before it was stopped, or of an earlier one."""
-    saved = prepared.ledger.snapshots()
-    kept = states.newest(prepared.ledger.output_uri, state_key) if prepared.config.incremental else {}
+    saved, kept = prepared.ledger.snapshots(), _kept_states(prepared, device)
+    uris = {document_id: str(row["state_uri"]) for document_id, row in kept.items()}
     return [
-        (document, saved.get(document_key(*_key(document))) or kept.get(document.document_id))
+        (document, saved.get(document_key(*_key(document))) or uris.get(document.document_id))
         for document in prepared.todo
     ]
 
 
-def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
+def _kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
+    """Of earlier runs, by document."""
+    if not prepared.config.incremental:
+        return {}
+    return states.newest(prepared.ledger.output_uri, _state_key(prepared, device))
+
+
+def _state_key(prepared: Prepared, device: str) -> str:
+    """Of what the model makes on `cpu` or `cuda`."""
+    config, tokenizer = prepared.config, prepared.tokenizer.fingerprint
+    dtype = config.model.dtype_on(device)
+    return state_key(prepared.model_revision, tokenizer, dtype, READING_VERSION, config.preamble)
+
+
+def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
     config = prepared.config
     device = "cuda" if on_gpu else "cpu"
-    dtype = config.model.dtype_on(device)
     return Assignment(
         output_uri=prepared.ledger.output_uri,
         run_id=prepared.ledger.run_id,
@@ -207,22 +272,21 @@ def _assignment(prepared: Prepared, on_gpu: bool) -> Assignment:
         model_uri=config.model.uri,
         model_revision=prepared.model_revision,
         device=device,
-        dtype=dtype,
+        dtype=config.model.dtype_on(device),
         prompts=config.prompts,
         sections=config.sections,
         engine=config.engine,
         input=config.input,
         rates=prepared.rates,
         heartbeat_seconds=config.run.heartbeat_seconds,
-        state_key=state_key(
-            prepared.model_revision, prepared.tokenizer.fingerprint, dtype, READING_VERSION, config.preamble
-        ),
+        state_key=_state_key(prepared, device),
         preamble=config.preamble,
         max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
         ttl_days=config.states.ttl_days if config.incremental else None,
         deadline_us=_microseconds(prepared.deadline),
         summary_so_far=config.run.summary_so_far,
         tokenizer_uri=config.model.tokenizer,
+        start=start,
     )
 
 
@@ -245,7 +309,7 @@ def _refuse_gpus_without_a_price(rates: Rates, cluster: plan.Cluster) -> None:
 
 def _run_id(config: SummarizeConfig, settings_sha256: str) -> str:
     sources = list(config.input.sources)
-    found = config.run.id or history.unfinished_run(config.output.uri, settings_sha256, sources)
+    found = config.run.id or next(history.unfinished_runs(config.output.uri, settings_sha256, sources), None)
     return found or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
 
 

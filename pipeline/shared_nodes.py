@@ -23,12 +23,14 @@ Nodes = Mapping[str, str]
 class SharedNodes(Thread):
     """As a context: meters the nodes that `look` finds, from the first look at each to the last."""
 
-    def __init__(self, ledger: Ledger, look: Callable[[], Nodes], rate: Rate, every_seconds: float) -> None:
+    def __init__(
+        self, ledger: Ledger, look: Callable[[], Nodes], rate: Rate, every_seconds: float, start: int = 0
+    ) -> None:
+        """`start` is the number of the run's, which has meters of its own though the nodes may have served before."""
         super().__init__(name="nodes", daemon=True)
         self._ledger, self._look, self._rate, self._every_seconds = ledger, look, rate, every_seconds
         self._stopped = Event()
-        # A start of the run has meters of its own, though the nodes may have served an earlier one.
-        self._start = uuid4().hex[:6]
+        self._start, self._suffix = start, uuid4().hex[:6]
         self._began_us: dict[str, int] = {}
         self._served_us: dict[str, int] = {}
         self._looked_at = time.monotonic_ns()
@@ -57,16 +59,17 @@ class SharedNodes(Thread):
         there, now = self._look(), time.monotonic_ns()
         elapsed_us = (now - self._looked_at) // 1000
         self._looked_at += elapsed_us * 1000
-        for id, host in there.items():
+        for id in there:
             self._began_us.setdefault(id, now_us())
             self._served_us[id] = self._served_us.get(id, 0) + (elapsed_us if id in self._there else 0)
-            self._ledger.publish_beat(Beat(self._reading(id, host)))
         self._there = there
+        for id, host in there.items():
+            self._ledger.publish_beat(Beat(self._reading(id, host)))
 
     def _reading(self, id: str, host: str) -> Reading:
         served_us = self._served_us[id]
         return Reading(
-            actor_id=f"node-{id[:12]}-{self._start}",
+            actor_id=f"node-{id[:12]}-{self._suffix}",
             node=host,
             gpu_type=NODE,
             devices=1,
@@ -85,4 +88,5 @@ class SharedNodes(Thread):
             documents=0,
             peak_rss_bytes=0,
             node_us=served_us,
+            start=self._start,
         )

@@ -52,8 +52,8 @@ def keep(assignment: Assignment, kept: Snapshot, tokens_total: int, parent_uri: 
     }
 
 
-def newest(output_uri: str, state_key: str) -> dict[str, str]:
-    """By document, the URI of the latest state that this key fits and that has not expired."""
+def newest(output_uri: str, state_key: str) -> dict[str, Row]:
+    """By document, the latest state that this key fits and that has not expired: its URI, its tokens, and when."""
     latest: dict[str, Row] = {}
     now = datetime.now(UTC)
     for row in _catalogue(output_uri):
@@ -62,7 +62,7 @@ def newest(output_uri: str, state_key: str) -> dict[str, str]:
         known = latest.get(row["document_id"])
         if known is None or row["created_at"] > known["created_at"]:
             latest[row["document_id"]] = row
-    return {document_id: row["state_uri"] for document_id, row in latest.items()}
+    return latest
 
 
 def load(uri: str) -> Snapshot:

@@ -19,6 +19,8 @@ class Stopping:
         self._ledger, self._budget, self._deadline_us = ledger, budget, deadline_us
         self._alerts = Alerts(ledger.run_id, budget)
         self._asked: str | None = None
+        self.is_possible = False
+        """Whether the run is this driver's, so that it may be stopped."""
 
     @property
     def reason(self) -> str | None:

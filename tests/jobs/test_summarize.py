@@ -158,6 +158,21 @@ def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summari
     assert_costs_add_up(summarize.output)
 
 
+def test_ctrl_c_while_another_driver_is_waited_for_stops_nobody(summarize, tmp_path):
+    write_documents(tmp_path / "docs")
+    run = f"{summarize.output}/_runs/held"
+    about = {"started_at": "2026-11-22T01:00:00+00:00", "host": "elsewhere", "pid": 1, "machine": "another"}
+    storage.publish(f"{run}/starts/0001.json", json.dumps(about).encode())
+    command = summarize.command([str(tmp_path / "docs")], "run.id=held")
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert any("waiting_for_another_driver" in line for line in waiting.stderr)
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.wait(30) == exits.INTERRUPTED
+    assert [file.rsplit("/", 2)[1:] for file in storage.list_files(run)] == [["starts", "0001.json"]]
+
+
 def test_documents_come_from_s3_and_rows_go_there(summarize, bucket):
     for index, text in enumerate(TEXTS[:4]):
         storage.publish(f"{bucket}/in/topic {index}.txt", text.encode())

@@ -152,12 +152,11 @@ def test_each_cost_is_of_the_start_that_its_actor_belongs_to(ledger):
     for number, night in enumerate(nights):
         about = {"started_at": night.isoformat()}
         storage.publish(f"{ledger.uri}/starts/{number + 1:04d}.json", json.dumps(about).encode())
-    seconds = [round((night + timedelta(minutes=1)).timestamp() * 1e6) for night in nights]
     one, two = entry("one", 100, 1), entry("two", 70, 2) | {"actor_id": "a2"}
-    two["reading"] = two["reading"] | {"actor_id": "a2", "started_us": seconds[1]}
+    two["reading"] = two["reading"] | {"actor_id": "a2", "start": 2}
     two["costs"] = [cost | {"actor_id": "a2"} for cost in two["costs"]]
-    publish(ledger, replace_reading(one, started_us=seconds[0]), two)
-    ledger.publish_beat(Beat(replace(reading("a2", total=900, startup=100), started_us=seconds[1])))
+    publish(ledger, replace_reading(one, start=1), two)
+    ledger.publish_beat(Beat(replace(reading("a2", total=900, startup=100), start=2)))
     commit(ledger, [document("one"), document("two")])
     found = Warehouse(ledger.output_uri).rows("select actor_id, kind, run_started_at from costs order by 1, 2")
     assert [(row["actor_id"], row["kind"], row["run_started_at"]) for row in found] == [

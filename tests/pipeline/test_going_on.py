@@ -356,7 +356,7 @@ def test_the_newest_state_of_each_document_is_found_until_it_expires(keeping, tm
         commit(ledger(night), documents[: 2 - number])
     newest = states.newest(keeping.output_uri, "k")
     # That of `b` has expired.
-    assert list(newest) == ["a.txt"] and storage.exists(newest["a.txt"])
+    assert list(newest) == ["a.txt"] and storage.exists(newest["a.txt"]["state_uri"])
     assert states.newest(keeping.output_uri, "other") == {}
     rows = Warehouse(keeping.output_uri).rows("select document_id, run_id from states order by all")
     assert rows == [

@@ -105,12 +105,16 @@ def test_a_run_that_is_gone_on_with_costs_on_both_nights(tmp_path):
         cost_row("document", "1.5", "a", tokens_read=20, outcome="finished", run_started_at=second),
         cost_row("idle", "0.5", run_started_at=second),
     ]
+    for row, minutes in zip(rows, (7, 2, 3), strict=True):
+        row["finished_at"] = row["run_started_at"] + timedelta(minutes=minutes)
     write_part(tmp_path, "costs", "one", rows)
     (account,) = reporting.report(Warehouse(str(tmp_path))).accounts
     assert [(night.day, night.cost, night.documents, night.runs) for night in account.nights] == [
         (second.date(), Decimal("2.0"), 1, 1),
         (STARTED.date(), Decimal("1"), 0, 1),
     ]
+    assert (account.first_day, account.last_day) == (STARTED.date(), second.date())
+    assert [run.seconds for run in account.runs] == [600]
     assert [(each.name, each.cost) for each in account.by[Breakdown.DAY]] == [
         (str(second.date()), Decimal("2.0")),
         (str(STARTED.date()), Decimal("1")),

@@ -1,0 +1,86 @@
+"""What earlier runs have measured becomes the speed of a quote."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
+from pipeline import tokenise
+from pipeline.documents import Document
+from pipeline.quote import Tokens, count_tokens, measured_speed
+from tests.one_actor import tokenizer
+from tests.outputs import STARTED, cost_row, job_row, write_part
+
+ASKED = {"prompts": [{"name": "one", "max_tokens": 100}]}
+
+
+def config(*most_tokens: int, sections: SectionSettings | None = None) -> SummarizeConfig:
+    prompts = tuple(PromptSettings(name=f"p{index}", max_tokens=most) for index, most in enumerate(most_tokens))
+    return SummarizeConfig(input=InputSettings(sources=("x",)), prompts=prompts, sections=sections)
+
+
+def write_run(root, name: str, *costs: dict, started=STARTED) -> None:
+    job = job_row("1", started, model_revision="m", config=json.dumps(ASKED))
+    write_part(root, "jobs", name, [job])
+    write_part(root, "costs", name, [{"gpu_type": "cpu", "actor_id": "a"} | cost for cost in costs])
+
+
+def seconds(total: str, answering: str | None = None) -> dict[str, Decimal | None]:
+    return {"gpu_seconds": Decimal(total), "decode_seconds": answering and Decimal(answering)}
+
+
+def test_reading_answers_and_starts_are_told_apart(tmp_path):
+    write_run(
+        tmp_path,
+        "one",
+        cost_row("document", "0", "a", tokens_read=1000, outcome="finished") | seconds("12", "2"),
+        cost_row("document", "0", "b", tokens_read=3000, outcome="finished") | seconds("32", "4"),
+        # What was lost, or failed, says nothing of how fast reading is.
+        cost_row("document", "0", "c", tokens_read=9000, outcome="lost") | seconds("0"),
+        cost_row("wasted", "0", "c", outcome="lost") | seconds("50"),
+        cost_row("wasted", "0", "d", tokens_read=500, outcome="fenced") | seconds("50"),
+        cost_row("document", "0", "e", tokens_read=7, outcome="failed") | seconds("50"),
+        cost_row("snapshot", "0") | seconds("2"),
+        cost_row("startup", "0") | seconds("5"),
+        cost_row("load", "0") | seconds("6"),
+    )
+    speed = measured_speed(str(tmp_path), "m", "cpu", config(100))
+    assert speed is not None and "measured in 1 run" in speed.source
+    assert speed.seconds_per_token == pytest.approx(40 / 4000)
+    assert speed.seconds_per_answered == pytest.approx(3)
+    assert speed.startup_seconds == pytest.approx(11)
+    # Longer answers, and more of them.
+    more = measured_speed(str(tmp_path), "m", "cpu", config(100, 50, sections=SectionSettings()))
+    assert more is not None
+    assert more.seconds_per_answered == pytest.approx(3 * (150 + SectionSettings().prompts[0].max_tokens) / 100)
+
+
+def test_runs_of_an_older_version_count_their_answers_as_reading(tmp_path):
+    row = cost_row("document", "0", "a", tokens_read=1000) | seconds("10")
+    write_run(tmp_path, "old", row, started=STARTED - timedelta(days=1))
+    speed = measured_speed(str(tmp_path), "m", "cpu", config(100))
+    assert speed is not None
+    assert (speed.seconds_per_token, speed.seconds_per_answered) == (pytest.approx(0.01), 0)
+
+
+def test_what_has_read_nothing_to_its_end_has_no_speed(tmp_path):
+    write_run(tmp_path, "one", cost_row("document", "0", "c", tokens_read=9000, outcome="lost") | seconds("1"))
+    assert measured_speed(str(tmp_path), "m", "cpu", config(100)) is None
+    assert measured_speed(str(tmp_path), "another model", "cpu", config(100)) is None
+    assert measured_speed(str(tmp_path / "nothing"), "m", "cpu", config(100)) is None
+
+
+def test_what_was_read_before_is_not_quoted_again(tmp_path):
+    texts = {"a": "a line 1\n" * 50, "b": "line 2\n" * 30}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    documents = [
+        Document(name, str(tmp_path / f"{name}.txt"), "e", (tmp_path / f"{name}.txt").stat().st_size) for name in texts
+    ]
+    lengths = {name: len(tokenise.tokens([text], tokenizer())) for name, text in texts.items()}
+    given = (documents, config(1), tokenizer(), True)
+    assert count_tokens(*given, {}) == Tokens(sum(lengths.values()), lengths["a"], is_counted=True)
+    left = count_tokens(*given, {"a": lengths["a"] - 7, "b": lengths["b"] + 100, "gone": 5})
+    assert left == Tokens(7, lengths["a"], is_counted=True)
