@@ -19,6 +19,8 @@ from pipeline.warehouse import Warehouse
 MAX_DOCUMENTS = 10
 KINDS = ("prefill", "decode", "startup", "load", "idle", "snapshot", "drain", "node", "wasted")
 """In the order of a run's life."""
+QUOTED_LIKE = {"currency": "currency", "documents": "documents_total"}
+"""Of a quote, and the columns of its run that must say the same."""
 ON_DOCUMENTS = ("prefill", "decode")
 """What `costs` has as `document`."""
 # A row of an actor that died before it told its price has no currency, and that of its run holds.
@@ -349,14 +351,16 @@ def _run(row: dict[str, Any]) -> Run:
         wasted=row["wasted"],
         used=part(row["document_seconds"] or Decimal(0), seconds),
         model_id=row["model_id"],
-        quote=_quoted(row["quote"], row["currency"], cost),
+        quote=_quoted(row, cost),
     )
 
 
-def _quoted(text: str | None, currency: str, actual: Decimal) -> Quoted | None:
-    """A quote is compared where it was given in the currency of the run."""
-    quote = (json.loads(text, parse_float=Decimal) if text else None) or {}
-    if quote.get("cost") is None or quote.get("currency", currency) != currency:
+def _quoted(run: dict[str, Any], actual: Decimal) -> Quoted | None:
+    """A quote is compared where it was given in the currency of the run and for as many documents: a run that is gone
+    on with another night may have more by then."""
+    quote = (json.loads(run["quote"], parse_float=Decimal) if run["quote"] else None) or {}
+    is_other = any(quote.get(name, run[column]) != run[column] for name, column in QUOTED_LIKE.items())
+    if quote.get("cost") is None or is_other:
         return None
     cost = Decimal(quote["cost"])
     return Quoted(cost, per(actual - cost, cost) or Decimal(0), quote.get("tokens"))

@@ -65,7 +65,7 @@ def test_runs_are_listed_newest_first_with_rounded_figures(output):
 def test_the_newest_run_is_detailed_by_kind_with_shares(output):
     shown = report(output).stdout
     assert "Cost of tuesday by kind" in shown
-    assert re.search(r"document +€2\.50 +62\.5% +3\.00s +3", shown)
+    assert re.search(r"prefill +€2\.50 +62\.5% +3\.00s +3", shown)
     assert [cells(shown, kind)[1:3] for kind in ("startup", "idle")] == [["€1.00", "25.0%"], ["€0.50", "12.5%"]]
 
 

@@ -74,8 +74,10 @@ def test_a_quote_is_compared_with_the_cost(account):
     assert float(quote.difference) == pytest.approx(1 / 0.93 - 1, rel=1e-3)
 
 
-@pytest.mark.parametrize("quote", ['{"cost": "1", "currency": "EUR"}', '{"tokens": 3}', "null"])
-def test_a_quote_in_another_currency_or_without_a_cost_is_none(tmp_path, quote):
+@pytest.mark.parametrize(
+    "quote", ['{"cost": "1", "currency": "EUR"}', '{"tokens": 3}', '{"cost": "1", "documents": 2}', "null"]
+)
+def test_a_quote_in_another_currency_of_other_documents_or_without_a_cost_is_none(tmp_path, quote):
     write_part(tmp_path, "jobs", "night", [job_row("1", quote=quote)])
     assert reporting.report(Warehouse(str(tmp_path))).accounts[0].runs[0].quote is None
 
