@@ -118,7 +118,7 @@ class Intake:
 
     def _titled(self, job: Job) -> Job:
         """With the title that the reader did not look for, since there was a state to go on from."""
-        if job.row["title"] is not None or job.row["error_class"] is not None:
+        if any(job.row[name] is not None for name in ("title", "tokens", "error_class")):
             return job
         if job.start is not None:
             return replace(job, row=job.row | {"title": job.start.title})

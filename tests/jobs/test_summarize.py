@@ -16,9 +16,11 @@ import pytest
 from pypdf import PdfWriter
 
 from jobs import exits
+from jobs.query import Format, query
 from models.tokenizer import Tokenizer
 from pipeline import storage, tokenise
 from pipeline.warehouse import Warehouse
+from tests.test_readme import commands
 
 TEXTS = [text for text in topics.values() if 2000 < len(text) < 6000][:6]
 
@@ -173,7 +175,7 @@ def test_ctrl_c_while_another_driver_is_waited_for_stops_nobody(summarize, tmp_p
     assert [file.rsplit("/", 2)[1:] for file in storage.list_files(run)] == [["starts", "0001.json"]]
 
 
-def test_documents_come_from_s3_and_rows_go_there(summarize, bucket):
+def test_documents_come_from_s3_and_rows_go_there_and_answer_the_readmes_questions(summarize, bucket, capsys):
     for index, text in enumerate(TEXTS[:4]):
         storage.publish(f"{bucket}/in/topic {index}.txt", text.encode())
     storage.publish(f"{bucket}/in/empty.txt", b"")
@@ -189,6 +191,21 @@ def test_documents_come_from_s3_and_rows_go_there(summarize, bucket):
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     assert not any(secret.encode() in storage.read_bytes(file) for file in storage.list_files(summarize.output))
     assert secret not in finished.stderr + finished.stdout
+
+    dearest = answer(summarize.output, "select document_id, cost from costs order by cost desc limit 10", capsys)
+    assert len(dearest) == 10 or len(dearest) == tables.rows("select count(*) as n from costs")[0]["n"]
+    amounts = [Decimal(row["cost"]) for row in dearest]
+    assert amounts == sorted(amounts, reverse=True) and dearest[0]["document_id"]
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    questions = [words[4] for words in commands(readme) if "jobs.query" in words]
+    assert len(questions) > 3
+    assert all(answer(summarize.output, question, capsys) for question in questions)
+
+
+def answer(output: str, question: str, capsys) -> list[dict]:
+    """As `jobs.query` prints it."""
+    query(output, question, Format.JSON)
+    return json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
