@@ -48,7 +48,7 @@ check: setup  ## Formatting, lint and types
 	.venv/bin/mypy
 
 test: setup  ## Every test that needs no GPU, without the long faults of `make chaos`
-	$(PY) -m pytest -n 2 --dist loadfile --durations=25 -m 'not gpu and not chaos'
+	$(PY) -m pytest --durations=25 -m 'not gpu and not chaos'
 
 chaos: setup  ## Every fault in the middle of a run, 50 random kills and 1,000 schedules too, and what each cost; CHAOS_SEED=... repeats them
 	$(PY) -m pytest -s --durations=0 tests/chaos tests/pipeline/test_schedules.py
