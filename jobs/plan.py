@@ -13,7 +13,7 @@ from jobs import command
 from pipeline import logs
 from pipeline.quantities import count, duration, money, size
 from pipeline.quote import Quote
-from pipeline.run import prepare, quote_of
+from pipeline.run import kept_states, prepare, quote_of
 
 Gpu = Annotated[str | None, typer.Option(help="GPU to run on, as H100 or L40S; without it, this machine's CPU.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Tokenise every document, instead of a sample of each kind.")]
@@ -32,7 +32,8 @@ def plan(
     config = load(SummarizeConfig, config_path, overrides or [])
     logs.configure()
     prepared = prepare(config)
-    quote = quote_of(prepared, gpu or "cpu", exact=exact)
+    kept = kept_states(prepared, "cuda" if gpu else "cpu")
+    quote = quote_of(prepared, gpu or "cpu", kept, exact=exact)
     assert quote is not None, "what was not measured is timed"
     if as_json:
         print(json.dumps(quote.as_row(), indent=2))

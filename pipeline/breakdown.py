@@ -44,7 +44,7 @@ class Group:
 # Of the day on which a run was started, or gone on with.
 DAY = """
     SELECT day::VARCHAR AS name,
-           count(*) FILTER (kind = 'document' AND coalesce(outcome, 'finished') = 'finished') AS documents,
+           count(*) FILTER (is_finished) AS documents,
            sum(tokens_read)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost
     FROM chosen_costs WHERE currency = $currency GROUP BY ALL
 """
@@ -61,7 +61,7 @@ SOURCE = """
         ) SEMI JOIN chosen_costs USING (document_id) GROUP BY document_id
     )
     SELECT folder AS name,
-           count(DISTINCT (run_id, document_id)) FILTER (coalesce(outcome, 'finished') = 'finished') AS documents,
+           count(DISTINCT (run_id, document_id)) FILTER (is_finished) AS documents,
            sum(tokens_read)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost
     FROM chosen_costs LEFT JOIN located USING (document_id)
     WHERE currency = $currency AND kind = 'document' AND outcome IS DISTINCT FROM 'failed' GROUP BY ALL

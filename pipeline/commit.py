@@ -187,7 +187,7 @@ def _in_full(rows: Sequence[Row], costs: Sequence[Row]) -> None:
 def _unknown(claim: Claim) -> Reading:
     """Of an actor that died before its first heartbeat."""
     began = claim.began_us
-    return Reading(claim.actor_id, "", "", 1, "0", "", began, began, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    return Reading(claim.actor_id, "", "", 1, "0", "", began, began, total_us=0)
 
 
 def _overhead(run_id: str, kind: str, seconds: Decimal, reading: Reading, rate: Rate) -> Row:

@@ -48,10 +48,9 @@ class Lease(Thread):
         """Of this start, from 1."""
 
     def __enter__(self) -> "Lease":
-        known = _starts(self._ledger)
-        last = max(known, default=0)
-        if last:
-            _wait_until_gone(self._ledger, last, known[last])
+        last, start = _last(self._ledger)
+        if start is not None:
+            _wait_until_gone(self._ledger, last, start)
         self.number = last + 1
         about = {
             "started_at": datetime.now(UTC).isoformat(),
@@ -91,9 +90,8 @@ class Lease(Thread):
 
 def newest_over(ledger: Ledger) -> int:
     """The number of the last start, where it is known to be over; 0 where there was none, -1 where it may go on."""
-    known = _starts(ledger)
-    last = max(known, default=0)
-    return last if not last or _is_over(ledger, last, known[last]) else -1
+    last, start = _last(ledger)
+    return last if start is None or _is_over(ledger, last, start) else -1
 
 
 def _wait_until_gone(ledger: Ledger, number: int, start: Mapping[str, Any]) -> None:
@@ -139,6 +137,13 @@ def _taken(ledger: Ledger, who: str) -> ConfigError:
     return ConfigError(
         f"run.id = {ledger.run_id!r}: {who} is at work on this run; wait until it ends, stop it, or give another run.id"
     )
+
+
+def _last(ledger: Ledger) -> tuple[int, Mapping[str, Any] | None]:
+    """The newest start with its number; 0 and None where there was none."""
+    known = _starts(ledger)
+    last = max(known, default=0)
+    return last, known.get(last)
 
 
 def _starts(ledger: Ledger) -> dict[int, dict[str, Any]]:

@@ -54,17 +54,17 @@ class Reading:
     """When the meter was read, likewise."""
     total_us: int
     """Time on the meter, of one device."""
-    startup_us: int
-    load_us: int
-    idle_us: int
-    snapshot_us: int
-    drain_us: int
-    tokens_read: int
+    startup_us: int = 0
+    load_us: int = 0
+    idle_us: int = 0
+    snapshot_us: int = 0
+    drain_us: int = 0
+    tokens_read: int = 0
     """Of documents, also of those not finished."""
-    tokens_decoded: int
-    documents: int
+    tokens_decoded: int = 0
+    documents: int = 0
     """Finished."""
-    peak_rss_bytes: int
+    peak_rss_bytes: int = 0
     # Of runs that began before there were these, nothing.
     market: str = ""
     provider: str = ""

@@ -42,8 +42,6 @@ INTERRUPTIONS_PER_HOUR = 0.2 / 730
 """Of a spot node: the upper end of what was seen of H100s in a month, early in 2026."""
 RUNS_LOOKED_AT = 5
 TIMED_TOKENS = 4096
-WIDTHS = {"float32": 4, "bfloat16": 2}
-"""Bytes of a parameter, by its type."""
 LARGEST_PARSED_BYTES = 8 * 2**20
 """Of what must be parsed whole, larger documents are not sampled."""
 
@@ -305,7 +303,7 @@ def for_run(
     tokens = count_tokens(documents, config, model.tokenizer, exact, read_before)
     if speed is None:
         speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), size)
-    width = WIDTHS[config.model.dtype_on("cpu" if device == "cpu" else "cuda")]
+    width = getattr(torch, config.model.dtype_on("cpu" if device == "cpu" else "cuda")).itemsize
     return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device), width, other_nodes)
 
 

@@ -33,7 +33,8 @@ CHOOSE = (
     """
     CREATE OR REPLACE TEMP TABLE chosen_costs AS
     SELECT costs.* EXCLUDE (currency), chosen_jobs.currency, model_id,
-           coalesce(run_started_at::DATE, chosen_jobs.dt) AS day
+           coalesce(run_started_at::DATE, chosen_jobs.dt) AS day,
+           kind = 'document' AND coalesce(outcome, 'finished') = 'finished' AS is_finished
     FROM costs JOIN chosen_jobs USING (run_id)
     """,
 )
@@ -80,7 +81,7 @@ SPENT = """
 # A run that was stopped goes on another night, whose costs are its own.
 NIGHTS = """
     SELECT day, count(DISTINCT run_id) AS runs,
-           count(*) FILTER (kind = 'document' AND coalesce(outcome, 'finished') = 'finished') AS documents,
+           count(*) FILTER (is_finished) AS documents,
            coalesce(sum(tokens_read), 0)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost,
            coalesce(sum(cost) FILTER (kind = 'document'), 0) AS cost_of_documents,
            coalesce(sum(cost) FILTER (kind = 'wasted'), 0) AS wasted,

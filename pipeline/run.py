@@ -1,7 +1,7 @@
 """One run from its settings to its committed tables: list, skip what is done, summarise or stop, commit."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -80,7 +80,6 @@ def prepare(config: SummarizeConfig) -> Prepared:
     _refuse_other_settings(ledger, settings_sha256)
     elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
     last_start = lease.newest_over(ledger)
-    here = history.done_in(ledger)
     documents = tuple(each for each in listed if _key(each) not in elsewhere)
     deadline = config.run.deadline_after(datetime.now(UTC))
     if deadline is not None and deadline <= datetime.now(UTC):
@@ -93,7 +92,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
         architecture,
         tokenizer,
         documents,
-        todo=tuple(each for each in documents if _key(each) not in here),
+        todo=_left(documents, ledger),
         num_skipped=len(listed) - len(documents),
         deadline=deadline,
         stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
@@ -135,8 +134,13 @@ def _looked_again(prepared: Prepared, held: Lease) -> Prepared:
     """Where another start of the run was at work while this one was being prepared, without what that has done."""
     if held.number == prepared.last_start + 1:
         return prepared
-    here = history.done_in(prepared.ledger)
-    return replace(prepared, todo=tuple(each for each in prepared.documents if _key(each) not in here))
+    return replace(prepared, todo=_left(prepared.documents, prepared.ledger))
+
+
+def _left(documents: tuple[Document, ...], ledger: Ledger) -> tuple[Document, ...]:
+    """Those that the run has not summarised yet."""
+    here = history.done_in(ledger)
+    return tuple(each for each in documents if _key(each) not in here)
 
 
 def _refuse_a_twin(prepared: Prepared, held: Lease) -> None:
@@ -175,21 +179,24 @@ def _summarise(prepared: Prepared, held: Lease) -> None:
             _refuse_gpus_without_a_price(prepared.rates, cluster)
         assignment = _assignment(prepared, on_gpu, held.number)
         device = cluster.gpu_nodes[0][0] if on_gpu and cluster.gpu_nodes else assignment.device
-        todo = _with_states(prepared, assignment.device)
+        kept = kept_states(prepared, assignment.device)
         others = partial(node.without_devices, on_gpu, config.engine.cpus_per_actor)
         # Beside the actors' start, which need not wait for a sample of the documents.
-        quoting = Thread(target=_keep_quote, args=(prepared, held, device, len(others())), name="quote", daemon=True)
-        quoting.start()
+        quoting = Thread(target=_keep_quote, args=(prepared, device, kept, len(others())), name="quote", daemon=True)
+        # What is left for a later start is not what the run was thought to take.
+        if held.number == 1:
+            quoting.start()
         on_cost = None if config.run.budget_usd is None else stopping.spent
         progress = Progress(tally, config.price.currency, ledger.beats, ledger.run_id, on_cost)
         with progress, _shared_nodes(prepared, others, held):
-            for receipt in plan.receipts(todo, config, assignment):
+            for receipt in plan.receipts(_with_states(prepared, kept), config, assignment):
                 held.check()
                 tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
                 if receipt["status"] == "failed":
                     reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
                     log.warning("document_failed", run_id=ledger.run_id, **reason)
-        quoting.join(QUOTE_SECONDS)
+        if quoting.is_alive():
+            quoting.join(QUOTE_SECONDS)
 
 
 def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes], held: Lease) -> AbstractContextManager[object]:
@@ -199,18 +206,16 @@ def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes], held: Lease) 
     return SharedNodes(prepared.ledger, others, rate, prepared.config.run.heartbeat_seconds, held.number)
 
 
-def _keep_quote(prepared: Prepared, held: Lease, device: str, other_nodes: int) -> None:
-    """What the run is thought to take, to be compared in the end; none where nothing is known of the device, and of the
-    first start alone, which has all documents before it."""
-    if held.number > 1:
-        return
+def _keep_quote(prepared: Prepared, device: str, kept: Mapping[str, Row], other_nodes: int) -> None:
+    """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
     try:
-        quoted = quote_of(prepared, device, other_nodes=other_nodes, may_time=False)
+        quoted = quote_of(prepared, device, kept, other_nodes=other_nodes, may_time=False)
+        if quoted is not None:
+            prepared.ledger.keep_quote(quoted.as_row())
     except Exception as error:  # a run need not end because nobody can say what it takes
         log.debug("no_quote", run_id=prepared.ledger.run_id, reason=str(error))
         return
     if quoted is not None:
-        prepared.ledger.keep_quote(quoted.as_row())
         log.info(
             "quoted",
             run_id=prepared.ledger.run_id,
@@ -221,10 +226,15 @@ def _keep_quote(prepared: Prepared, held: Lease, device: str, other_nodes: int) 
 
 
 def quote_of(
-    prepared: Prepared, device: str, *, other_nodes: int = 1, exact: bool = False, may_time: bool = True
+    prepared: Prepared,
+    device: str,
+    kept: Mapping[str, Row],
+    *,
+    other_nodes: int = 1,
+    exact: bool = False,
+    may_time: bool = True,
 ) -> quote.Quote | None:
-    """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`."""
-    kept = _kept_states(prepared, "cpu" if device == "cpu" else "cuda")
+    """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`; `kept` is from `kept_states`."""
     return quote.for_run(
         prepared.todo,
         prepared.config,
@@ -238,9 +248,9 @@ def quote_of(
     )
 
 
-def _with_states(prepared: Prepared, device: str) -> list[tuple[Document, str | None]]:
+def _with_states(prepared: Prepared, kept: Mapping[str, Row]) -> list[tuple[Document, str | None]]:
     """Each document with the state that it can go on from: of this run before it was stopped, or of an earlier one."""
-    saved, kept = prepared.ledger.snapshots(), _kept_states(prepared, device)
+    saved = prepared.ledger.snapshots()
     uris = {document_id: str(row["state_uri"]) for document_id, row in kept.items()}
     return [
         (document, saved.get(document_key(*_key(document))) or uris.get(document.document_id))
@@ -248,8 +258,8 @@ def _with_states(prepared: Prepared, device: str) -> list[tuple[Document, str | 
     ]
 
 
-def _kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
-    """Of earlier runs, by document."""
+def kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
+    """Of earlier runs, by document, for a model on `cpu` or `cuda`."""
     if not prepared.config.incremental:
         return {}
     return states.newest(prepared.ledger.output_uri, _state_key(prepared, device))
