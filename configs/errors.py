@@ -5,6 +5,7 @@ LonghaulError
 ├── ModelError         refuse to start: weights or tokenizer cannot be used
 ├── StorageError       stop the run: the object store or its permissions
 ├── LedgerError        stop the run: the ledger says something that cannot be true
+├── DeviceError        stop the run: actor after actor loses its device
 ├── StateError         read the document from its start: a stored state does not fit
 └── DocumentError      record a failure row and go on with the next document
     ├── EmptyDocumentError
@@ -12,10 +13,18 @@ LonghaulError
     ├── CorruptError         a broken gzip, zstd, PDF or JSON
     ├── UnreadableError      missing, no permission, a symlink loop, gone since it was listed
     ├── TooLargeError        over a limit that the config sets
-    └── ProcessKilledError   whoever reads it dies: out of memory, a crash in native code
+    ├── ProcessKilledError   whoever reads it dies: out of memory, a crash in native code
+    └── UnexpectedError      whatever else its reading raised, with class, message and place
 
 All take one message, so that they survive pickling between Ray processes.
 """
+
+from pathlib import Path
+from traceback import extract_tb
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("configs", "models", "pipeline", "jobs")
+MAX_MESSAGE_CHARS = 500
 
 
 class LonghaulError(Exception):
@@ -36,6 +45,10 @@ class StorageError(LonghaulError):
 
 class LedgerError(LonghaulError):
     """The ledger of a run contradicts itself."""
+
+
+class DeviceError(LonghaulError):
+    """Every actor that was tried lost its device: out of memory, an ECC error, a broken driver."""
 
 
 class StateError(LonghaulError):
@@ -69,3 +82,29 @@ class TooLargeError(DocumentError):
 
 class ProcessKilledError(DocumentError):
     """Reading or summarising the document killed the process: out of memory, a crash in native code."""
+
+
+class UnexpectedError(DocumentError):
+    """Reading or summarizing the document raised an error that is not of this family; see `unexpected`."""
+
+
+def unexpected(error: BaseException) -> UnexpectedError:
+    """A foreign error as a document's: its class, its message and the innermost line of this project that it passed.
+
+    The message is cut to what a column of a table should hold, and has no half surrogate pairs. The error is chained.
+    """
+    message = str(error)[:MAX_MESSAGE_CHARS].encode(errors="backslashreplace").decode()
+    wrapped = UnexpectedError(": ".join(filter(None, (type(error).__name__, message))) + _place(error))
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _place(error: BaseException) -> str:
+    """` (at pipeline/encoding.py:200)`; nothing of an error that was never raised."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+    own = [(path.relative_to(ROOT), line) for path, line in frames if _is_own(path)]
+    return "".join(f" (at {path}:{line})" for path, line in (own or frames)[-1:])
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES
