@@ -74,7 +74,7 @@ def assembled(ptx: str) -> dict[str, int]:
     """What ptxas, which comes with Triton, says of a kernel."""
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "kernel.ptx"
-        source.write_text(ptx)
+        source.write_text(ptx, encoding="utf-8")
         target = ["--gpu-name", "sm_90a", "-o", str(source.with_suffix(".cubin"))]
         command = [get_ptxas(HOPPER.arch).path, "-v", str(source), *target]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr

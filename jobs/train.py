@@ -33,7 +33,7 @@ def train(config_path: command.ConfigPath, overrides: command.Overrides = None) 
     training = Training.start(config, tokenizer, corpus, output)
     training.run()
     figures = training.figures() | evaluate(training.model, tokenizer, corpus, config)
-    (output / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (output / "training.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     training.finish()
     log.info("training_finished", output=str(output), **{name: figures[name] for name in ("steps", "minutes")})
 

@@ -205,7 +205,7 @@ class MambaConfig(BaseModel):
 def read_config(path: Path) -> MambaConfig:
     """Read a `config.json`. Raises ModelError naming the field that is wrong."""
     try:
-        return MambaConfig.model_validate_json(path.read_text())
+        return MambaConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{path.parent} holds no config.json: is it a model directory?") from error
     except ValidationError as error:

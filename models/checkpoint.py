@@ -44,7 +44,7 @@ def save(model: MambaLM, directory: Path) -> None:
         if not (name == TIED and model.config.tie_embeddings)
     }
     save_file(tensors, directory / SAFETENSORS, metadata={"format": "pt"})
-    (directory / "config.json").write_text(model.config.model_dump_json(indent=2) + "\n")
+    (directory / "config.json").write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> MambaLM:
@@ -89,7 +89,7 @@ def fingerprint(directory: Path) -> str:
     key = sha256(json.dumps([versions, config.decode()]).encode()).hexdigest()
     remembered = hub.cache() / "fingerprints" / key
     try:
-        return remembered.read_text()
+        return remembered.read_text(encoding="utf-8")
     except OSError:
         digest = _digest(files, config)
     with suppress(OSError):  # no cache, no memory
@@ -129,7 +129,8 @@ def _weights_files(directory: Path) -> list[Path]:
 def _shards(index: Path) -> list[Path]:
     """The files that an index names, which must lie beside it."""
     try:
-        files = [index.parent / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+        files = [index.parent / name for name in sorted(names)]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"{index} is no index of weights: {error!r}") from error
     for file in files:

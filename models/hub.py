@@ -94,8 +94,8 @@ def cache() -> Path:
 def publish(path: Path, text: str) -> None:
     """Write a small file that appears whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text.encode())
     Path(file.name).replace(path)
 
 
@@ -207,7 +207,7 @@ def _move(complete: Path, target: Path) -> None:
 @contextmanager
 def _one_at_a_time(target: Path) -> Iterator[None]:
     """Other processes of this machine wait, so that one downloads for all."""
-    with target.with_name(f".{target.name}.lock").open("w") as lock:
+    with target.with_name(f".{target.name}.lock").open("wb") as lock:
         # Where a file system has no locks, each downloads, and the first to rename wins.
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)

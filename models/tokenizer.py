@@ -29,7 +29,7 @@ class Tokenizer:
         """Read `tokenizer.json`. Raises ModelError where it is missing or broken."""
         path = directory / "tokenizer.json"
         try:
-            serialised = path.read_text()
+            serialised = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{directory} holds no readable tokenizer.json ({error})") from error
         try:
@@ -63,7 +63,7 @@ class Tokenizer:
         return Tokenizer(backend, backend.to_str())
 
     def save(self, directory: Path) -> None:
-        (directory / "tokenizer.json").write_text(self._serialised)
+        (directory / "tokenizer.json").write_text(self._serialised, encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens around it."""

@@ -1,12 +1,17 @@
 """Documents cannot speak in special tokens, and text survives the round trip."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from configs.errors import ModelError
 from models.tokenizer import Tokenizer
 
+ROOT = Path(__file__).parents[2]
 TEXT = "The state goes in and the state comes out. 文書 naïve 2026\n"
 
 
@@ -32,6 +37,22 @@ def test_it_survives_the_disk_with_the_same_fingerprint(tokenizer, tmp_path):
     assert loaded.fingerprint == tokenizer.fingerprint
     assert loaded.encode(TEXT) == tokenizer.encode(TEXT)
     assert loaded.end_id not in loaded.encode("a <|endoftext|> b")
+
+
+def test_a_locale_that_is_not_utf8_changes_nothing(tokenizer, tmp_path):
+    (tmp_path / "saved").mkdir()
+    tokenizer.save(tmp_path)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom models.tokenizer import Tokenizer\n"
+        "here = Path(sys.argv[1])\nloaded = Tokenizer.load(here)\nloaded.save(here / 'saved')\n"
+        "print(loaded.fingerprint, Tokenizer.load(here / 'saved').fingerprint)"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    ended = subprocess.run(
+        command, env=os.environ | locale, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.stdout.split() == [tokenizer.fingerprint] * 2, ended.stderr
 
 
 def test_a_missing_or_broken_tokenizer_is_named(tmp_path):
