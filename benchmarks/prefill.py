@@ -45,7 +45,7 @@ def read_in_pieces(model: MambaLM, num_tokens: int) -> None:
 def transformers_reads_in_pieces(model: torch.nn.Module, num_tokens: int) -> None:
     cache, piece = None, torch.zeros((1, subjects.PIECE_TOKENS), dtype=torch.long)
     for _ in range(num_tokens // piece.shape[1]):
-        cache = model(piece, cache_params=cache, use_cache=True, logits_to_keep=1).cache_params
+        _, cache = subjects.read_on(model, piece, cache, logits_to_keep=1)
 
 
 def shares_of_time(model: MambaLM) -> dict[str, float]:

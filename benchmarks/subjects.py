@@ -3,6 +3,7 @@
 Both with random weights in fp32: how fast they are does not depend on them.
 """
 
+import inspect
 import sys
 from typing import Any
 
@@ -13,6 +14,8 @@ from models.language_model import MambaLM
 
 VOCAB_SIZE, D_MODEL, NUM_LAYERS, NUM_HEADS, HEADDIM, D_STATE = 8192, 512, 8, 16, 64, 128
 PIECE_TOKENS = 1024
+CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params", "state")
+"""What transformers' models call the cache they go on from, the newest name first."""
 
 
 def ours() -> MambaLM:
@@ -40,6 +43,26 @@ def transformers_mamba2(chunk_size: int) -> Any:
     )
     torch.manual_seed(0)
     return Mamba2ForCausalLM(config).eval()
+
+
+def cache_argument(model: torch.nn.Module) -> str:
+    """What its `forward` calls the cache: its signature says so, and a version does not.
+
+    A model takes a name that it does not know without a word, and reads on as if nothing had come before. Raises
+    TypeError where `forward` has none of `CACHE_ARGUMENTS`.
+    """
+    taken = inspect.signature(model.forward).parameters
+    for name in CACHE_ARGUMENTS:
+        if name in taken:
+            return name
+    raise TypeError(f"{type(model).__name__}.forward takes none of {', '.join(CACHE_ARGUMENTS)}: it cannot go on")
+
+
+def read_on(model: torch.nn.Module, tokens: torch.Tensor, cache: Any = None, **options: Any) -> tuple[Any, Any]:
+    """A transformers model's output for the next `tokens` (batch, length), and the cache that holds them too."""
+    name = cache_argument(model)
+    output = model(tokens, use_cache=True, **{name: cache}, **options)
+    return output, output[name]
 
 
 def transformers_version() -> str:

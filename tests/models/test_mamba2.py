@@ -1,8 +1,11 @@
 """Mamba-2 agrees with transformers, and with itself whole, in pieces, step by step and in ragged packs."""
 
+import inspect
 import json
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import Mamba2Config as TheirConfig
 from transformers import Mamba2ForCausalLM
 
+from benchmarks.subjects import CACHE_ARGUMENTS, cache_argument, read_on
 from configs.errors import ModelError
 from models import checkpoint, huggingface
 from models.architecture import Mamba2Config, MambaConfig, read_config
@@ -100,21 +104,64 @@ def test_a_saved_transformers_model_loads_and_gives_the_same_logits(variant, dty
     assert relative_error(without_a_past, expected[100:]) > 0.1
 
 
+def their_logits(read_piece: Callable[[torch.Tensor, Any], tuple[Any, Any]], tokens: torch.Tensor) -> torch.Tensor:
+    """Their model's logits after every token, read in pieces of 16 that each go on from the last one's cache."""
+    carried, logits = None, []
+    for piece in tokens.split(16):
+        output, carried = read_piece(piece[None], carried)
+        logits.append(output.logits[0])
+    return torch.cat(logits)
+
+
+def test_transformers_forgets_nothing_between_pieces():
+    """What it is compared in, here and in the benchmarks, is its whole text."""
+    theirs, tokens = their_model("published"), tokens_of(64)
+    whole = theirs(tokens[None]).logits[0]
+    assert relative_error(their_logits(partial(read_on, theirs), tokens), whole) < 1e-5
+
+
+def test_a_wrong_name_of_the_cache_would_be_seen():
+    """The model itself says nothing: the test above is what notices."""
+    theirs, tokens = their_model("published"), tokens_of(64)
+
+    def read_under_a_wrong_name(piece, carried):
+        output = theirs(piece, use_cache=True, their_cache=carried)
+        return output, output[cache_argument(theirs)]
+
+    whole = theirs(tokens[None]).logits[0]
+    assert relative_error(their_logits(read_under_a_wrong_name, tokens), whole) > 0.1
+
+
+@pytest.mark.parametrize("name", CACHE_ARGUMENTS)
+def test_the_name_of_the_cache_is_read_off_the_signature(name):
+    def forward(**options): ...
+
+    taken = [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in ("input_ids", name, "use_cache")]
+    forward.__signature__ = inspect.Signature(taken)
+    model = torch.nn.Module()
+    model.forward = forward
+    assert cache_argument(model) == name
+
+
+def test_a_model_without_a_cache_is_refused():
+    with pytest.raises(TypeError, match=r"Linear.forward takes none of cache, past_key_values, cache_params, state"):
+        cache_argument(torch.nn.Linear(1, 1))
+
+
 def test_pieces_and_steps_continue_as_transformers_does():
-    theirs, tokens, cache_params, expected = their_model("published"), tokens_of(60), None, []
+    theirs, tokens, carried, expected = their_model("published"), tokens_of(60), None, []
     ours = MambaLM(MambaConfig.model_validate(theirs.config.to_dict()))
     ours.load_state_dict({huggingface.tensor_name(name): tensor for name, tensor in theirs.state_dict().items()})
     lengths = [40, 1, 1, 3, 15]
     for piece in tokens.split(lengths):
-        output = theirs(input_ids=piece[None], cache_params=cache_params, use_cache=True)
-        cache_params = output.cache_params
+        output, carried = read_on(theirs, piece[None], carried)
         expected.append(output.logits[0])
     with torch.no_grad():
         actual, state = read_in_pieces(ours, tokens, lengths)
     assert relative_error(actual, torch.cat(expected)) < 1e-5
     for layer in range(3):
-        assert relative_error(state["ssm"][layer], cache_params.layers[layer].recurrent_states[0]) < 1e-5
-        assert relative_error(state["conv"][layer], cache_params.layers[layer].conv_states[0][..., 1:]) < 1e-5
+        assert relative_error(state["ssm"][layer], carried.layers[layer].recurrent_states[0]) < 1e-5
+        assert relative_error(state["conv"][layer], carried.layers[layer].conv_states[0][..., 1:]) < 1e-5
 
 
 @FORMS
