@@ -10,7 +10,8 @@ from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command, exits
 from pipeline import logs, quantities
-from pipeline.run import Prepared, execute, prepare
+from pipeline.prepare import Prepared, prepare
+from pipeline.run import execute
 
 
 def summarize(config_path: command.ConfigPath, overrides: command.Overrides = None) -> int:

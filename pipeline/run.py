@@ -1,104 +1,32 @@
-"""One run from its settings to its committed tables: list, skip what is done, summarise or stop, commit."""
+"""One run, prepared, to its committed tables: summarise or stop, commit."""
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from threading import Thread
 from typing import Any
-from uuid import uuid4
 
 import structlog
 
 from configs.errors import ConfigError
-from configs.prices import Catalogue
 from configs.settings import SummarizeConfig
-from models import checkpoint
-from models.architecture import MambaConfig
-from models.tokenizer import Tokenizer
-from pipeline import history, lease, node, plan, prompts, quantities, quote, states, storage
+from pipeline import history, node, plan, quantities
 from pipeline.assignment import Assignment, Row
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.lease import Lease
-from pipeline.ledger import Ledger, document_key
+from pipeline.ledger import document_key
+from pipeline.prepare import Prepared, kept_states, key_of, quote_of, remaining, state_key_of
 from pipeline.progress import Progress, Tally
 from pipeline.rates import Rates
 from pipeline.shared_nodes import Nodes, SharedNodes
-from pipeline.snapshot import READING_VERSION, state_key
-from pipeline.sources import list_documents
-from pipeline.stopping import Stopping
 
 log = structlog.get_logger()
 
 QUOTE_SECONDS = 10.0
 """That a run which is through waits for its quote."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything known before Ray starts."""
-
-    config: SummarizeConfig
-    ledger: Ledger
-    model_revision: str
-    settings_sha256: str
-    architecture: MambaConfig
-    tokenizer: Tokenizer
-    documents: tuple[Document, ...]
-    """Of this run: those listed, without those that other runs have done."""
-    todo: tuple[Document, ...]
-    """Still to be summarised."""
-    num_skipped: int
-    """Done in other runs."""
-    deadline: datetime | None
-    stopping: Stopping
-    rates: Rates
-    last_start: int
-    """Of the run, before this one, as `lease.newest_over` has it: what is `todo` was found out after that."""
-
-
-def prepare(config: SummarizeConfig) -> Prepared:
-    """Check the model, list the documents, and find out what is left to do. Writes nothing.
-
-    Raises ConfigError, ModelError or StorageError: the run cannot start.
-    """
-    _refuse_output_that_goes_with_the_job(config.output.uri)
-    rates = Rates(config.price, config.engine.cpus_per_actor, Catalogue.load(config.price.catalogue))
-    directory = checkpoint.resolve(config.model.uri)
-    architecture = checkpoint.check(directory)
-    model_revision = checkpoint.fingerprint(directory)
-    tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
-    tokenizer.check_fits(architecture.padded_vocab_size)
-    settings_sha256 = _settings_sha256(config, model_revision, tokenizer)
-    listed = list_documents(config.input)
-    run_id = _run_id(config, settings_sha256)
-    ledger = Ledger(config.output.uri, run_id)
-    _refuse_other_settings(ledger, settings_sha256)
-    elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
-    last_start = lease.newest_over(ledger)
-    documents = tuple(each for each in listed if _key(each) not in elsewhere)
-    deadline = config.run.deadline_after(datetime.now(UTC))
-    if deadline is not None and deadline <= datetime.now(UTC):
-        raise ConfigError(f"run.deadline = {config.run.deadline!r} has passed: give one that is still to come")
-    return Prepared(
-        config,
-        ledger,
-        model_revision,
-        settings_sha256,
-        architecture,
-        tokenizer,
-        documents,
-        todo=_left(documents, ledger),
-        num_skipped=len(listed) - len(documents),
-        deadline=deadline,
-        stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
-        rates=rates,
-        last_start=last_start,
-    )
 
 
 def execute(prepared: Prepared) -> dict[str, Any] | None:
@@ -134,13 +62,7 @@ def _looked_again(prepared: Prepared, held: Lease) -> Prepared:
     """Where another start of the run was at work while this one was being prepared, without what that has done."""
     if held.number == prepared.last_start + 1:
         return prepared
-    return replace(prepared, todo=_left(prepared.documents, prepared.ledger))
-
-
-def _left(documents: tuple[Document, ...], ledger: Ledger) -> tuple[Document, ...]:
-    """Those that the run has not summarised yet."""
-    here = history.done_in(ledger)
-    return tuple(each for each in documents if _key(each) not in here)
+    return replace(prepared, todo=remaining(prepared.documents, prepared.ledger))
 
 
 def _refuse_a_twin(prepared: Prepared, held: Lease) -> None:
@@ -225,51 +147,14 @@ def _keep_quote(prepared: Prepared, device: str, kept: Mapping[str, Row], other_
         )
 
 
-def quote_of(
-    prepared: Prepared,
-    device: str,
-    kept: Mapping[str, Row],
-    *,
-    other_nodes: int = 1,
-    exact: bool = False,
-    may_time: bool = True,
-) -> quote.Quote | None:
-    """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`; `kept` is from `kept_states`."""
-    return quote.for_run(
-        prepared.todo,
-        prepared.config,
-        quote.Model(prepared.model_revision, prepared.architecture, prepared.tokenizer),
-        prepared.rates,
-        device,
-        read_before={document_id: row["tokens"] for document_id, row in kept.items()},
-        other_nodes=other_nodes,
-        exact=exact,
-        may_time=may_time,
-    )
-
-
 def _with_states(prepared: Prepared, kept: Mapping[str, Row]) -> list[tuple[Document, str | None]]:
     """Each document with the state that it can go on from: of this run before it was stopped, or of an earlier one."""
     saved = prepared.ledger.snapshots()
     uris = {document_id: str(row["state_uri"]) for document_id, row in kept.items()}
     return [
-        (document, saved.get(document_key(*_key(document))) or uris.get(document.document_id))
+        (document, saved.get(document_key(*key_of(document))) or uris.get(document.document_id))
         for document in prepared.todo
     ]
-
-
-def kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
-    """Of earlier runs, by document, for a model on `cpu` or `cuda`."""
-    if not prepared.config.incremental:
-        return {}
-    return states.newest(prepared.ledger.output_uri, _state_key(prepared, device))
-
-
-def _state_key(prepared: Prepared, device: str) -> str:
-    """Of what the model makes on `cpu` or `cuda`."""
-    config, tokenizer = prepared.config, prepared.tokenizer.fingerprint
-    dtype = config.model.dtype_on(device)
-    return state_key(prepared.model_revision, tokenizer, dtype, READING_VERSION, config.preamble)
 
 
 def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
@@ -289,11 +174,11 @@ def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
         input=config.input,
         rates=prepared.rates,
         heartbeat_seconds=config.run.heartbeat_seconds,
-        state_key=_state_key(prepared, device),
+        state_key=state_key_of(prepared, device),
         preamble=config.preamble,
         max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
         ttl_days=config.states.ttl_days if config.incremental else None,
-        deadline_us=_microseconds(prepared.deadline),
+        deadline_us=prepared.deadline_us,
         summary_so_far=config.run.summary_so_far,
         tokenizer_uri=config.model.tokenizer,
         start=start,
@@ -317,47 +202,6 @@ def _refuse_gpus_without_a_price(rates: Rates, cluster: plan.Cluster) -> None:
         rates.of_gpu(gpu, labels)
 
 
-def _run_id(config: SummarizeConfig, settings_sha256: str) -> str:
-    sources = list(config.input.sources)
-    found = config.run.id or next(history.unfinished_runs(config.output.uri, settings_sha256, sources), None)
-    return found or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
-
-
-def _refuse_output_that_goes_with_the_job(uri: str) -> None:
-    if plan.is_submitted() and storage.is_local(uri) and not uri.startswith(("/", "~", "file:")):
-        raise ConfigError(
-            f"output.uri = {uri!r}: a relative path would land in the copy of the working directory that Ray deletes "
-            "with the job; give an absolute path that every node shares, or s3://"
-        )
-
-
-def _refuse_other_settings(ledger: Ledger, settings_sha256: str) -> None:
-    about = ledger.about()
-    if about is not None and about["settings_sha256"] != settings_sha256:
-        raise ConfigError(
-            f"run.id = {ledger.run_id!r}: this run was started with another model, other prompts or other settings; "
-            "choose another id, or leave it out"
-        )
-
-
-def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: Tokenizer) -> str:
-    """Of all that a summary depends on beside the document."""
-    parts = {
-        "reading_version": READING_VERSION,
-        "model": model_revision,
-        "tokenizer": tokenizer.fingerprint,
-        "template": prompts.render("instruction"),
-        "prompts": [prompt.model_dump(mode="json") for prompt in config.prompts],
-        "text_field": config.input.text_field,
-    }
-    # Only where they are set, so that what was done before there were any stays done.
-    if config.sections is not None:
-        parts["sections"] = config.sections.model_dump(mode="json")
-    if config.preamble is not None:
-        parts["preamble"] = config.preamble
-    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
 def _about(prepared: Prepared) -> dict[str, Any]:
     config = prepared.config.model_dump(mode="json")
     return {
@@ -367,11 +211,3 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "model_revision": prepared.model_revision,
         "config": config,
     }
-
-
-def _microseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * 1e6)
-
-
-def _key(document: Document) -> history.Key:
-    return document.document_id, document.source_etag

@@ -24,7 +24,7 @@ from pipeline.entries import Entries
 from pipeline.job import Job
 from pipeline.ledger import ENTRY
 from pipeline.metering import Rate
-from pipeline.run import prepare
+from pipeline.prepare import prepare
 from pipeline.warehouse import Warehouse
 from tests.outputs import write_part
 from tests.small_model import build
