@@ -1,13 +1,13 @@
 """Settings of a summarisation run, as `jobs.summarize` takes them."""
 
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs import json_schema
+from configs.deadline import deadline_after
 from configs.loader import Settings
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,127}$"
@@ -228,29 +228,12 @@ class RunSettings(Settings):
         if isinstance(value, datetime):
             value = value.isoformat()
         if isinstance(value, str):
-            _moment(value, datetime.now().astimezone())
+            deadline_after(value, datetime.now().astimezone())
         return value
 
     def deadline_after(self, start: datetime) -> datetime | None:
         """The moment to stop at, with its zone, of a run that starts at `start`."""
-        return None if self.deadline is None else _moment(self.deadline, start.astimezone())
-
-
-def _moment(text: str, start: datetime) -> datetime:
-    """Raises ValueError where the text is neither a time of day nor a moment with a zone."""
-    if re.fullmatch(r"\d{1,2}:\d{2}", text):
-        hours, minutes = map(int, text.split(":"))
-        if hours < 24 and minutes < 60:
-            today = start.replace(hour=hours, minute=minutes, second=0, microsecond=0)
-            return today if today > start else today + timedelta(days=1)
-    else:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is not None and moment.tzinfo is not None:
-            return moment
-    raise ValueError(f"{text!r} is no deadline: write a time of day as '06:00', or '2026-11-23T06:00:00+00:00'")
+        return None if self.deadline is None else deadline_after(self.deadline, start)
 
 
 class SummarizeConfig(Settings):
