@@ -1,10 +1,22 @@
-"""GPUs as their makers rate them, for quotes where nothing has been measured. Datasheet figures, dense, no sparsity."""
+"""GPUs: by which of its many names one is known, and what its maker rates it at, where nothing has been measured.
 
+Figures are of datasheets, dense, without sparsity.
+"""
+
+import re
 from dataclasses import dataclass
 
 from configs.errors import ConfigError
 
 GIGA, TERA = 10**9, 10**12
+MEMORY_TOLERANCE = 0.1
+"""Of a GPU's memory, which some count in GB and some in GiB, with or without what ECC takes."""
+FORMS = re.compile(r"SXM\d?|PCIE|NVL")
+IGNORED = re.compile(r"NVIDIA|TESLA|GEFORCE|HBM\d?E?")
+"""Words in which two names of one GPU may differ."""
+SXM_MEMORY = {"HBM3"}
+"""What torch calls the memory of an H100, where it names the form of all others."""
+MEMORY = re.compile(r"(?<![\w.])(\d+)\s?GB?(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,39 @@ GPUS = {
 
 def gpu_named(name: str) -> Gpu:
     """By a name as a driver, Ray or a person gives it, such as `NVIDIA H100 80GB HBM3`. Raises ConfigError."""
-    words = name.upper().replace("-", " ").split()
-    for known in GPUS:
-        if known in words:
-            return GPUS[known]
+    for known in GPUS.values():
+        if _parse(name).model == known.name:
+            return known
     raise ConfigError(f"GPU {name!r}: nothing is known of it; there are {', '.join(GPUS)}, in configs/hardware.py")
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What a GPU's name says."""
+
+    model: str
+    memory_gb: int | None
+    form: str | None
+
+
+def same_gpu(one: str, other: str) -> bool:
+    """Whether two names, as torch, Ray and price lists write them, can be of one GPU."""
+    a, b = _parse(one), _parse(other)
+    forms_fit = None in (a.form, b.form) or a.form == b.form
+    return a.model == b.model and forms_fit and _memory_fits(a.memory_gb, b.memory_gb)
+
+
+def _memory_fits(one: int | None, other: int | None) -> bool:
+    return one is None or other is None or abs(one - other) <= MEMORY_TOLERANCE * max(one, other)
+
+
+def _parse(name: str) -> _Name:
+    """`NVIDIA A100-SXM4-80GB` is an A100 of the form SXM with 80 GB. A slice (MIG) is a model of its own."""
+    whole, mig, part = name.upper().replace("_", " ").partition(" MIG ")
+    memory = MEMORY.search(whole)
+    words = MEMORY.sub(" ", whole).replace("-", " ").split()
+    forms = [word.rstrip("0123456789") for word in words if FORMS.fullmatch(word)]
+    if not forms and SXM_MEMORY & set(words):
+        forms = ["SXM"]
+    model = [word for word in words if not FORMS.fullmatch(word) and not IGNORED.fullmatch(word)]
+    return _Name(" ".join(model) + mig + part, int(memory[1]) if memory else None, forms[0] if forms else None)

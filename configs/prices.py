@@ -1,9 +1,7 @@
-"""What GPUs cost: a dated catalogue with a source for each price, and how a GPU's many names lead to a row of it."""
+"""What GPUs cost: a dated catalogue with a source for each price, and which row of it a GPU has."""
 
 import datetime
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from configs.errors import ConfigError
+from configs.hardware import same_gpu
 from configs.loader import Settings, load
 
 log = structlog.get_logger()
@@ -24,12 +23,6 @@ MARKETS: tuple[Market, ...] = get_args(Market)
 SHIPPED = Path(__file__).with_name("prices.yaml")
 STALE_DAYS = 90
 """A price that is older is warned of."""
-MEMORY_TOLERANCE = 0.1
-"""Of a GPU's memory, which some count in GB and some in GiB, with or without what ECC takes."""
-FORMS = re.compile(r"SXM\d?|PCIE|NVL")
-UNTOLD = re.compile(r"NVIDIA|TESLA|GEFORCE|HBM\d?E?")
-"""Words in which two names of one GPU may differ."""
-MEMORY = re.compile(r"(?<![\w.])(\d+)\s?GB?(?!\w)")
 
 
 class Price(Settings):
@@ -133,36 +126,6 @@ class Catalogue(Settings):
         """The rows as a YAML to read back; what has its default is left out."""
         rows = [price.model_dump(exclude_defaults=True) for price in self.prices]
         return yaml.dump({"prices": rows}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-@dataclass(frozen=True)
-class _Name:
-    """What a GPU's name says."""
-
-    model: str
-    memory_gb: int | None
-    form: str | None
-
-
-def same_gpu(one: str, other: str) -> bool:
-    """Whether two names, as torch, Ray and price lists write them, can be of one GPU."""
-    a, b = _parse(one), _parse(other)
-    forms_fit = None in (a.form, b.form) or a.form == b.form
-    return a.model == b.model and forms_fit and _memory_fits(a.memory_gb, b.memory_gb)
-
-
-def _memory_fits(one: int | None, other: int | None) -> bool:
-    return one is None or other is None or abs(one - other) <= MEMORY_TOLERANCE * max(one, other)
-
-
-def _parse(name: str) -> _Name:
-    """`NVIDIA A100-SXM4-80GB` is an A100 of the form SXM with 80 GB. A slice (MIG) is a model of its own."""
-    whole, mig, part = name.upper().partition(" MIG ")
-    memory = MEMORY.search(whole)
-    words = MEMORY.sub(" ", whole).replace("-", " ").split()
-    forms = [word.rstrip("0123456789") for word in words if FORMS.fullmatch(word)]
-    model = [word for word in words if not FORMS.fullmatch(word) and not UNTOLD.fullmatch(word)]
-    return _Name(" ".join(model) + mig + part, int(memory[1]) if memory else None, forms[0] if forms else None)
 
 
 def _refusal(gpu: str, known: Sequence[Price], wanted: dict[str, str | None]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from configs.errors import ConfigError, DocumentError
-from configs.hardware import Gpu, gpu_named
+from configs.hardware import Gpu, gpu_named, same_gpu
 from configs.prices import Market
 from configs.settings import SummarizeConfig
 from models import checkpoint
@@ -31,6 +31,7 @@ from pipeline.documents import Document
 from pipeline.extract import Extractor, parsed_whole
 from pipeline.metering import SECONDS_PER_HOUR
 from pipeline.rates import Rates
+from pipeline.reading import compression_of
 from pipeline.warehouse import Warehouse
 
 SAMPLED_BYTES = 2 * 2**20
@@ -61,6 +62,13 @@ MEASURED = """
     where model_revision = $revision order by started_at desc limit $most
 """
 """The newest runs with a model on a device, by the attempts that finished: what was lost says nothing of speed."""
+DEVICES = """
+    select costs.gpu_type from costs join jobs on costs.run_id = jobs.run_id
+    where model_revision = $revision and kind = 'document' and coalesce(outcome, 'finished') = 'finished'
+        and costs.tokens_read > 0
+    group by costs.gpu_type order by max(jobs.started_at) desc
+"""
+"""As meters name them, what was used last first."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ def count_tokens(
     do those of a document that were `read_before`."""
     by_kind: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
-        by_kind["".join(PurePosixPath(document.source_uri).suffixes[-2:]).lower()].append(document)
+        by_kind[_kind(document.source_uri)].append(document)
     sampler, total, longest, is_counted = _Sampler(config, tokenizer), 0, 0, True
     for group in by_kind.values():
         known = sampler.counts(group, sys.maxsize if exact else SAMPLED_BYTES)
@@ -143,6 +151,14 @@ def count_tokens(
         longest = max(longest, *counts)
         is_counted &= len(known) == len(group)
     return Tokens(total, longest, is_counted)
+
+
+def _kind(uri: str) -> str:
+    """A format and its compression, by the name. What holds a digit is a date or a number, which is no kind."""
+    *_, format, compression = ("", "", *PurePosixPath(uri).suffixes)
+    if compression_of(uri) is None:
+        format, compression = compression, ""
+    return f"{format if format[1:].isalpha() else ''}{compression}".lower()
 
 
 class _Sampler:
@@ -187,12 +203,17 @@ class _Sampler:
 
 
 def measured_speed(output_uri: str, model_revision: str, device: str, config: SummarizeConfig) -> Speed | None:
-    """Of the newest runs into an output that read anything with this model on this device."""
+    """Of the newest runs into an output that read anything with this model on this device, by any of its names."""
     try:
         tables = Warehouse(output_uri)
     except ConfigError:
         return None
-    runs = tables.rows(MEASURED, revision=model_revision, device=device, most=RUNS_LOOKED_AT)
+    metered = [row["gpu_type"] for row in tables.rows(DEVICES, revision=model_revision)]
+    # `H100` fits one of PCIe and one of SXM; the figures of two devices are not mixed.
+    named = device if device in metered else next((name for name in metered if same_gpu(name, device)), None)
+    if named is None:
+        return None
+    runs = tables.rows(MEASURED, revision=model_revision, device=named, most=RUNS_LOOKED_AT)
     if not runs:
         return None
     read = sum(run["tokens"] for run in runs)
@@ -204,7 +225,7 @@ def measured_speed(output_uri: str, model_revision: str, device: str, config: Su
         seconds_per_token=sum(run["reading"] for run in runs) / read,
         seconds_per_answered=answering * _most_answer_tokens(config.model_dump()),
         startup_seconds=starting,
-        source=f"measured in {len(runs)} run{'s' * (len(runs) > 1)}, the latest {runs[0]['run_id']}",
+        source=f"measured in {len(runs)} run{'s' * (len(runs) > 1)} on {named}, the latest {runs[0]['run_id']}",
     )
 
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from configs import prices
 from configs.errors import ConfigError
 from configs.loader import load
-from configs.prices import SHIPPED, STALE_DAYS, Catalogue, Price, same_gpu
+from configs.prices import SHIPPED, STALE_DAYS, Catalogue, Price
 from configs.settings import SummarizeConfig
 
 TODAY = datetime.now(UTC).date()
@@ -23,43 +23,6 @@ def price(gpu: str, **values: object) -> Price:
 
 def catalogue(*rows: Price) -> Catalogue:
     return Catalogue(prices=rows)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("NVIDIA H100 80GB HBM3", "H100 SXM5 80 GB"),
-        ("NVIDIA H100 80GB HBM3", "H100"),
-        ("NVIDIA H200", "H200 141GB"),
-        ("NVIDIA A100-SXM4-80GB", "A100-80G"),
-        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
-        ("NVIDIA L40S", "L40S PCIe 48 GB"),
-        ("L40S 45GB", "L40S PCIe 48 GB"),
-        ("Tesla T4", "T4"),
-        ("NVIDIA GeForce RTX 4090", "rtx 4090"),
-        ("NVIDIA GB200", "GB200"),
-        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "A100-SXM4-40GB MIG 3g.20gb"),
-    ],
-)
-def test_names_of_one_gpu(one, other):
-    assert same_gpu(one, other) and same_gpu(other, one)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("NVIDIA H100 80GB HBM3", "NVIDIA H200"),
-        ("NVIDIA A100-SXM4-40GB", "A100-80G"),
-        ("NVIDIA A100 80GB PCIe", "A100 SXM4 80 GB"),
-        ("NVIDIA H100 NVL", "H100 SXM5 80 GB"),
-        ("NVIDIA L40S", "NVIDIA L40"),
-        ("NVIDIA RTX A6000", "NVIDIA RTX 6000 Ada Generation"),
-        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "A100 SXM4 40GB"),
-        ("NVIDIA GB200", "NVIDIA B200"),
-    ],
-)
-def test_names_of_two(one, other):
-    assert not same_gpu(one, other) and not same_gpu(other, one)
 
 
 def test_the_shipped_prices_are_found_by_the_names_that_torch_gives():

@@ -1,5 +1,6 @@
 """What earlier runs have measured becomes the speed of a quote."""
 
+import gzip
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -7,8 +8,9 @@ from decimal import Decimal
 import pytest
 
 from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
-from pipeline import tokenise
+from pipeline import quote, tokenise
 from pipeline.documents import Document
+from pipeline.extract import Extracted, Extractor
 from pipeline.quote import Tokens, count_tokens, measured_speed
 from tests.one_actor import tokenizer
 from tests.outputs import STARTED, cost_row, job_row, write_part
@@ -84,3 +86,72 @@ def test_what_was_read_before_is_not_quoted_again(tmp_path):
     assert count_tokens(*given, {}) == Tokens(sum(lengths.values()), lengths["a"], is_counted=True)
     left = count_tokens(*given, {"a": lengths["a"] - 7, "b": lengths["b"] + 100, "gone": 5})
     assert left == Tokens(7, lengths["a"], is_counted=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "metered"),
+    [
+        ("H100", "NVIDIA H100 80GB HBM3"),
+        ("NVIDIA_H100", "NVIDIA H100 80GB HBM3"),
+        ("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3"),
+        ("A100-80G", "NVIDIA A100-SXM4-80GB"),
+        ("L40S", "NVIDIA L40S"),
+        ("cpu", "cpu"),
+    ],
+)
+def test_a_devices_speed_is_found_by_whatever_name_it_is_asked_for(tmp_path, asked, metered):
+    write_run(tmp_path, "one", read_in("10", metered))
+    speed = measured_speed(str(tmp_path), "m", asked, config(100))
+    assert speed is not None and f"on {metered}," in speed.source
+    assert speed.seconds_per_token == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("asked", "metered"),
+    [
+        ("NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3"),
+        ("H100 SXM5 80 GB", "NVIDIA H100 PCIe"),
+        ("H200", "NVIDIA H100 80GB HBM3"),
+        ("A100-40G", "NVIDIA A100-SXM4-80GB"),
+        ("cpu", "NVIDIA H100 80GB HBM3"),
+        ("H100", "cpu"),
+        ("H100", "node"),
+    ],
+)
+def test_another_devices_speed_is_not_taken(tmp_path, asked, metered):
+    write_run(tmp_path, "one", read_in("10", metered))
+    assert measured_speed(str(tmp_path), "m", asked, config(100)) is None
+
+
+def test_of_devices_of_one_name_only_the_one_used_last_is_taken(tmp_path):
+    write_run(tmp_path, "older", read_in("30", "NVIDIA H100 PCIe"), started=STARTED - timedelta(days=1))
+    write_run(tmp_path, "newer", read_in("10", "NVIDIA H100 80GB HBM3"))
+    by_name = {
+        name: measured_speed(str(tmp_path), "m", name, config(100)).seconds_per_token  # type: ignore[union-attr]
+        for name in ("H100", "NVIDIA H100 PCIe")
+    }
+    assert by_name == {"H100": pytest.approx(0.01), "NVIDIA H100 PCIe": pytest.approx(0.03)}
+
+
+def read_in(total: str, device: str) -> dict:
+    return cost_row("document", "0", "a", tokens_read=1000, outcome="finished", gpu_type=device) | seconds(total)
+
+
+def test_dated_files_are_one_kind_of_which_a_sample_is_read(tmp_path, monkeypatch):
+    documents, read, line = [], [], b"a line of a log\n"
+    for day in range(10, 30):
+        for name in (f"app.2026-11-{day}.log", f"app.log.2026-11-{day}", f"app.{day}.log.gz"):
+            text = gzip.compress(line) if name.endswith(".gz") else line
+            (tmp_path / name).write_bytes(text)
+            documents.append(Document(name, str(tmp_path / name), "e", len(text)))
+
+    class Reader(Extractor):
+        def read(self, document: Document) -> Extracted:
+            read.append(document.document_id)
+            return super().read(document)
+
+    monkeypatch.setattr(quote, "Extractor", Reader)
+    monkeypatch.setattr(quote, "SAMPLED_BYTES", 2 * len(line))
+    assert not count_tokens(documents, config(1), tokenizer(), False, {}).is_counted
+    # Two of each of the three kinds.
+    assert len(read) == 6
