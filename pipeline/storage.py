@@ -16,7 +16,6 @@ import io
 import os
 import re
 import stat as modes
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,7 +30,7 @@ from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCreden
 from s3fs.utils import FileExpired
 
 from configs.errors import StorageError
-from pipeline import s3
+from pipeline import disk, s3
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -97,11 +96,10 @@ def publish(uri: str, data: bytes | memoryview) -> None:
     """Write an object that appears whole or not at all. Raises StorageError."""
     files, path = filesystem(uri)
     with _translated(uri, whole_store=True):
-        if not is_local(uri):
+        if is_local(uri):
+            disk.publish(path, data)
+        else:
             files.pipe_file(path, bytes(data))
-            return
-        with _beside(path, data) as temporary:
-            os.replace(temporary, path)
 
 
 def create(uri: str, data: bytes | memoryview) -> bool:
@@ -116,30 +114,14 @@ def create(uri: str, data: bytes | memoryview) -> bool:
     moment before it is whole.
     """
     data = bytes(data)
-    with _translated(uri, whole_store=True):
-        # aiohttp too sends a PUT again when a connection breaks, so that nobody knows whether it was sent once.
-        return (_create_local if is_local(uri) else _create_remote)(uri, data) or _holds(uri, data)
-
-
-def _create_local(uri: str, data: bytes) -> bool:
-    path = filesystem(uri)[1]
-    with _beside(path, data) as temporary:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        except OSError:
-            # No hard links here. Who makes the empty file may replace it.
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            except FileExistsError:
-                return False
-            os.replace(temporary, path)
-    return True
-
-
-def _create_remote(uri: str, data: bytes) -> bool:
     files, path = filesystem(uri)
+    with _translated(uri, whole_store=True):
+        created = disk.create(path, data) if is_local(uri) else _create_remote(files, path, data)
+        # aiohttp too sends a PUT again when a connection breaks, so that nobody knows whether it was sent once.
+        return created or _holds(uri, data)
+
+
+def _create_remote(files: fsspec.AbstractFileSystem, path: str, data: bytes) -> bool:
     try:
         files.pipe_file(path, data, mode="create")
     except OSError as error:
@@ -154,20 +136,6 @@ def _holds(uri: str, data: bytes) -> bool:
         return stat(uri).size_bytes == len(data) and read_bytes(uri) == data
     except (FileNotFoundError, IsADirectoryError):
         return False
-
-
-@contextmanager
-def _beside(path: str, data: bytes | memoryview) -> Iterator[str]:
-    """A file with the data in the directory of `path`, removed in the end unless it was renamed."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        yield temporary
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def publish_table(uri: str, table: pa.Table) -> None:
