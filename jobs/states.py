@@ -21,6 +21,7 @@ from configs.settings import PromptSettings
 from jobs import command, exits, screen
 from pipeline import expiry, logs, question, states
 from pipeline.catalogue import Catalogue, KeptState, newest_of_each
+from pipeline.expiry import Removable
 from pipeline.quantities import count, duration, size
 
 NAME_CHARS = 44
@@ -36,6 +37,9 @@ StateName = Annotated[
 ]
 DocumentText = Annotated[
     str | None, typer.Option("--document", metavar="TEXT", help="A document's id; else all whose ids hold this.")
+]
+DocumentId = Annotated[
+    str | None, typer.Option("--document", metavar="ID", help="All states of the document of exactly this id.")
 ]
 ModelText = Annotated[str | None, typer.Option("--model", metavar="TEXT", help="Of models whose names hold this.")]
 JsonSchemaPath = Annotated[
@@ -62,7 +66,7 @@ def list_states(
     `state` is a part of its URI that `show` and `ask` understand, `parents` says how many states it goes back to.
     """
     catalogue = Catalogue(output)
-    found = catalogue.states if document is None else catalogue.of_document(document)
+    found = catalogue.states if document is None else catalogue.like(document)
     if model is not None:
         found = [state for state in found if model in state.row["model_id"]]
     newest = newest_of_each(found)
@@ -127,27 +131,42 @@ def ask(
 
 def expire(
     output: command.OutputUri,
-    document: DocumentText = None,
-    now: Annotated[bool, typer.Option("--now", help="All states, whatever their time.")] = False,
+    document: DocumentId = None,
+    every: Annotated[bool, typer.Option("--all", help="All states, whatever their time.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before more than one object goes.")] = False,
 ) -> None:
     """Remove the states that have expired, and what runs left a day ago or longer that died before their commit.
 
-    With --document those of such documents, whatever their time. Nothing goes that a run has still to commit. The rows
+    With --document those of that document, whatever their time. Before more than one object goes you are asked; where
+    there is no terminal to ask on, as in cron, --yes is needed. Nothing goes that a run has still to commit. The rows
     stay as history.
     """
     catalogue = Catalogue(output)
-    objects = expiry.removable(catalogue, document, whatever_their_time=now or document is not None)
+    objects = expiry.removable(catalogue, document, whatever_their_time=every or document is not None)
+    going = _going(objects)
     if dry_run:
         for each in objects:
             print(_printable(f"{each.document_id or 'of no row'}  {size(each.size_bytes)}  {each.uri}"))
-    else:
+        print(f"would remove {going}")
+    elif len(objects) <= 1 or yes or _agreed(going):
         expiry.remove(objects)
+        print(f"removed {going}")
+    else:
+        print("nothing was removed")
+
+
+def _going(objects: Sequence[Removable]) -> str:
     of_rows = sum(each.document_id is not None for each in objects)
-    print(
-        f"{'would remove' if dry_run else 'removed'} {_objects(len(objects))}, "
-        f"{size(sum(each.size_bytes for each in objects))}: {of_rows} of documents, {len(objects) - of_rows} of no row"
-    )
+    freed = size(sum(each.size_bytes for each in objects))
+    return f"{_objects(len(objects))}, {freed}: {of_rows} of documents, {len(objects) - of_rows} of no row"
+
+
+def _agreed(going: str) -> bool:
+    """Raises ConfigError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise ConfigError(f"this would remove {going}; --yes removes them without a terminal to ask on")
+    return typer.confirm(f"remove {going}?", err=True)
 
 
 def _table(catalogue: Catalogue, shown: Sequence[KeptState], newest: Sequence[KeptState] | None) -> Table:

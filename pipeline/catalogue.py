@@ -64,12 +64,19 @@ class Catalogue:
         self.unnamed = tuple(entry for place, entry in objects.items() if place not in newest)
         """Objects that no row names."""
 
-    def of_document(self, text: str) -> list[KeptState]:
+    def of_document(self, document_id: str) -> list[KeptState]:
+        """Of the document with exactly this id. Raises ConfigError, with the ids that hold it, where there is none."""
+        found = [state for state in self.states if state.document_id == document_id]
+        if not found:
+            raise ConfigError(self._no_document(document_id))
+        return found
+
+    def like(self, text: str) -> list[KeptState]:
         """Of the document with this id, else of all whose ids hold the text. Raises ConfigError where there is none."""
         exactly = [state for state in self.states if state.document_id == text]
         found = exactly or [state for state in self.states if text and text in state.document_id]
         if not found:
-            raise ConfigError(f"{text!r}: no state of such a document is or was kept in {self.output_uri}")
+            raise ConfigError(self._no_document(text))
         return found
 
     def find(self, text: str) -> KeptState:
@@ -121,14 +128,23 @@ class Catalogue:
         expired: Status = "expired" if row["expires_at"] <= self.now else "kept"
         return KeptState(place, row, found, expired if found else "removed")
 
+    def _no_document(self, text: str) -> str:
+        problem = f"{text!r}: no state of such a document is or was kept in {self.output_uri}"
+        ids = sorted({state.document_id for state in self.states if text and text in state.document_id})
+        return _with_candidates(f"{problem}; ids that hold this, of which one can be given:", ids) if ids else problem
+
     def _not_one(self, text: str, found: Sequence[KeptState]) -> str:
         if not found:
             return (
                 f"{text}: no document and no state of that name in {self.output_uri}; `list --all` shows what there is"
             )
-        names = [f"{state.document_id}  {state.place}" for state in found[:MAX_CANDIDATES]]
-        more = [f"and {len(found) - MAX_CANDIDATES} more"] if len(found) > MAX_CANDIDATES else []
-        return "\n  ".join([f"{text}: {len(found)} states are meant by that; give more of one:", *names, *more])
+        names = [f"{state.document_id}  {state.place}" for state in found]
+        return _with_candidates(f"{text}: {len(found)} states are meant by that; give more of one:", names)
+
+
+def _with_candidates(problem: str, names: Sequence[str]) -> str:
+    more = [f"and {len(names) - MAX_CANDIDATES} more"] if len(names) > MAX_CANDIDATES else []
+    return "\n  ".join([problem, *names[:MAX_CANDIDATES], *more])
 
 
 def newest_of_each(states: Iterable[KeptState]) -> list[KeptState]:

@@ -28,7 +28,7 @@ class Removable:
 
 
 def removable(catalogue: Catalogue, document: str | None = None, whatever_their_time: bool = False) -> list[Removable]:
-    """The objects that may go now; with `document` those of such documents alone.
+    """The objects that may go now; with `document` those of the document of exactly this id alone.
 
     `whatever_their_time`: also those that have not expired. Raises ConfigError where there is no such document.
     """

@@ -1,5 +1,6 @@
 """`python -m jobs.states` as a person runs it, over what a run has kept of documents that are gone."""
 
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from jobs import states as job
 from pipeline import logs, storage
 from pipeline.warehouse import Warehouse
 from tests.jobs.conftest import ROOT, Summarize
+from tests.kept_states import Keeper
 
 QUESTION = "Which words come up?"
 LONG = sorted((text for text in topics.values() if 9000 < len(text) < 16_000), key=len)[:2]
@@ -140,6 +142,8 @@ def test_all_that_is_known_of_a_state_is_shown(read, states, listed):
         (["ask", "{output}", NAMES[0], "What?", "--model", "default"], "made by other weights"),
         (["ask", "{output}", NAMES[0], "What?", "--tokenizer", "default"], "another tokenizer"),
         (["expire", "{output}", "--document", "third"], "no state of such a document"),
+        (["expire", "{output}", "--document", "first"], "first topic.txt"),
+        (["expire", "{output}", "--all"], "--yes"),
         (["list", "{output}/nowhere"], "no run has written there"),
         (["forget", "{output}"], "No such command"),
     ],
@@ -152,16 +156,58 @@ def test_what_cannot_be_done_is_refused_with_a_reason(read, arguments, reason, s
 
 def test_states_are_removed_and_their_rows_stay(output, states, listed):
     assert "removed 0 objects, 0 B" in states("expire", output).stdout
-    tried = states("expire", output, "--now", "--dry-run").stdout
+    tried = states("expire", output, "--all", "--dry-run").stdout
     assert "would remove 2 objects" in tried and all(name in tried for name in NAMES)
     assert len(listed(output)) == 2
-    assert "removed 1 object, " in states("expire", output, "--document", "first").stdout
+    (first,) = (each["document_id"] for each in listed(output) if each["document_id"].endswith(NAMES[0]))
+    assert "removed 1 object, " in states("expire", output, "--document", first).stdout
     assert [each["status"] for each in listed(output)] == ["kept"]
     shown = states("list", output, "--all").stdout
     assert "removed" in shown and "newest" in shown and "1 state, 1 removed" in shown
     refused = states("ask", output, NAMES[0], "What?")
     assert refused.returncode == exits.REFUSED and "was removed" in refused.stderr
     assert "removed" in states("show", output, NAMES[0]).stdout
+
+
+class Terminal(io.StringIO):
+    """Where a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    """An output with three states of two documents, one of which has expired."""
+    keeper = Keeper(str(tmp_path / "kept"))
+    keeper.keep(keeper.row("a", "a1"), keeper.row("a", "a2", days_left=-1), keeper.row("ab", "b1"))
+    return keeper
+
+
+def test_only_the_document_of_exactly_that_id_loses_its_states(keeper, states):
+    refused = states("expire", keeper.output, "--document", "b", "--yes")
+    assert refused.returncode == exits.REFUSED and "ab" in refused.stderr
+    assert states("expire", keeper.output, "--document", "a", "--yes").returncode == exits.SUCCESS
+    assert keeper.ends() == ["b1"]
+
+
+def test_without_a_terminal_more_than_one_state_goes_only_with_yes(keeper, states, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    refused = states("expire", keeper.output, "--all")
+    assert refused.returncode == exits.REFUSED and keeper.ends() == ["a1", "a2", "b1"]
+    assert "3 objects, 30 B" in refused.stderr and "--yes" in refused.stderr
+    # One whose time is over needs no asking.
+    assert states("expire", keeper.output).returncode == exits.SUCCESS and keeper.ends() == ["a1", "b1"]
+    assert "removed 2 objects, 20 B" in states("expire", keeper.output, "--all", "--yes").stdout
+    assert keeper.ends() == []
+
+
+@pytest.mark.parametrize(("typed", "left"), [("y\n", []), ("n\n", ["a1", "a2", "b1"]), ("\n", ["a1", "a2", "b1"])])
+def test_on_a_terminal_a_person_is_asked(keeper, states, monkeypatch, typed, left):
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    ended = states("expire", keeper.output, "--all")
+    assert ended.returncode == exits.SUCCESS and keeper.ends() == left
+    assert "remove 3 objects, 30 B: 3 of documents, 0 of no row?" in ended.stderr
 
 
 def test_a_bucket_does_as_well(read, bucket, states, listed):
@@ -172,7 +218,7 @@ def test_a_bucket_does_as_well(read, bucket, states, listed):
     reply = json.loads(asked.stdout)
     assert reply["answer"] == answers[NAMES[1]] and reply["state_uri"].startswith(bucket)
     assert states("show", bucket, NAMES[1]).returncode == exits.SUCCESS
-    assert "removed 2 objects" in states("expire", bucket, "--now").stdout
+    assert "removed 2 objects" in states("expire", bucket, "--all", "--yes").stdout
     assert listed(bucket) == [] and len(listed(bucket, "--all")) == 2
 
 

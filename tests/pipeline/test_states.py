@@ -6,11 +6,10 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from configs.errors import ConfigError, ModelError, StateError
@@ -19,18 +18,17 @@ from models import checkpoint
 from models.tokenizer import Tokenizer
 from pipeline import catalogue as catalogues
 from pipeline import expiry, question, states, storage
-from pipeline.assignment import Assignment, Row
+from pipeline.assignment import Assignment
 from pipeline.catalogue import Catalogue, newest_of_each
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.ledger import Ledger
 from pipeline.question import Making, Reader
 from pipeline.snapshot import LENGTH_BYTES, READING_VERSION, state_key
-from pipeline.tables import STATES
+from tests.kept_states import NOW, Keeper
 from tests.one_actor import PATIENCE_SECONDS, assignment_in, entries, ledger, run, streamed, tokenizer
 from tests.small_model import build
 
-NOW = datetime.now(UTC)
 NAMES = ("a.txt", "b.txt")
 QUESTION = PromptSettings(instruction="line all a", max_tokens=24)
 
@@ -39,39 +37,6 @@ QUESTION = PromptSettings(instruction="line all a", max_tokens=24)
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An output to which runs have written."""
     return str(tmp_path / "out") if request.param == "disk" else f"{request.getfixturevalue('bucket')}/out"
-
-
-class Keeper:
-    """States of documents that nobody has read, in an output: rows and objects."""
-
-    def __init__(self, output: str) -> None:
-        self.output = output
-
-    def place(self, document_id: str, content: str) -> str:
-        return f"{document_id.encode().hex()}/k-0000000009-{content}.safetensors"
-
-    def object(self, place: str, size_bytes: int = 10) -> str:
-        uri = storage.join(self.output, states.FOLDER, place)
-        storage.publish(uri, bytes(size_bytes))
-        return uri
-
-    def row(self, document_id: str, content: str, days_old: float = 1, days_left: float = 1, **values: Any) -> Row:
-        uri = storage.join(self.output, states.FOLDER, self.place(document_id, content))
-        known = {"run_id": "r", "document_id": document_id, "state_uri": uri, "size_bytes": 10, "model_id": "m"}
-        times = {"created_at": NOW - timedelta(days=days_old), "expires_at": NOW + timedelta(days=days_left)}
-        return dict.fromkeys(STATES.names) | known | times | values
-
-    def keep(self, *rows: Row, run_id: str = "r", objects: bool = True) -> None:
-        for each in rows if objects else ():
-            storage.publish(each["state_uri"], bytes(each["size_bytes"]))
-        table = pa.Table.from_pylist([each | {"run_id": run_id} for each in rows], STATES)
-        folder = storage.join(self.output, "states", "dt=2026-03-01", f"run_id={run_id}")
-        storage.publish_table(storage.join(folder, "part-00000.parquet"), table)
-
-    def ends(self) -> list[str]:
-        """Of the objects that are there: the last part of their names."""
-        files = storage.list_files(storage.join(self.output, states.FOLDER))
-        return sorted(file.removesuffix(".safetensors")[-2:] for file in files)
 
 
 @pytest.fixture
@@ -164,8 +129,17 @@ def test_more_than_one_is_refused_with_the_candidates(many):
         many.find("nothing")
     for text in ("nothing", ""):
         with pytest.raises(ConfigError, match="no state of such a document"):
-            many.of_document(text)
-    assert {state.document_id for state in many.of_document("ab")} == {"logs/ab.txt", "logs/abc.txt"}
+            many.like(text)
+    assert {state.document_id for state in many.like("ab")} == {"logs/ab.txt", "logs/abc.txt"}
+
+
+def test_only_the_whole_id_of_a_document_names_its_states(many):
+    assert {state.document_id for state in many.of_document("logs/ab.txt")} == {"logs/ab.txt"}
+    with pytest.raises(ConfigError, match="no state of such a document") as refusal:
+        many.of_document("logs/ab")
+    assert "logs/ab.txt\n  logs/abc.txt" in str(refusal.value) and "logs/x.txt" not in str(refusal.value)
+    with pytest.raises(ConfigError, match="no state of such a document"):
+        many.of_document("")
 
 
 def test_what_has_expired_goes_and_what_no_row_names_a_day_later(keeper):
@@ -193,8 +167,9 @@ def test_states_of_a_document_go_whatever_their_time(keeper):
     found.now += timedelta(days=2)
     expiry.remove(expiry.removable(found, "a.txt", whatever_their_time=True))
     assert keeper.ends() == ["s1", "z1"]
-    with pytest.raises(ConfigError, match="no state of such a document"):
-        expiry.removable(found, "b.txt", whatever_their_time=True)
+    for other in ("b.txt", "a", "txt"):
+        with pytest.raises(ConfigError, match="no state of such a document"):
+            expiry.removable(found, other, whatever_their_time=True)
 
 
 def test_age_is_that_of_the_object(tmp_path):
