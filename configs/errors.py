@@ -22,13 +22,18 @@ All take one message, so that they survive pickling between Ray processes.
 from pathlib import Path
 from traceback import extract_tb
 
+from configs.credentials import masked
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("configs", "models", "pipeline", "jobs")
 MAX_MESSAGE_CHARS = 500
 
 
 class LonghaulError(Exception):
-    """Base of every error below; `str(error)` is a sentence for the user."""
+    """Base of every error below; `str(error)` is a sentence for the user, without the credentials of URIs in it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(masked(message))
 
 
 class ConfigError(LonghaulError):

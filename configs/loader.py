@@ -4,7 +4,7 @@ import difflib
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,7 +17,14 @@ Loader = type[yaml.SafeLoader] | type[yaml.BaseLoader]
 class Settings(BaseModel):
     """Base of every settings model: frozen, unknown keys refused, the docstring under a field is its help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        # It may be a secret; `load` shows it masked.
+        hide_input_in_errors=True,
+    )
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -210,6 +217,8 @@ def _nested(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 def _type_name(annotation: Any) -> str:
     if _nested(annotation)[0]:
         return "list"
+    if get_origin(annotation) is Annotated:
+        return _type_name(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(_type_name(part) for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) in (tuple, list):

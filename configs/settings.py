@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs import json_schema
+from configs.credentials import Uri
 from configs.deadline import deadline_after
 from configs.loader import Settings
 
@@ -18,10 +19,15 @@ MAX_INSTRUCTION_CHARS = 131_072
 class InputSettings(Settings):
     """What to read."""
 
-    sources: tuple[str, ...] = Field(min_length=1)
-    """Files, directories, globs, s3:// prefixes, or manifests (.manifest.parquet or .manifest.jsonl holding
-    document_id and uri). A directory or prefix is read with all below it. sample://python-reference/ is the Python
-    language reference, for trying things out."""
+    sources: tuple[Uri, ...] = Field(min_length=1)
+    """Files, directories, globs, s3:// prefixes (gs:// and abfs:// with their fsspec packages), or manifests
+    (.manifest.parquet or .manifest.jsonl holding document_id and uri). A directory or prefix is read with all below it.
+    A manifest is obeyed only where it is given, by its name or by a glob that ends in .manifest.jsonl or
+    .manifest.parquet; one that is found below a prefix is passed over, and the log says so. sample://python-reference/
+    is the Python language reference, for trying things out. Never with credentials in the URI."""
+    allow_outside: bool = False
+    """Whether a manifest may name documents outside of its own directory (symbolic links followed) or bucket. Unless it
+    may, each that it names there is a failure row, and nothing there is looked at."""
     text_field: str = "text"
     """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
     id_field: str = "id"
@@ -37,17 +43,17 @@ class InputSettings(Settings):
 class OutputSettings(Settings):
     """Where rows land."""
 
-    uri: str = "output"
+    uri: Uri = "output"
     """Directory or s3:// prefix for summaries/, failures/, costs/, jobs/ and _runs/."""
 
 
 class ModelSettings(Settings):
     """Which model reads."""
 
-    uri: str = "default"
+    uri: Uri = "default"
     """Directory, s3:// prefix or hub id (owner/name or owner/name@revision) with config.json and weights; `default` is
     the small model that ships here. A directory of that name goes before the hub."""
-    tokenizer: str | None = None
+    tokenizer: Uri | None = None
     """Directory, s3:// prefix or hub id with tokenizer.json. Unset: model.uri. The official repositories have none;
     state-spaces/mamba3-* take NousResearch/Meta-Llama-3.1-8B, state-spaces/mamba2-* EleutherAI/gpt-neox-20b."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -3,8 +3,11 @@
 import logging
 import os
 import sys
+from typing import Any
 
 import structlog
+
+from configs.credentials import masked
 
 
 def configure() -> None:
@@ -27,11 +30,17 @@ def configure() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if as_json() else []),
             renderer,
+            _without_credentials,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _without_credentials(_logger: object, _method: str, line: Any) -> str:
+    """A foreign error may quote a URI that was signed, or one with a password, as that of a proxy."""
+    return masked(line)
 
 
 def as_json() -> bool:
