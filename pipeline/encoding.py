@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from charset_normalizer import CharsetMatch, from_bytes
 from charset_normalizer.md import mess_ratio
+from webencodings import lookup
 
 from configs.errors import UndecodableError
 
@@ -23,6 +24,8 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+# What could be read before the encoding was known is in none of the first two; the third is as the web reads it.
+NOT_DECLARED = {"utf-16-le": None, "utf-16-be": None, "replacement": None, "x-user-defined": "cp1252"}
 SAMPLE_BYTES = 64 * 1024
 MULTIBYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 LATIN = ("cp1252", "cp1250", "iso8859_2", "cp1254")
@@ -99,8 +102,17 @@ class Trail:
         return self._pieces[0].encoding
 
 
+def codec_of(label: str) -> str | None:
+    """The codec of an encoding by a name that a document gives it; None where the document cannot be in it.
+
+    Names are those of the WHATWG's list. Python knows more, some of which are no encodings of text: `hex`, `zip`.
+    """
+    found = lookup(label)
+    return NOT_DECLARED.get(found.codec_info.name, found.codec_info.name) if found else None
+
+
 def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
-    """Bytes as text with `\\n` line ends, however they are cut. `declared` is an encoding the document names itself.
+    """Bytes as text with `\\n` line ends, however they are cut. `declared` is the codec that the document names.
 
     In order: a byte order mark, UTF-8, `declared`, detection. Raises UndecodableError; nothing is ever replaced.
     """

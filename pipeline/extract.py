@@ -44,13 +44,16 @@ BINARY_MAGIC = {
     b"BZh": "compressed with bzip2; gzip and zstd are read",
     b"\xfd7zXZ": "compressed with xz; gzip and zstd are read",
 }
-HTML_START = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
-)
+HTML_START = re.compile(rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+XML_DECLARATION = re.compile(rb"\s*<\?xml[^>]*>", re.IGNORECASE)
+COMMENT_START, COMMENT_END = b"<!--", b"-->"
 DECLARED_ENCODING = re.compile(
     rb"""(?:<meta[^>]+charset|<\?xml[^>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
 HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
+HEAD_BYTES = 4096
+"""In which HTML without a suffix must begin."""
+DECLARED_WITHIN_BYTES = 2048
 LONGEST_LINE_AS_TITLE = 120
 LONGEST_TITLE = 300
 LONGEST_LEAD = 4 * 1024 * 1024
@@ -188,13 +191,24 @@ def _kind(uri: str, head: bytes) -> str:
     by_name = _kind_by_name(uri)
     if by_name is None and head.startswith(b"%PDF-"):
         return "pdf"
-    if by_name is None and HTML_START.match(head[:4096]):
+    if by_name is None and _begins_as_html(head[:HEAD_BYTES]):
         return "html"
     if by_name in (None, "text"):
         for magic, what in BINARY_MAGIC.items():
             if head.startswith(magic):
                 raise UndecodableError(f"The document is no text but {what}.")
     return by_name or "text"
+
+
+def _begins_as_html(head: bytes) -> bool:
+    """Whether a doctype or <html> comes first, after nothing but an XML declaration, comments and blanks."""
+    declaration = XML_DECLARATION.match(head)
+    # Step by step: a pattern for any number of comments can be split in exponentially many ways.
+    rest = head[declaration.end() if declaration else 0 :].lstrip()
+    while rest.startswith(COMMENT_START):
+        _, _, rest = rest[len(COMMENT_START) :].partition(COMMENT_END)
+        rest = rest.lstrip()
+    return HTML_START.match(rest) is not None
 
 
 def _kind_by_name(uri: str) -> str | None:
@@ -295,12 +309,8 @@ def _without_surrogates(text: str) -> str:
 
 
 def _html(data: bytes) -> tuple[str | None, Iterator[str]]:
-    declared = DECLARED_ENCODING.search(data[:2048])
-    named = declared[1].decode("ascii").lower() if declared else None
-    if named in ("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"):
-        # As every browser does.
-        named = "cp1252"
-    text = "".join(encoding.decode([data], named))
+    declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
+    text = "".join(encoding.decode([data], encoding.codec_of(declared[1].decode("ascii")) if declared else None))
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     root = etree.fromstring(text.encode(), parser) if text.strip() else None
     if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
@@ -354,7 +364,7 @@ def _pdf(data: bytes) -> tuple[str | None, Iterator[str]]:
             raise UnreadableError("The PDF is protected by a password.")
         num_pages = len(reader.pages)
         title = reader.metadata.title if reader.metadata else None
-    except DocumentError:
+    except (DocumentError, MemoryError):
         raise
     except Exception as error:  # a damaged PDF makes pypdf raise nearly anything
         raise CorruptError(f"The PDF is damaged and cannot be opened ({type(error).__name__}: {error}).") from error
@@ -368,6 +378,8 @@ def _pages(reader: pypdf.PdfReader, num_pages: int) -> Iterator[str]:
     for number in range(num_pages):
         try:
             text = _without_surrogates(reader.pages[number].extract_text())
+        except MemoryError:
+            raise
         except Exception as error:  # as above
             raise CorruptError(
                 f"Page {number + 1} of {num_pages} of the PDF is damaged ({type(error).__name__}: {error})."

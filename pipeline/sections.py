@@ -2,18 +2,20 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from configs.settings import SectionSettings
 
 HEADING = re.compile(
-    r"""^(?: \#{1,6} [ \t]+ (?P<marked> \S [^\n]*? ) [ \t\#]*                  # Markdown, as HTML's are written too
+    r"""^(?: \#{1,6} [ \t]+ (?P<marked> \S [^\n]* )                            # Markdown, as HTML's are written too
       | (?P<numbered> \d{1,3} (?:\.\d{1,3})* \.? [ \t]+ [A-Z] [^\n]{0,78} [^\s.,;:] )
       | (?P<named> (?i:chapter|part|section|article|appendix) [ \t]+ (?:\d+|[IVXLC]+|[A-Z])\b [^\n]{0,80} ) )$""",
     re.MULTILINE | re.VERBOSE,
 )
 LONGEST_TITLE = 300
+CLOSING = " \t#"
+"""What may close a heading of Markdown."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,17 @@ class Section:
     """Tokens of the document before it."""
     named_at: int | None = None
     """Tokens of the document before the heading that gave the title, which a short beginning may have preceded."""
+
+
+def headings(text: str) -> Iterator[tuple[str, int]]:
+    """The title of each heading in a text, and where its line begins, in characters."""
+    for found in HEADING.finditer(text):
+        if title := found["marked"]:
+            # Not left to the pattern, which would try each blank as the first of those that close the line.
+            title = title[0] + title[1:].rstrip(CLOSING)
+        else:
+            title = found["numbered"] or found["named"]
+        yield title.strip()[:LONGEST_TITLE], found.start()
 
 
 def before(sections: Sequence[Section], num_tokens: int) -> list[Section]:
@@ -45,9 +58,8 @@ class SectionFinder:
 
     def add(self, part: str, places: Sequence[int], tokens_before: int) -> None:
         """One more part of the text: `places` says where each of its tokens begins, in characters."""
-        for found in HEADING.finditer(part) if self._settings.headings else ():
-            title = next(filter(None, found.groups())).strip()[:LONGEST_TITLE]
-            self._heading(title, tokens_before + bisect_left(places, found.start()))
+        for title, place in headings(part) if self._settings.headings else ():
+            self._heading(title, tokens_before + bisect_left(places, place))
         self._reach(tokens_before + len(places))
 
     def _heading(self, title: str, start: int) -> None:

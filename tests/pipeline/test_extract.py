@@ -31,6 +31,7 @@ from pipeline import reading, storage, tokenise
 from pipeline.documents import Document
 from pipeline.extract import Extractor
 from pipeline.sources import list_documents
+from tests.cpu_limit import cpu_limit
 
 
 def settings(**values: Any) -> InputSettings:
@@ -361,6 +362,63 @@ def test_odd_html_is_read_as_browsers_do(tmp_path: Path) -> None:
         read(tmp_path / "a.xhtml", '<?xml version="1.0" encoding="utf-8"?><html><p>é</p></html>'.encode())[1] == "é\n"
     )
     assert read(tmp_path / "a.html", '<meta charset="shift_jis"><p>日本</p>'.encode("shift_jis"))[1] == "日本\n"
+
+
+PYTHON_ONLY = ("hex", "rot13", "zip", "bz2", "base64", "uu", "quopri", "idna", "punycode", "undefined")
+PYTHON_ONLY += ("unicode_escape", "raw_unicode_escape", "utf-7", "utf-32", "charmap")
+DECLARATIONS = {
+    "a.html": '<html><head><meta charset="{}"></head><body><p>un café naïf</p></body></html>',
+    "a.xhtml": '<?xml version="1.0" encoding="{}"?><html><body><p>un café naïf</p></body></html>',
+}
+
+
+@pytest.mark.parametrize("label", [*PYTHON_ONLY, "utf-16", "utf-16be", "replacement", "iso-2022-kr", "x-user-defined"])
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_a_name_that_is_no_encoding_of_the_web_is_passed_over(tmp_path: Path, name: str, label: str) -> None:
+    content = DECLARATIONS[name].format(label)
+    for encoding in ("utf-8", "cp1252"):
+        assert read(tmp_path / name, content.encode(encoding))[1] == "un café naïf\n"
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [
+        ("ISO-8859-1", "cp1252", "“naïf”"),
+        ("us-ascii", "cp1252", "café"),
+        ("iso-8859-2", "iso8859_2", "Łódź"),
+        ("KOI8-U", "koi8_u", "Їжак"),
+        ("x-sjis", "cp932", "①②日本"),
+        ("gb2312", "gbk", "镕"),
+        ("big5", "big5hkscs", "嘅"),
+    ],
+)
+def test_a_declared_encoding_has_the_meaning_that_browsers_give_it(
+    tmp_path: Path, label: str, codec: str, text: str
+) -> None:
+    assert read(tmp_path / "a.html", f'<meta charset="{label}"><p>{text}</p>'.encode(codec))[1] == f"{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "is_html"),
+    [
+        ("\n <!-- a -->\n<!-- b --> <html>", True),
+        ('<?xml version="1.0"?>\n<!-- a --><!DOCTYPE  html>', True),
+        ("<HTML lang=en>", True),
+        ("<!-- a --> text <html>", False),
+        ("<!-- never closed <html>", False),
+        ("<htmlx>", False),
+    ],
+)
+def test_html_without_a_suffix_begins_with_its_doctype_or_element(tmp_path: Path, head: str, is_html: bool) -> None:
+    text = read(tmp_path / "page", f"{head}<p>words</p>".encode())[1]
+    assert ("<p>" in text) is not is_html
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a"])
+def test_comments_before_something_else_are_passed_over_once(tmp_path: Path, name: str) -> None:
+    content = b"<!-- license -->\n" * 60 + b"<svg>drawn</svg>"
+    with cpu_limit(5):
+        assert read(tmp_path / name, content)[1] == content.decode()
 
 
 # PDF

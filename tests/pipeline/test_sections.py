@@ -1,12 +1,15 @@
 """Sections end at headings, or where they become too long; and are the same however the text came."""
 
+from collections import deque
+
 import pytest
 
 from configs.settings import SectionSettings
 from models import checkpoint
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
-from pipeline.sections import HEADING, Section, SectionFinder, before
+from pipeline.sections import Section, SectionFinder, before, headings
+from tests.cpu_limit import cpu_limit
 
 TOKENIZER = Tokenizer.load(checkpoint.resolve("default"))
 TEXT = "\n".join(
@@ -39,6 +42,9 @@ def found(text: str, **settings) -> tuple[list[Section], list[int]]:
     [
         ("# Title", "Title"),
         ("### Deep one ##", "Deep one"),
+        ("# C# and F#  # \t", "C# and F"),
+        ("## ####", "#"),
+        ("#  \t ", None),
         ("2 Methods", "2 Methods"),
         ("1.2.3. Results of the survey", "1.2.3. Results of the survey"),
         ("Chapter 7", "Chapter 7"),
@@ -52,8 +58,14 @@ def found(text: str, **settings) -> tuple[list[Section], list[int]]:
     ],
 )
 def test_what_a_heading_is(line, title):
-    match = HEADING.search(f"before\n{line}\nafter")
-    assert (next(filter(None, match.groups())) if match else None) == title
+    assert list(headings(f"before\n{line}\nafter")) == ([] if title is None else [(title, len("before\n"))])
+
+
+@pytest.mark.parametrize("filler", [" ", "#", "\t#", "1.", "chapter 1", "chapter ", "1 A"])
+def test_no_line_takes_more_than_its_length_to_be_no_heading(filler):
+    for line in (f"# a{filler * 200_000}b", f"# {filler * 200_000}b", filler * 200_000):
+        with cpu_limit(5):
+            deque(headings(line), maxlen=0)
 
 
 def test_sections_begin_at_headings_and_short_ones_are_read_on():
