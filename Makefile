@@ -2,16 +2,18 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-gpu chaos bench bench-gpu
+.PHONY: help setup lock demo check test test-latest test-gpu chaos bench bench-gpu
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
+LATEST := .venv-latest/bin/python
 STAMP := .venv/.setup-stamp
 
 # PyPI's torch for Linux brings gigabytes of CUDA libraries and does not import without them. Where there is no NVIDIA
-# GPU the CPU build is asked for by its full version, which only an index of PyTorch's CPU wheels carries.
-CPU_TORCH := torch==2.13.0+cpu
+# GPU the CPU build of the locked version is asked for by its full name, which only an index of PyTorch's CPU wheels
+# carries. That wheel alone comes without a hash; where it is not to be had, requirements-torch.lock is installed too.
+TORCH := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements-torch.lock)
 TORCH_INDEX ?=
 SOURCES ?=
 
@@ -25,19 +27,29 @@ help:  ## Show this list
 
 setup: $(STAMP)  ## Make .venv with everything in it; does nothing when it is up to date
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements.lock requirements-torch.lock
 	@test -n '$(PYTHON)' || { echo 'no python3 on the PATH: install Python 3.11, or make setup PYTHON=...' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=...")'
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PIP) install --quiet 'pip>=25.1'
+	$(call cpu_torch,$(PY))
+	$(PIP) install --quiet --only-binary :all: --require-hashes -r requirements.lock $$($(PY) -c '$(HAS_CPU_TORCH)' || echo -r requirements-torch.lock)
+	@touch $@
+
+define cpu_torch
 	@if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
-		$(PIP) install $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') '$(CPU_TORCH)' || { \
+		$(1) -m pip install --quiet --no-deps $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') 'torch==$(TORCH)+cpu' || { \
 			[ -z '$(TORCH_INDEX)' ] || exit 1; \
 			echo 'No CPU build of torch where pip looks: taking the one with CUDA, several GB. See TORCH_INDEX in `make help`.' >&2; \
 		}; \
 	fi
-	$(PIP) install . --group dev
-	@touch $@
+endef
+HAS_CPU_TORCH := import importlib.metadata as m, sys; sys.exit({d.version for d in m.distributions(name="torch")} != {"$(TORCH)+cpu"})
+
+lock: setup  ## Renew requirements.lock and requirements-torch.lock: the newest of all that pyproject.toml allows
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o .venv/lock --upgrade
+	awk 'BEGIN { print "# Written by `make lock`: all but torch." > "requirements.lock"; \
+		print "# Written by `make lock`: torch, and what its build with CUDA brings." > "requirements-torch.lock" } \
+		/^[a-z]/ { lock = /^(torch|nvidia|cuda)[-=]/ ? "requirements-torch.lock" : "requirements.lock" } { print > lock }' .venv/lock
 
 demo: setup  ## Summarise a few documents with the shipped model on this machine, and show what it cost
 	$(PY) -m jobs.demo $(SOURCES)
@@ -49,6 +61,14 @@ check: setup  ## Formatting, lint and types
 
 test: setup  ## Every test that needs no GPU, without the long faults of `make chaos`
 	$(PY) -m pytest --durations=25 -m 'not gpu and not chaos'
+
+test-latest:  ## The same with the newest of all that pyproject.toml allows, in .venv-latest: what is coming, before it comes
+	$(PYTHON) -m venv --clear .venv-latest
+	$(LATEST) -m pip install --quiet --upgrade pip
+	$(call cpu_torch,$(LATEST))
+	$(LATEST) -m pip freeze | { grep '^torch==.*+cpu' || true; } >.venv-latest/torch
+	$(LATEST) -m pip install --quiet --constraint .venv-latest/torch . --group dev
+	$(LATEST) -m pytest --durations=25 -m 'not gpu and not chaos' --deselect tests/test_lock.py::test_what_is_installed_is_the_lock
 
 chaos: setup  ## Every fault in the middle of a run, 50 random kills and 1,000 schedules too, and what each cost; CHAOS_SEED=... repeats them
 	$(PY) -m pytest -s --durations=0 tests/chaos tests/pipeline/test_schedules.py

@@ -29,7 +29,7 @@ def transformers_mamba2(chunk_size: int) -> Any:
     try:
         from transformers import Mamba2Config, Mamba2ForCausalLM
     except ImportError:
-        sys.exit("this compares with transformers, which is in the dev group: pip install --group dev")
+        sys.exit("this compares with transformers, which `make setup` installs")
     config = Mamba2Config(
         vocab_size=VOCAB_SIZE,
         hidden_size=D_MODEL,
