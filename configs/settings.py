@@ -37,7 +37,13 @@ class InputSettings(Settings):
     streamed by the actor itself, piece by piece, so that memory does not grow with it."""
     max_document_bytes: int = Field(256 * MIB, ge=1)
     """HTML, PDF and JSON over this size, after decompression, become failure rows: they must be parsed whole. Plain
-    text, Markdown and logs, compressed or not, have no limit."""
+    text, Markdown and logs, compressed or not, have no limit of bytes."""
+    max_document_tokens: int = Field(100_000_000, ge=1)
+    """A document with more tokens becomes a failure row. One that is streamed is read up to there before that is
+    known."""
+    max_expansion: int = Field(200, ge=1)
+    """Gzip and zstd that expand to more than so many times their size become failure rows. It is looked at from 16 MiB
+    of content on; prose expands to 3 or 4 times its size, logs to 10 or 50 times theirs."""
 
 
 class OutputSettings(Settings):

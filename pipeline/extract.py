@@ -100,7 +100,7 @@ class Extractor:
 
     def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
-        self._records = reading.RecordReader()
+        self._records = reading.RecordReader(settings.max_expansion)
 
     def read(self, document: Document) -> Extracted:
         """Open a document and read up to its first words.
@@ -137,7 +137,7 @@ class Extractor:
         if document.record_offset is not None and document.record_length is not None:
             record = self._records.read(document.source_uri, document.record_offset, document.record_length)
             return _from_character(offset, *_json(record, self._settings))
-        stream = streams.enter_context(reading.open_document(document.source_uri))
+        stream = streams.enter_context(reading.open_document(document.source_uri, self._settings.max_expansion))
         content = reading.pieces(stream)
         first = next(content, b"")
         kind = _kind(document.source_uri, first)

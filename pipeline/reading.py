@@ -9,12 +9,13 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from configs.errors import CorruptError, TooLargeError, UnreadableError
+from configs.errors import CorruptError, DocumentError, TooLargeError, UnreadableError
 from pipeline import storage
 
 PIECE_BYTES = 1024 * 1024
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+EXPANSION_COUNTS_FROM_BYTES = 16 * 1024 * 1024
 MAX_ZSTD_WINDOW = 2**27
 # One fed byte can come out as tens of thousands.
 ZSTD_FEED_BYTES = 1024
@@ -25,10 +26,11 @@ def compression_of(name: str) -> str | None:
     return next((kind for suffix, kind in COMPRESSIONS.items() if name.lower().endswith(suffix)), None)
 
 
-def open_document(uri: str) -> BinaryIO:
-    """The decompressed bytes; the stream is seekable where they are stored as they are.
+def open_document(uri: str, max_expansion: int) -> BinaryIO:
+    """The decompressed bytes; the stream is seekable where they are stored as they are. `max_expansion` is as in
+    InputSettings.
 
-    Raises UnreadableError here; reading raises CorruptError, or OSError from the store.
+    Raises UnreadableError here; reading raises CorruptError, TooLargeError, or OSError from the store.
     """
     try:
         with ExitStack() as unless_it_is_read:
@@ -40,7 +42,7 @@ def open_document(uri: str) -> BinaryIO:
         raise unreadable(error) from error
     by_content = (kind for magic, kind in COMPRESSION_MAGIC.items() if head.startswith(magic))
     compression = compression_of(uri) or next(by_content, None)
-    return io.BufferedReader(_Decompressed(raw, compression), PIECE_BYTES) if compression else raw
+    return io.BufferedReader(_Decompressed(raw, compression, max_expansion), PIECE_BYTES) if compression else raw
 
 
 def unreadable(error: OSError) -> UnreadableError:
@@ -57,7 +59,7 @@ def unreadable(error: OSError) -> UnreadableError:
 def pieces(stream: BinaryIO, position: int = 0) -> Iterator[bytes]:
     """All of a stream from `position`, where it stands; cut at multiples of PIECE_BYTES, wherever it begins.
 
-    Raises UnreadableError, CorruptError.
+    Raises UnreadableError, CorruptError, TooLargeError.
     """
     try:
         while piece := stream.read(PIECE_BYTES - position % PIECE_BYTES):
@@ -84,7 +86,8 @@ def whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
 def skip(stream: BinaryIO, position: int, offset: int) -> int:
     """Go forward from `position` to `offset`: by seeking, or within compressed content by reading.
 
-    Returns the place reached, before `offset` where the content ends there. Raises OSError, CorruptError.
+    Returns the place reached, before `offset` where the content ends there. Raises OSError, CorruptError,
+    TooLargeError.
     """
     if stream.seekable():
         return stream.seek(offset)
@@ -96,17 +99,18 @@ def skip(stream: BinaryIO, position: int, offset: int) -> int:
 class RecordReader:
     """Reads records of JSON lines files. In file order, a compressed file is decompressed once."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_expansion: int) -> None:
+        self._max_expansion = max_expansion
         self._uri = ""
         self._stream: BinaryIO | None = None
         self._position = 0
 
     def read(self, uri: str, offset: int, length: int) -> bytes:
-        """One record by its place in the decompressed file. Raises UnreadableError, CorruptError."""
+        """One record by its place in the decompressed file. Raises UnreadableError, CorruptError, TooLargeError."""
         try:
             stream = self._stream_at(uri, offset)
             record = stream.read(length)
-        except (OSError, CorruptError) as error:
+        except (OSError, DocumentError) as error:
             self._close()
             if isinstance(error, OSError):
                 raise unreadable(error) from error
@@ -119,7 +123,7 @@ class RecordReader:
     def _stream_at(self, uri: str, offset: int) -> BinaryIO:
         if self._stream is None or uri != self._uri or (offset < self._position and not self._stream.seekable()):
             self._close()
-            self._stream, self._uri, self._position = open_document(uri), uri, 0
+            self._stream, self._uri, self._position = open_document(uri, self._max_expansion), uri, 0
         self._position = skip(self._stream, self._position, offset)
         return self._stream
 
@@ -134,9 +138,9 @@ class RecordReader:
 class _Decompressed(io.RawIOBase):
     """The content of a gzip or zstd stream, each error of the container translated."""
 
-    def __init__(self, raw: BinaryIO, compression: str) -> None:
+    def __init__(self, raw: BinaryIO, compression: str, max_expansion: int) -> None:
         self._raw = raw
-        self._compression = compression
+        self._compression, self._max_expansion = compression, max_expansion
         self._chunks = _gunzip(raw) if compression == "gzip" else _unzstd(raw)
         self._held = memoryview(b"")
         self._total = 0
@@ -168,7 +172,16 @@ class _Decompressed(io.RawIOBase):
                 f"The {self._compression} data is damaged after {self._total} bytes of content ({error})."
             ) from error
         self._total += len(chunk)
+        self._refuse_bomb()
         return chunk
+
+    def _refuse_bomb(self) -> None:
+        read = self._raw.tell()
+        if self._total > max(EXPANSION_COUNTS_FROM_BYTES, self._max_expansion * read):
+            raise TooLargeError(
+                f"The {self._compression} data expands to more than {self._max_expansion} times its size, the limit "
+                f"that input.max_expansion sets: its first {read} bytes to {self._total} bytes of content."
+            )
 
 
 def _gunzip(raw: BinaryIO) -> Iterator[bytes]:

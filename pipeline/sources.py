@@ -161,7 +161,7 @@ def _records(document_id: str, entry: Entry, settings: InputSettings) -> Iterato
     """Each line as a document; what lies beyond a break in the file is one more, which failed."""
     taken: set[str] = set()
     try:
-        with reading.open_document(entry.uri) as stream:
+        with reading.open_document(entry.uri, settings.max_expansion) as stream:
             for number, offset, length, line in _lines(stream, settings.max_document_bytes):
                 name, error = str(number), None
                 try:

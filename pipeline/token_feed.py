@@ -170,7 +170,8 @@ class TokenFeed:
             texts = tokenise.passages(pieces, start)
             if self._check_history:
                 texts = self._after_history(texts)
-            for part in tokenise.parts(texts, self._tokenizer, self._finder, self._start.tokens):
+            most = self._settings.max_document_tokens
+            for part in tokenise.parts(texts, self._tokenizer, self._finder, self._start.tokens, most):
                 # Only now is it sure that the text goes on after the part before.
                 if held is not None and not self._put(held):
                     return

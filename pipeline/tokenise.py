@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from configs.errors import TooLargeError
 from models.tokenizer import Tokenizer
 from pipeline.encoding import Piece, Trail
 from pipeline.sections import SectionFinder
@@ -98,14 +99,25 @@ def passages(pieces: Iterable[Piece], start: Position = START) -> Iterator[Passa
 
 
 def parts(
-    texts: Iterable[Passage], tokenizer: Tokenizer, finder: SectionFinder | None = None, num_tokens: int = 0
+    texts: Iterable[Passage],
+    tokenizer: Tokenizer,
+    finder: SectionFinder | None = None,
+    num_tokens: int = 0,
+    max_tokens: int | None = None,
 ) -> Iterator[Part]:
-    """The passages of a document tokenised, before which there are `num_tokens`; `finder` hears of each."""
+    """The passages of a document tokenised, before which there are `num_tokens`; `finder` hears of each.
+
+    Raises TooLargeError instead of the part with which the document has more than `max_tokens`.
+    """
     for passage in texts:
         begin = [] if num_tokens else [tokenizer.begin_id]
         ids = _encode(passage.text, tokenizer, num_tokens + len(begin), finder)
-        yield Part(np.array(begin + ids, TOKEN_DTYPE), passage.position(num_tokens))
-        num_tokens += len(begin) + len(ids)
+        start, num_tokens = passage.position(num_tokens), num_tokens + len(begin) + len(ids)
+        if max_tokens is not None and num_tokens > max_tokens:
+            raise TooLargeError(
+                f"The document has more than {max_tokens} tokens, the limit that input.max_document_tokens sets."
+            )
+        yield Part(np.array(begin + ids, TOKEN_DTYPE), start)
 
 
 def tokens(texts: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:

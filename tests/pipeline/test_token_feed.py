@@ -527,7 +527,7 @@ def test_history_is_checked_in_one_pass_without_tokenising(tmp_path: Path, monke
             return super().encode(text)
 
     original = reading.open_document
-    monkeypatch.setattr(reading, "open_document", lambda uri: opened.append(uri) or original(uri))
+    monkeypatch.setattr(reading, "open_document", lambda uri, most: opened.append(uri) or original(uri, most))
     with reading_ahead(path, Counting(), start=start, check_history=True) as reader:
         reader.take()
     assert len(opened) == len(encoded) == 1
@@ -654,3 +654,18 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.html"])
+def test_what_is_over_the_limit_of_tokens_is_never_ready(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("some words of it\n" * 3000)
+    count = len(whole(path))
+    with reading_ahead(path, inputs=settings(max_document_tokens=count)) as reader:
+        assert len(reader.take()) == count
+    with (
+        reading_ahead(path, inputs=settings(max_document_tokens=count - 1), ahead_tokens=1) as reader,
+        pytest.raises(TooLargeError, match=rf"{count - 1} tokens, the limit that input\.max_document_tokens sets"),
+    ):
+        while count := reader.ready():
+            reader.feed.take(count)
