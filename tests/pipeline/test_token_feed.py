@@ -667,5 +667,4 @@ def test_what_is_over_the_limit_of_tokens_is_never_ready(tmp_path: Path, name: s
         reading_ahead(path, inputs=settings(max_document_tokens=count - 1), ahead_tokens=1) as reader,
         pytest.raises(TooLargeError, match=rf"{count - 1} tokens, the limit that input\.max_document_tokens sets"),
     ):
-        while count := reader.ready():
-            reader.feed.take(count)
+        reader.take()
