@@ -1,73 +1,104 @@
 """Which documents there are: files, directories, globs, object stores, manifests, and each line of JSON lines."""
 
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+import structlog
 from fsspec.utils import glob_translate
 
 from configs.errors import ConfigError, DocumentError, TooLargeError, UnreadableError
 from configs.settings import InputSettings
-from pipeline import reading, storage
+from pipeline import manifests, reading, storage
 from pipeline.documents import Document
 from pipeline.extract import parse_record
 from pipeline.storage import Entry
 
-MANIFEST_SUFFIXES = (".manifest.parquet", ".manifest.jsonl")
+log = structlog.get_logger()
+
 JSON_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst|zstd))?$", re.IGNORECASE)
 GLOB = re.compile(r"[*?\[]")
 HASH_BYTES = 16
 HASHED_WHOLE_BYTES = 256 * 1024 * 1024
 """Larger local files are known by their ends: to read a terabyte on the driver for its hash would take an hour."""
 END_BYTES = 4 * 1024 * 1024
-STATS_AT_ONCE = 16
 
 
 def list_documents(settings: InputSettings) -> list[Document]:
     """All documents of all sources, each object once, sorted by URI and, within a file, by line.
 
-    A file named *.manifest.parquet or *.manifest.jsonl, given or found, stands for the documents that it lists, with
-    the ids that it gives them. What cannot be read is a Document with its error set. Raises ConfigError for a source
-    that holds nothing, a manifest that cannot be followed and ids that are not unique; StorageError for a store that
-    cannot be listed.
+    A manifest that is given stands for the documents that it lists, with the ids that it gives them; one that is only
+    found is passed over. What cannot be read is a Document with its error set. Raises ConfigError for a source that
+    holds nothing or has a scheme that documents are not read from, a manifest that cannot be followed and ids that are
+    not unique; StorageError for a store that cannot be listed.
     """
     named: dict[str, tuple[str, Entry]] = {}
-    manifests: dict[str, None] = {}
+    given: dict[str, None] = {}
+    found: dict[str, None] = {}
     for source in settings.sources:
-        for entry in _match(source):
-            if entry.uri.endswith(MANIFEST_SUFFIXES) and not entry.problem:
-                manifests[entry.uri] = None
+        for entry, is_given in _match(source):
+            if manifests.is_manifest(entry.uri):
+                (given if is_given else found)[entry.uri] = None
             else:
                 named.setdefault(entry.uri, (entry.uri, entry))
-    listed: dict[str, str] = {}
-    for manifest in manifests:
-        for document_id, entry in _manifest_entries(manifest):
-            if listed.setdefault(entry.uri, document_id) != document_id:
-                raise ConfigError(
-                    f"input.sources: manifests name {entry.uri} both {listed[entry.uri]!r} and {document_id!r}; "
-                    "give it one document_id"
-                )
-            named[entry.uri] = (document_id, entry)
-    documents = [document for uri in sorted(named) for document in _documents(*named[uri], settings)]
+    _pass_over([uri for uri in found if uri not in given], is_all=not named and not given)
+    failed = _follow(given, named, settings.allow_outside)
+    documents = [document for each in (*named.values(), *failed) for document in _documents(*each, settings)]
+    documents.sort(key=lambda document: document.source_uri)
     _require_unique(documents)
     return documents
 
 
-def _match(source: str) -> list[Entry]:
-    """What a source holds; a path that exists is itself even where it looks like a glob. Raises ConfigError."""
+def _follow(
+    given: Iterable[str], named: dict[str, tuple[str, Entry]], allow_outside: bool
+) -> Iterable[tuple[str, Entry]]:
+    """Add what manifests name; returns what of that cannot be read. Raises ConfigError."""
+    ids: dict[str, str] = {}
+    failed: dict[tuple[str, str], tuple[str, Entry]] = {}
+    for manifest in given:
+        for document_id, entry in manifests.entries(manifest, allow_outside):
+            if entry.problem:
+                failed[document_id, entry.uri] = document_id, entry
+                continue
+            if ids.setdefault(entry.uri, document_id) != document_id:
+                raise ConfigError(
+                    f"input.sources: manifests name {entry.uri} both {ids[entry.uri]!r} and {document_id!r}; "
+                    "give it one document_id"
+                )
+            named[entry.uri] = (document_id, entry)
+    return failed.values()
+
+
+def _pass_over(found: Sequence[str], is_all: bool) -> None:
+    """Manifests that nobody gave. Raises ConfigError where there is nothing else."""
+    for uri in found:
+        log.warning("manifest_passed_over", uri=uri, remedy="to obey it, give it in input.sources by its own name")
+    if found and is_all:
+        raise ConfigError(
+            f"input.sources: there are only manifests below it, as {found[0]}, which are obeyed only where they are "
+            "given: name it, or write a glob that ends in .manifest.jsonl or .manifest.parquet"
+        )
+
+
+def _match(source: str) -> list[tuple[Entry, bool]]:
+    """What a source holds, each with whether it would be given as a manifest: by its name, or by a glob that ends in a
+    manifest's suffix. A path that exists is itself even where it looks like a glob. Raises ConfigError."""
+    try:
+        storage.refuse_scheme(source)
+    except ValueError as error:
+        raise ConfigError(f"input.sources = {source!r}: {error}") from error
     uri = storage.resolve(source)
     entries = [entry for entry in storage.walk(uri) if not _is_hidden(entry.uri, uri)]
     is_glob = GLOB.search(uri) is not None
-    if not entries and is_glob:
+    is_expanded = is_glob and not entries
+    if is_expanded:
         entries = _expand(source, uri)
     if not entries:
         hint = "the glob matches no file" if is_glob else "there is no such file, directory or prefix, or nothing in it"
         raise ConfigError(f"input.sources = {source!r}: {hint}; hidden files are left out, `**` goes into directories")
-    return entries
+    return [(entry, manifests.is_manifest(uri) and (is_expanded or entry.uri == uri)) for entry in entries]
 
 
 def _expand(source: str, uri: str) -> list[Entry]:
@@ -86,36 +117,6 @@ def _expand(source: str, uri: str) -> list[Entry]:
 
 def _is_hidden(uri: str, root: str) -> bool:
     return any(name.startswith(".") for name in uri[len(root) :].split("/"))
-
-
-def _manifest_entries(manifest: str) -> Iterator[tuple[str, Entry]]:
-    rows = list(_manifest_rows(manifest))
-    directory = manifest.rpartition("/")[0]
-    uris = [storage.resolve(storage.join(directory, uri)) for _, uri in rows]
-    with ThreadPoolExecutor(STATS_AT_ONCE) as threads:
-        for (document_id, _), entry in zip(rows, threads.map(storage.stat, uris), strict=True):
-            yield document_id, entry
-
-
-def _manifest_rows(manifest: str) -> Iterator[tuple[str, str]]:
-    """document_id and uri of each row. Raises ConfigError."""
-    for number, row in enumerate(_raw_rows(manifest), start=1):
-        values = [row.get(name) if isinstance(row, dict) else None for name in ("document_id", "uri")]
-        if not all(isinstance(value, str) and value for value in values):
-            raise ConfigError(
-                f"input.sources: row {number} of the manifest {manifest} needs text in document_id and uri"
-            )
-        yield values[0], values[1]  # type: ignore[misc]
-
-
-def _raw_rows(manifest: str) -> Iterable[Any]:
-    if manifest.endswith(".parquet"):
-        rows: list[Any] = storage.read_table(manifest).to_pylist()
-        return rows
-    try:
-        return [json.loads(line) for line in storage.read_bytes(manifest).splitlines() if line.strip()]
-    except ValueError as error:
-        raise ConfigError(f"input.sources: the manifest {manifest} is not valid JSON lines: {error}") from error
 
 
 def _documents(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:

@@ -36,6 +36,9 @@ SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 BLOCK_BYTES = 4 * 1024 * 1024
 READS_AT_ONCE = 16
 fsspec.register_implementation("sample", "pipeline.samples.Samples")
+SCHEMES = ("", "file", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "sample")
+"""That documents are read from. None that asks any server for anything, as http does: what names documents could make
+the cluster ask its own network."""
 DENIED = {"AccessDenied", "AllAccessDisabled"}
 TAKEN = {"PreconditionFailed", "412"}
 
@@ -54,22 +57,54 @@ class Entry:
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a URI and the path in it. Raises StorageError for a scheme that cannot be opened."""
-    scheme = SCHEME.match(uri)
-    if not scheme or scheme[1].lower() == "file":
-        path = os.path.expanduser(uri[scheme.end() :] if scheme else uri)
-        return fsspec.filesystem("file"), os.path.abspath(path)
+    scheme, rest = split(uri)
+    if is_local(uri):
+        return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(rest))
     try:
         with _translated(uri):
-            is_s3 = scheme[1] in s3.Files.protocol
-            files = s3.open_files() if is_s3 else fsspec.filesystem(scheme[1], use_listings_cache=False)
+            is_s3 = scheme in s3.Files.protocol
+            files = s3.open_files() if is_s3 else fsspec.filesystem(scheme, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise StorageError(f"{uri}: {scheme[1]}:// cannot be opened here ({error}); s3:// and paths can") from error
-    return files, files._strip_protocol(uri)
+        raise StorageError(f"{uri}: {scheme}:// cannot be opened here ({error}); s3:// and paths can") from error
+    return files, files._strip_protocol(f"{scheme}://{rest}")
+
+
+def split(uri: str) -> tuple[str, str]:
+    """The scheme of a URI, in lower case, and what follows it; for a path that has none, "" and the path."""
+    scheme = SCHEME.match(uri)
+    return (scheme[1].lower(), uri[scheme.end() :]) if scheme else ("", uri)
+
+
+def refuse_scheme(uri: str) -> None:
+    """Raises ValueError where documents are not read from what a URI begins with."""
+    scheme = split(uri)[0]
+    if scheme not in SCHEMES:
+        raise ValueError(f"documents are not read from {scheme}://; fetch them to s3://, gs://, abfs:// or a directory")
+
+
+def is_within(uri: str, neighbor: str) -> bool:
+    """Whether an object is below the directory of another, symbolic links followed, or in its bucket; both as `resolve`
+    gives them. What is not below it by name is not looked at. Raises ValueError for what is no path."""
+    if is_local(uri) != is_local(neighbor):
+        return False
+    if not is_local(uri):
+        return _bucket(uri) == _bucket(neighbor)
+    directory = os.path.dirname(neighbor)
+    real = os.path.realpath(directory)
+    return (_is_below(uri, directory) or _is_below(uri, real)) and _is_below(os.path.realpath(uri), real)
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return os.path.commonpath([path, directory]) == directory
+
+
+def _bucket(uri: str) -> tuple[str, str]:
+    scheme, rest = split(uri)
+    return scheme, rest.partition("/")[0]
 
 
 def is_local(uri: str) -> bool:
-    scheme = SCHEME.match(uri)
-    return not scheme or scheme[1].lower() == "file"
+    return split(uri)[0] in ("", "file")
 
 
 def resolve(uri: str) -> str:
@@ -79,16 +114,19 @@ def resolve(uri: str) -> str:
 
 
 def join(uri: str, *parts: str) -> str:
-    """`uri/part/part`; a part that is itself absolute or a URI starts over, and `..` goes up."""
+    """`uri/part/part`; a part that is itself absolute or a URI starts over, and `..` goes up, but never out of the
+    bucket, the first name after `scheme://`."""
     for part in parts:
         if SCHEME.match(part) or part.startswith("/"):
             uri = part
-            continue
-        scheme = SCHEME.match(uri)
-        root = scheme[0] if scheme else ""
-        # A normalised absolute path cannot climb above the bucket.
-        path = os.path.normpath(f"/{uri[len(root) :]}/{part}") if root else os.path.normpath(f"{uri}/{part}")
-        uri = root + path.lstrip("/") if root else path
+        elif is_local(uri):
+            uri = os.path.normpath(f"{split(uri)[1]}/{part}")
+        else:
+            scheme, rest = split(uri)
+            bucket, _, path = rest.lstrip("/").partition("/")
+            # A normalised absolute path has no `..` left.
+            path = os.path.normpath("/" + f"{path}/{part}".lstrip("/"))
+            uri = f"{scheme}://{bucket}{path}".rstrip("/")
     return uri
 
 

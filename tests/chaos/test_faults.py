@@ -273,7 +273,7 @@ def test_a_store_that_fails_now_and_then(new_job, fleet, expected, store, bucket
 
 
 def test_a_document_that_kills_actors_fails_alone(new_job, fleet, expected, library):
-    sources = [str(library / "short *.txt"), f"poison://{library}/long 0.txt", str(library / "long 1.txt")]
+    sources = [str(library / "short *.txt"), f"gs://{library}/long 0.txt", str(library / "long 1.txt")]
     chosen = {name for name in expected.texts if name.startswith("short") or name in ("long 0.txt", "long 1.txt")}
     few = Undisturbed(
         *({name: of[name] for name in chosen} for of in (expected.texts, expected.tokens)), expected.seconds

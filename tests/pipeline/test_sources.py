@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import zstandard
+from structlog.testing import capture_logs
 
 from configs.errors import ConfigError, StorageError
 from configs.settings import InputSettings
@@ -209,27 +210,147 @@ def test_objects_of_a_store_are_listed_below_a_prefix_with_their_etags(bucket: s
 @pytest.mark.parametrize("place", ["disk", "s3"])
 def test_a_manifest_names_documents(kind: str, place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     root = str(tmp_path) if place == "disk" else request.getfixturevalue("bucket")
-    for name in ("in/a b.txt", "c.txt", "in/.hidden"):
+    for name in ("in/a b.txt", "in/x/c.txt", "in/.hidden"):
         storage.publish(f"{root}/{name}", name.encode())
     rows = [
         {"document_id": "one", "uri": "a b.txt", "note": 1},
-        {"document_id": "two", "uri": "../c.txt", "note": 2},
+        {"document_id": "two", "uri": "x/../x/c.txt", "note": 2},
         {"document_id": "three", "uri": f"{root}/in/.hidden", "note": 3},
         {"document_id": "gone", "uri": "gone.txt", "note": 4},
-        {"document_id": "directory", "uri": root, "note": 5},
+        {"document_id": "directory", "uri": "x", "note": 5},
     ]
     manifest = f"{root}/in/list.manifest.{kind}"
     if kind == "jsonl":
         storage.publish(manifest, lines(*rows))
     else:
         storage.publish_table(manifest, pa.Table.from_pylist(rows))
-    for source in (manifest, f"{root}/in"):
+    for source in (manifest, f"{root}/*/*.manifest.{kind}"):
         found = {document.document_id: document for document in listed(source)}
         assert found.keys() == {"one", "two", "three", "gone", "directory"}
         assert found["one"].source_uri == f"{root}/in/a b.txt" and found["one"].size_bytes == 10
-        assert found["two"].source_uri == f"{root}/c.txt"
+        assert found["two"].source_uri == f"{root}/in/x/c.txt"
         assert {name for name, document in found.items() if document.error_class} == {"gone", "directory"}
         assert found["gone"].error_class == "UnreadableError" and "no such" in str(found["gone"].error_message)
+
+
+@pytest.mark.parametrize("pattern", ["", "/*", "/**", "/*.jsonl", "/x*", "/*.manifest.*"])
+def test_a_manifest_that_is_only_found_is_passed_over_and_the_log_says_so(tmp_path: Path, pattern: str) -> None:
+    folder = tmp_path / "xs"
+    write(folder, "a.txt", "a.jsonl", "a.manifest.txt")
+    outside = tmp_path / "outside.txt"
+    outside.write_text("secret", encoding="utf-8")
+    for name in ("x.manifest.jsonl", "X.MANIFEST.JSONL"):
+        (folder / name).write_bytes(lines({"document_id": "x", "uri": str(outside)}, {"document_id": "y", "uri": "b"}))
+    with capture_logs() as logged:
+        documents = listed(f"{tmp_path}/xs{pattern}", folder / "a.txt")
+    assert not [each for each in documents if "x.m" in each.source_uri.lower() or each.document_id == "x"]
+    passed_over = [event for event in logged if event["event"] == "manifest_passed_over"]
+    expected = {"x.manifest.jsonl"} | ({"X.MANIFEST.JSONL"} if pattern in ("", "/*", "/**") else set())
+    assert {event["uri"] for event in passed_over} == {f"{folder}/{name}" for name in expected}
+    assert all("input.sources" in event["remedy"] for event in passed_over)
+
+
+def test_a_folder_with_the_name_of_a_manifest_makes_none_of_what_is_below_it(tmp_path: Path) -> None:
+    folder = tmp_path / "x.manifest.jsonl"
+    write(folder, "a.txt")
+    (folder / "y.manifest.jsonl").write_bytes(lines({"document_id": "y", "uri": "a.txt"}))
+    assert ids(listed(folder), folder) == ["a.txt"]
+    with pytest.raises(ConfigError, match="only manifests below it"):
+        listed(f"{folder}/*.jsonl")
+    assert ids(listed(folder, folder / "y.manifest.jsonl")) == ["y"]
+
+
+OUTSIDE = [
+    "/etc/hostname",
+    "../outside.txt",
+    "x/../../outside.txt",
+    "file:///etc/hostname",
+    "FILE:///etc/hostname",
+    "file://~/.ssh/id_rsa",
+    "link.txt",
+    "folder/outside.txt",
+    "s3://other/key",
+    "S3://other/key",
+    "sample://python-reference/assert.txt",
+]
+NEVER = [
+    "http://169.254.169.254/latest/meta-data/",
+    "https://example.com/x",
+    "ftp://example.com/x",
+    "memory://x",
+    "github://org:repo@/x",
+    "zip://x::http://example.com",
+    "s3://key:hidden@bucket/x",
+    "s3://bucket/x?X-Amz-Signature=hidden",
+    "half \ud83d of a pair",
+    "nul\0.txt",
+]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is looked at or opened from now on, by way of the functions that do it."""
+    paths: list[str] = []
+    for name in ("stat", "open_read", "walk"):
+        original = getattr(storage, name)
+        monkeypatch.setattr(storage, name, lambda uri, *more, f=original: paths.append(uri) or f(uri, *more))
+    return paths
+
+
+@pytest.mark.parametrize(("uris", "allow_outside"), [(OUTSIDE + NEVER, False), (NEVER, True)])
+def test_what_a_manifest_may_not_name_is_a_failure_and_is_not_looked_at(
+    tmp_path: Path, uris: list[str], allow_outside: bool, opened: list[str]
+) -> None:
+    folder = tmp_path / "in"
+    write(tmp_path, "in/a.txt", "outside.txt")
+    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+    (folder / "folder").symlink_to(tmp_path)
+    rows = [{"document_id": str(number), "uri": uri} for number, uri in enumerate(uris)]
+    (folder / "m.manifest.jsonl").write_bytes(lines(*rows, {"document_id": "good", "uri": "a.txt"}))
+    documents = {
+        document.document_id: document for document in listed(folder / "m.manifest.jsonl", allow_outside=allow_outside)
+    }
+    assert documents.pop("good").error_class is None
+    pa.Table.from_pylist([document.as_row() for document in documents.values()], MANIFEST)
+    assert len(documents) == len(uris)
+    for document in documents.values():
+        assert document.error_class == "UnreadableError" and "m.manifest.jsonl" in str(document.error_message)
+        assert "hidden" not in f"{document.source_uri} {document.error_message}"
+    assert set(opened) - {f"{folder}/m.manifest.jsonl"} <= {f"{folder}/a.txt", *(f"{folder}/{uri}" for uri in NEVER)}
+
+
+def test_a_manifest_that_is_trusted_may_name_other_places(tmp_path: Path) -> None:
+    write(tmp_path, "in/a.txt", "outside.txt")
+    (tmp_path / "in" / "link.txt").symlink_to(tmp_path / "outside.txt")
+    uris = ["../outside.txt", "link.txt", "sample://python-reference/assert.txt"]
+    manifest = tmp_path / "in" / "m.manifest.jsonl"
+    manifest.write_bytes(lines(*({"document_id": uri, "uri": uri} for uri in uris)))
+    assert [document.error_class for document in listed(manifest, allow_outside=True)] == [None] * 3
+    # A directory that is itself reached by a link has both names.
+    (tmp_path / "alias").symlink_to(tmp_path / "in")
+    manifest.write_bytes(lines({"document_id": "a", "uri": str(tmp_path / "in" / "a.txt")}))
+    assert listed(tmp_path / "alias" / "m.manifest.jsonl")[0].error_class is None
+
+
+def test_a_manifest_in_a_bucket_names_what_is_in_that_bucket(s3: Any, opened: list[str]) -> None:
+    here, there = s3.new_bucket(), s3.new_bucket()
+    for bucket in (here, there):
+        storage.publish(f"{bucket}/key.txt", b"text")
+    uris = ["../key.txt", f"{here}/key.txt", f"{there}/key.txt", f"../../{there[5:]}/key.txt", "/etc/hostname"]
+    storage.publish(f"{here}/in/m.manifest.jsonl", lines(*({"document_id": uri, "uri": uri} for uri in uris[:1])))
+    storage.publish(f"{here}/in/n.manifest.jsonl", lines(*({"document_id": uri, "uri": uri} for uri in uris[2:])))
+    (inside,) = listed(f"{here}/in/m.manifest.jsonl")
+    assert (inside.source_uri, inside.error_class) == (f"{here}/key.txt", None)
+    assert [document.error_class for document in listed(f"{here}/in/n.manifest.jsonl")] == ["UnreadableError"] * 3
+    assert not [uri for uri in opened if uri.startswith(there) or uri.startswith("/etc")]
+
+
+@pytest.mark.parametrize(
+    "source", ["http://127.0.0.1:9/x.txt", "memory://x/*.txt", "simplecache::s3://b/x", "ftp://h/x"]
+)
+def test_a_source_of_another_scheme_is_refused(source: str) -> None:
+    with pytest.raises(ConfigError, match=r"input\.sources = .*(documents are not read from|no such file)"):
+        listed(source)
 
 
 @pytest.mark.parametrize(
