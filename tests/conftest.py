@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401, hooks of pytest's
+
 if TYPE_CHECKING:
     from tests.faulty_store import FaultyStore
 

@@ -6,8 +6,10 @@ import os
 import random
 import socket
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +22,8 @@ from configs.settings import InputSettings
 from pipeline import sources, storage
 from pipeline.documents import MANIFEST, Document
 from pipeline.sources import list_documents
+
+NOBODY = 65534
 
 
 def listed(*sources: object, **settings: Any) -> list[Document]:
@@ -135,15 +139,30 @@ def test_a_pipe_or_a_socket_is_a_failure_and_does_not_hang(tmp_path: Path, monke
     assert "not a file" in str(documents[0].error_message)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_or_directory_without_permission_is_a_failure(tmp_path: Path) -> None:
-    write(tmp_path, "a.txt", "closed/b.txt")
-    (tmp_path / "a.txt").chmod(0)
-    (tmp_path / "closed").chmod(0)
+@contextmanager
+def never_root() -> Iterator[None]:
+    """Root may read everything; as anybody else this changes nothing."""
+    before = os.geteuid()
+    os.seteuid(before or NOBODY)
     try:
-        documents = listed(tmp_path)
+        yield
     finally:
-        (tmp_path / "closed").chmod(0o700)
+        os.seteuid(before)
+
+
+def test_a_file_or_directory_without_permission_is_a_failure() -> None:
+    with TemporaryDirectory() as directory:
+        folder = Path(directory)
+        folder.chmod(0o755)
+        write(folder, "a.txt", "closed/b.txt")
+        listed(folder)  # so that what it imports late is there, for root's Python may be closed to others
+        (folder / "a.txt").chmod(0)
+        (folder / "closed").chmod(0)
+        try:
+            with never_root():
+                documents = listed(folder)
+        finally:
+            (folder / "closed").chmod(0o700)
     assert [document.error_class for document in documents] == ["UnreadableError"] * 2
 
 
