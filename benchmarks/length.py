@@ -13,18 +13,18 @@ import numpy as np
 import torch
 
 from benchmarks import measure, subjects
+from models import device
 from models.engine import Engine
 from models.feed import ArrayFeed
 from models.request import Prompt, Request
 from models.sampling import Sampling
-from pipeline import engine_driver
 
 STEP_TOKENS = 2048
 
 
 def read_one(num_tokens: int) -> dict[str, float]:
     """In this process."""
-    engine_driver.keep_freed_memory()
+    device.keep_freed_memory()
     torch.set_num_threads(1)
     engine = Engine(subjects.ours(), end_id=0, num_slots=1, step_tokens=STEP_TOKENS)
     engine.warm_up()

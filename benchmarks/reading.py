@@ -24,12 +24,11 @@ import torch
 from benchmarks import measure
 from benchmarks.length import peak_bytes, spread
 from configs.settings import InputSettings
-from models import checkpoint
+from models import checkpoint, device
 from models.engine import Engine
 from models.request import Prompt, Request
 from models.sampling import Sampling
 from models.tokenizer import Tokenizer
-from pipeline import engine_driver
 from pipeline.documents import Document
 from pipeline.token_feed import TokenFeed
 
@@ -82,7 +81,7 @@ def count(feed: TokenFeed, news: threading.Event) -> int:
 
 def through(model: str, tokenizer: Tokenizer, news: threading.Event) -> Callable[[TokenFeed], int]:
     """What reads a document with the engine, as an actor does, and answers one question."""
-    engine_driver.keep_freed_memory()
+    device.keep_freed_memory()
     torch.set_num_threads(1)
     loaded = checkpoint.load(checkpoint.resolve(model), torch.float32, "cpu")
     engine = Engine(loaded, tokenizer.end_id, num_slots=2, step_tokens=STEP_TOKENS)

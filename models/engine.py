@@ -5,21 +5,24 @@ budget of tokens from all documents in the slots, whatever their lengths, withou
 keeps its slot: each of its prompts, and each second try of one, goes on from a copy of its state in a slot for answers.
 So do prompts about a section, from the state at its end, before the document is read on.
 Decoding passes advance all answers by a token; they wait until enough answers share the reading of the weights. A slot
-that falls free is refilled before the next pass.
+that falls free is refilled before the next pass. A pass has ended on the device when its `step` returns, so that the
+time between two steps is the pass's own.
 """
 
 from collections import deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
 import torch
 
-from configs.errors import LonghaulError
+from configs.errors import LonghaulError, unexpected
+from models.device import synchronize
 from models.language_model import MambaLM
-from models.request import WHOLE, Answer, Failed, Finished, Midway, Pass, Prompt, Request, Section
-from models.sampling import Sampler, Sampling, choose_all, loop_start
+from models.request import WHOLE, Answer, Failed, Finished, Midway, Pass, Request
+from models.sampling import choose_all, loop_start
+from models.slots import ActiveDocument, AnswerTry
 from models.state import State
 
 WARM_UP_ROUNDS = 3
@@ -27,86 +30,9 @@ GAPS_BYTES = 48 * 2**20
 """What gaps between blocks on a CPU's heap may come to: 26 MB were measured over a million tokens."""
 PATIENCE = 32
 """Reading passes that an answer waits for company: what a finished document may lose to a preemption meanwhile."""
+BURST = 32
+"""Decoding passes that answers without company get before documents are read on: one long answer stops no reading."""
 RETRY_TEMPERATURE = 0.7
-
-
-@dataclass
-class _Document:
-    """A document in its slot, from its first token to its last answer."""
-
-    request: Request
-    slot: int
-    tokens_read: int = 0
-    is_read: bool = False
-    so_far: bool = False
-    """Asked about before its end."""
-    tries: deque["_Try"] = field(default_factory=deque)
-    """Answers that wait for a slot."""
-    ends: list[int] = field(default_factory=list)
-    """Tokens read at the end of each section so far."""
-    answers: dict[tuple[int, int], Answer] = field(default_factory=dict)
-    """By section, `WHOLE` for the whole document, and prompt."""
-    kept: Midway | None = None
-    """At the last cut of the document; its answers are added in the end."""
-
-    @staticmethod
-    def of(request: Request, slot: int) -> "_Document":
-        start = request.start
-        if start is None:
-            return _Document(request, slot)
-        return _Document(request, slot, start.tokens_read, ends=list(start.section_ends), answers=dict(start.answers))
-
-    def prompts(self, section: int) -> tuple[Prompt, ...]:
-        return self.request.prompts if section == WHOLE else self.request.section_prompts
-
-    def ask(self, section: int) -> None:
-        """All prompts that an earlier reading has not had answered."""
-        for index, prompt in enumerate(self.prompts(section)):
-            if (section, index) not in self.answers:
-                self.tries.append(_Try.of(self, section, index, prompt.sampling))
-
-    def end_section(self) -> None:
-        self.ends.append(self.tokens_read)
-        self.ask(len(self.ends) - 1)
-
-    def finished(self) -> Finished | None:
-        if not self.is_read or len(self.answers) < sum(len(self.prompts(each)) for each in self._sections()):
-            return None
-        whole, *sections = (
-            tuple(self.answers[section, index] for index in range(len(self.prompts(section))))
-            for section in self._sections()
-        )
-        ended = tuple(Section(end, answers) for end, answers in zip(self.ends, sections, strict=True))
-        kept = self.kept and replace(self.kept, answers=self._answers_of_sections(self.kept.section_ends))
-        return Finished(self.request.id, self.tokens_read, whole, ended, self.so_far, kept)
-
-    def _answers_of_sections(self, ends: Sequence[int]) -> dict[tuple[int, int], Answer]:
-        return {place: answer for place, answer in self.answers.items() if WHOLE < place[0] < len(ends)}
-
-    def _sections(self) -> range:
-        return range(WHOLE, len(self.ends))
-
-
-@dataclass
-class _Try:
-    """One answer to one prompt, waiting or in a slot."""
-
-    document: _Document
-    section: int
-    prompt: int
-    sampling: Sampling
-    pending: np.ndarray
-    """Tokens of the prompt still to be read."""
-    sampler: Sampler
-    first: Answer | None = None
-    """The try before this one, which would not do."""
-    slot: int = -1
-    output: list[int] = field(default_factory=list)
-
-    @staticmethod
-    def of(document: _Document, section: int, prompt: int, sampling: Sampling, first: Answer | None = None) -> "_Try":
-        tokens = np.array(document.prompts(section)[prompt].tokens)
-        return _Try(document, section, prompt, sampling, tokens, Sampler(sampling), first)
 
 
 class Engine:
@@ -130,10 +56,13 @@ class Engine:
         self._free_for_answers = deque(range(num_slots, 2 * num_slots))
         self._decode_rows = max(1, num_slots // 2)
         self._waited = 0
+        """Reading passes that answers have waited for company, then decoding passes that they have had without."""
         self._requests: deque[Request] = deque()
-        self._documents: list[_Document] = []
-        self._tries: list[_Try] = []
+        self._documents: list[ActiveDocument] = []
+        self._tries: list[AnswerTry] = []
         self._failed: list[Failed] = []
+        self._being_read: list[ActiveDocument] = []
+        """Those whose states the pass under way changes; after a pass that broke off, those whose states are lost."""
 
     @property
     def busy(self) -> bool:
@@ -173,18 +102,24 @@ class Engine:
     def midway(self, id: Hashable) -> Midway | None:
         """A copy of where a document in a slot stands, to go on from elsewhere.
 
-        None while a section is being asked about: its answers go on from a state that is already gone.
+        None while a section is being asked about: its answers go on from a state that is already gone. Nor is there one
+        of a document that was in a reading pass which raised.
         """
         document = self._document(id)
+        if document in self._being_read:
+            return None
         tries = [*document.tries, *(each for each in self._tries if each.document is document)]
         if any(each.section != WHOLE for each in tries):
             return None
         return Midway(self._state(document), document.tokens_read, tuple(document.ends), dict(document.answers))
 
     def conclude(self, id: Hashable) -> None:
-        """Ask about a document in a slot what has been read of it so far, and read no more of it."""
+        """Ask about a document in a slot what has been read of it so far, and read no more of it.
+
+        Does nothing where no token has been read: there is nothing to say about it.
+        """
         document = self._document(id)
-        if not document.is_read:
+        if document.tokens_read and not document.is_read:
             document.is_read = document.so_far = True
             document.request.feed.close()
             document.ask(WHOLE)
@@ -195,33 +130,41 @@ class Engine:
             self._requests.remove(request)
             request.feed.close()
         for document in [each for each in self._documents if each.request.id == id]:
-            for each in [each for each in self._tries if each.document is document]:
-                self._tries.remove(each)
-                self._free_for_answers.append(each.slot)
             self._leave(document)
 
     @torch.inference_mode()
     def step(self, read: bool = True) -> Pass:
         """One pass: read what there is; decode when half of the answers' slots are, nothing else is at hand, or the
-        answers there are have waited long enough, and then to their ends.
+        answers there are have waited long enough, and then some tokens of them.
 
-        Without `read` no document is admitted or read on; answers under way go on to their ends.
+        Without `read` no document is admitted or read on; answers under way go on to their ends. What it raises is the
+        device's: of a document that cannot be read or asked about the pass tells.
         """
         assert self.busy, "step() needs a submitted document"
         if read:
             self._admit_documents()
         reading = self._readable() if read else []
         self._admit_answers()
+        asking = [each for each in self._tries if len(each.pending)]
         decoding = [each for each in self._tries if not len(each.pending)]
         if not decoding:
             self._waited = 0
-        if len(decoding) >= self._decode_rows or self._waited >= PATIENCE:
-            return self._decode(decoding)
-        asking = [each for each in self._tries if len(each.pending)]
-        if reading or asking:
-            self._waited += bool(decoding)
-            return self._prefill(reading, asking)
-        return self._decode(decoding) if decoding else Pass("wait", {}, 0, (), self._take_failed())
+        if decoding and (not (reading or asking) or self._decodes_now(len(decoding))):
+            done = self._decode(decoding)
+        elif reading or asking:
+            done = self._prefill(reading, asking)
+        else:
+            return Pass("wait", {}, 0, (), self._take_failed())
+        synchronize(self._device)
+        self._being_read = []
+        return done
+
+    def _decodes_now(self, num_decoding: int) -> bool:
+        """Whether answers go first, though there is something to read."""
+        if num_decoding >= self._decode_rows:
+            return True
+        self._waited = self._waited % (PATIENCE + BURST) + 1
+        return self._waited > PATIENCE
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -243,6 +186,7 @@ class Engine:
         most = self._states.num_rows // 2
         for rows in sorted({1 << exponent for exponent in range(most.bit_length())} | {most}):
             self._model.decode_(tokens.new_zeros(rows), self._states, range(rows))
+        synchronize(self._device)
 
     @torch.inference_mode()
     def _read_preamble(self, tokens: Sequence[int]) -> State:
@@ -255,7 +199,7 @@ class Engine:
 
     def _admit_documents(self) -> None:
         while self._free and self._requests:
-            document = _Document.of(self._requests.popleft(), self._free.popleft())
+            document = ActiveDocument.of(self._requests.popleft(), self._free.popleft())
             start = document.request.start
             state = self._beginning if start is None else start.state.map(lambda tensor: tensor.to(self._device))
             self._states.scatter_([document.slot], state)
@@ -269,7 +213,7 @@ class Engine:
                 self._states.scatter_([answering.slot], self._states.gather([document.slot]))
                 self._tries.append(answering)
 
-    def _readable(self) -> list[tuple[_Document, int]]:
+    def _readable(self) -> list[tuple[ActiveDocument, int]]:
         """Documents with tokens that may be read now, in whole chunks or up to the end, and how many.
 
         Notices on the way which documents are at their end, and which broke off.
@@ -280,38 +224,35 @@ class Engine:
             feed = document.request.feed
             try:
                 # In this order: what comes in between is not the end.
-                ended, count, stop = feed.ended, feed.ready, self._stop(document)
-            except LonghaulError as error:
-                self._failed.append(Failed(document.request.id, document.tokens_read, error))
-                self._leave(document)
+                ended, count, stops = feed.ended, feed.ready, self._stops(document)
+            except Exception as error:  # whatever it is, it is this document's
+                self._fail(document, error)
                 continue
-            if stop is not None:
-                readable.append((document, stop))
+            if 0 in stops and document.kept is None:
+                document.kept = Midway(self._state(document), document.tokens_read, tuple(document.ends))
+            if any(stops):
+                readable.append((document, min(filter(None, stops))))
             elif ended and not count:
                 self._read_to_the_end(document)
             elif count := count if ended else count - count % self._chunk:
                 readable.append((document, count))
         return readable
 
-    def _stop(self, document: _Document) -> int | None:
-        """Tokens up to where a document must be stopped at: a section's end, or the last cut, where it is kept."""
-        request, stops = document.request, []
-        if request.section_prompts:
-            stops.append(request.feed.section_end)
-        if request.keep_state:
-            last_cut = request.feed.last_cut
-            if last_cut == 0 and document.kept is None:
-                document.kept = Midway(self._state(document), document.tokens_read, tuple(document.ends))
-            stops.append(last_cut or None)
-        return min((stop for stop in stops if stop is not None), default=None)
+    def _stops(self, document: ActiveDocument) -> list[int]:
+        """Tokens up to where a document must be stopped at: a section's end, and the last cut, where its state is kept;
+        0 where it stands at that cut."""
+        request = document.request
+        section_end = request.feed.section_end if request.section_prompts else None
+        last_cut = request.feed.last_cut if request.keep_state else None
+        return [stop for stop in (section_end, last_cut) if stop is not None]
 
-    def _prefill(self, reading: list[tuple[_Document, int]], asking: list[_Try]) -> Pass:
+    def _prefill(self, reading: list[tuple[ActiveDocument, int]], asking: list[AnswerTry]) -> Pass:
         wanted = [len(each.pending) for each in asking] + [count for _, count in reading]
         sizes = share_budget(wanted, self._budget, self._chunk)
         slots: list[int] = []
         pieces: list[np.ndarray] = []
         shares: dict[Hashable, int] = {}
-        ends: list[tuple[int, _Try]] = []
+        ends: list[tuple[int, AnswerTry]] = []
         for each, size in zip(asking, sizes, strict=False):
             if size:
                 pieces.append(each.pending[:size])
@@ -320,17 +261,15 @@ class Engine:
                 _add(shares, each.document, size)
                 if not len(each.pending):
                     ends.append((len(slots) - 1, each))
-        document_tokens = 0
+        read: list[tuple[ActiveDocument, int, bool]] = []
         for (document, _), size in zip(reading, sizes[len(asking) :], strict=True):
             if size:
-                at_end = document.request.feed.section_end == size
+                at_end = bool(document.request.section_prompts) and document.request.feed.section_end == size
                 pieces.append(document.request.feed.take(size))
                 slots.append(document.slot)
-                document.tokens_read += size
-                document_tokens += size
                 _add(shares, document, size)
-                if at_end and document.request.section_prompts:
-                    document.end_section()
+                read.append((document, size, at_end))
+        self._being_read = [document for document, _, _ in read]
         bounds = [0, *accumulate(map(len, pieces))]
         logits = self._model.prefill_(
             torch.from_numpy(np.concatenate(pieces).astype(np.int64)).to(self._device),
@@ -339,10 +278,14 @@ class Engine:
             slots,
             logits_at=torch.tensor([bounds[row + 1] - 1 for row, _ in ends], dtype=torch.long, device=self._device),
         )
+        for document, size, at_end in read:
+            document.tokens_read += size
+            if at_end:
+                document.end_section()
         finished = self._choose(logits, [each for _, each in ends])
-        return Pass("prefill", shares, document_tokens, finished, self._take_failed())
+        return Pass("prefill", shares, sum(size for _, size, _ in read), finished, self._take_failed())
 
-    def _decode(self, decoding: list[_Try]) -> Pass:
+    def _decode(self, decoding: list[AnswerTry]) -> Pass:
         last = torch.tensor([each.output[-1] for each in decoding], device=self._device)
         logits = self._model.decode_(last, self._states, [each.slot for each in decoding])
         shares: dict[Hashable, int] = {}
@@ -350,7 +293,7 @@ class Engine:
             _add(shares, each.document, 1)
         return Pass("decode", shares, 0, self._choose(logits, decoding), self._take_failed())
 
-    def _read_to_the_end(self, document: _Document) -> None:
+    def _read_to_the_end(self, document: ActiveDocument) -> None:
         document.is_read = True
         document.request.feed.close()
         # The last section ends here, where the feed could not know it before.
@@ -358,23 +301,31 @@ class Engine:
             document.end_section()
         document.ask(WHOLE)
 
-    def _choose(self, logits: torch.Tensor, tries: Sequence[_Try]) -> tuple[Finished, ...]:
-        """Append a token to each answer; free the slots of those that end. Returns documents with no prompt left."""
+    def _choose(self, logits: torch.Tensor, tries: Sequence[AnswerTry]) -> tuple[Finished, ...]:
+        """Append a token to each answer; free the slots of those that end. Returns documents with no prompt left.
+
+        A document whose prompt's check raises has failed, with all its answers."""
         if not tries:
             return ()
         # Rows of the embedding beyond the vocabulary are padding and never a token.
         chosen = choose_all(logits[:, : self._model.config.vocab_size].float(), [each.sampler for each in tries])
         finished = []
         for each, token in zip(tries, chosen, strict=True):
+            if each not in self._tries:
+                continue
             each.output.append(token)
-            if (answer := self._ended(each)) is not None:
-                self._tries.remove(each)
-                self._free_for_answers.append(each.slot)
+            try:
+                answer = self._ended(each)
+            except Exception as error:  # of a check, which is not the engine's
+                self._fail(each.document, error)
+                continue
+            if answer is not None:
+                self._end(each)
                 if (document := self._answered(each, answer)) is not None:
                     finished.append(document)
         return tuple(finished)
 
-    def _ended(self, each: _Try) -> Answer | None:
+    def _ended(self, each: AnswerTry) -> Answer | None:
         """The answer, if this token was its last."""
         output, count = each.output, len(each.output)
         if output[-1] == self._end_id:
@@ -389,7 +340,7 @@ class Engine:
         reason = check(answer.tokens) if check is not None else None
         return answer if reason is None else replace(answer, finish_reason=reason)
 
-    def _answered(self, each: _Try, answer: Answer) -> Finished | None:
+    def _answered(self, each: AnswerTry, answer: Answer) -> Finished | None:
         """Keep an answer, or ask once more from the same state. Returns the document if this was its last answer."""
         document, accepted = each.document, answer.finish_reason in ("stop", "length")
         if not accepted and each.first is None:
@@ -398,7 +349,7 @@ class Engine:
                 temperature=max(each.sampling.temperature, RETRY_TEMPERATURE),
                 seed=each.sampling.seed ^ 1,
             )
-            document.tries.append(_Try.of(document, each.section, each.prompt, again, first=answer))
+            document.tries.append(AnswerTry.of(document, each.section, each.prompt, again, first=answer))
             return None
         if each.first is not None:
             # Of two that will not do, the first is the likelier text.
@@ -410,13 +361,25 @@ class Engine:
             self._leave(document)
         return finished
 
-    def _document(self, id: Hashable) -> _Document:
+    def _document(self, id: Hashable) -> ActiveDocument:
         return next(document for document in self._documents if document.request.id == id)
 
-    def _state(self, document: _Document) -> State:
+    def _state(self, document: ActiveDocument) -> State:
         return self._states.gather([document.slot]).map(lambda tensor: tensor.to("cpu"))
 
-    def _leave(self, document: _Document) -> None:
+    def _fail(self, document: ActiveDocument, error: Exception) -> None:
+        known = error if isinstance(error, LonghaulError) else unexpected(error)
+        self._failed.append(Failed(document.request.id, document.tokens_read, known))
+        self._leave(document)
+
+    def _end(self, each: AnswerTry) -> None:
+        self._tries.remove(each)
+        self._free_for_answers.append(each.slot)
+
+    def _leave(self, document: ActiveDocument) -> None:
+        """With what is left of its answers."""
+        for each in [each for each in self._tries if each.document is document]:
+            self._end(each)
         document.request.feed.close()
         self._documents.remove(document)
         self._free.append(document.slot)
@@ -451,5 +414,5 @@ def share_budget(pending: Sequence[int], budget: int, chunk: int) -> list[int]:
     return shares
 
 
-def _add(shares: dict[Hashable, int], document: _Document, size: int) -> None:
+def _add(shares: dict[Hashable, int], document: ActiveDocument, size: int) -> None:
     shares[document.request.id] = shares.get(document.request.id, 0) + size

@@ -22,7 +22,8 @@ class Prompt:
     """What is read after the document, at least one token."""
     sampling: Sampling
     check: Check | None = None
-    """Why an answer (its tokens) will not do, in a word, or None. Asked in the engine's thread."""
+    """Why an answer (its tokens) will not do, in a word, or None. Asked in the engine's thread; the document fails
+    with what it raises."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A document whose feed broke off."""
+    """A document whose feed broke off, or whose prompt's check raised."""
 
     id: Hashable
     tokens_read: int

@@ -1,5 +1,6 @@
 """The engine gives each document what it would get alone, whatever shares its passes."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs.errors import CorruptError
-from models.engine import Engine, share_budget
+from configs.errors import CorruptError, LonghaulError, UnexpectedError
+from models.engine import BURST, PATIENCE, Engine, share_budget
 from models.feed import ArrayFeed
 from models.request import Prompt, Request
 from models.sampling import Sampling, loop_start
@@ -199,6 +200,55 @@ def test_a_document_that_breaks_off_leaves_its_slot_and_its_neighbours_go_on():
     assert results == {f"doc{length}": alone(length) for length in (64, 130, 8)}
 
 
+class Faulty(ArrayFeed):
+    """A document whose feed has a bug that shows at its 24th token."""
+
+    @property
+    def ready(self) -> int:
+        if self._taken >= 24:
+            raise KeyError("charset")
+        return min(24 - self._taken, super().ready)
+
+    @property
+    def ended(self) -> bool:
+        return False
+
+
+def outcomes(engine: Engine) -> tuple[dict[object, Answers], dict[object, LonghaulError]]:
+    results, failed = {}, {}
+    while engine.busy:
+        done = engine.step()
+        failed |= {each.id: each.error for each in done.failed}
+        results |= {each.id: [(a.tokens, a.finish_reason) for a in each.answers] for each in done.finished}
+    return results, failed
+
+
+def test_whatever_a_feed_raises_fails_its_document_alone():
+    engine = Engine(MODEL, END, 4, 32)
+    engine.submit(Request("faulty", Faulty(tokens_of(99)), request("any", 1).prompts))
+    for length in (64, 130, 8):
+        engine.submit(request(f"doc{length}", length))
+    results, failed = outcomes(engine)
+    assert results == {f"doc{length}": alone(length) for length in (64, 130, 8)}
+    assert list(failed) == ["faulty"] and isinstance(failed["faulty"], UnexpectedError)
+    assert str(failed["faulty"]).startswith("KeyError: 'charset' (at models/engine.py:")
+
+
+def test_whatever_a_check_raises_fails_its_document_alone_with_all_its_answers():
+    def check(tokens):
+        raise ZeroDivisionError("so many words")
+
+    engine = Engine(MODEL, END, 4, 32)
+    first, *others = request("any", 1, prompts=3).prompts
+    engine.submit(Request("faulty", ArrayFeed(tokens_of(23)), (replace(first, check=check), *others)))
+    for length in (64, 130, 8):
+        engine.submit(request(f"doc{length}", length))
+    results, failed = outcomes(engine)
+    assert results == {f"doc{length}": alone(length) for length in (64, 130, 8)}
+    assert isinstance(failed["faulty"], UnexpectedError) and "ZeroDivisionError" in str(failed["faulty"])
+    assert not engine.num_answering and len(engine._free) == len(engine._free_for_answers) == 4
+
+
 def judged(verdicts: dict[int, str | None]) -> tuple[Engine, list]:
     """Three documents, one of them with a check that gives its n-th try the n-th verdict; and what the check saw."""
     engine, seen = Engine(MODEL, END, 2, 32), []
@@ -316,3 +366,16 @@ def test_a_few_answers_do_not_wait_for_the_end_of_a_long_document():
     while engine.busy:
         left |= {each.id: engine.num_reading for each in engine.step().finished}
     assert left == {"doc40": 1, "doc25": 1, "doc4000": 0}
+
+
+def test_a_long_answer_does_not_stop_the_reading():
+    never = VOCAB_SIZE
+    engine, kinds = Engine(MODEL, never, 8, 8), ""
+    long = Prompt((3, 1, 4), Sampling(2 * BURST, temperature=5.0, seed=1))
+    engine.submit(Request("asked", ArrayFeed(tokens_of(5)), (long,)))
+    for length in (600, 350):
+        engine.submit(request(f"doc{length}", length, max_tokens=1))
+    while "asked" in engine.in_slots or not kinds:
+        kinds += engine.step().kind[0]
+    assert engine.num_reading == 2
+    assert re.fullmatch(rf"p{{1,4}}p{{{PATIENCE}}}d{{{BURST}}}p{{{PATIENCE}}}d{{{BURST - 1}}}", kinds), kinds

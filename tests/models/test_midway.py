@@ -183,3 +183,53 @@ def test_answers_of_the_whole_document_are_carried_over():
     midway = Midway(MODEL.empty_state(1), 0, (), {(WHOLE, 0): UNDISTURBED[64].answers[0]})
     found, _ = finish(Engine(MODEL, END, 1, 64), [request(64, midway)])
     assert found[64] == UNDISTURBED[64]
+
+
+def test_nothing_is_said_of_a_document_of_which_nothing_was_read():
+    engine = Engine(MODEL, END, 3, 8)
+    for length in (700, 130, 301):
+        engine.submit(request(length))
+    engine.step()
+    unread = [id for id, tokens in engine.in_slots.items() if not tokens]
+    assert len(unread) == 2
+    for id in engine.in_slots:
+        engine.conclude(id)
+    found = {}
+    while (done := engine.step(read=False)).kind != "wait":
+        found |= {each.id: each for each in done.finished}
+    assert list(found) == [700] and list(engine.in_slots) == unread
+
+
+class Breaking:
+    """A model whose device fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.breaks = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(MODEL, name)
+
+    def prefill_(self, *arguments: object, **options: object) -> torch.Tensor:
+        logits = MODEL.prefill_(*arguments, **options)
+        if self.breaks:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits
+
+
+def test_after_a_pass_that_raised_only_states_that_it_did_not_touch_are_given_out():
+    model = Breaking()
+    # So many slots that answers wait for company.
+    engine = Engine(model, END, 12, 64)
+    for length in (64, 700, 301):
+        engine.submit(request(length))
+    while engine.in_slots.get(64) != 64:
+        engine.step()
+    model.breaks = True
+    before = dict(engine.in_slots)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.step()
+    assert engine.in_slots == before
+    assert engine.midway(700) is None and engine.midway(301) is None
+    assert engine.midway(64).tokens_read == 64
+    found, read = finish(Engine(MODEL, END, 1, 64), [request(64, engine.midway(64))])
+    assert (found[64], read) == (UNDISTURBED[64], 0)
