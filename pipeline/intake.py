@@ -78,7 +78,7 @@ class Intake:
     def _claim(self, job: Job) -> bool:
         id, etag = job.document_id, job.row["source_etag"]
         return self._ledger.begin_attempt(
-            Claim(id, etag, job.attempt, self._actor_id, now_us(), job.tokens_resumed, job.alone)
+            Claim(id, etag, job.attempt, self._actor_id, now_us(), job.tokens_resumed, job.alone, job.parent_uri)
         )
 
     def _judged(self, job: Job, claims: list[Claim]) -> Job:

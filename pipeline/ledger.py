@@ -142,6 +142,8 @@ class Claim:
     """Which it need not read."""
     alone: bool = False
     """Whether the document has the engine to itself."""
+    state_uri: str | None = None
+    """Of the state that holds those tokens."""
 
 
 READING = pa.struct(
@@ -192,9 +194,11 @@ class Ledger:
         self.uri = storage.join(self.output_uri, "_runs", run_id)
 
     def begin(self, about: dict[str, Any]) -> None:
-        """Write what the run is asked to do; a run that goes on keeps its first words."""
-        if self.about() is None:
-            storage.publish(storage.join(self.uri, "run.json"), _json(about))
+        """Write what the run is asked to do. One that goes on keeps when it began; the rest is of its last start."""
+        before = self.about()
+        if before is not None:
+            about = about | {"started_at": before["started_at"]}
+        storage.publish(storage.join(self.uri, "run.json"), _json(about))
 
     def withdraw(self) -> None:
         """Take back what `begin` wrote."""

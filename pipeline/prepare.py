@@ -67,7 +67,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     listed = list_documents(config.input)
     run_id = _run_id(config, settings_sha256)
     ledger = Ledger(config.output.uri, run_id)
-    _refuse_other_settings(ledger, settings_sha256)
+    _refuse_other_settings(ledger, settings_sha256, config.price.currency)
     elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
     last_start = lease.newest_over(ledger)
     documents = tuple(each for each in listed if key_of(each) not in elsewhere)
@@ -148,9 +148,17 @@ def _refuse_output_that_goes_with_the_job(uri: str) -> None:
         )
 
 
-def _refuse_other_settings(ledger: Ledger, settings_sha256: str) -> None:
+def _refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -> None:
     about = ledger.about()
-    if about is not None and about["settings_sha256"] != settings_sha256:
+    if about is None:
+        return
+    begun_in = about["config"]["price"]["currency"]
+    if begun_in != currency:
+        raise ConfigError(
+            f"price.currency = {currency!r}: run {ledger.run_id} was begun with prices in {begun_in}, and its "
+            f"costs are one sum; go on with price.currency={begun_in}, or begin another run with run.id=NAME"
+        )
+    if about["settings_sha256"] != settings_sha256:
         raise ConfigError(
             f"run.id = {ledger.run_id!r}: this run was started with another model, other prompts or other settings; "
             "choose another id, or leave it out"

@@ -100,6 +100,7 @@ COSTS = pa.schema(
         ("node", pa.string()),
         ("tokens_read", pa.int64()),
         ("tokens_resumed", pa.int64()),
+        ("tokens_wasted", pa.int64()),
         ("tokens_decoded", pa.int64()),
         ("gpu_type", pa.string()),
         ("gpu_seconds", SECONDS),
@@ -123,7 +124,10 @@ per node that holds no actor (`node`), where `price.node_hour` says what that co
 
 `outcome` says how an attempt ended: `finished`; `failed`; `stopped`, to go on elsewhere or another day; `lost` with its
 actor; `fenced`, because another actor had published the document. `tokens_read` are those that this attempt read, so
-that they sum to the work done; `tokens_resumed` are those that it did not need to read.
+that they sum to the work done; `tokens_resumed` are those that it did not need to read, as earlier ones had saved them.
+`tokens_wasted` are those of `tokens_read` that were lost and read again, or read of a document that another attempt
+finished; null as long as the document has no result. Over the attempts at a finished document `tokens_read` less
+`tokens_wasted` sum to its `tokens_total`, but for those that another run had kept.
 
 `gpu_seconds` times `price_per_second` is `cost`, and the rows of an actor sum to all its seconds. On a machine without
 a GPU the device is a CPU: `gpu_type` is `cpu` and `gpu_seconds` are CPU-seconds reserved; of a `node` it is `node`, and
@@ -188,8 +192,9 @@ JOBS = pa.schema(
         ("quote", pa.string()),
     ]
 )
-"""One row per run. `status` is `succeeded`, `partial` where documents failed, or `stopped` where `documents_left` are
-still to be done; `cost` is the sum over `costs`. `config` and `quote` are JSON; there is a quote where an earlier run
-had measured the device, or the device is a GPU that is known (`pipeline.quote`)."""
+"""One row per run. Documents are counted as its last start found them: `documents_total` is the sum of the three other
+counts. `status` is `succeeded`, `partial` where documents failed, or `stopped` where `documents_left` are still to be
+done; `cost` is the sum over `costs`, in one currency. `config`, of the last start, and `quote` are JSON; there is a
+quote where an earlier run had measured the device, or the device is a GPU that is known (`pipeline.quote`)."""
 
 TABLES = {"summaries": SUMMARIES, "failures": FAILURES, "costs": COSTS, "states": STATES, "jobs": JOBS}

@@ -18,6 +18,7 @@ from pipeline import storage
 from pipeline.ledger import Ledger, Reading
 from pipeline.warehouse import Warehouse
 from tests.chaos.cluster import wait_for
+from tests.worker import assert_tokens_add_up
 
 ROOT = Path(__file__).parents[2]
 RUN_ID = "chaos"
@@ -47,7 +48,6 @@ class Toll:
     lost: int
     actors: int
     tokens_twice: int
-    """May fall short of zero by what a lost actor read after its last heartbeat, and had saved."""
     wasted_seconds: Decimal
     lost_seconds: dict[str, Decimal]
     """Of wasted work of attempts that were lost, by actor."""
@@ -158,10 +158,9 @@ def assert_nothing_is_lost(job: Job, expected: Undisturbed, logs: Iterable[Path]
     (about,) = tables.rows("select * from jobs")
     assert_costs_add_up(job, about, costs, [*summaries, *failures])
     assert_no_secret(job, logs)
-    succeeded = {name_of(row) for row in summaries}
-    read = sum(row["tokens_read"] or 0 for row in costs if row["document_id"] and name_of(row) in succeeded)
+    assert_tokens_add_up(costs, summaries)
     assert about["tokens_read"] == sum(row["tokens_read"] or 0 for row in costs)
-    return toll(costs, read - sum(row["tokens_total"] for row in summaries))
+    return toll(costs)
 
 
 def assert_costs_add_up(job: Job, about: dict[str, Any], costs: list[dict], answers: list[dict]) -> None:
@@ -211,7 +210,7 @@ def assert_no_secret(job: Job, logs: Iterable[Path]) -> None:
     assert not telling
 
 
-def toll(costs: list[dict], tokens_twice: int) -> Toll:
+def toll(costs: list[dict]) -> Toll:
     lost: dict[str, Decimal] = {}
     for row in costs:
         if row["kind"] == "wasted" and row["outcome"] == "lost":
@@ -220,7 +219,7 @@ def toll(costs: list[dict], tokens_twice: int) -> Toll:
         attempts=len({(row["document_id"], row["attempt"]) for row in costs if row["document_id"]}),
         lost=sum(row["kind"] == "document" and row["outcome"] == "lost" for row in costs),
         actors=len({row["actor_id"] for row in costs if row["kind"] != "node"}),
-        tokens_twice=tokens_twice,
+        tokens_twice=sum(row["tokens_wasted"] or 0 for row in costs),
         wasted_seconds=sum((row["gpu_seconds"] for row in costs if row["kind"] == "wasted"), Decimal(0)),
         lost_seconds=lost,
     )

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from random import Random
 
 import pytest
 
@@ -16,6 +17,7 @@ from pipeline.ledger import NODE, Beat, Claim, Entry, Ledger, Outcome, Reading, 
 from pipeline.metering import Rate, Spent
 from pipeline.tables import TABLES
 from pipeline.warehouse import Warehouse
+from tests.worker import Worker
 
 RATE = Rate.hourly("cpu", 2, Decimal("0.04"), "USD")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -214,7 +216,7 @@ def test_a_meter_that_shows_less_than_was_published_is_refused(ledger):
         commit(ledger, [document("one")])
 
 
-def replace_reading(one: Entry, **changes: int) -> Entry:
+def replace_reading(one: Entry, **changes: object) -> Entry:
     return one | {"reading": replace(Reading(**one["reading"]), **changes).__dict__}
 
 
@@ -262,6 +264,110 @@ def test_a_document_costs_what_its_attempts_come_to_but_for_what_was_lost(ledger
     (lost,) = tables.rows("select * from costs where outcome = 'lost' and kind = 'document'")
     assert (lost["node"], lost["tokens_read"], lost["tokens_resumed"]) == ("spot", 100, 40)
     assert job["cost"] == RATE.cost(1000 + 50 + 7 + 101)
+
+
+def test_where_the_next_attempt_starts_tells_more_of_a_lost_one_than_its_last_heartbeat(ledger):
+    """192 tokens had been read and saved since."""
+    uri = ledger.snapshot_uri(document_key("one", "v1"))
+    assert begin(ledger, "one", 1, actor="a0")
+    known = replace(underway("one", 700, saved=300), tokens_read=100, tokens_resumed=0)
+    ledger.publish_beat(Beat(reading("a0", total=1000, startup=100), (known,)))
+    assert ledger.begin_attempt(Claim("one", "v1", 2, "a1", 5, tokens_before=292, state_uri=uri))
+    assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=108, resumed=292))
+    job = commit(ledger, [document("one")])
+    costs = Warehouse(ledger.output_uri).rows("select * from costs where attempt is not null order by attempt, kind")
+    assert [tokens(row) for row in costs] == [("lost", 292, 0, 0), ("finished", 108, 292, 0)]
+    # All the time that the actor told of went into what was saved.
+    assert [row["gpu_seconds"] for row in costs] == [RATE.seconds(700), RATE.seconds(50)]
+    assert (job["tokens_read"], job["cost"]) == (400, RATE.cost(1000 + 50))
+
+
+def test_time_is_saved_as_far_as_the_next_attempt_starts(ledger):
+    uri = ledger.snapshot_uri(document_key("one", "v1"))
+    assert begin(ledger, "one", 1, actor="a0")
+    known = replace(underway("one", 1000, saved=100), tokens_read=400, tokens_resumed=0)
+    ledger.publish_beat(Beat(reading("a0", total=1000), (known,)))
+    assert ledger.begin_attempt(Claim("one", "v1", 2, "a1", 5, tokens_before=300, state_uri=uri))
+    assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=300))
+    commit(ledger, [document("one")])
+    costs = Warehouse(ledger.output_uri).rows("select * from costs where attempt is not null order by attempt, kind")
+    assert [tokens(row) for row in costs] == [
+        ("lost", 400, 0, 100),
+        ("lost", None, None, None),
+        ("finished", 200, 300, 0),
+    ]
+    assert [row["gpu_seconds"] for row in costs] == [RATE.seconds(750), RATE.seconds(250), RATE.seconds(50)]
+
+
+def test_of_an_unfinished_document_the_snapshot_itself_tells_how_far_a_lost_attempt_came(ledger, tmp_path):
+    worker = Worker(ledger, Random(0))
+    worker.take(Document("one", "/one", "v1", 500))
+    worker.advance(["one"], 300)
+    worker.beat()
+    worker.advance(["one"], 300)
+    worker.save("one")
+    saved = worker.read["one"]
+    job = commit(ledger, [document("one")], stopped=True)
+    (lost,) = Warehouse(ledger.output_uri).rows("select * from costs where kind = 'document'")
+    assert tokens(lost) == ("lost", saved, 0, None)
+    assert job["tokens_read"] == saved
+
+
+def test_a_state_that_another_run_kept_says_nothing_of_this_ones_attempts(ledger):
+    """Both attempts start from it; what the first read beyond it is lost."""
+    for attempt, actor in ((1, "a0"), (2, "a1")):
+        claim = Claim("one", "v1", attempt, actor, 5, tokens_before=100, state_uri="elsewhere")
+        assert ledger.begin_attempt(claim)
+    known = replace(underway("one", 70, saved=0), tokens_read=30, tokens_resumed=100)
+    ledger.publish_beat(Beat(reading("a0", total=70), (known,)))
+    assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=100))
+    commit(ledger, [document("one")])
+    costs = Warehouse(ledger.output_uri).rows("select * from costs where kind = 'document' order by attempt")
+    assert [tokens(row) for row in costs] == [("lost", 30, 100, 30), ("finished", 200, 100, 0)]
+
+
+def with_tokens(one: Entry, read: int, resumed: int) -> Entry:
+    return one | {"costs": [cost | {"tokens_read": read, "tokens_resumed": resumed} for cost in one["costs"]]}
+
+
+def tokens(row: dict) -> tuple:
+    return row["outcome"], row["tokens_read"], row["tokens_resumed"], row["tokens_wasted"]
+
+
+@pytest.mark.parametrize("currencies", [("USD", "EUR"), ("EUR", "USD")])
+def test_costs_in_two_currencies_are_not_summed(ledger, currencies):
+    one, two = (
+        replace_reading(entry(name, 10, 1, total=20), currency=currency)
+        for name, currency in zip(("one", "two"), currencies, strict=True)
+    )
+    two = two | {"costs": [cost | {"currency": currencies[1]} for cost in two["costs"]]}
+    one = one | {"costs": [cost | {"currency": currencies[0]} for cost in one["costs"]]}
+    publish(ledger, one, two)
+    with pytest.raises(LedgerError, match="EUR and USD"):
+        commit(ledger, [document("one"), document("two")])
+    assert ledger.committed() is None
+
+
+def test_a_failure_of_what_is_no_longer_there_is_none(ledger):
+    publish(ledger, entry("gone", 10, 1, "failed"), entry("changed", 5, 2, "failed", total=15))
+    documents = [document("changed", "v2"), document("new")]
+    job = commit(ledger, documents, stopped=True)
+    assert counts_of(job) == ("stopped", 2, 0, 0, 2)
+    publish(ledger, entry("changed", 5, 3, etag="v2", total=20), entry("new", 5, 4, total=25))
+    assert counts_of(commit(ledger, documents)) == ("succeeded", 2, 2, 0, 0)
+    assert not storage.list_files(storage.join(ledger.output_uri, "failures"))
+
+
+def counts_of(job: dict) -> tuple:
+    return job["status"], *(job[f"documents_{name}"] for name in ("total", "succeeded", "failed", "left"))
+
+
+def test_a_run_that_goes_on_is_described_by_its_last_start(ledger):
+    publish(ledger, entry("one", 10, 1))
+    asked = ABOUT["config"] | {"run": {"deadline": "07:00"}}
+    ledger.begin(ABOUT | {"started_at": (NOON + timedelta(days=1)).isoformat(), "config": asked})
+    job = commit(ledger, [document("one")])
+    assert (json.loads(job["config"]), job["started_at"]) == (asked, NOON)
 
 
 def test_an_attempt_of_which_nothing_is_known_is_still_a_row(ledger):

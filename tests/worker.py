@@ -1,0 +1,188 @@
+"""An actor without an engine: its meter, its entries, and its part of the ledger are real."""
+
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from random import Random
+
+from configs.settings import EngineSettings, PromptSettings
+from models.request import Answer, Finished, Midway
+from models.state import State
+from models.tokenizer import Tokenizer
+from pipeline import snapshot, states, storage
+from pipeline.actor import Actor
+from pipeline.assignment import Assignment
+from pipeline.documents import Document
+from pipeline.entries import Entries, fenced
+from pipeline.job import Job
+from pipeline.ledger import Beat, Claim, Entry, Ledger, Reading, Underway, document_key
+from pipeline.metering import OVERHEADS, Meter, Rate
+from pipeline.rates import Rates
+from tests.one_actor import tokenizer
+
+ABOUT = {
+    "started_at": datetime(2026, 11, 22, tzinfo=UTC).isoformat(),
+    "settings_sha256": "s",
+    "model_revision": "m",
+    "config": {"price": {"currency": "USD"}, "model": {"uri": "default"}, "input": {"sources": ["x"]}},
+}
+PROMPTS = (PromptSettings(name="one"), PromptSettings(name="two"))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@cache
+def words() -> Tokenizer:
+    return tokenizer()
+
+
+class Worker:
+    """Of a document, `size_bytes` stands for its tokens."""
+
+    def __init__(self, ledger: Ledger, draw: Random) -> None:
+        self.ledger, self.draw, self.clock = ledger, draw, Clock()
+        price = Decimal(draw.randint(1, 10**9)).scaleb(-6)
+        self.actor = Actor(Rate.hourly("H100", draw.randint(1, 8), price, "USD"))
+        self.actor.meter = Meter(self.clock)
+        self.assignment = Assignment(
+            "o", ledger.run_id, "s", "default", "m", "cpu", "float32", PROMPTS, EngineSettings(), Rates(), 1
+        )
+        self.entries = Entries(self.assignment, self.actor, words())
+        self.jobs: dict[str, Job] = {}
+        self.read: dict[str, int] = {}
+        """Tokens of each document, those before its start included."""
+
+    def take(self, document: Document) -> None:
+        """From its snapshot, where it has one that is not refused."""
+        key = document_key(document.document_id, document.source_etag)
+        row = document.as_row() | {"title": "t", "tokens": None, "sections": None, "cuts": None}
+        job = Job(row, datetime.now(UTC), Future(), len(self.ledger.claims(key)) + 1)
+        saved_uri = self.ledger.snapshot_uri(key)
+        if storage.exists(saved_uri):
+            job = job.starting(states.load(saved_uri), saved_uri)
+        claim = Claim(*_content(job), job.attempt, self.actor.id, 7, job.tokens_resumed, state_uri=job.parent_uri)
+        assert self.ledger.begin_attempt(claim)
+        if self.draw.random() < 0.1:
+            job = replace(job, start=None, parent_uri=None)
+        self.jobs[document.document_id], self.read[document.document_id] = job, job.tokens_resumed
+
+    def work(self) -> None:
+        """A pass through the model, an overhead, or a snapshot."""
+        names = list(self.jobs)
+        kind = self.draw.choice((*OVERHEADS[:-1], "pass", "pass", "pass", "save"))
+        if kind == "save" and names:
+            self.save(self.draw.choice(names))
+        elif kind == "pass" and names:
+            self.advance(self.draw.sample(names, self.draw.randint(1, len(names))))
+        else:
+            self._time_goes_by()
+            self.actor.meter.spend(kind if kind in OVERHEADS else "idle")
+
+    def advance(self, names: list[str], most: int = 2048) -> None:
+        """What has been read is answered about."""
+        self._time_goes_by()
+        left = {name: self.jobs[name].row["size_bytes"] - self.read[name] for name in names}
+        steps = {name: min(tokens, self.draw.randint(1, most)) for name, tokens in left.items() if tokens}
+        for name, step in steps.items():
+            self.read[name] += step
+        self.actor.meter.spend_on(steps or dict.fromkeys(names, 1), decoding=not steps)
+
+    def save(self, name: str) -> None:
+        """Write a snapshot. Its actor may hear of it too late."""
+        job, then = self.jobs[name], self.actor.meter.documents().get(name)
+        if then is None:
+            return
+        taken = job.snapshot(Midway(State({}), self.read[name], (), {}), self.assignment)
+        key = document_key(*_content(job))
+        storage.publish(self.ledger.snapshot_uri(key), snapshot.to_bytes(taken))
+        if self.draw.random() < 0.5:
+            self.actor.meter.save(name, then)
+
+    def beat(self) -> None:
+        known = self.actor.meter.documents()
+        underway = tuple(
+            Underway(*_content(job), job.attempt, 7, known[name], self.read[name] - resumed, resumed)
+            for name, job in self.jobs.items()
+            if name in known
+            for resumed in (job.tokens_resumed,)
+        )
+        self.ledger.publish_beat(Beat(self.actor.reading(), underway))
+
+    def end(self, name: str, outcome: str) -> None:
+        """As the engine's driver and the ledger's writer do."""
+        if outcome == "finished":
+            self.advance([name], self.jobs[name].row["size_bytes"])
+            self.read[name] = self.jobs[name].row["size_bytes"]
+        job, tokens = self.jobs.pop(name), self.read.pop(name)
+        answers = tuple(Answer((), "stop", 3, 0) for _ in PROMPTS)
+        if outcome == "finished":
+            entry = self.entries.finished(job, Finished(name, tokens, answers))
+        elif outcome == "failed":
+            broken = replace(job, row=job.row | {"error_class": "CorruptError", "error_message": "It breaks off."})
+            entry = self.entries.failed(broken, tokens)
+        else:
+            so_far = Finished(name, tokens, answers, so_far=True) if self.draw.random() < 0.5 else None
+            entry = self.entries.stopped(job, tokens, so_far)
+        if not self.ledger.publish(entry):
+            assert self.ledger.publish(fenced(entry))
+        elif outcome == "finished":
+            storage.delete(self.ledger.snapshot_uri(document_key(*_content(job))))
+
+    def leave(self) -> None:
+        """In good order."""
+        for name in list(self.jobs):
+            self.save(name)
+            self.end(name, "stopped")
+        self.clock.now += self.draw.randint(0, 10**9)
+        self.actor.meter.spend("drain")
+        self.beat()
+
+    def _time_goes_by(self) -> None:
+        self.clock.now += self.draw.choice((0, 1, 999, 1000, self.draw.randint(0, 10**11)))
+
+
+def bill(ledger: Ledger) -> Decimal:
+    """The last that is known of every meter, from beats and entries, times its price; nothing of `commit` is used."""
+    entries: list[Entry] = ledger.entries()
+    readings = [beat.reading for beat in ledger.beats()] + [Reading(**entry["reading"]) for entry in entries]
+    most: dict[str, Reading] = {}
+    for reading in readings:
+        if reading.total_us >= most.get(reading.actor_id, reading).total_us:
+            most[reading.actor_id] = reading
+    return sum(
+        (each.total_us * each.devices * Decimal(each.price_per_second) / 1_000_000 for each in most.values()),
+        Decimal(0),
+    )
+
+
+def assert_tokens_add_up(costs: list[dict], summaries: list[dict]) -> None:
+    """Of every finished document, what its attempts read is what it holds and what was read in vain."""
+    totals = {_content_of(row): row["tokens_total"] for row in summaries if not row["truncated"]}
+    attempts: dict[tuple, list[dict]] = {}
+    for row in costs:
+        if row["tokens_read"] is not None:
+            attempts.setdefault(_content_of(row), []).append(row)
+    for content, total in totals.items():
+        rows = sorted(attempts[content], key=lambda row: row["attempt"])
+        assert sum(row["tokens_read"] - row["tokens_wasted"] for row in rows) == total, content
+        for row in rows:
+            assert 0 <= row["tokens_wasted"] <= row["tokens_read"]
+            # Another had come so far and had saved it.
+            ends = [each["tokens_resumed"] + each["tokens_read"] for each in rows if each["attempt"] < row["attempt"]]
+            assert not row["tokens_resumed"] or max(ends) >= row["tokens_resumed"]
+
+
+def _content(job: Job) -> tuple[str, str]:
+    return job.document_id, job.row["source_etag"]
+
+
+def _content_of(row: dict) -> tuple[str, str, str]:
+    return row["run_id"], row["document_id"], row["source_etag"]
