@@ -51,6 +51,10 @@ class OutputSettings(Settings):
 
     uri: Uri = "output"
     """Directory or s3:// prefix for summaries/, failures/, costs/, jobs/ and _runs/."""
+    allow_unsafe_store: bool = False
+    """Use an object store that writes over an object although it was asked (If-None-Match) not to. What is lost on it:
+    of two drivers that start at the same moment both may go on, a document may be paid for and published twice, and the
+    costs of one of two attempts may vanish. Unset: a run into such a store is refused."""
 
 
 class ModelSettings(Settings):
@@ -227,6 +231,11 @@ class RunSettings(Settings):
     summary_so_far: bool = False
     """Whether a document that is half read when the run stops gets a summary of what was read, marked as truncated
     and partial. A later start goes on with it and replaces that."""
+    max_failed_share: float = Field(0.5, gt=0, le=1)
+    """The run stops, as at its budget, when more than this share of the documents that this start has been through have
+    failed: most likely a setting is wrong, as input.text_field. 1 never stops it."""
+    max_failed_after: int = Field(1000, ge=1)
+    """Documents that must have ended before max_failed_share counts."""
     heartbeat_seconds: float = Field(2.0, ge=0.2, le=300)
     """How often an actor writes down its meter: the freshness of the progress line, and the most that a lost actor
     can leave unaccounted."""

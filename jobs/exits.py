@@ -10,5 +10,7 @@ PARTIAL = 3
 STOPPED = 4
 """At `run.deadline` or `run.budget_usd`: what is finished is committed, what is half read is saved; the same command
 goes on."""
+TOO_MANY_FAILED = 5
+"""More than `run.max_failed_share` of the documents failed: stopped likewise, most likely over a wrong setting."""
 INTERRUPTED = 130
 """Ctrl-C or SIGTERM, likewise."""

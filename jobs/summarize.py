@@ -13,13 +13,17 @@ from pipeline import logs, quantities
 from pipeline.prepare import Prepared, prepare
 from pipeline.run import execute
 
+STOPPED = {"interrupt": exits.INTERRUPTED, "failures": exits.TOO_MANY_FAILED}
+"""By what a run was stopped for, where that is not its deadline or budget."""
+
 
 def summarize(config_path: command.ConfigPath, overrides: command.Overrides = None) -> int:
     """Summarise documents of any length, and account for every second.
 
     Exit codes: 0 all done, 2 refused before anything started, 3 some documents failed, 4 stopped at the deadline or the
-    budget, 130 interrupted. Run the same command again to go on inside the documents where a run stopped, or to do what
-    has changed since. Ctrl-C saves and commits before it ends; a second one does not.
+    budget, 5 stopped since too many documents failed, 130 interrupted. Run the same command again to go on inside the
+    documents where a run stopped, or to do what has changed since. Ctrl-C saves and commits before it ends; a second
+    one does not.
     """
     config = load(SummarizeConfig, config_path, overrides or [])
     logs.configure()
@@ -40,7 +44,7 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
     print(_outcome(job, config.output.uri))
     if job["documents_left"]:
         print(_why_stopped(prepared, job), file=sys.stderr)
-        return exits.INTERRUPTED if prepared.stopping.reason == "interrupt" else exits.STOPPED
+        return STOPPED.get(prepared.stopping.reason or "", exits.STOPPED)
     return exits.PARTIAL if job["documents_failed"] else exits.SUCCESS
 
 
@@ -56,6 +60,7 @@ def _why_stopped(prepared: Prepared, job: dict[str, Any]) -> str:
     why = {
         "deadline": f"the deadline run.deadline = {run.deadline!r} has come",
         "budget": f"this start has spent run.budget_usd = {run.budget_usd}",
+        "failures": f"{prepared.error_budget} (run.max_failed_share = {run.max_failed_share})",
         "interrupt": "it was interrupted",
     }
     left = f"{job['documents_left']} documents are left"

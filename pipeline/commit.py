@@ -1,37 +1,43 @@
 """From the ledger to the five tables. A function of the ledger alone, so that it can be repeated at any time.
 
-Each table's files are replaced one by one and the marker is written last; before a run's first commit readers see none
-of its rows.
+What is written counts when its marker is there (`pipeline.commits`).
 """
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
-
 from configs import VERSION
 from configs.errors import LedgerError
-from pipeline import attempts, storage
+from pipeline import attempts
 from pipeline.amounts import amount_of, proportioned, units
 from pipeline.attempts import ENDED
+from pipeline.commits import Commit
 from pipeline.documents import Document
 from pipeline.lease import starts
 from pipeline.ledger import Entry, Ledger, Reading, final_readings, place_of
 from pipeline.metering import Rate, split
-from pipeline.tables import MICROSECOND, TABLES
+from pipeline.tables import MICROSECOND
 
-ROWS_PER_FILE = 100_000
 Row = dict[str, Any]
 
 
-def commit(ledger: Ledger, documents: Sequence[Document], stopped: bool = False) -> Row:
-    """Write the run's tables and its marker. Returns the run's row in `jobs`.
+def commit(
+    ledger: Ledger,
+    documents: Sequence[Document],
+    stopped: bool = False,
+    *,
+    start: int = 1,
+    confirm: Callable[[], None] | None = None,
+) -> Row:
+    """Write the run's tables and, for its start of that number, their marker. Returns the run's row in `jobs`.
 
-    Raises LedgerError where a document of the manifest has neither result nor failure, unless the run was `stopped`.
+    `confirm` raises where the run is no longer this driver's; it is asked when the files are there, right before the
+    marker. Raises LedgerError, and takes the files back, where it does or where a later start has committed; also where
+    a document of the manifest has neither result nor failure, unless the run was `stopped`.
     """
     about = ledger.about()
     assert about is not None, "a run begins before it is committed"
@@ -51,16 +57,16 @@ def commit(ledger: Ledger, documents: Sequence[Document], stopped: bool = False)
     }
     _in_full([*tables["summaries"], *tables["failures"]], account.costs)
     job = _job(about, account) | _counts(len(documents), counts["finished"], counts["failed"])
-    for name, rows in (tables | {"jobs": [job]}).items():
-        _write(ledger, name, about["started_at"][:10], rows)
+    made = Commit(ledger, start, about["started_at"][:10])
+    try:
+        made.write(tables | {"jobs": [job]})
+        if confirm is not None:
+            confirm()
+        made.publish({"status": job["status"], "documents": len(documents) - len(missing)})
+    except LedgerError:
+        made.withdraw()
+        raise
     ledger.forget_snapshots({place_of(entry)[0] for entry in account.entries if entry["outcome"] == "finished"})
-    ledger.commit(
-        {
-            "committed_at": datetime.now(UTC).isoformat(),
-            "status": job["status"],
-            "documents": len(documents) - len(missing),
-        }
-    )
     return job
 
 
@@ -213,14 +219,3 @@ def _counts(documents: int, succeeded: int, failed: int) -> Row:
         "documents_failed": failed,
         "documents_left": left,
     }
-
-
-def _write(ledger: Ledger, name: str, day: str, rows: Sequence[Row]) -> None:
-    """Files that an earlier commit of this run wrote are replaced, and those beyond the new ones removed."""
-    folder = storage.join(ledger.output_uri, name, f"dt={day}", f"run_id={ledger.run_id}")
-    parts = [rows[start : start + ROWS_PER_FILE] for start in range(0, len(rows), ROWS_PER_FILE)]
-    files = [storage.join(folder, f"part-{index:05d}.parquet") for index in range(len(parts))]
-    for file, part in zip(files, parts, strict=True):
-        storage.publish_table(file, pa.Table.from_pylist(list(part), TABLES[name]))
-    for stale in set(storage.list_files(folder, ".parquet")) - set(files):
-        storage.delete(stale)

@@ -64,7 +64,7 @@ class EngineDriver(Thread):
         self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
         ledger = Ledger(assignment.output_uri, assignment.run_id)
-        self._writer = LedgerWriter(ledger, self._actor.id)
+        self._writer = LedgerWriter(ledger, self._actor.id, assignment.start)
         self._intake = Intake(assignment, ledger, self._actor.id, self._arrived)
         self._inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._queue = JobQueue()
@@ -78,6 +78,8 @@ class EngineDriver(Thread):
         self._broken: Exception | None = None
         self._stop_reason: str | None = None
         """Why this actor takes no more documents."""
+        self._owed: set[Future[Row]] = set()
+        """Receipts that somebody waits for."""
         self._leave_by: float | None = None
         """On the monotonic clock: when the node goes away."""
 
@@ -91,6 +93,8 @@ class EngineDriver(Thread):
         job = Job(row, datetime.now(UTC), Future())
         if self._leave_by is not None:
             return job.receipt  # which nobody waits for: Ray gives the document to another actor
+        self._owed.add(job.receipt)
+        job.receipt.add_done_callback(self._owed.discard)
         if self._stop_reason is not None:
             job.receipt.set_result(receipt(row, "stopped"))
         elif self._broken is not None:
@@ -146,6 +150,9 @@ class EngineDriver(Thread):
         if self._engine.busy:
             self._pass()
             self._snapshots.take_due(self._jobs)
+        self._beat_when_due()
+
+    def _beat_when_due(self) -> None:
         if time.monotonic() >= self._heartbeat_due:
             if self._queue.is_reserved:
                 # Whatever kills this process next, the suspect has got further, and is not blamed for it.
@@ -326,6 +333,8 @@ class EngineDriver(Thread):
         while self._engine.busy and (until is None or time.monotonic() < until):
             if not self._pass(read=False):
                 break
+            # Else the driver takes an actor that writes a long answer for dead.
+            self._beat_when_due()
 
     def _leave(self) -> None:
         """The node goes away: everything is saved, and this process ends, so that the node is free at once."""
@@ -350,6 +359,7 @@ class EngineDriver(Thread):
                 for document_id, spent in self._actor.meter.documents().items()
                 if document_id in self._jobs
             ),
+            is_stopped=self._stop_reason is not None and not self._owed,
         )
 
     def _fail_all(self, error: Exception) -> None:

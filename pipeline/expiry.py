@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pipeline import storage
+from pipeline import commits, storage
 from pipeline.catalogue import Catalogue, place_of
 from pipeline.ledger import runs
 
@@ -60,7 +60,7 @@ def _left_behind(catalogue: Catalogue) -> Iterator[Removable]:
 def _to_be_committed(catalogue: Catalogue) -> Iterator[str]:
     """Places of objects whose rows wait in the ledgers of runs."""
     for ledger in runs(catalogue.output_uri):
-        if not ledger.is_complete:
+        if not commits.is_complete(ledger):
             for entry in ledger.entries():
                 places = [place_of(row["state_uri"]) for row in entry.get("states") or ()]
                 yield from (place for place in places if not catalogue.names(ledger.run_id, place))

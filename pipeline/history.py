@@ -1,10 +1,7 @@
-"""What an output already holds: which documents are done, and which run was left unfinished."""
+"""What an output already holds: which documents are done."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from pipeline import storage
-from pipeline.ledger import Ledger, runs
+from pipeline import commits, storage
+from pipeline.ledger import Ledger
 
 Key = tuple[str, str]
 """Document id and etag: a document at one content."""
@@ -14,7 +11,7 @@ def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> se
     """Documents that committed runs have summarised with the same model, prompts and settings."""
     columns = ["run_id", "document_id", "source_etag", "settings_sha256", "truncated"]
     done: set[Key] = set()
-    files = storage.list_files(storage.join(output_uri, "summaries"), ".parquet")
+    files = commits.files(output_uri, ["summaries"])["summaries"]
     for table in storage.read_tables(files, columns):
         for row in table.to_pylist():
             is_whole = row["settings_sha256"] == settings_sha256 and not row["truncated"]
@@ -27,15 +24,3 @@ def done_in(ledger: Ledger) -> set[Key]:
     """What one run has summarised."""
     entries = (entry for entry in ledger.entries() if entry["outcome"] == "finished")
     return {(entry["document_id"], entry["source_etag"]) for entry in entries}
-
-
-def unfinished_runs(output_uri: str, settings_sha256: str, sources: list[str]) -> Iterator[str]:
-    """Runs over the same sources with the same settings that were never committed, or stopped, the newest first."""
-    for ledger in runs(output_uri):
-        about = ledger.about() or {}
-        if _asks(about, settings_sha256, sources) and not ledger.is_complete:
-            yield ledger.run_id
-
-
-def _asks(about: Mapping[str, Any], settings_sha256: str, sources: list[str]) -> bool:
-    return about.get("settings_sha256") == settings_sha256 and about["config"]["input"]["sources"] == sources

@@ -3,7 +3,9 @@
 _runs/RUN/starts/0001.json     who started, and when; made only where there was none: of two at once one loses
 _runs/RUN/starts/0001.alive    a count that goes up; `ended` when the driver has left in good order
 
-A driver that was killed is known to be gone at once on its own machine, and elsewhere when its count stands still.
+A driver that was killed is known to be gone at once on its own machine, and elsewhere when its count stands still. One
+that was frozen, or kept from the store, for so long that it may be taken for dead looks before it goes on; and whatever
+it does without looking, what it commits does not count (`pipeline.commits`).
 """
 
 import json
@@ -21,19 +23,20 @@ import structlog
 from configs.errors import ConfigError, LedgerError, StorageError
 from pipeline import storage
 from pipeline.ledger import Ledger
-from pipeline.s3 import TRYING_SECONDS
+from pipeline.s3 import LONGEST_SECONDS
 
 log = structlog.get_logger()
 
 BEAT_SECONDS = 2.0
-GONE_SECONDS = TRYING_SECONDS + 30
-"""A count that stood still for so long is that of a driver which is gone: longer than a store is waited for."""
+GONE_SECONDS = LONGEST_SECONDS + 15
+"""A count that stood still for so long, while the store answered, is that of a driver which is gone: longer than one
+whose store stumbles goes on trying."""
 ENDED = b"ended"
 
 
 def starts(ledger: Ledger) -> dict[int, datetime]:
     """When drivers began to work on a run, by the number of the start."""
-    return {number: datetime.fromisoformat(start["started_at"]) for number, start in _starts(ledger).items()}
+    return {number: datetime.fromisoformat(_start(ledger, number)["started_at"]) for number in _numbers(ledger)}
 
 
 class Lease(Thread):
@@ -44,6 +47,8 @@ class Lease(Thread):
         self._ledger = ledger
         self._stopped = Event()
         self._is_lost = False
+        self._renewed = 0.0
+        """When the count last went up, as `_clock` has it, or rather when that began."""
         self.number = 0
         """Of this start, from 1."""
 
@@ -58,6 +63,7 @@ class Lease(Thread):
             "pid": os.getpid(),
             "machine": _machine(),
         }
+        self._renewed = _clock()
         if not storage.create(_uri(self._ledger, self.number, "json"), json.dumps(about).encode()):
             raise _taken(self._ledger, "another driver, which started just now,")
         self.start()
@@ -72,16 +78,24 @@ class Lease(Thread):
             log.warning("lease_not_ended", run_id=self._ledger.run_id, exc_info=True)
 
     def check(self) -> None:
-        """Raises LedgerError where another driver has taken the run over, since this one stood still for too long."""
+        """Cheap, but after a time in which nobody heard of this driver. Raises LedgerError where another one has taken
+        the run over, and StorageError where that cannot be found out."""
+        if self._is_lost or _clock() - self._renewed > GONE_SECONDS / 2:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """Look in the store. Raises as `check`."""
+        self._is_lost = self._is_lost or storage.exists(_uri(self._ledger, self.number + 1, "json"))
         if self._is_lost:
             raise LedgerError("another driver took this one for dead and has taken the run over")
 
     def run(self) -> None:
         count = 0
         while not self._stopped.is_set():
-            count += 1
+            count, now = count + 1, _clock()
             try:
                 storage.publish(_uri(self._ledger, self.number, "alive"), str(count).encode())
+                self._renewed = now
                 self._is_lost |= storage.exists(_uri(self._ledger, self.number + 1, "json"))
             except Exception:  # the next one says it again
                 log.warning("lease_not_renewed", run_id=self._ledger.run_id, exc_info=True)
@@ -98,10 +112,13 @@ def _wait_until_gone(ledger: Ledger, number: int, start: Mapping[str, Any]) -> N
     if _is_over(ledger, number, start):
         return
     uri = _uri(ledger, number, "alive")
-    first, until = _read(uri), time.monotonic() + GONE_SECONDS
+    first, waited = _read(uri), 0.0
     log.info("waiting_for_another_driver", run_id=ledger.run_id, host=start["host"], pid=start["pid"])
-    while time.monotonic() < until:
-        time.sleep(min(BEAT_SECONDS, GONE_SECONDS) / 4)
+    # Time in which the store does not answer is no sign of death: the other one is kept waiting too.
+    while waited < GONE_SECONDS:
+        pause = min(BEAT_SECONDS, GONE_SECONDS) / 4
+        time.sleep(pause)
+        waited += pause
         if (now := _read(uri)) == ENDED:
             return
         if now != first:
@@ -141,14 +158,23 @@ def _taken(ledger: Ledger, who: str) -> ConfigError:
 
 def _last(ledger: Ledger) -> tuple[int, Mapping[str, Any] | None]:
     """The newest start with its number; 0 and None where there was none."""
-    known = _starts(ledger)
-    last = max(known, default=0)
-    return last, known.get(last)
+    number = max(_numbers(ledger), default=0)
+    return number, _start(ledger, number) if number else None
 
 
-def _starts(ledger: Ledger) -> dict[int, dict[str, Any]]:
+def _numbers(ledger: Ledger) -> list[int]:
     files = storage.list_files(storage.join(ledger.uri, "starts"), ".json")
-    return {int(file[-9:-5]): json.loads(storage.read_bytes(file)) for file in files}
+    return [int(file.rsplit("/", 1)[1].removesuffix(".json")) for file in files]
+
+
+def _start(ledger: Ledger, number: int) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(storage.read_bytes(_uri(ledger, number, "json")))
+    return about
+
+
+def _clock() -> float:
+    """Seconds that go on while this process is frozen, or its machine asleep."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _read(uri: str) -> bytes | None:

@@ -4,15 +4,14 @@ OUTPUT/_runs/RUN/
     run.json                      what was asked, written first
     starts/                       when drivers began to work on it (`pipeline.lease`)
     quote.json                    what it was thought to take, where that could be said
-    manifest.parquet              the documents, as listed
+    manifests/0001.parquet        the documents, as the first start listed them
     attempts/DOCUMENT/0001.json   who began to work on a document, and from where; made only where there was none
     snapshots/DOCUMENT.safetensors    where a document that is not finished stands, overwritten
     ledger/DOCUMENT.parquet       what a document gave, made only where there was none: of two actors one loses
     ledger/DOCUMENT-0001.parquet  how an attempt ended that gave no result
     actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten; so for a node
                                   that holds none
-    stop.json                     why the run shall stop, where it shall
-    commit.json                   the marker, written last
+    stops/0001.json               why the first start shall stop, where it shall
 
 DOCUMENT stands for a document at one content. The ledger only grows. The tables are a function of it, so that a commit
 can be repeated.
@@ -20,18 +19,23 @@ can be repeated.
 
 import json
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, Literal
 
 import pyarrow as pa
+import structlog
 
 from configs.errors import LedgerError
 from pipeline import storage
 from pipeline.documents import MANIFEST, Document
 from pipeline.metering import OVERHEADS, Overhead, Rate, Spent
 from pipeline.tables import COSTS, FAILURES, STATES, SUMMARIES, TIME
+
+log = structlog.get_logger()
 
 NODE = "node"
 """In place of a device, for a node that holds no actor."""
@@ -126,6 +130,8 @@ class Beat:
 
     reading: Reading
     underway: tuple[Underway, ...] = ()
+    is_stopped: bool = False
+    """Whether the actor has heard of a stop, and all that it was given is in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +206,6 @@ class Ledger:
             about = about | {"started_at": before["started_at"]}
         storage.publish(storage.join(self.uri, "run.json"), _json(about))
 
-    def withdraw(self) -> None:
-        """Take back what `begin` wrote."""
-        storage.delete(storage.join(self.uri, "run.json"))
-
     def about(self) -> dict[str, Any] | None:
         """What `begin` wrote, or None where there is no such run."""
         return _read_json(storage.join(self.uri, "run.json"))
@@ -216,9 +218,16 @@ class Ledger:
         """What `keep_quote` wrote, or None."""
         return _read_json(storage.join(self.uri, "quote.json"))
 
-    def write_manifest(self, documents: Sequence[Document]) -> None:
+    def write_manifest(self, documents: Sequence[Document], start: int) -> None:
+        """What a start of the run is about to work on: until it is committed the run is not complete."""
         rows = [document.as_row() for document in documents]
-        storage.publish_table(storage.join(self.uri, "manifest.parquet"), pa.Table.from_pylist(rows, MANIFEST))
+        uri = storage.join(self.uri, "manifests", f"{start:04d}.parquet")
+        storage.publish_table(uri, pa.Table.from_pylist(rows, MANIFEST))
+
+    def last_begun(self) -> int:
+        """The number of the last start that wrote a manifest, or 0."""
+        files = storage.list_files(storage.join(self.uri, "manifests"), ".parquet")
+        return max((int(file.rsplit("/", 1)[1].removesuffix(".parquet")) for file in files), default=0)
 
     def begin_attempt(self, claim: Claim) -> bool:
         """Whether nobody had begun this attempt before."""
@@ -278,37 +287,38 @@ class Ledger:
     def publish_beat(self, beat: Beat) -> None:
         storage.publish(storage.join(self.uri, "actors", f"{beat.reading.actor_id}.json"), _json(asdict(beat)))
 
+    def beat_uris(self) -> list[str]:
+        return storage.list_files(storage.join(self.uri, "actors"), ".json")
+
+    def beat(self, uri: str) -> Beat:
+        """Raises LedgerError where it is damaged, FileNotFoundError, StorageError."""
+        data = storage.read_bytes(uri)
+        try:
+            return _beat(json.loads(data))
+        except (ValueError, TypeError, KeyError) as error:
+            raise LedgerError(f"{uri}: the heartbeat is damaged ({error!r})") from error
+
     def beats(self) -> list[Beat]:
-        """The last that each actor wrote."""
-        files = storage.list_files(storage.join(self.uri, "actors"), ".json")
-        return [_beat(json.loads(storage.read_bytes(file))) for file in files]
+        """The last that each actor wrote. One that is damaged is left out: all that was published has readings too."""
+        found = []
+        for uri in self.beat_uris():
+            try:
+                found.append(self.beat(uri))
+            except LedgerError as error:
+                log.warning("heartbeat_left_out", run_id=self.run_id, reason=str(error))
+        return found
 
-    def stop(self, reason: str) -> None:
-        """Ask everyone who works on the run to stop."""
-        storage.publish(storage.join(self.uri, "stop.json"), _json({"reason": reason}))
+    def stop(self, reason: str, start: int = 0) -> None:
+        """Ask everyone who works on that start of the run to stop."""
+        storage.publish(self._stop(start), _json({"reason": reason}))
 
-    def stop_reason(self) -> str | None:
+    def stop_reason(self, start: int = 0) -> str | None:
         """Why `stop` was asked for, if it was."""
-        about = _read_json(storage.join(self.uri, "stop.json"))
+        about = _read_json(self._stop(start))
         return None if about is None else str(about["reason"])
 
-    def commit(self, about: dict[str, Any]) -> None:
-        """Write the marker. Only after the tables."""
-        storage.publish(storage.join(self.uri, "commit.json"), _json(about))
-
-    def committed(self) -> dict[str, Any] | None:
-        """What `commit` wrote, or None."""
-        return _read_json(storage.join(self.uri, "commit.json"))
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it was committed, and not because it had to stop."""
-        return (self.committed() or {"status": "stopped"})["status"] != "stopped"
-
-    def reopen(self) -> None:
-        """Take the markers away, before a run that was committed or stopped gets more work."""
-        for name in ("commit.json", "stop.json"):
-            storage.delete(storage.join(self.uri, name))
+    def _stop(self, start: int) -> str:
+        return storage.join(self.uri, "stops", f"{start:04d}.json")
 
     def _entry(self, entry: Entry) -> str:
         key, attempt = place_of(entry)
@@ -321,9 +331,11 @@ class Ledger:
 
 def runs(output_uri: str) -> list[Ledger]:
     """Every run below an output, the newest first."""
-    files = storage.list_files(storage.join(output_uri, "_runs"), "/run.json")
-    ledgers = [Ledger(output_uri, file.rsplit("/", 2)[1]) for file in files]
-    return sorted(ledgers, key=lambda ledger: (ledger.about() or {}).get("started_at", ""), reverse=True)
+    ledgers = [Ledger(output_uri, name) for name in storage.list_folders(storage.join(output_uri, "_runs"))]
+    with ThreadPoolExecutor(storage.READS_AT_ONCE) as threads:
+        abouts = list(threads.map(Ledger.about, ledgers))
+    begun = [(about["started_at"], ledger) for about, ledger in zip(abouts, ledgers, strict=True) if about is not None]
+    return [ledger for _, ledger in sorted(begun, key=itemgetter(0), reverse=True)]
 
 
 def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dict[str, Reading]:
@@ -343,7 +355,8 @@ def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dic
 
 
 def _beat(about: dict[str, Any]) -> Beat:
-    return Beat(Reading(**about["reading"]), tuple(_underway(each) for each in about["underway"]))
+    underway = tuple(_underway(each) for each in about["underway"])
+    return Beat(Reading(**about["reading"]), underway, about["is_stopped"])
 
 
 def _underway(about: dict[str, Any]) -> Underway:

@@ -22,8 +22,9 @@ log = structlog.get_logger()
 class LedgerWriter:
     """Threads of its own; what is asked of it first is not always written first."""
 
-    def __init__(self, ledger: Ledger, actor_id: str) -> None:
-        self._ledger, self._actor_id = ledger, actor_id
+    def __init__(self, ledger: Ledger, actor_id: str, start: int) -> None:
+        """`start` is that of the run which the actor belongs to, and which may be stopped."""
+        self._ledger, self._actor_id, self._start = ledger, actor_id, start
         self._pool = ThreadPoolExecutor(THREADS, "ledger")
         self._pulse = ThreadPoolExecutor(1, "heartbeat")
         self._open: set[Future[Any]] = set()
@@ -106,6 +107,6 @@ class LedgerWriter:
     def _beat(self, beat: Beat) -> None:
         try:
             self._ledger.publish_beat(beat)
-            self.stop_reason = self._ledger.stop_reason()
+            self.stop_reason = self._ledger.stop_reason(self._start)
         except Exception:  # the next heartbeat says it again; entries carry readings too
             log.warning("heartbeat_not_written", actor_id=self._actor_id, exc_info=True)

@@ -4,16 +4,17 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from configs import errors
 from configs.settings import SummarizeConfig
@@ -70,15 +71,42 @@ def is_submitted() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
+class _EnoughError(Exception):
+    """Nothing more is to come, although documents are left."""
+
+
+class _Watch(ExecutionCallback):
+    """Ray Data makes one by its class, in the driver alone, and asks it several times a second. What it raises ends the
+    execution, with its actors and tasks, and is raised where receipts are waited for."""
+
+    is_over: ClassVar[Callable[[], bool]]
+
+    def on_execution_step(self, executor: object) -> None:
+        if _Watch.is_over():
+            raise _EnoughError
+
+
 def receipts(
-    todo: Sequence[tuple[Document, str | None]], config: SummarizeConfig, assignment: Assignment
+    todo: Sequence[tuple[Document, str | None]],
+    config: SummarizeConfig,
+    assignment: Assignment,
+    is_over: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
     """Summarise documents, each with the URI of a state to go on from, if there is one, and yield a `RECEIPT` for each
     as it is published.
 
-    Raises the LonghaulError that stopped an actor or a reader.
+    `is_over` is asked several times a second, also while none comes: whether the rest need not go through the stages.
+    Raises the LonghaulError that stopped an actor or a reader, or what `is_over` raises.
     """
     _configure_ray_data()
+    _Watch.is_over = is_over
+    with suppress(_EnoughError):
+        yield from _receipts(todo, config, assignment)
+
+
+def _receipts(
+    todo: Sequence[tuple[Document, str | None]], config: SummarizeConfig, assignment: Assignment
+) -> Iterator[dict[str, Any]]:
     dataset = _dataset(blocks(todo, config.engine.documents_per_batch), config, assignment)
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(batch, pa.Table)
@@ -105,7 +133,8 @@ def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assign
     engine, on_gpu = config.engine, assignment.device != "cpu"
     # Enough calls at once to fill the slots, and one more that waits.
     calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
-    is_stopping = partial(stopping.is_asked, assignment.output_uri, assignment.run_id, assignment.deadline_us)
+    run = (assignment.output_uri, assignment.run_id, assignment.start)
+    is_stopping = partial(stopping.is_asked, *run, assignment.deadline_us)
     return _read(tables, config, is_stopping).map_batches(
         SummariseStage,
         fn_constructor_args=(assignment,),
@@ -143,4 +172,5 @@ def _configure_ray_data() -> None:
     context.print_on_execution_start = False
     # Waiting for spot capacity is not a failure.
     context.execution_no_progress_timeout_s = -1
+    context.custom_execution_callback_classes = [_Watch]
     logging.getLogger("ray.data").setLevel(logging.ERROR)

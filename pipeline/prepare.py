@@ -13,9 +13,11 @@ from configs.settings import SummarizeConfig
 from models import checkpoint
 from models.architecture import MambaConfig
 from models.tokenizer import Tokenizer
-from pipeline import history, lease, plan, prompts, quote, states, storage
+from pipeline import commits, history, lease, plan, prompts, quote, states, storage
 from pipeline.assignment import Row
+from pipeline.commands import Command
 from pipeline.documents import Document
+from pipeline.error_budget import ErrorBudget
 from pipeline.ledger import Ledger
 from pipeline.rates import Rates
 from pipeline.snapshot import READING_VERSION, state_key
@@ -28,6 +30,7 @@ class Prepared:
     """Everything known before Ray starts."""
 
     config: SummarizeConfig
+    command: Command
     ledger: Ledger
     model_revision: str
     settings_sha256: str
@@ -41,6 +44,7 @@ class Prepared:
     """Done in other runs."""
     deadline: datetime | None
     stopping: Stopping
+    error_budget: ErrorBudget
     rates: Rates
     last_start: int
     """Of the run, before this one, as `lease.newest_over` has it: what is `todo` was found out after that."""
@@ -65,9 +69,10 @@ def prepare(config: SummarizeConfig) -> Prepared:
     tokenizer.check_fits(architecture.padded_vocab_size)
     settings_sha256 = _settings_sha256(config, model_revision, tokenizer)
     listed = list_documents(config.input)
-    run_id = _run_id(config, settings_sha256)
+    command = Command(config.output.uri, settings_sha256, list(config.input.sources))
+    run_id = _run_id(config, command)
     ledger = Ledger(config.output.uri, run_id)
-    _refuse_other_settings(ledger, settings_sha256, config.price.currency)
+    refuse_other_settings(ledger, settings_sha256, config.price.currency)
     elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
     last_start = lease.newest_over(ledger)
     documents = tuple(each for each in listed if key_of(each) not in elsewhere)
@@ -76,6 +81,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
         raise ConfigError(f"run.deadline = {config.run.deadline!r} has passed: give one that is still to come")
     return Prepared(
         config,
+        command,
         ledger,
         model_revision,
         settings_sha256,
@@ -86,6 +92,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
         num_skipped=len(listed) - len(documents),
         deadline=deadline,
         stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
+        error_budget=ErrorBudget(config.run),
         rates=rates,
         last_start=last_start,
     )
@@ -134,10 +141,11 @@ def state_key_of(prepared: Prepared, device: str) -> str:
     return state_key(prepared.model_revision, tokenizer, dtype, READING_VERSION, config.preamble)
 
 
-def _run_id(config: SummarizeConfig, settings_sha256: str) -> str:
-    sources = list(config.input.sources)
-    found = config.run.id or next(history.unfinished_runs(config.output.uri, settings_sha256, sources), None)
-    return found or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
+def _run_id(config: SummarizeConfig, command: Command) -> str:
+    found = config.run.id or command.run_id
+    if found is not None and (config.run.id or not commits.is_complete(Ledger(config.output.uri, found))):
+        return found
+    return f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
 
 
 def _refuse_output_that_goes_with_the_job(uri: str) -> None:
@@ -148,7 +156,7 @@ def _refuse_output_that_goes_with_the_job(uri: str) -> None:
         )
 
 
-def _refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -> None:
+def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -> None:
     about = ledger.about()
     if about is None:
         return

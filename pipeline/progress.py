@@ -40,6 +40,11 @@ class Tally:
             self.bytes_done += size_bytes
             self.tokens_done += tokens
 
+    @property
+    def received(self) -> int:
+        """Receipts."""
+        return self.succeeded + self.failed + self.stopped
+
     def tokens_expected(self) -> float:
         """In all, from the bytes and what a byte has held so far."""
         with self.lock:
@@ -98,6 +103,7 @@ class Progress(Thread):
         self._as_line = sys.stderr.isatty() and not self._as_json
         self._stopped = Event()
         self._before: frozenset[str] = frozenset()
+        self._is_warned = False
 
     def __enter__(self) -> "Progress":
         # What earlier attempts of this run did is not this attempt's speed.
@@ -149,8 +155,10 @@ class Progress(Thread):
     def _look(self) -> Standing | None:
         try:
             return self.standing(self._before)
-        except Exception:  # a storage hiccup must not end the run over its progress line
-            log.debug("progress_unknown", run_id=self._run_id, exc_info=True)
+        except Exception:  # a run must not end over its progress line, but somebody must hear of it
+            if not self._is_warned:
+                log.warning("progress_unknown", run_id=self._run_id, exc_info=True)
+            self._is_warned = True
             return None
 
     def _say(self, now: Standing, last: bool = False) -> None:

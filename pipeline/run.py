@@ -10,18 +10,20 @@ from typing import Any
 
 import structlog
 
-from configs.errors import ConfigError
-from configs.settings import SummarizeConfig
-from pipeline import history, node, plan, quantities
+from configs.errors import ConfigError, LonghaulError
+from configs.settings import OutputSettings, SummarizeConfig
+from pipeline import commits, node, plan, quantities, storage
 from pipeline.assignment import Assignment, Row
 from pipeline.commit import commit
 from pipeline.documents import Document
+from pipeline.heartbeats import Heartbeats
 from pipeline.lease import Lease
 from pipeline.ledger import document_key
-from pipeline.prepare import Prepared, kept_states, key_of, quote_of, remaining, state_key_of
+from pipeline.prepare import Prepared, kept_states, key_of, quote_of, refuse_other_settings, remaining, state_key_of
 from pipeline.progress import Progress, Tally
 from pipeline.rates import Rates
 from pipeline.shared_nodes import Nodes, SharedNodes
+from pipeline.stopping import Drain
 
 log = structlog.get_logger()
 
@@ -31,31 +33,45 @@ QUOTE_SECONDS = 10.0
 
 def execute(prepared: Prepared) -> dict[str, Any] | None:
     """Summarise what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
-    there was nothing to do. Raises ConfigError where another driver is at work on the run."""
+    there was nothing to do. Raises ConfigError where another driver is at work on the run, or on the same command."""
     if _is_done(prepared):
         return None
-    ledger = prepared.ledger
+    ledger, stopping = prepared.ledger, prepared.stopping
+    _refuse_unsafe_store(prepared.config.output)
+    prepared.command.claim(ledger.run_id, whoever_else=prepared.config.run.id is not None)
     with Lease(ledger) as held:
+        refuse_other_settings(ledger, prepared.settings_sha256, prepared.config.price.currency)
         prepared = _looked_again(prepared, held)
         if _is_done(prepared):
             return None
         ledger.begin(_about(prepared))
-        _refuse_a_twin(prepared, held)
         if prepared.todo:
-            _begin(prepared)
+            _begin(prepared, held)
             _summarise(prepared, held)
-        held.check()
-        job = commit(ledger, prepared.documents, stopped=prepared.stopping.reason is not None)
+        stopped = stopping.reason is not None
+        job = commit(ledger, prepared.documents, stopped, start=held.number, confirm=held.confirm)
     log.info("run_committed", run_id=ledger.run_id, status=job["status"], documents=job["documents_total"])
     return job
 
 
 def _is_done(prepared: Prepared) -> bool:
-    if prepared.todo or (prepared.documents and not prepared.ledger.is_complete):
+    if prepared.todo or (prepared.documents and not commits.is_complete(prepared.ledger)):
         return False
     done = len(prepared.documents) + prepared.num_skipped
     log.info("nothing_to_do", run_id=prepared.ledger.run_id, documents_done=done)
     return True
+
+
+def _refuse_unsafe_store(output: OutputSettings) -> None:
+    if storage.is_local(output.uri) or storage.can_create(storage.join(output.uri, "_runs")):
+        return
+    if not output.allow_unsafe_store:
+        raise ConfigError(
+            f"output.uri = {output.uri!r}: this store writes over an object although it was asked (If-None-Match) not "
+            "to, so that two drivers or actors may both do one thing; take another store, or set "
+            "output.allow_unsafe_store=true, whose help says what may be lost"
+        )
+    log.warning("unsafe_store", uri=output.uri)
 
 
 def _looked_again(prepared: Prepared, held: Lease) -> Prepared:
@@ -65,23 +81,10 @@ def _looked_again(prepared: Prepared, held: Lease) -> Prepared:
     return replace(prepared, todo=remaining(prepared.documents, prepared.ledger))
 
 
-def _refuse_a_twin(prepared: Prepared, held: Lease) -> None:
-    """Of two starts of one command at the same moment, neither of which saw the other's run, the later gives way."""
-    config, run_id = prepared.config, prepared.ledger.run_id
-    if held.number > 1 or config.run.id is not None:
-        return
-    sources = list(config.input.sources)
-    for other in history.unfinished_runs(config.output.uri, prepared.settings_sha256, sources):
-        if other < run_id:
-            prepared.ledger.withdraw()
-            raise ConfigError(f"the same command was started a moment before, as run.id = {other!r}: leave it to that")
-
-
-def _begin(prepared: Prepared) -> None:
+def _begin(prepared: Prepared, held: Lease) -> None:
     ledger = prepared.ledger
-    ledger.reopen()
-    prepared.stopping.is_possible = True
-    ledger.write_manifest(prepared.documents)
+    ledger.write_manifest(prepared.documents, held.number)
+    prepared.stopping.begin(held.number)
     log.info(
         "run_started",
         run_id=ledger.run_id,
@@ -109,16 +112,35 @@ def _summarise(prepared: Prepared, held: Lease) -> None:
         if held.number == 1:
             quoting.start()
         on_cost = None if config.run.budget_usd is None else stopping.spent
-        progress = Progress(tally, config.price.currency, ledger.beats, ledger.run_id, on_cost)
-        with progress, _shared_nodes(prepared, others, held):
-            for receipt in plan.receipts(_with_states(prepared, kept), config, assignment):
-                held.check()
-                tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
-                if receipt["status"] == "failed":
-                    reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
-                    log.warning("document_failed", run_id=ledger.run_id, **reason)
+        heartbeats = Heartbeats(ledger)
+        progress = Progress(tally, config.price.currency, heartbeats, ledger.run_id, on_cost)
+        drain = Drain(stopping, heartbeats, held.number)
+
+        def is_over() -> bool:
+            # Here, since a driver that has lost its run must not keep GPUs busy until the next receipt.
+            held.check()
+            return drain.is_over
+
+        with progress, drain, _shared_nodes(prepared, others, held):
+            for receipt in plan.receipts(_with_states(prepared, kept), config, assignment, is_over):
+                _received(prepared, receipt, tally)
+        stopping.end()
+        if drain.is_over:
+            log.info("rest_not_begun", run_id=ledger.run_id, documents=tally.documents_total - tally.received)
         if quoting.is_alive():
             quoting.join(QUOTE_SECONDS)
+
+
+def _received(prepared: Prepared, receipt: Row, tally: Tally) -> None:
+    tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
+    if receipt["status"] == "failed":
+        reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
+        log.warning("document_failed", run_id=prepared.ledger.run_id, **reason)
+    errors = prepared.error_budget
+    errors.add(receipt)
+    if errors.is_spent and prepared.stopping.reason is None:
+        log.error("too_many_failed", run_id=prepared.ledger.run_id, reason=str(errors))
+        prepared.stopping.ask("failures")
 
 
 def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes], held: Lease) -> AbstractContextManager[object]:
@@ -134,8 +156,11 @@ def _keep_quote(prepared: Prepared, device: str, kept: Mapping[str, Row], other_
         quoted = quote_of(prepared, device, kept, other_nodes=other_nodes, may_time=False)
         if quoted is not None:
             prepared.ledger.keep_quote(quoted.as_row())
-    except Exception as error:  # a run need not end because nobody can say what it takes
+    except LonghaulError as error:
         log.debug("no_quote", run_id=prepared.ledger.run_id, reason=str(error))
+        return
+    except Exception:  # a run need not end because nobody can say what it takes
+        log.warning("no_quote", run_id=prepared.ledger.run_id, exc_info=True)
         return
     if quoted is not None:
         log.info(

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -28,8 +29,14 @@ LONGEST_PAUSE_SECONDS = 20.0
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 """A store that sends not a byte for so long is taken for gone."""
-TRY_SECONDS = 600.0
-"""One request with its answer, however steadily it trickles."""
+TRY_SECONDS = 45.0
+"""One request that moves little, with its answer, however steadily that trickles;"""
+SLOWEST_BYTES_PER_SECOND = 1024 * 1024
+"""one that moves more has more time,"""
+UNKNOWN_BYTES = 512 * 1024 * 1024
+"""and one of which nobody knows how much has it for so many."""
+LONGEST_SECONDS = TRYING_SECONDS + TRY_SECONDS
+"""An operation that moves little, with all its tries."""
 ONE_PUT_BYTES = 4 * 1024**3
 PASSING_ERRORS = (
     ClientError,
@@ -85,7 +92,7 @@ class Files(S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
     call_s3 = sync_wrapper(_call_s3)
 
     async def _try(self, method: str, *more: Any, **request: Any) -> Any:
-        async with asyncio.timeout(TRY_SECONDS):
+        async with asyncio.timeout(_seconds_for(method, request)):
             answer = await super()._call_s3(method, *more, **request)
             if method == "get_object":
                 _check_range(request.get("Range", ""), answer.get("ContentRange", ""))
@@ -95,6 +102,15 @@ class Files(S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
     async def _pipe_file(self, path: str, data: bytes, chunksize: int = ONE_PUT_BYTES, **options: Any) -> Any:
         # In parts, an end that was carried out and not answered could not be told from one that failed.
         return await super()._pipe_file(path, data, chunksize=chunksize, **options)
+
+
+def _seconds_for(method: str, request: Mapping[str, Any]) -> float:
+    """How long one try may take."""
+    moved = len(request.get("Body", b""))
+    if method == "get_object":
+        first, _, last = request.get("Range", "").removeprefix("bytes=").partition("-")
+        moved = int(last) - int(first) + 1 if first and last else UNKNOWN_BYTES
+    return TRY_SECONDS + moved / SLOWEST_BYTES_PER_SECOND
 
 
 def _pause_seconds(uri: str, tried: int, trying_seconds: float, error: Exception) -> float:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from configs.errors import StateError
-from pipeline import snapshot, storage
+from pipeline import commits, snapshot, storage
 from pipeline.assignment import Assignment, Row
 from pipeline.snapshot import Snapshot
 
@@ -90,6 +90,6 @@ def about(uri: str) -> dict[str, Any]:
 
 
 def _catalogue(output_uri: str) -> Iterable[Row]:
-    files = storage.list_files(storage.join(output_uri, "states"), ".parquet")
+    files = commits.files(output_uri, ["states"])["states"]
     for table in storage.read_tables(files, COLUMNS):
         yield from table.to_pylist()

@@ -1,15 +1,23 @@
 """Asking a run to stop before it is done: what is under way is saved, what is finished is committed."""
 
+import time
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from threading import Thread
+from threading import Event, Thread
 
 import structlog
 
 from pipeline.actor import now_us
 from pipeline.alerts import Alerts
-from pipeline.ledger import Ledger
+from pipeline.ledger import Beat, Ledger
 
 log = structlog.get_logger()
+
+AGAIN_SECONDS = 5.0
+"""Until a stop is asked for again that the store did not take."""
+LOOK_SECONDS = 1.0
+SILENT_SECONDS = 300.0
+"""An actor whose meter stands still for so long is not waited for; it may be writing a long answer meanwhile."""
 
 
 class Stopping:
@@ -19,12 +27,24 @@ class Stopping:
         self._ledger, self._budget, self._deadline_us = ledger, budget, deadline_us
         self._alerts = Alerts(ledger.run_id, budget)
         self._asked: str | None = None
-        self.is_possible = False
-        """Whether the run is this driver's, so that it may be stopped."""
+        self._start: int | None = None
+        self._ended = Event()
+
+    def begin(self, start: int) -> None:
+        """The run is this driver's, as its start of that number, so that it may be stopped."""
+        self._start = start
+
+    def end(self) -> None:
+        """Nobody is left to be asked."""
+        self._ended.set()
+
+    @property
+    def is_possible(self) -> bool:
+        return self._start is not None
 
     @property
     def reason(self) -> str | None:
-        """`deadline`, `budget` or `interrupt`, once it has come to that."""
+        """`deadline`, `budget`, `failures` or `interrupt`, once it has come to that."""
         if self._asked is None and has_passed(self._deadline_us):
             return "deadline"
         return self._asked
@@ -36,19 +56,62 @@ class Stopping:
             self.ask("budget")
 
     def ask(self, reason: str) -> None:
-        """Returns at once, so that a signal's handler may call it."""
+        """Returns at once, so that a signal's handler may call it. Asked again until the ledger has it."""
+        assert self._start is not None, "a run begins before it is stopped"
         if self._asked is None:
             self._asked = reason
-            Thread(target=self._publish, args=(reason,), name="stop", daemon=True).start()
+            Thread(target=self._publish, args=(reason, self._start), name="stop", daemon=True).start()
 
-    def _publish(self, reason: str) -> None:
+    def _publish(self, reason: str, start: int) -> None:
         log.info("stopping", run_id=self._ledger.run_id, reason=reason)
-        self._ledger.stop(reason)
+        while not self._ended.is_set():
+            try:
+                self._ledger.stop(reason, start)
+                return
+            except Exception:  # whatever it is, the money goes on being spent until somebody hears
+                log.warning("stop_not_written", run_id=self._ledger.run_id, exc_info=True)
+                self._ended.wait(AGAIN_SECONDS)
 
 
-def is_asked(output_uri: str, run_id: str, deadline_us: int | None) -> bool:
-    """For a reader: whether nothing more need be read."""
-    return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason() is not None
+class Drain(Thread):
+    """As a context, around a run's work: sees when it may end although documents are left, since a stop was asked for
+    and all actors have ended what they had. What no actor has begun need not go through the stages."""
+
+    def __init__(self, stopping: Stopping, heartbeats: Callable[[], Sequence[Beat]], start: int) -> None:
+        super().__init__(name="drain", daemon=True)
+        self._stopping, self._heartbeats, self._start_number = stopping, heartbeats, start
+        self._seen: dict[str, tuple[int, float]] = {}
+        """Of each actor what its meter showed, and when it first did."""
+        self._left = Event()
+        self.is_over = False
+
+    def __enter__(self) -> "Drain":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self.join(timeout=5)
+
+    def run(self) -> None:
+        while not self.is_over and not self._left.wait(LOOK_SECONDS):
+            self.is_over = self._stopping.reason is not None and self.look(time.monotonic())
+
+    def look(self, now: float) -> bool:
+        """Whether no actor of this start has anything under way."""
+        beats = [beat for beat in self._heartbeats() if beat.reading.start == self._start_number]
+        return all(beat.is_stopped or self._is_silent(beat, now) for beat in beats if beat.reading.is_of_actor)
+
+    def _is_silent(self, beat: Beat, now: float) -> bool:
+        shown, since = self._seen.setdefault(beat.reading.actor_id, (beat.reading.total_us, now))
+        if shown != beat.reading.total_us:
+            self._seen[beat.reading.actor_id] = (beat.reading.total_us, now)
+        return shown == beat.reading.total_us and now - since >= SILENT_SECONDS
+
+
+def is_asked(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:
+    """For a reader: whether nothing more need be read in that start of a run."""
+    return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason(start) is not None
 
 
 def has_passed(deadline_us: int | None) -> bool:

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 import fsspec
 import pyarrow as pa
@@ -159,6 +160,16 @@ def create(uri: str, data: bytes | memoryview) -> bool:
         return created or _holds(uri, data)
 
 
+def can_create(uri: str) -> bool:
+    """Whether a store refuses to write over an object where that is asked of it, which `create` relies on. Tried with
+    an object below `uri`, which is gone afterwards. Raises StorageError."""
+    probe = join(uri, f"probe-{uuid4().hex}")
+    try:
+        return create(probe, b"first") and not create(probe, b"second")
+    finally:
+        delete(probe)
+
+
 def _create_remote(files: fsspec.AbstractFileSystem, path: str, data: bytes) -> bool:
     try:
         files.pipe_file(path, data, mode="create")
@@ -251,6 +262,20 @@ def delete(uri: str) -> None:
 def list_files(uri: str, suffix: str = "") -> list[str]:
     """Sorted URIs of the objects below a prefix, none where there is no such prefix. Raises StorageError."""
     return sorted(entry.uri for entry in walk(uri) if entry.uri.endswith(suffix) and not entry.problem)
+
+
+def list_folders(uri: str) -> list[str]:
+    """Sorted names of the folders right below a prefix, none where there is no such prefix. Raises StorageError.
+
+    Nothing that lies deeper is listed.
+    """
+    files, path = filesystem(uri)
+    try:
+        with _translated(uri, whole_store=True):
+            found = files.ls(path, detail=True)
+    except FileNotFoundError:
+        return []
+    return sorted(info["name"].rstrip("/").rsplit("/", 1)[1] for info in found if info["type"] == "directory")
 
 
 def stat(uri: str) -> Entry:

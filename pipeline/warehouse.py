@@ -1,7 +1,6 @@
 """The tables of an output as DuckDB views: `summaries`, `failures`, `costs` and `jobs`, for questions in SQL."""
 
 import glob
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +8,10 @@ import duckdb
 import pyarrow as pa
 
 from configs.errors import ConfigError, StorageError
-from pipeline import storage
+from pipeline import commits, storage
 from pipeline.tables import TABLES
 
 RUNS_FOLDER = "_runs"
-PART = re.compile(r"/dt=\d{4}-\d\d-\d\d/run_id=[^/]+/[^/]+\.parquet$")
 PARTITION_TYPES = "{'dt': DATE, 'run_id': VARCHAR}"
 
 
@@ -22,46 +20,55 @@ class Warehouse:
 
     def __init__(self, uri: str) -> None:
         self.uri = storage.resolve(uri)
-        parts = {table: self._parts(table) for table in TABLES}
-        self._refuse_what_is_no_output(parts)
+        self._parts = commits.files(self.uri, TABLES)
+        self._refuse_what_is_no_output()
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
         # Times of day depend on no machine's zone.
         self._connection.execute("SET TimeZone = 'UTC'")
         if not storage.is_local(self.uri):
             self._connection.register_filesystem(storage.filesystem(self.uri)[0])
-        try:
-            for table, schema in TABLES.items():
-                self._connection.execute(_view(table, schema, parts[table]))
-        except (OSError, duckdb.Error) as error:
-            # DuckDB's second paragraph quotes the view, which nobody wrote.
-            raise StorageError(f"output {self.uri}: {str(error).partition(chr(10))[0]}") from error
+        self._make_views()
 
     def sql(self, query: str, **parameters: Any) -> pa.Table | None:
         """The rows of a query as Arrow, decimals exact; None where a statement has none. `$name` marks a parameter.
 
         Raises ConfigError with DuckDB's message if the query is wrong.
         """
-        try:
-            relation = self._connection.sql(query, params=parameters)
-            return None if relation is None else relation.to_arrow_table()
-        except (duckdb.IOException, OSError) as error:
-            raise StorageError(f"output {self.uri}: {error}") from error
-        except duckdb.Error as error:
-            raise ConfigError(str(error)) from error
+        while True:
+            try:
+                relation = self._connection.sql(query, params=parameters)
+                return None if relation is None else relation.to_arrow_table()
+            except (duckdb.IOException, OSError) as error:
+                if not self._has_moved_on():
+                    raise StorageError(f"output {self.uri}: {error}") from error
+                self._make_views()
+            except duckdb.Error as error:
+                raise ConfigError(str(error)) from error
+
+    def _make_views(self) -> None:
+        while True:
+            try:
+                for table, schema in TABLES.items():
+                    self._connection.execute(_view(table, schema, self._parts[table]))
+                return
+            except (OSError, duckdb.Error) as error:
+                if not self._has_moved_on():
+                    # DuckDB's second paragraph quotes the view, which nobody wrote.
+                    raise StorageError(f"output {self.uri}: {str(error).partition(chr(10))[0]}") from error
+
+    def _has_moved_on(self) -> bool:
+        """Whether a run was committed since the tables were looked at, so that its older files are gone."""
+        before, self._parts = self._parts, commits.files(self.uri, TABLES)
+        return self._parts != before
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
         table = self.sql(query, **parameters)
         return table.to_pylist() if table is not None else []
 
-    def _parts(self, table: str) -> list[str]:
-        """URIs of the Parquet files of a table; the partition folders are looked at here, so that any name works."""
-        folder = storage.join(self.uri, table)
-        return [uri for uri in storage.list_files(folder, ".parquet") if PART.match(uri.removeprefix(folder))]
-
-    def _refuse_what_is_no_output(self, parts: dict[str, list[str]]) -> None:
+    def _refuse_what_is_no_output(self) -> None:
         folders = [*TABLES, RUNS_FOLDER]
-        if not any(parts.values()) and not any(storage.exists(storage.join(self.uri, name)) for name in folders):
+        if not any(self._parts.values()) and not any(storage.exists(storage.join(self.uri, name)) for name in folders):
             expected = ", ".join(f"{name}/" for name in folders)
             raise ConfigError(f"output {self.uri}: no run has written there; expected one of {expected}")
 
@@ -76,7 +83,7 @@ def _view(table: str, schema: pa.Schema, parts: Sequence[str]) -> str:
         files = ", ".join("'" + glob.escape(part).replace("'", "''") + "'" for part in parts)
         options = f"hive_partitioning = true, union_by_name = true, hive_types = {PARTITION_TYPES}"
         query += f" UNION ALL BY NAME SELECT * FROM read_parquet([{files}], {options})"
-    return f'CREATE VIEW "{table}" AS {query}'
+    return f'CREATE OR REPLACE VIEW "{table}" AS {query}'
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -1,6 +1,7 @@
 """An HTTP server before a real object store that fails now and then, as stores do.
 
-Requests go on with every header as it came, so that their signatures stay valid.
+Requests go on with every header as it came, so that their signatures stay valid; without a condition they are signed
+anew.
 
     with FaultyStore("http://127.0.0.1:8333", rates={"slow_down": 0.02, "cut": 0.01}, seed=7) as store:
         os.environ["AWS_ENDPOINT_URL_S3"] = store.url
@@ -9,10 +10,12 @@ Requests go on with every header as it came, so that their signatures stay valid
 """
 
 import http.client
+import os
 import random
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -20,6 +23,10 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import urlsplit
+
+import botocore.session
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 
 REFUSALS = {
     "slow_down": (503, "SlowDown", "Please reduce your request rate."),
@@ -53,6 +60,22 @@ class _Planned:
     times: int
 
 
+class Gate:
+    """Holds requests until it is opened; by a method and words that their path has."""
+
+    def __init__(self, method: str, *words: str) -> None:
+        self.method, self.words = method, words
+        self.opened = threading.Event()
+        self.held = 0
+        """Requests that have come, those among them that a client has given up."""
+
+    def wait_for(self, requests: int, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.held < requests:
+            assert time.monotonic() < deadline, f"{self.held} of {requests} requests came to {self.words}"
+            time.sleep(0.05)
+
+
 class FaultyStore:
     """Faults come as planned, else by seeded chance; a rate counts for requests whose method the fault can strike."""
 
@@ -61,6 +84,8 @@ class FaultyStore:
     ) -> None:
         self.rates = dict(rates or {})
         self.stall_seconds = stall_seconds
+        self.ignores_conditions = False
+        """Whether it writes over what is there although it is asked not to, as some stores do."""
         self.injected: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         """By method, those struck included."""
@@ -68,12 +93,26 @@ class FaultyStore:
         self.target = urlsplit(target_url).netloc
         self._random = random.Random(seed)
         self._planned: list[_Planned] = []
+        self._gates: list[Gate] = []
         self._lock = threading.Lock()
         assert self.rates.keys() <= FAULTS.keys(), self.rates
 
     def plan(self, fault: str, methods: Collection[str] = (), times: int = 1) -> None:
         """The next `times` requests with one of the methods (else any that it can strike) meet this fault."""
         self._planned.append(_Planned(fault, methods or FAULTS[fault], times))
+
+    def hold(self, method: str, *words: str) -> Gate:
+        """From now on, requests of that method with all of these words in their path, before the store sees them."""
+        self._gates.append(Gate(method, *words))
+        return self._gates[-1]
+
+    def wait_at_gates(self, method: str, path: str) -> None:
+        for gate in self._gates:
+            if method == gate.method and all(word in path for word in gate.words) and not gate.opened.is_set():
+                with self._lock:
+                    gate.held += 1
+                while not gate.opened.wait(0.05) and not self.closing.is_set():
+                    pass
 
     def fault_for(self, method: str) -> str | None:
         with self._lock:
@@ -150,6 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         store = self.server.store
         body = self._request_body()
+        store.wait_at_gates(self.command, self.path)
         fault = store.fault_for(self.command)
         if fault in REFUSALS:
             store.count(fault)
@@ -192,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(self.server.store.target, timeout=60)
         try:
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
+            for name, value in self._headers(body):
                 # This server has already said that it will take the body.
                 if name.lower() not in ("connection", "expect"):
                     connection.putheader(name, value.encode("latin-1"))
@@ -207,6 +247,16 @@ class _Handler(BaseHTTPRequestHandler):
             return answer.status, headers, content
         finally:
             connection.close()
+
+    def _headers(self, body: bytes) -> list[tuple[str, str]]:
+        if not self.server.store.ignores_conditions:
+            return list(self.headers.items())
+        dropped = ("if-none-match", "authorization")
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
+        request = AWSRequest(self.command, f"http://{self.headers['Host']}{self.path}", headers, body)
+        credentials = botocore.session.get_session().get_credentials()
+        S3SigV4Auth(credentials, "s3", os.environ["AWS_REGION"]).add_auth(request)
+        return list(request.headers.items())
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()

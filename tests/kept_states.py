@@ -8,6 +8,7 @@ import pyarrow as pa
 from pipeline import states, storage
 from pipeline.assignment import Row
 from pipeline.tables import STATES
+from tests.outputs import mark
 
 NOW = datetime.now(UTC)
 
@@ -37,7 +38,8 @@ class Keeper:
             storage.publish(each["state_uri"], bytes(each["size_bytes"]))
         table = pa.Table.from_pylist([each | {"run_id": run_id} for each in rows], STATES)
         folder = storage.join(self.output, "states", "dt=2026-03-01", f"run_id={run_id}")
-        storage.publish_table(storage.join(folder, "part-00000.parquet"), table)
+        storage.publish_table(storage.join(folder, "part-0001-00000.parquet"), table)
+        mark(self.output, run_id)
 
     def ends(self) -> list[str]:
         """Of the objects that are there: the last part of their names."""

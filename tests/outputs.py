@@ -8,19 +8,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import storage
 from pipeline.tables import TABLES
 
 STARTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def write_part(root: Path, table: str, run_id: str, rows: list[dict[str, Any]], day: str = "2026-03-01") -> Path:
-    """One part of one table; columns that a row leaves out are null."""
+    """One part of one table, committed; columns that a row leaves out are null."""
     folder = root / table / f"dt={day}" / f"run_id={run_id}"
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"part-{len(list(folder.iterdir())):05d}.parquet"
+    part = folder / f"part-0001-{len(list(folder.iterdir())):05d}.parquet"
     filled = [{"run_id": run_id, "currency": "USD"} | row for row in rows]
     pq.write_table(pa.Table.from_pylist(filled, schema=TABLES[table]), part)
+    mark(root, run_id)
     return part
+
+
+def mark(output: Path | str, run_id: str, number: int = 1) -> None:
+    """The marker that makes files of that commit count."""
+    storage.publish(f"{output}/_commits/{run_id}/{number:04d}.json", b"{}")
 
 
 def cost_row(kind: str, cost: str, document_id: str | None = None, **others: Any) -> dict[str, Any]:

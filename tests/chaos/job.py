@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 RUN_ID = "chaos"
 HEARTBEAT_SECONDS = 0.2
 FINISH_SECONDS = 400
-RESTART_SECONDS = 200
+RESTART_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,21 @@ class Toll:
 class Job:
     """One command, which can be started again. Leaving the context kills what runs."""
 
-    def __init__(self, environment: Mapping[str, str], sources: Iterable[str], output: str, log: Path, *settings: str):
-        given = [f"input.sources={json.dumps(list(sources))}", f"output.uri={output}", f"run.id={RUN_ID}", *settings]
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        sources: Iterable[str],
+        output: str,
+        log: Path,
+        *settings: str,
+        run_id: str | None = RUN_ID,
+    ) -> None:
+        """`run_id` None: the run finds its own, and the ledger is not known."""
+        given = [f"input.sources={json.dumps(list(sources))}", f"output.uri={output}", *settings]
+        given += [] if run_id is None else [f"run.id={run_id}"]
         self.command = [sys.executable, "-m", "jobs.summarize", "configs/demo.yaml", *given]
         self.output, self.log = output, log
-        self.ledger = Ledger(output, RUN_ID)
+        self.ledger = Ledger(output, run_id or "unknown")
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -85,6 +95,13 @@ class Job:
     def kill(self) -> None:
         self._running.kill()
         self._running.wait()
+
+    def freeze(self) -> None:
+        """The driver stands still, as on a machine that is out of memory, or whose disk hangs."""
+        self._running.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._running.send_signal(signal.SIGCONT)
 
     def interrupt(self) -> None:
         self._running.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +19,9 @@ import psutil
 import pytest
 
 from jobs import exits
+from pipeline import commits, storage
 from pipeline import s3 as s3_files
-from pipeline import storage
+from pipeline.ledger import runs
 from pipeline.warehouse import Warehouse
 from tests.chaos import poison
 from tests.chaos.cluster import Cluster
@@ -27,6 +29,8 @@ from tests.chaos.fleet import ACTOR, CPUS_PER_ACTOR, Fleet
 from tests.chaos.job import (
     FINISH_SECONDS,
     HEARTBEAT_SECONDS,
+    RESTART_SECONDS,
+    RUN_ID,
     Job,
     Toll,
     Undisturbed,
@@ -57,6 +61,8 @@ RECOVERY_SECONDS = 10
 """From a spare node's arrival until an actor works there, on a machine with nothing else to do."""
 STORE_FAULTS = {"slow_down": 0.01, "internal_error": 0.01, "reset": 0.01, "cut": 0.01, "lost": 0.01}
 KILLS = 50
+FROZEN_SECONDS = 200
+"""Longer than a driver on another machine is waited for."""
 
 NewJob = Callable[..., Job]
 
@@ -113,12 +119,15 @@ def new_job(fleet, small_model, library, tmp_path_factory) -> NewJob:
     """A job over the library, or over other sources, with two nodes for actors ready."""
     numbers = count()
 
-    def make(*settings: str, sources: list[str] | None = None, output: str | None = None) -> Job:
+    def make(
+        *settings: str, sources: list[str] | None = None, output: str | None = None, run_id: str | None = RUN_ID
+    ) -> Job:
         fleet.muster()
         folder = tmp_path_factory.mktemp(f"job{next(numbers)}")
         output = output or str(folder / "output")
         given = (f"model.uri={small_model}", *SETTINGS, *settings)
-        return Job(fleet.cluster.environment, sources or [str(library)], output, folder / "log", *given)
+        log = folder / "log"
+        return Job(fleet.cluster.environment, sources or [str(library)], output, log, *given, run_id=run_id)
 
     return make
 
@@ -303,6 +312,88 @@ def test_an_interrupted_run_goes_on_where_it_stopped(new_job, fleet, expected, u
         toll = timed.ends_well()
     assert_read_once(toll)
     assert toll.attempts > len(expected.texts)
+
+
+@pytest.mark.chaos
+def test_of_two_starts_of_one_command_at_the_same_instant_one_works(new_job, fleet, expected, store, bucket):
+    """Both have found no run, and the store hears of both at once."""
+    output = f"{bucket}/out"
+    gate = store.hold("PUT", "/_commands/")
+    with new_job(output=output, run_id=None) as one, new_job(output=output, run_id=None) as other:
+        gate.wait_for(2, RESTART_SECONDS)
+        gate.opened.set()
+        codes = {job: job.finish() for job in (one, other)}
+        winner, loser = sorted(codes, key=lambda job: codes[job])
+        assert (codes[winner], codes[loser]) == (exits.SUCCESS, exits.REFUSED), one.told() + other.told()
+    (run,) = runs(output)
+    assert f"the same command was started a moment before, as run.id = {run.run_id!r}" in loser.told()
+    winner.ledger = run
+    toll = assert_nothing_is_lost(winner, expected, fleet.logs())
+    say("two starts of one command at the same instant", 0, toll)
+    assert_read_once(toll)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("path", ["/summaries/", "/_commits/"], ids=["between files", "before the marker"])
+def test_a_driver_frozen_in_its_commit_and_woken_in_its_successors(new_job, fleet, expected, store, bucket, path):
+    """Longer than the lease lasts. Before the marker it has already asked whether the run is still its own."""
+    output = f"{bucket}/out"
+    reached = store.hold("PUT", path, "0001")
+    committing = store.hold("PUT", "/costs/", "part-0002-")
+    with new_job(output=output) as old:
+        reached.wait_for(1, FINISH_SECONDS)
+        old.freeze()
+        frozen = time.monotonic()
+        if path == "/summaries/":
+            reached.opened.set()
+        with new_job(output=output) as new:
+            timed = Timed(f"a driver frozen for {FROZEN_SECONDS} s at {path}", new, expected, fleet)
+            committing.wait_for(1, FINISH_SECONDS)
+            time.sleep(max(0.0, frozen + FROZEN_SECONDS - time.monotonic()))
+            old.thaw()
+            if path == "/summaries/":
+                assert old.finish() == exits.CRASH, old.told()
+            committing.opened.set()
+            timed.ends_well()
+        # Its marker comes when that of its successor is there.
+        reached.opened.set()
+        assert old.finish() == exits.CRASH, old.told()
+    assert re.search("stopped: (another driver took this one for dead|a later start of the run has)", old.told())
+    assert_only_commit(new, 2)
+    assert_nothing_is_lost(new, expected, fleet.logs())
+
+
+@pytest.mark.chaos
+def test_a_driver_frozen_in_mid_run_leaves_when_it_wakes(new_job, fleet, expected, until_struck):
+    """Its actors too, whose nodes are free then."""
+    with new_job() as old:
+        old.wait_for_tokens(until_struck)
+        actors = [actor for home in fleet.homes() for actor in home.workers(ACTOR)]
+        old.freeze()
+        frozen = time.monotonic()
+        known = old.readings()
+        with new_job(output=old.output) as new:
+            fleet.add()
+            fleet.add()
+            timed = Timed(f"a driver frozen for {FROZEN_SECONDS} s in mid-run", new, expected, fleet)
+            timed.recovery = new.seconds_until_another_works(known, frozen)
+            time.sleep(max(0.0, frozen + FROZEN_SECONDS - time.monotonic()))
+            old.thaw()
+            assert old.finish() == exits.CRASH, old.told()
+            assert "stopped: another driver took this one for dead" in old.told()
+            _, alive = psutil.wait_procs(actors, timeout=30)
+            assert not alive
+            timed.ends_well()
+    assert_only_commit(new, 2)
+
+
+def assert_only_commit(job: Job, number: int) -> None:
+    """Nothing of another one lies about, for plain readers either."""
+    marker = commits.newest(job.ledger)
+    assert marker is not None and marker["number"] == number
+    for table in ("costs", "jobs", "summaries"):
+        files = storage.list_files(f"{job.output}/{table}")
+        assert files and all(f"/part-{number:04d}-" in file for file in files)
 
 
 @pytest.mark.chaos

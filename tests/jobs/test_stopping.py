@@ -1,5 +1,7 @@
 """A run that stops at its budget goes on inside the same documents; of one that has grown, what is new is read."""
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -95,3 +97,18 @@ def test_a_deadline_that_has_passed_is_refused(summarize, tmp_path):
     refused = summarize([str(tmp_path / "one.txt")], f"run.deadline='{yesterday}'")
     assert refused.returncode == exits.REFUSED
     assert "run.deadline" in refused.stderr and "has passed" in refused.stderr
+
+
+def test_a_wrong_text_field_stops_the_run_and_nobody_reads_the_rest(summarize, tmp_path):
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(json.dumps({"id": number, "text": "A line."}) + "\n" for number in range(2000)))
+    stopped = summarize([str(lines)], "input.text_field=body", "run.max_failed_after=40")
+    assert stopped.returncode == exits.TOO_MANY_FAILED, stopped.stderr
+    (job,) = Warehouse(summarize.output).rows("select * from jobs")
+    assert job["status"] == "stopped" and job["documents_failed"] >= 40 and job["documents_left"] > 0
+    assert job["documents_failed"] + job["documents_left"] == 2000
+    assert "documents failed, " in stopped.stderr and "'body'" in stopped.stderr.splitlines()[-1]
+    assert "run.max_failed_share = 0.5" in stopped.stderr
+    # What no actor had begun went through neither stage.
+    (rest,) = [line for line in stopped.stderr.splitlines() if "rest_not_begun" in line]
+    assert 0 < int(re.search(r"documents=(\d+)", rest)[1]) <= job["documents_left"]

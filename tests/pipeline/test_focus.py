@@ -15,7 +15,7 @@ from pipeline.reconciliation import METHOD_ID as RECONCILED_METHOD
 from pipeline.reconciliation import reconcile
 from pipeline.tables import COSTS
 from pipeline.warehouse import Warehouse
-from tests.outputs import cost_row, job_row, write_part
+from tests.outputs import cost_row, job_row, mark, write_part
 
 # Of FOCUS 1.2 (May 2025), all that is mandatory, and what is exported of the rest; from 1.3 the split cost allocation
 # and the names of providers. Read in November 2026 in the specification's repository. Level, whether nulls are allowed,
@@ -255,7 +255,8 @@ def test_outputs_of_a_version_without_prices_by_market_are_exported(tmp_path):
     folder.mkdir(parents=True)
     schema = pa.schema([field for field in COSTS if field.name not in SPOT])
     row = {"run_id": "old", "currency": "USD"} | {name: value for name, value in NIGHT[0].items() if name not in SPOT}
-    pq.write_table(pa.Table.from_pylist([row], schema), folder / "part-00000.parquet")
+    pq.write_table(pa.Table.from_pylist([row], schema), folder / "part-0001-00000.parquet")
+    mark(tmp_path / "output", "old")
     (exported_row,) = exported(tmp_path / "output")
     assert exported_row["PricingCategory"] == "Standard"
     assert exported_row["ListCost"] == exported_row["BilledCost"] == NIGHT[0]["cost"]

@@ -46,7 +46,7 @@ def test_the_tables_say_what_has_become_of_the_documents_that_the_last_start_fou
             )
             documents = tuple(Document(name, f"/{name}", etag, TOKENS) for name, etag in start["listed"].items())
             work(ledger, documents, outcomes, start, draw)
-            job = commit(ledger, documents, stopped=start["stops"])
+            job = commit(ledger, documents, stopped=start["stops"], start=number + 1)
             assert json.loads(job["config"])["start"] == number
             assert job["started_at"].day == 22
             rows = {name: table(ledger, name) for name in ("summaries", "failures", "costs", "jobs")}
@@ -58,7 +58,6 @@ def test_the_tables_say_what_has_become_of_the_documents_that_the_last_start_fou
 
 def work(ledger: Ledger, documents: tuple[Document, ...], outcomes: dict, start: dict[str, Any], draw: Random) -> None:
     """One start, up to its commit; `outcomes` of documents at a content are told by it."""
-    ledger.reopen()
     todo = {document.document_id: document for document in remaining(documents, ledger)}
     worker = Worker(ledger, draw)
     for name, event in start["events"]:

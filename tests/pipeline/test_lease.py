@@ -7,13 +7,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from configs.errors import ConfigError, LedgerError, StorageError
-from pipeline import lease, storage
+from pipeline import lease, s3, storage
 from pipeline.lease import Lease
 from pipeline.ledger import Ledger
+
+AS_SHIPPED = {name: getattr(lease, name) for name in ("BEAT_SECONDS", "GONE_SECONDS")}
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +110,107 @@ def test_one_that_was_taken_for_dead_notices(ledger):
         with pytest.raises(LedgerError, match="taken the run over"):
             slow.check()
         storage.delete(f"{ledger.uri}/starts/0002.json")
+
+
+class Clock:
+    """That of the lease, moved by hand."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.ahead, real = 0.0, lease._clock
+        monkeypatch.setattr(lease, "_clock", lambda: real() + self.ahead)
+
+
+@pytest.fixture
+def frozen(ledger, monkeypatch) -> Iterator[tuple[Lease, Clock]]:
+    """A driver that holds the lease and has renewed it once; then it stands still while the clock goes on."""
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 60.0)
+    held = Lease(ledger)
+    with held:
+        wait_for(lambda: storage.exists(f"{ledger.uri}/starts/0001.alive"))
+        yield held, clock
+        held._stopped.set()
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_driver_that_wakes_up_asks_the_store_before_it_goes_on(ledger, frozen):
+    held, clock = frozen
+    storage.publish(f"{ledger.uri}/starts/0002.json", b"{}")
+    held.check()  # it has just been heard of: nobody may have taken it for dead
+    clock.ahead = lease.GONE_SECONDS
+    with pytest.raises(LedgerError, match="taken the run over"):
+        held.check()
+    # From then on it needs no store.
+    clock.ahead = 0
+    with pytest.raises(LedgerError, match="taken the run over"):
+        held.check()
+
+
+def test_a_driver_that_wakes_up_and_has_no_successor_goes_on(frozen):
+    held, clock = frozen
+    clock.ahead = lease.GONE_SECONDS
+    held.check()
+
+
+def test_a_driver_that_wakes_up_without_a_store_does_not_go_on(frozen, monkeypatch):
+    held, clock = frozen
+    clock.ahead = lease.GONE_SECONDS
+
+    def fail(uri: str) -> bool:
+        raise StorageError("the store does not answer")
+
+    monkeypatch.setattr(storage, "exists", fail)
+    with pytest.raises(StorageError):
+        held.check()
+
+
+def test_right_before_the_marker_the_store_is_asked_however_fresh_the_lease(ledger, frozen):
+    held, _ = frozen
+    held.confirm()
+    storage.publish(f"{ledger.uri}/starts/0002.json", b"{}")
+    with pytest.raises(LedgerError, match="taken the run over"):
+        held.confirm()
+
+
+def test_time_in_which_the_store_does_not_answer_is_no_sign_of_death(ledger, monkeypatch):
+    """The store stalls for the one that waits, and so for the one that is waited for, which then goes on."""
+    started(ledger, dead(), "another")
+    monkeypatch.setattr(lease, "GONE_SECONDS", 0.4)
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.4)
+    read, reads = lease._read, []
+
+    def stalling(uri: str) -> bytes | None:
+        reads.append(uri)
+        time.sleep(0.4)
+        if len(reads) == 4:
+            storage.publish(uri, b"2")
+        return read(uri)
+
+    monkeypatch.setattr(lease, "_read", stalling)
+    with pytest.raises(ConfigError, match="is at work on this run"), Lease(ledger):
+        raise AssertionError("both work")
+
+
+@pytest.mark.parametrize("try_seconds", [0.01, 1, 10, 29, 45])
+def test_the_lease_outlasts_whatever_renewing_it_may_take(try_seconds):
+    """By the store's own policy: tries that fail after so long each, the last one when it has had all its time."""
+    now, last_began, tried = 0.0, 0.0, 0
+    with suppress(StorageError):
+        while True:
+            last_began, tried = now, tried + 1
+            now += try_seconds
+            now += s3._pause_seconds("s3://b/k", tried, now, TimeoutError())
+    longest = last_began + s3._seconds_for("put_object", {"Body": b"1234567"})
+    assert longest <= s3.LONGEST_SECONDS
+    assert longest + AS_SHIPPED["BEAT_SECONDS"] < AS_SHIPPED["GONE_SECONDS"]
+    # Nor is it so long that a run waits for a quarter of an hour for one that was killed elsewhere.
+    assert AS_SHIPPED["GONE_SECONDS"] < 200
 
 
 def test_a_store_that_fails_in_the_end_does_not_hide_how_a_run_ended(ledger, monkeypatch):

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 import structlog
 
-from configs.errors import StorageError
+from configs.errors import ConfigError, StorageError
+from configs.settings import OutputSettings
 from pipeline import s3 as s3_files
 from pipeline import storage
+from pipeline.run import _refuse_unsafe_store
 from tests.faulty_store import FAULTS, FaultyStore
 
 DATA = random.Random(1).randbytes(300_000)
@@ -167,6 +169,29 @@ def test_of_many_who_create_among_faults_one_wins(faulty_s3: FaultyStore, bucket
     assert won.count(True) == 1
     assert storage.read_bytes(f"{bucket}/claim") == contents[won.index(True)]
     assert faulty_s3.injected["lost"]
+
+
+def test_a_store_that_writes_over_what_it_was_asked_not_to_is_noticed(faulty_s3: FaultyStore, bucket: str) -> None:
+    assert storage.can_create(f"{bucket}/out")
+    faulty_s3.ignores_conditions = True
+    assert not storage.can_create(f"{bucket}/out")
+    # Neither a fault at the same time nor its own object makes it believe otherwise.
+    faulty_s3.plan("lost", ["PUT"], 2)
+    assert not storage.can_create(f"{bucket}/out")
+    faulty_s3.ignores_conditions = False
+    faulty_s3.plan("lost", ["PUT"], 2)
+    assert storage.can_create(f"{bucket}/out")
+    assert storage.list_files(bucket) == []
+
+
+def test_a_run_into_such_a_store_is_refused_unless_the_user_says_so(faulty_s3: FaultyStore, bucket: str) -> None:
+    _refuse_unsafe_store(OutputSettings(uri=f"{bucket}/out"))
+    faulty_s3.ignores_conditions = True
+    with pytest.raises(ConfigError, match=r"If-None-Match.*output\.allow_unsafe_store=true"):
+        _refuse_unsafe_store(OutputSettings(uri=f"{bucket}/out"))
+    with structlog.testing.capture_logs() as logged:
+        _refuse_unsafe_store(OutputSettings(uri=f"{bucket}/out", allow_unsafe_store=True))
+    assert [entry["event"] for entry in logged] == ["unsafe_store"]
 
 
 EVERY_OPERATION = [

@@ -1,0 +1,95 @@
+"""A stop is asked of one start until somebody hears it, and ends when all actors have ended what they had."""
+
+import threading
+
+import pytest
+
+from configs.errors import StorageError
+from pipeline import stopping
+from pipeline.ledger import NODE, Beat, Ledger
+from pipeline.stopping import Drain, Stopping, is_asked
+from tests.pipeline.test_progress import reading
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(str(tmp_path), "r")
+
+
+def beat(actor: str, is_stopped: bool, tokens: int = 1, start: int = 2, gpu_type: str = "cpu") -> Beat:
+    about = reading(actor, tokens, tokens).__dict__
+    return Beat(type(reading("", 0, 0))(**about | {"start": start, "gpu_type": gpu_type}), is_stopped=is_stopped)
+
+
+def test_a_stop_is_asked_for_until_the_store_takes_it(ledger, monkeypatch):
+    monkeypatch.setattr(stopping, "AGAIN_SECONDS", 0.01)
+    publish, failures, done = ledger.stop, [StorageError("down"), OSError("unforeseen"), StorageError("down")], []
+
+    def stop(reason: str, start: int) -> None:
+        if failures:
+            raise failures.pop()
+        publish(reason, start)
+        done.append(threading.current_thread())
+
+    monkeypatch.setattr(ledger, "stop", stop)
+    asked = Stopping(ledger)
+    asked.begin(2)
+    asked.ask("budget")
+    for thread in [thread for thread in threading.enumerate() if thread.name == "stop"]:
+        thread.join(PATIENCE_SECONDS)
+    assert done and ledger.stop_reason(2) == "budget"
+
+
+def test_nobody_is_asked_once_the_run_has_ended(ledger, monkeypatch):
+    def down(reason: str, start: int) -> None:
+        raise StorageError("down")
+
+    monkeypatch.setattr(ledger, "stop", down)
+    asked = Stopping(ledger)
+    asked.begin(1)
+    asked.ask("interrupt")
+    asked.end()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "stop"]:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+
+
+def test_a_stop_of_one_start_is_none_of_the_next(ledger):
+    """Also one that an older driver, which was thought dead, writes late."""
+    ledger.stop("budget", 1)
+    assert is_asked(ledger.output_uri, "r", 1, None)
+    assert not is_asked(ledger.output_uri, "r", 2, None)
+
+
+def test_a_run_may_end_when_all_its_actors_have_stopped(ledger):
+    beats: list[Beat] = []
+    drain = Drain(Stopping(ledger), lambda: beats, start=2)
+    assert drain.look(0), "nobody works"
+    beats[:] = [beat("a", False), beat("b", True)]
+    assert not drain.look(1)
+    beats[:] = [beat("a", True), beat("b", True), beat("old", False, start=1), beat("head", False, gpu_type=NODE)]
+    assert drain.look(2)
+
+
+def test_an_actor_that_says_no_more_is_not_waited_for_without_end(ledger):
+    dead, alive = beat("dead", False), [beat("alive", False)]
+    drain = Drain(Stopping(ledger), lambda: [dead, *alive], start=2)
+    for second in range(0, 1000, 100):
+        alive[0] = beat("alive", False, tokens=second)
+        assert not drain.look(second)
+    alive[0] = beat("alive", True)
+    assert drain.look(1000)
+
+
+def test_nothing_ends_before_a_stop_is_asked_for(ledger, monkeypatch):
+    monkeypatch.setattr(stopping, "LOOK_SECONDS", 0.01)
+    asked, looked = Stopping(ledger), threading.Event()
+    asked.begin(2)
+    with Drain(asked, lambda: looked.set() or [], start=2) as drain:
+        assert not looked.wait(0.1) and not drain.is_over
+        asked.ask("deadline")
+        assert looked.wait(PATIENCE_SECONDS)
+        drain.join(PATIENCE_SECONDS)
+        assert drain.is_over
