@@ -165,8 +165,9 @@ class EngineSettings(Settings):
     documents_per_batch: int = Field(4, ge=1)
     """Documents that travel together from a reader to an actor."""
     max_attempts: int = Field(4, ge=2, le=100)
-    """A document is a failure when the process that reads it has died so often without getting further. For the last
-    two of them it has the engine to itself, so that its neighbours are not blamed with it."""
+    """A document is a failure when the process that reads it has died so often, or its device failed, without getting
+    further. For the last two of them it is in quarantine, with the engine to itself, so that its neighbors are not
+    blamed with it. A node that goes away counts a quarter: spot nodes do so without notice."""
 
     def slots_on(self, device: str) -> int:
         return self.slots or (16 if device == "cpu" else 128)

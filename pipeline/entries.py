@@ -9,17 +9,18 @@ from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 
+from configs.errors import DocumentError
 from configs.settings import PromptSettings, every_prompt
 from models.request import Answer, Finished
 from models.tokenizer import Tokenizer
 from pipeline import prompts
 from pipeline.actor import Actor
-from pipeline.assignment import Assignment, Row
+from pipeline.assignment import Assignment, Row, reason
 from pipeline.checks import AnswerCheck
 from pipeline.job import Job
 from pipeline.ledger import Entry, Outcome
 from pipeline.metering import Spent
-from pipeline.tables import COSTS
+from pipeline.tables import COSTS, FAILURES
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,23 @@ class Entries:
         return {prompt.name: AnswerCheck(prompt) for prompt in asked}
 
     def finished(self, job: Job, finished: Finished) -> Entry:
-        """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes."""
+        """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes.
+
+        What raises does so before that: the time is still the document's."""
+        summaries = self._summaries(job, finished, "ok")
         spent = self.actor.meter.settle(job.document_id).all_saved
         costs = self._costs(job, "finished", spent, finished)
-        return self._entry(job, "finished", costs, summaries=self._summaries(job, finished, "ok"))
+        return self._entry(job, "finished", costs, summaries=summaries)
 
     def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
         """An attempt that is gone on with elsewhere or another day: what no snapshot holds of it is wasted, unless it
         gave summaries of what was read so far."""
+        summaries = self._summaries(job, so_far, "partial") if so_far else []
         spent = self.actor.meter.settle(job.document_id)
         if so_far is not None:
             spent = spent.all_saved
         costs = self._costs(job, "stopped", spent, so_far or Finished(job.document_id, tokens_read, ()))
-        return self._entry(job, "stopped", costs, summaries=self._summaries(job, so_far, "partial") if so_far else [])
+        return self._entry(job, "stopped", costs, summaries=summaries)
 
     def failed(self, job: Job, tokens_read: int) -> Entry:
         """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
@@ -57,13 +62,13 @@ class Entries:
         spent, row = self.actor.meter.settle(job.document_id).all_saved, job.row
         read = Finished(job.document_id, tokens_read, ())
         costs = self._costs(job, "failed", spent, read)
-        reason = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
-        return self._entry(job, "failed", costs, failures=[self._common(job) | {"status": "failed"} | reason])
+        why = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
+        return self._entry(job, "failed", costs, failures=[self._common(job) | {"status": "failed"} | why])
 
     def _summaries(self, job: Job, finished: Finished, status: str) -> list[Row]:
         read = {
             "status": status,
-            "title": job.row["title"],
+            "title": job.title,
             "tokens_total": None if finished.so_far else finished.tokens_read,
             "tokens_read": finished.tokens_read,
             "tokens_resumed": job.tokens_resumed,
@@ -170,3 +175,12 @@ def fenced(entry: Entry) -> Entry:
     """What remains of an attempt that came second: its cost, which was in vain."""
     costs = [cost | {"kind": "wasted", "outcome": "fenced"} for cost in entry["costs"]]
     return entry | {"outcome": "fenced", "costs": costs, "summaries": [], "failures": [], "states": []}
+
+
+def unstorable(entry: Entry, error: DocumentError) -> Entry:
+    """What remains of a document that finished, but whose rows or state cannot be stored: a failure with its cost."""
+    row = entry["summaries"][0]
+    known = {name: row[name] for name in FAILURES.names if name in row}
+    failure = known | {"status": "failed"} | reason(error)
+    costs = [cost | {"outcome": "failed"} for cost in entry["costs"]]
+    return entry | {"outcome": "failed", "summaries": [], "failures": [failure], "costs": costs, "states": []}

@@ -1,7 +1,7 @@
 """One attempt at a document on its way through an actor."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -11,8 +11,12 @@ import numpy as np
 from configs.errors import DocumentError, StateError
 from models.feed import ArrayFeed, Feed
 from models.request import Midway
+from models.tokenizer import Tokenizer
 from pipeline import sections, tokenise
 from pipeline.assignment import Assignment, Row, reason
+from pipeline.documents import Document
+from pipeline.ledger import Underway, document_key
+from pipeline.metering import Spent
 from pipeline.sections import Section
 from pipeline.snapshot import Snapshot
 from pipeline.token_feed import TokenFeed
@@ -28,7 +32,7 @@ class Job:
     started_at: datetime
     receipt: "Future[Row]"
     attempt: int = 1
-    alone: bool = False
+    quarantined: bool = False
     """Whether it must have the engine to itself."""
     start: Snapshot | None = None
     """Where an earlier reading stood."""
@@ -42,9 +46,22 @@ class Job:
         return str(self.row["document_id"])
 
     @property
+    def key(self) -> str:
+        return document_key(self.document_id, self.row["source_etag"])
+
+    @property
     def tokens_resumed(self) -> int:
         """Read before this attempt."""
         return self.start.midway.tokens_read if self.start else 0
+
+    @property
+    def title(self) -> str | None:
+        """The reader's; where the reader has not been, that of the earlier reading, or what the feed finds."""
+        if self.row["title"] is None and self.start is not None:
+            return self.start.title
+        if self.row["title"] is None and isinstance(self.feed, TokenFeed):
+            return self.feed.title
+        return self.row["title"]
 
     @property
     def sections(self) -> list[Row] | None:
@@ -70,11 +87,44 @@ class Job:
         """To become a failure."""
         return replace(self, row=self.row | reason(error) | {"tokens": None})
 
-    def array_feed(self) -> ArrayFeed:
-        """Of a document whose tokens have travelled with it."""
+    def opened(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> "Job":
+        """With its feed: of the tokens that have travelled with it, or one that reads the document from here on, and
+        calls `on_change` when there is news of it."""
+        return replace(
+            self, feed=self._stream(assignment, tokenizer, on_change) if self.row["is_streamed"] else self._array()
+        )
+
+    def _stream(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> TokenFeed:
+        assert assignment.input is not None, "documents that travel as handles need Assignment.input"
+        position = self.start.position if self.start else Position()
+        return TokenFeed(
+            Document.from_row(self.row),
+            assignment.input,
+            tokenizer,
+            on_change,
+            start=position,
+            skip=self.tokens_resumed - position.tokens,
+            sections=assignment.sections,
+            found=self.start.sections if self.start else (),
+            check_history=self.checks_history,
+        )
+
+    def _array(self) -> ArrayFeed:
         cuts = [cut["tokens"] for cut in self.row["cuts"] or ()]
         ends = [section["start"] for section in self.row["sections"] or ()]
         return ArrayFeed(self.row["tokens"], ends[1:], cuts[-1] if cuts else None, self.tokens_resumed)
+
+    def underway(self, spent: Spent, tokens_read: int | None) -> Underway:
+        """For a heartbeat: so many of the document's tokens are read, or none in this attempt."""
+        return Underway(
+            self.document_id,
+            self.row["source_etag"],
+            self.attempt,
+            round(self.started_at.timestamp() * 1e6),
+            spent,
+            (tokens_read or self.tokens_resumed) - self.tokens_resumed,
+            self.tokens_resumed,
+        )
 
     def position(self, tokens_read: int | None = None) -> Position:
         """The last cut at or before so many tokens, all of which are taken; None of the whole document."""
@@ -106,7 +156,7 @@ class Job:
             state_key=assignment.state_key,
             settings_sha256=assignment.settings_sha256,
             run_id=assignment.run_id,
-            title=self.row["title"],
+            title=self.title or "",
             position=position,
             sections=tuple(sections.before(found, position.tokens)),
             midway=midway,
@@ -115,46 +165,46 @@ class Job:
 
 
 class JobQueue:
-    """Jobs on their way into the engine: in their order, but suspects one by one when there is nothing else to do."""
+    """Jobs on their way into the engine: in their order, what is quarantined one by one when there is nothing else."""
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
-        self._suspects: deque[Job] = deque()
-        self._alone: str | None = None
-        """The suspect that has the engine."""
+        self._quarantined: deque[Job] = deque()
+        self._reserved_for: str | None = None
+        """What has the engine to itself."""
 
     def __len__(self) -> int:
-        return len(self._jobs) + len(self._suspects)
+        return len(self._jobs) + len(self._quarantined)
 
     @property
     def is_reserved(self) -> bool:
-        """Whether a suspect has the engine to itself."""
-        return self._alone is not None
+        """Whether a document has the engine to itself."""
+        return self._reserved_for is not None
 
     def put(self, job: Job) -> None:
-        (self._suspects if job.alone else self._jobs).append(job)
+        (self._quarantined if job.quarantined else self._jobs).append(job)
 
     def admit(self, engine_is_busy: bool) -> list[Job]:
         """Those that may go in now."""
-        if self._alone is not None:
+        if self._reserved_for is not None:
             return []
         if self._jobs:
             admitted, self._jobs = list(self._jobs), deque()
             return admitted
-        if self._suspects and not engine_is_busy:
-            suspect = self._suspects.popleft()
-            self._alone = suspect.document_id
-            return [suspect]
+        if self._quarantined and not engine_is_busy:
+            job = self._quarantined.popleft()
+            self._reserved_for = job.document_id
+            return [job]
         return []
 
     def leave(self, document_id: str) -> None:
         """A document is out of the engine."""
-        if document_id == self._alone:
-            self._alone = None
+        if document_id == self._reserved_for:
+            self._reserved_for = None
 
     def take_all(self) -> list[Job]:
         """All that have not gone in."""
-        jobs = [*self._jobs, *self._suspects]
+        jobs = [*self._jobs, *self._quarantined]
         self._jobs.clear()
-        self._suspects.clear()
+        self._quarantined.clear()
         return jobs

@@ -11,6 +11,7 @@ OUTPUT/_runs/RUN/
     ledger/DOCUMENT-0001.parquet  how an attempt ended that gave no result
     actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten; so for a node
                                   that holds none
+    device_failures/              actors whose device failed (`pipeline.device_failures`)
     stops/0001.json               why the first start shall stop, where it shall
 
 DOCUMENT stands for a document at one content. The ledger only grows. The tables are a function of it, so that a commit
@@ -130,6 +131,8 @@ class Beat:
 
     reading: Reading
     underway: tuple[Underway, ...] = ()
+    ended: int = 0
+    """Documents that finished or failed at this actor."""
     is_stopped: bool = False
     """Whether the actor has heard of a stop, and all that it was given is in the ledger."""
 
@@ -146,10 +149,12 @@ class Claim:
     began_us: int
     tokens_before: int
     """Which it need not read."""
-    alone: bool = False
+    quarantined: bool = False
     """Whether the document has the engine to itself."""
     state_uri: str | None = None
     """Of the state that holds those tokens."""
+    node_id: str = ""
+    """Ray's, of the actor's node."""
 
 
 READING = pa.struct(
@@ -356,7 +361,7 @@ def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dic
 
 def _beat(about: dict[str, Any]) -> Beat:
     underway = tuple(_underway(each) for each in about["underway"])
-    return Beat(Reading(**about["reading"]), underway, about["is_stopped"])
+    return Beat(Reading(**about["reading"]), underway, about["ended"], about["is_stopped"])
 
 
 def _underway(about: dict[str, Any]) -> Underway:

@@ -7,9 +7,10 @@ from typing import Any
 
 import structlog
 
+from configs.errors import LonghaulError, unexpected
 from pipeline import snapshot, storage
-from pipeline.assignment import Row
-from pipeline.entries import fenced
+from pipeline.assignment import Row, reason
+from pipeline.entries import fenced, unstorable
 from pipeline.ledger import Beat, Entry, Ledger, document_key
 from pipeline.snapshot import Snapshot
 
@@ -79,17 +80,37 @@ class LedgerWriter:
         has_snapshot: bool,
     ) -> None:
         try:
-            if keep is not None:
-                entry = entry | {"states": [keep()]}
-            if not self._ledger.publish(entry) and entry["outcome"] == "finished":
-                log.warning("document_published_elsewhere", document_id=entry["document_id"], actor_id=self._actor_id)
-                self._ledger.publish(fenced(entry))
-            if has_snapshot and entry["outcome"] == "finished":
-                storage.delete(self._snapshot_uri(entry["document_id"], entry["source_etag"]))
+            receipt = self._store(entry, receipt, keep, has_snapshot)
         except Exception as error:  # whatever it is, the call that waits must hear of it
             waiting.set_exception(error)
         else:
             waiting.set_result(receipt)
+
+    def _store(self, entry: Entry, receipt: Row, keep: Callable[[], Row] | None, has_snapshot: bool) -> Row:
+        """Returns the receipt: that of a failure where rows or state of a finished document cannot be stored."""
+        try:
+            if keep is not None:
+                entry = entry | {"states": [keep()]}
+            is_first = self._ledger.publish(entry)
+        except LonghaulError:
+            raise
+        except Exception as error:  # of a value that no table holds, of a state that is none
+            if entry["outcome"] != "finished":
+                raise
+            log.exception("document_not_stored", document_id=entry["document_id"], actor_id=self._actor_id)
+            failure = unexpected(error)
+            self._ledger.publish(unstorable(entry, failure))
+            return receipt | {"status": "failed"} | reason(failure)
+        if entry["outcome"] == "finished":
+            self._finish(entry, is_first, has_snapshot)
+        return receipt
+
+    def _finish(self, entry: Entry, is_first: bool, has_snapshot: bool) -> None:
+        if not is_first:
+            log.warning("document_published_elsewhere", document_id=entry["document_id"], actor_id=self._actor_id)
+            self._ledger.publish(fenced(entry))
+        if has_snapshot:
+            storage.delete(self._snapshot_uri(entry["document_id"], entry["source_etag"]))
 
     def _save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
         started = time.thread_time()

@@ -1,4 +1,4 @@
-"""What Ray knows of nodes: the labels of this process's, and the GPUs of a cluster's."""
+"""What Ray knows of nodes: the id and labels of this process's, which are there, and the GPUs of a cluster's."""
 
 from typing import Any
 
@@ -12,6 +12,18 @@ def labels() -> dict[str, str]:
     """Of the node that this process runs on; none outside of Ray."""
     found: dict[str, Any] = ray.get_runtime_context().get_node_labels() if ray.is_initialized() else {}
     return {name: str(value) for name, value in found.items()}
+
+
+def own_id() -> str:
+    """Ray's id of the node that this process runs on; empty outside of Ray."""
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
+
+
+def is_alive(node_id: str) -> bool:
+    """Whether a node of that id is still there. Ray notices some 15 s late that one is gone, and only then gives its
+    calls to others."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
+    return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
 
 
 def gpu_nodes() -> list[tuple[str, dict[str, str]]]:

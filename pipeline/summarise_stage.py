@@ -13,13 +13,13 @@ from pipeline.engine_driver import EngineDriver
 class SummariseStage:
     """Loads the model once. Concurrent calls share its engine, so that the tail of one batch overlaps the next.
 
-    What stops the run (a model that does not load, a store that is gone) travels back as receipts of status `fatal`:
-    Ray keeps only the text of an exception, not its class. Anything unforeseen is raised.
+    What stops the run (a model that does not load, a store that is gone, device after device that fails) travels back
+    as receipts of status `fatal`: Ray keeps only the text of an exception, not its class.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         logs.configure()
-        self._driver = EngineDriver(assignment, preemption.leave, node.labels())
+        self._driver = EngineDriver(assignment, preemption.leave, node.labels(), node.own_id(), node.is_alive)
         self._driver.start()
         preemption.PreemptionWatch(self._driver.preempt).start()
 

@@ -1,4 +1,5 @@
-"""The tokens of a document that an actor reads itself, because it is too long to travel: a thread reads ahead.
+"""The tokens and the title of a document that an actor reads itself, since it is too long to travel: a thread reads
+ahead.
 
 The thread opens the document, extracts, cuts and tokenises as a reader does, and stops when enough tokens wait, so that
 memory does not grow with the document. Canonical cuts make the tokens those that a reader would have made.
@@ -6,17 +7,18 @@ memory does not grow with the document. Canonical cuts make the tokens those tha
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from threading import Condition, Thread
 
 import numpy as np
 
-from configs.errors import StateError
+from configs.errors import LonghaulError, StateError, unexpected
 from configs.settings import InputSettings, SectionSettings
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
 from pipeline.documents import Document
+from pipeline.encoding import Piece
 from pipeline.extract import Extractor
 from pipeline.sections import Section, SectionFinder
 from pipeline.tokenise import START, Part, Passage, Position
@@ -25,7 +27,8 @@ AHEAD_TOKENS = 65_536
 
 
 class TokenFeed:
-    """A `models.feed.Feed`. One thread takes from it; its own thread ends when the document does, or at `close`."""
+    """A `models.feed.Feed`. One thread takes from it; its own thread ends when the document does, or some time after
+    `close`: a store may let it wait."""
 
     def __init__(
         self,
@@ -65,7 +68,8 @@ class TokenFeed:
         self._section_ends: deque[int] = deque()
         self._num_sections = max(1, len(found))
         self._ended = self._closed = False
-        self._error: BaseException | None = None
+        self._title: str | None = None
+        self._error: LonghaulError | None = None
         self._changed = Condition()
         self._thread = Thread(target=self._run, name="token-feed", daemon=True)
         self._thread.start()
@@ -74,9 +78,9 @@ class TokenFeed:
     def ready(self) -> int:
         """Tokens that `take` can give at once.
 
-        Raises the DocumentError with which the document breaks off, or StorageError, as soon as it is known: what was
-        read before it will never be summarised, so no more time goes to it. Raises StateError where the document is
-        not the one that was read up to the start.
+        Raises the DocumentError with which the document breaks off, whatever it was, or StorageError, as soon as it is
+        known: what was read before it will never be summarized, so no more time goes to it. Raises StateError where the
+        document is not the one that was read up to the start.
         """
         with self._changed:
             if self._error is not None:
@@ -113,6 +117,11 @@ class TokenFeed:
         """Those found so far; all of them once the document is read."""
         return self._finder.sections if self._finder else ()
 
+    @property
+    def title(self) -> str | None:
+        """The document's, once its first words are read; None where the feed goes on behind them."""
+        return self._title
+
     def take(self, count: int) -> np.ndarray:
         """The next `count` tokens (count,) int32, at most `ready` of them."""
         with self._changed:
@@ -133,13 +142,12 @@ class TokenFeed:
             return self._position
 
     def close(self) -> None:
-        """Nobody will ask again. Returns when the thread has ended; a read under way is waited for."""
+        """Nobody will ask again. Returns at once; what the thread still reads is dropped."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
             self._ready = 0
             self._changed.notify()
-        self._thread.join()
 
     def _take(self, count: int) -> Iterator[np.ndarray]:
         while count:
@@ -151,11 +159,13 @@ class TokenFeed:
             yield first
 
     def _run(self) -> None:
-        error: BaseException | None = None
+        error: LonghaulError | None = None
         try:
             self._read()
-        except BaseException as caught:  # whatever it is, the one who waits for tokens must hear of it
+        except LonghaulError as caught:
             error = caught
+        except BaseException as caught:  # whatever it is, the one who waits for tokens must hear of it
+            error = unexpected(caught)
         with self._changed:
             self._error, self._ended = error, True
             closed = self._closed
@@ -164,9 +174,8 @@ class TokenFeed:
 
     def _read(self) -> None:
         start = START if self._check_history else self._start
-        pieces = Extractor(self._settings).pieces(self._document, start.offset, start.encoding)
         held: Part | None = None
-        with closing(pieces):
+        with self._pieces(start) as pieces:
             texts = tokenise.passages(pieces, start)
             if self._check_history:
                 texts = self._after_history(texts)
@@ -179,6 +188,18 @@ class TokenFeed:
         # Where nothing is new, the end of the document is the cut that it was read up to.
         if self._put(held or Part(self._tail, self._start), is_last=True) and self._to_skip:
             raise StateError(f"The document ends {self._to_skip} tokens before the place that its state was kept at.")
+
+    @contextmanager
+    def _pieces(self, start: Position) -> Iterator[Iterator[Piece]]:
+        """The text from there on; of a document's beginning the title too."""
+        extractor = Extractor(self._settings)
+        if start == START:
+            with closing(extractor.read(self._document)) as extracted:
+                self._title = extracted.title
+                yield extracted.pieces
+        else:
+            with closing(extractor.pieces(self._document, start.offset, start.encoding)) as pieces:
+                yield pieces
 
     def _after_history(self, texts: Iterator[Passage]) -> Iterator[Passage]:
         """Those from the start on, once it is sure that the ones before are as they were."""

@@ -76,5 +76,12 @@ def ledger(assignment: Assignment) -> Ledger:
     return Ledger(assignment.output_uri, assignment.run_id)
 
 
+def begin(assignment: Assignment) -> None:
+    """As a driver does, so that the run can be committed."""
+    config = {"price": {"currency": "USD"}, "model": {"uri": "m"}, "input": {"sources": ["x"]}}
+    about = {"run_id": "r", "started_at": "2026-11-22T12:00:00+00:00", "settings_sha256": "s", "model_revision": "m"}
+    ledger(assignment).begin(about | {"config": config})
+
+
 def feed_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "token-feed"]

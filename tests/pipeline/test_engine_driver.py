@@ -1,19 +1,37 @@
 """Documents that an actor reads itself: summarised, or broken off with a reason and their cost."""
 
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from configs.errors import StorageError
-from pipeline import reading, tokenise
+from configs.settings import PromptSettings
+from pipeline import engine_driver, reading, tokenise
 from pipeline.assignment import Assignment
+from pipeline.engine_driver import EngineDriver
+from pipeline.job import Job
 from pipeline.token_feed import AHEAD_TOKENS
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, feed_threads, row, run, streamed, tokenizer
+from tests.driven import Driven
+from tests.one_actor import (
+    PATIENCE_SECONDS,
+    TEXT,
+    assignment_in,
+    entries,
+    feed_threads,
+    ledger,
+    row,
+    run,
+    streamed,
+    tokenizer,
+)
 
 
 @pytest.fixture
@@ -34,7 +52,7 @@ def test_a_streamed_document_gives_what_its_tokens_give(assignment: Assignment, 
     (expected,), (summary,) = (entries(each)["inline"]["summaries"] for each in (assignment, other))
     assert summary["summary"] == expected["summary"]
     assert summary["tokens_total"] == summary["tokens_read"] == expected["tokens_total"] == len(tokens)
-    assert not feed_threads()
+    wait_for(lambda: not feed_threads())
 
 
 def test_a_document_that_breaks_off_is_a_failure_with_its_cost_and_the_others_go_on(
@@ -64,7 +82,7 @@ def test_a_document_that_breaks_off_is_a_failure_with_its_cost_and_the_others_go
     assert answering == {each["document_id"]: each in good for each in (broken, gone, *good)}
     for entry in found.values():
         assert entry["costs"][0]["decode_seconds"] <= entry["costs"][0]["gpu_seconds"]
-    assert not feed_threads()
+    wait_for(lambda: not feed_threads())
 
 
 def test_an_actor_that_waits_for_a_document_sleeps_and_wakes_for_any_other(
@@ -100,7 +118,99 @@ def test_a_store_that_is_lost_stops_the_actor(assignment: Assignment, tmp_path: 
     for future in futures:
         with pytest.raises(StorageError, match="no such bucket"):
             future.result(PATIENCE_SECONDS)
-    deadline = time.monotonic() + 10
-    while feed_threads() and time.monotonic() < deadline:
+    wait_for(lambda: not feed_threads())
+
+
+def test_an_actor_that_leaves_waits_for_no_document_of_its_own(
+    assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, comes = threading.Event(), threading.Event()
+
+    def hanging(stream: BinaryIO, position: int = 0) -> Iterator[bytes]:
+        if stream.name.endswith("hangs.txt"):
+            asked.set()
+            assert comes.wait(PATIENCE_SECONDS)
+        yield from original(stream, position)
+
+    original = reading.pieces
+    monkeypatch.setattr(reading, "pieces", hanging)
+    left = threading.Event()
+    driver = EngineDriver(assignment, left.set)
+    driver.start()
+    names = ("hangs.txt", "b.txt", "c.txt")
+    for name in names:
+        driver.submit(streamed(tmp_path / name, TEXT.encode()))
+    assert asked.wait(PATIENCE_SECONDS)
+    wait_for(lambda: "hangs.txt" in driver._jobs)
+    driver.preempt(30.0)
+    assert left.wait(PATIENCE_SECONDS / 2)
+    assert len(feed_threads()) == 1
+    comes.set()
+    wait_for(lambda: not feed_threads())
+
+
+def test_what_stops_the_engine_reaches_each_call_once_whoever_tells_it(assignment: Assignment, tmp_path: Path) -> None:
+    """A document may arrive, in a thread of the intake, just while the engine's thread refuses those that it has."""
+    driver = EngineDriver(assignment)
+    jobs = [Job(row(tmp_path / name), datetime.now(UTC), Future()) for name in "abcd"]
+    driver._jobs = {job.document_id: job for job in jobs[:2]}
+    driver._queue.put(jobs[2])
+    driver._broken = StorageError("gone")
+
+    class Inbox(queue.SimpleQueue):
+        """While it is looked into for the first time another document comes in another thread."""
+
+        late = jobs[3]
+
+        def get_nowait(self) -> Job:
+            if late := self.late:
+                self.late = None
+                thread = threading.Thread(target=driver._arrived, args=(late,))
+                thread.start()
+                thread.join(PATIENCE_SECONDS)
+            return super().get_nowait()
+
+    driver._inbox = Inbox()
+    driver._refuse_all(driver._broken)
+    for job in jobs:
+        assert str(job.receipt.exception(0)) == "gone"
+
+
+def test_a_stop_does_not_wait_for_long_answers_which_are_given_by_the_next_start(
+    assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = replace(assignment, prompts=(PromptSettings(max_tokens=31),), state_key="k", summary_so_far=True)
+    rows = [row(tmp_path / name, title="T", tokens=tokenizer().encode(TEXT[:900])) for name in "abc"]
+    undisturbed = replace(asking, output_uri=str(tmp_path / "undisturbed"))
+    assert {each.result(PATIENCE_SECONDS)["status"] for each in run(undisturbed, *rows)[1]} == {"ok"}
+
+    monkeypatch.setattr(engine_driver, "STOP_SECONDS", 0.0)
+    driver = Driven(asking)
+    futures = [driver.submit(each) for each in rows]
+    driver.await_arrivals(3)
+    driver.work_until(lambda: driver._engine.num_answering == 2)
+    ledger(asking).stop("budget")
+    driver._heartbeat_due = 0.0
+    driver._work()
+    driver._writer.flush()
+    wait_for(lambda: driver._writer.stop_reason)
+    under_way = set(driver._jobs)
+    driver._work()
+    assert not driver._engine.busy
+    receipts = {each["document_id"]: each["status"] for each in (future.result(PATIENCE_SECONDS) for future in futures)}
+    assert {receipts[name] for name in under_way} == {"stopped"}
+
+    again = [each for each in rows if each["document_id"] in under_way]
+    assert {each.result(PATIENCE_SECONDS)["status"] for each in run(replace(asking, start=1), *again)[1]} == {"ok"}
+    one, two = (
+        {name: entry["summaries"][0]["summary"] for name, entry in entries(each).items()}
+        for each in (asking, undisturbed)
+    )
+    assert one == two
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
-    assert not feed_threads()

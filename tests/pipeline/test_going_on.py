@@ -19,7 +19,7 @@ from pipeline.encoding import Piece
 from pipeline.engine_driver import EngineDriver
 from pipeline.ledger import Claim, document_key
 from pipeline.warehouse import Warehouse
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, run, streamed, tokenizer
+from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, begin, entries, ledger, row, run, streamed, tokenizer
 
 BOOK = TEXT * 12
 """Some 36,000 tokens in nine parts."""
@@ -121,12 +121,6 @@ def next_start(assignment: Assignment) -> Assignment:
     return replace(assignment, start=assignment.start + 1)
 
 
-def begin(assignment: Assignment) -> None:
-    config = {"price": {"currency": "USD"}, "model": {"uri": "m"}, "input": {"sources": ["x"]}}
-    about = {"run_id": "r", "started_at": "2026-11-22T12:00:00+00:00", "settings_sha256": "s", "model_revision": "m"}
-    ledger(assignment).begin(about | {"config": config})
-
-
 def test_an_actor_whose_node_goes_away_saves_everything_and_leaves(assignment, tmp_path):
     left = threading.Event()
     rows = [streamed(tmp_path / "a.txt", BOOK.encode()), inline(tmp_path / "b.txt", BOOK)]
@@ -223,8 +217,10 @@ def test_a_document_at_which_processes_keep_dying_is_read_alone_and_then_given_u
     assert {receipt["status"] for receipt in others} == {"ok"}
     assert (poison["status"], poison["error_class"]) == ("failed", "ProcessKilledError")
     assert "4 processes died at this document with 0 of its tokens read" in poison["error_message"]
-    alone = {name: ledger(assignment).claims(document_key(name, "e"))[-1].alone for name in ("suspect.txt", "once.txt")}
-    assert alone == {"suspect.txt": True, "once.txt": False}
+    quarantined = {
+        name: ledger(assignment).claims(document_key(name, "e"))[-1].quarantined for name in ("suspect.txt", "once.txt")
+    }
+    assert quarantined == {"suspect.txt": True, "once.txt": False}
     assert driver._actor.reading().documents == 3
 
     # It was given up in good order: the next start tries again, and with more memory it may succeed.
@@ -243,7 +239,7 @@ def test_deaths_of_a_document_that_gets_further_are_not_held_against_it(assignme
         ledger(assignment).begin_attempt(Claim("long.txt", "e", attempt, f"dead{attempt}", 1, before))
     _, futures = run(next_start(assignment), document)
     assert results(futures)[0]["status"] == "ok"
-    assert not ledger(assignment).claims(document_key("long.txt", "e"))[-1].alone
+    assert not ledger(assignment).claims(document_key("long.txt", "e"))[-1].quarantined
 
 
 @pytest.mark.parametrize("wrong", ["damaged", "other weights"])

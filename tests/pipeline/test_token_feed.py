@@ -23,6 +23,7 @@ from configs.errors import (
     StorageError,
     TooLargeError,
     UndecodableError,
+    UnexpectedError,
     UnreadableError,
 )
 from configs.settings import InputSettings, SectionSettings
@@ -70,8 +71,13 @@ def reading_ahead(uri: object, tokenizer: Any = CHECKSUMS, **options: Any) -> It
     try:
         yield reader
     finally:
-        reader.feed.close()
-        assert not reader.feed._thread.is_alive()
+        close(reader.feed)
+
+
+def close(feed: TokenFeed) -> None:
+    feed.close()
+    feed._thread.join(PATIENCE_SECONDS)
+    assert not feed._thread.is_alive()
 
 
 class Reader:
@@ -355,13 +361,60 @@ def test_no_more_is_read_than_the_room_ahead(tmp_path: Path) -> None:
 def test_close_ends_the_thread_wherever_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(prose(2_000_000))
-    before = threading.active_count()
     for seconds in (0, 0.001, 0.01, 0.1):
         feed = TokenFeed(document(path), settings(), CHECKSUMS, ahead_tokens=100)
         time.sleep(seconds)
         feed.close()
-        feed.close()
-        assert threading.active_count() == before
+        close(feed)
+
+
+def test_close_does_not_wait_for_the_store_and_what_comes_late_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def slow(stream: Any, position: int = 0) -> Iterator[bytes]:
+        for piece in original(stream, position):
+            asked.set()
+            assert answers.wait(PATIENCE_SECONDS)
+            yield piece
+
+    original = reading.pieces
+    monkeypatch.setattr(reading, "pieces", slow)
+    path = tmp_path / "a.txt"
+    path.write_text(prose(100_000))
+    news: list[int] = []
+    feed = TokenFeed(document(path), settings(), CHECKSUMS, lambda: news.append(1))
+    assert asked.wait(PATIENCE_SECONDS)
+    feed.close()
+    assert feed._thread.is_alive()
+    answers.set()
+    close(feed)
+    assert feed.ready == 0 and not news and feed.position() == Position()
+
+
+def test_whatever_the_thread_meets_is_a_failure_of_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Faulty(Checksums):
+        def encode(self, text: str) -> list[int]:
+            raise MemoryError("so many words")
+
+    path = tmp_path / "a.txt"
+    path.write_text(prose(100_000))
+    with reading_ahead(path, Faulty()) as reader:
+        with pytest.raises(UnexpectedError, match=r"MemoryError: so many words \(at pipeline/tokenise\.py:\d+\)"):
+            reader.take()
+        assert reader.feed.ended
+
+
+def test_the_title_is_found_where_a_document_begins(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("A short line\n\n" + prose(100_000))
+    for options, title in (({}, "A short line"), ({"start": cuts(path)[0]}, None)):
+        with reading_ahead(path, **options) as reader:
+            reader.take()
+            assert reader.feed.title == title
 
 
 # What a state needs
@@ -533,8 +586,7 @@ def test_history_is_checked_in_one_pass_without_tokenising(tmp_path: Path, monke
     assert len(opened) == len(encoded) == 1
     long = Position(10**9, 10**9, None, 10**9, "00")
     feed = TokenFeed(document(path), settings(), CHECKSUMS, start=long, check_history=True)
-    feed.close()
-    assert not feed._thread.is_alive()
+    close(feed)
 
 
 LINE = "a" * (tokenise.PART_CHARS - 1) + "\n"

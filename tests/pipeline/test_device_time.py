@@ -1,0 +1,126 @@
+"""Each document is charged with its own passes and each overhead with its own work, on a device that works on after the
+call that asked it to, and an actor that has nothing to do is idle and sleeps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.settings import EngineSettings
+from models import engine as engines
+from models.language_model import MambaLM
+from models.slots import ActiveDocument
+from models.state import State
+from pipeline.ledger import Claim
+from tests.driven import WAIT_US, Clock, Driven
+from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, tokenizer
+
+TOKEN_US, DECODED_US = 10, 3000
+
+
+class FakeDevice(Clock):
+    """Passes are asked for and end later; only who waits for them sees the clock move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._busy_until_us = 0
+
+    def work(self, microseconds: int) -> None:
+        # Like a copy of tokens to the device, which waits for the pass before.
+        self.synchronize()
+        self._busy_until_us = self.now_us + microseconds
+
+    def synchronize(self, device: object = None) -> None:
+        self.now_us = max(self.now_us, self._busy_until_us)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    fake = FakeDevice()
+    prefill, decode, copy = MambaLM.prefill_, MambaLM.decode_, engines.Engine._state
+
+    def prefill_(self: MambaLM, tokens: torch.Tensor, *others: object, **options: object) -> torch.Tensor:
+        fake.work(TOKEN_US * len(tokens))
+        return prefill(self, tokens, *others, **options)
+
+    def decode_(self: MambaLM, tokens: torch.Tensor, *others: object, **options: object) -> torch.Tensor:
+        fake.work(DECODED_US * len(tokens))
+        return decode(self, tokens, *others, **options)
+
+    def state(self: engines.Engine, document: ActiveDocument) -> State:
+        # Nothing can be copied from a device before it is there.
+        fake.synchronize()
+        return copy(self, document)
+
+    monkeypatch.setattr(engines.Engine, "_state", state)
+    monkeypatch.setattr(MambaLM, "prefill_", prefill_)
+    monkeypatch.setattr(MambaLM, "decode_", decode_)
+    monkeypatch.setattr(engines, "synchronize", fake.synchronize)
+    return fake
+
+
+def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: Path, device: FakeDevice) -> None:
+    # One slot, so that each pass is of one document.
+    assignment = replace(assignment_in(tmp_path), engine=EngineSettings(slots=1, step_tokens=512))
+    driver = Driven(assignment, device)
+    loaded = driver.overheads()
+    assert loaded == {"load": device.now_us} and loaded["load"] > 0
+    texts = {"long": TEXT, "short": TEXT[:40], "middle": TEXT[:900], "tiny": "a"}
+    rows = [row(tmp_path / name, title="T", tokens=tokenizer().encode(text)) for name, text in texts.items()]
+    futures = [driver.submit(each) for each in rows]
+    driver.await_arrivals(len(rows))
+    driver.work_to_the_end()
+    assert {future.result(PATIENCE_SECONDS)["status"] for future in futures} == {"ok"}
+    prompt = len(driver._asked[0].question)
+    for each in rows:
+        entry = entries(assignment)[each["document_id"]]
+        (cost,), (summary,) = entry["costs"], entry["summaries"]
+        tries = 1 + summary["retries"]
+        # The first token of an answer comes with its prompt.
+        decoded_us = DECODED_US * (cost["tokens_decoded"] - tries)
+        assert cost["gpu_seconds"] * 1_000_000 == TOKEN_US * (len(each["tokens"]) + prompt * tries) + decoded_us
+        assert cost["decode_seconds"] * 1_000_000 == decoded_us
+    assert driver.overheads() == loaded and not driver.waits
+
+
+def test_a_snapshot_is_not_charged_with_the_pass_before_it(tmp_path: Path, device: FakeDevice) -> None:
+    driver = Driven(assignment_in(tmp_path), device)
+    tokens = tokenizer().encode(TEXT)
+    futures = [driver.submit(row(tmp_path / name, title="T", tokens=tokens)) for name in "abc"]
+    driver.await_arrivals(3)
+    driver.work_until(lambda: driver._actor.reading().tokens_read > 1000)
+    driver._snapshots.take_all(driver._jobs)
+    driver._writer.flush()
+    assert len(ledger(driver._assignment).snapshots()) == 2
+    assert len(driver._jobs) == 3 and "snapshot" not in driver.overheads()
+    driver.work_to_the_end()
+    assert {future.result(PATIENCE_SECONDS)["status"] for future in futures} == {"ok"}
+
+
+def test_an_actor_without_work_is_idle_and_sleeps_whatever_came_last(tmp_path: Path, device: FakeDevice) -> None:
+    assignment = assignment_in(tmp_path)
+    for attempt in (1, 2):
+        assert ledger(assignment).begin_attempt(Claim("quarantined", "e", attempt, f"dead{attempt}", 1, 0))
+    driver = Driven(assignment, device)
+    tokens = tokenizer().encode(TEXT)
+    failed = row(tmp_path / "failed", error_class="CorruptError", error_message="It is damaged.")
+    rows = [row(tmp_path / name, title="T", tokens=tokens) for name in ("a", "b", "quarantined")]
+    *good, elsewhere, broken = [driver.submit(each) for each in (*rows, failed)]
+    driver.await_arrivals(4)
+    # Before it goes in, another actor begins it: it goes back to the intake, and never enters the engine.
+    assert ledger(assignment).begin_attempt(Claim("quarantined", "e", 3, "other", 1, 0, quarantined=True))
+    driver._intake.take = lambda job: None
+    driver.work_to_the_end()
+    assert {future.result(PATIENCE_SECONDS)["status"] for future in good} == {"ok"}
+    assert broken.result(PATIENCE_SECONDS)["status"] == "failed" and not elsewhere.done()
+    driver._work()
+    waits, idle_us = len(driver.waits), driver.overheads()["idle"]
+    for _ in range(20):
+        driver._work()
+    assert len(driver.waits) == waits + 20
+    assert driver.overheads()["idle"] == idle_us + 20 * WAIT_US
+    # Until the next heartbeat.
+    assert all(0 <= seconds <= assignment.heartbeat_seconds for seconds in driver.waits)
+    costs = [entry["costs"][0] for entry in entries(assignment).values() if entry["outcome"] == "finished"]
+    assert sum(cost["gpu_seconds"] for cost in costs) * 1_000_000 == device.now_us - sum(driver.overheads().values())
