@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import structlog
 import yaml
@@ -32,9 +32,9 @@ class Price(Settings):
     """As torch names it, as Ray does (`H100`, `A100-80G`), or with form and memory: `A100 SXM4 80 GB`. What a name
     leaves out fits any."""
     provider: str | None = None
-    """Who rents it out, as `aws`."""
+    """Who rents it out, as `aws`; null where the price holds whoever does."""
     region: str | None = None
-    """As the provider names it; null where the price holds in all, or it is not known where."""
+    """As the provider names it; null where the price holds in all, or it is not known in which."""
     instance_type: str | None = None
     gpus_per_instance: int = Field(1, ge=1)
     on_demand_gpu_hour: Decimal | None = Field(None, ge=0, max_digits=15, decimal_places=9)
@@ -66,18 +66,28 @@ class Price(Settings):
         return self.age_days > STALE_DAYS
 
 
+class Where(NamedTuple):
+    """What is known of where a GPU stands."""
+
+    provider: str | None = None
+    region: str | None = None
+    instance_type: str | None = None
+
+
+NOWHERE = Where()
+
+
 class Catalogue(Settings):
-    """Prices, of which the first that fits is taken."""
+    """Prices, of which those of one's own go before the shipped ones."""
 
     prices: tuple[Price, ...]
+    shipped: tuple[Price, ...] = ()
 
     @staticmethod
     def load(path: Path | str | None = None) -> "Catalogue":
-        """The shipped rows, after those of a YAML of one's own. Raises ConfigError."""
+        """The shipped rows, behind those of a YAML of one's own. Raises ConfigError."""
         shipped = load(Catalogue, SHIPPED)
-        if path is None:
-            return shipped
-        return Catalogue(prices=(*Catalogue.read(path).prices, *shipped.prices))
+        return shipped if path is None else Catalogue(prices=Catalogue.read(path).prices, shipped=shipped.prices)
 
     @staticmethod
     def read(path: Path | str) -> "Catalogue":
@@ -89,38 +99,34 @@ class Catalogue(Settings):
 
     def of_gpu(self, gpu: str) -> tuple[Price, ...]:
         """Rows of a GPU by any of its names."""
-        return tuple(price for price in self.prices if same_gpu(price.gpu, gpu))
+        return tuple(price for price in (*self.prices, *self.shipped) if same_gpu(price.gpu, gpu))
 
-    def find(
-        self,
-        gpu: str,
-        provider: str | None = None,
-        region: str | None = None,
-        market: Market = "on_demand",
-        currency: str = "USD",
-        near: str | None = None,
-    ) -> Price:
-        """The first row that has a price for this GPU on this market. `provider` and `region` must fit where they are
-        given; without a `region`, rows of the region `near` and of none go before others.
+    def fitting(
+        self, gpu: str, market: Market = "on_demand", currency: str = "USD", where: Where = NOWHERE
+    ) -> list[Price]:
+        """Rows that have a price for this GPU on this market, one for each place. What a row leaves out fits any place,
+        and counts where no row names the place; shipped rows count where none of one's own fits.
 
-        Warns of a stale one. Raises ConfigError where there is none, with the lines to add.
+        Raises ConfigError where there is none, with the lines to add.
         """
-        known = self.of_gpu(gpu)
-        fitting = [
-            price
-            for price in known
-            if price.gpu_hour(market) is not None
-            and price.currency == currency
-            and provider in (None, price.provider)
-            and region in (None, price.region)
-        ]
-        if not fitting:
-            wanted = {"provider": provider, "region": region, "market": market, "currency": currency}
-            raise ConfigError(_refusal(gpu, known, wanted))
-        price = min(fitting, key=lambda price: near is not None and price.region not in (None, near))
-        if price.is_stale:
-            _warn(price)
-        return price
+        for tier in (self.prices, self.shipped):
+            rows = [row for row in tier if same_gpu(row.gpu, gpu) and row.currency == currency]
+            if rows := _at([row for row in rows if row.gpu_hour(market) is not None], where):
+                return list({(row.gpu, *_place(row)): row for row in reversed(rows)}.values())[::-1]
+        raise ConfigError(_refusal(gpu, self.of_gpu(gpu), market, currency, where))
+
+    def find(self, gpu: str, market: Market = "on_demand", currency: str = "USD", where: Where = NOWHERE) -> Price:
+        """The row of this GPU's price there. Tells which it is once, and warns of a stale one.
+
+        Raises ConfigError where there is none, or where several fit whose prices differ.
+        """
+        rows = self.fitting(gpu, market, currency, where)
+        if len({row.gpu_hour(market) for row in rows}) > 1:
+            raise ConfigError(_question(gpu, rows, market))
+        _tell(rows[0], gpu, market, where)
+        if rows[0].is_stale:
+            _warn(rows[0])
+        return rows[0]
 
     def as_yaml(self) -> str:
         """The rows as a YAML to read back; what has its default is left out."""
@@ -128,30 +134,79 @@ class Catalogue(Settings):
         return yaml.dump({"prices": rows}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _refusal(gpu: str, known: Sequence[Price], wanted: dict[str, str | None]) -> str:
+def _place(row: Price) -> Where:
+    return Where(row.provider, row.region, row.instance_type)
+
+
+def _at(rows: list[Price], where: Where) -> list[Price]:
+    """Those that fit a place; of them, those that name it."""
+    for field, known in where._asdict().items():
+        if known is not None:
+            rows = [row for row in rows if getattr(row, field) in (None, known)]
+    for field, known in where._asdict().items():
+        rows = [row for row in rows if known is not None and getattr(row, field) == known] or rows
+    return rows
+
+
+def _refusal(gpu: str, known: Sequence[Price], market: Market, currency: str, where: Where) -> str:
+    wanted = where._asdict() | {"market": market, "currency": currency}
     asked = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
-    there = f"; there is {', '.join(_offers(known))}" if known else ""
+    there = f"; there is {', '.join(_offers(known, MARKETS))}" if known else ""
     return f"""no price for an hour of one {gpu} ({asked}) in the catalogue{there}.
 Add it to a file of your own and name that as price.catalogue=my-prices.yaml:
 prices:
   - gpu: {gpu}
-    provider: {wanted["provider"] or "null"}
-    region: {wanted["region"] or "null"}
-    {wanted["market"]}_gpu_hour: PRICE
-    currency: {wanted["currency"]}
+    provider: {where.provider or "null"}
+    region: {where.region or "null"}
+    {market}_gpu_hour: PRICE
+    currency: {currency}
     date: {datetime.datetime.now(datetime.UTC).date()}
     source: where you read it
 Or give the price itself: price.gpu_hour=PRICE"""
 
 
-def _offers(known: Iterable[Price]) -> list[str]:
-    """As `aws in us-east-1 on_demand 6.88 USD`."""
+def _question(gpu: str, rows: Sequence[Price], market: Market) -> str:
+    """Which of several rows is meant."""
+    choices = {field: sorted({str(getattr(row, field)) for row in rows} - {"None"}) for field in Where._fields}
+    settings = [f"price.{field}={'|'.join(values)}" for field, values in choices.items() if len(values) > 1]
+    return (
+        f"several prices fit an hour of one {gpu}, and nothing says which is meant: "
+        f"{', '.join(_offers(rows, [market]))}. "
+        f"Set {', '.join([*settings, 'or give the price itself: price.gpu_hour=PRICE'])}"
+    )
+
+
+def _offers(known: Iterable[Price], markets: Iterable[Market]) -> list[str]:
+    """As `aws p5.48xlarge in us-east-1 on_demand 6.88 USD`."""
     return [
-        f"{price.provider or 'a price'}{f' in {price.region}' if price.region else ''} {market} {hour} {price.currency}"
+        f"{' '.join(filter(None, (price.provider, price.instance_type))) or price.gpu}"
+        f"{f' in {price.region}' if price.region else ''} {market} {hour} {price.currency}"
         for price in known
-        for market in MARKETS
+        for market in markets
         if (hour := price.gpu_hour(market)) is not None
     ]
+
+
+@cache
+def _tell(price: Price, gpu: str, market: Market, where: Where) -> None:
+    """Once per row and process. That somebody's price is taken who may not be the one who is paid is a warning."""
+    is_assumed = price.provider is not None and where.provider is None
+    tell, event = (log.warning, "price_assumed") if is_assumed else (log.info, "price_found")
+    known = {name: value for name, value in where._asdict().items() if value}
+    tell(
+        event,
+        gpu=gpu,
+        hour=f"{price.gpu_hour(market)} {price.currency}",
+        market=market,
+        **{f"price_{name}": value for name, value in _place(price)._asdict().items() if value},
+        **{f"node_{name}": value for name, value in known.items()},
+        source=price.source,
+        **(
+            {"remedy": f"price.provider={price.provider} if it is theirs, else price.gpu_hour=PRICE"}
+            if is_assumed
+            else {}
+        ),
+    )
 
 
 @cache

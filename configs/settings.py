@@ -205,9 +205,14 @@ class PriceSettings(Settings):
     """A YAML of one's own like configs/prices.yaml, whose rows go before those; `python -m jobs.prices refresh` writes
     one. Unset: the shipped rows alone."""
     provider: str | None = None
-    """Only prices of this provider in the catalogue, as `aws`."""
+    """Whose prices in the catalogue, as `aws`. Unset: those of the cloud that the node is in (`aws`, `gcp` or `azure`),
+    by its Ray label longhaul/provider or its firmware. Where that is not known either, and several prices fit, the run
+    is refused."""
     region: str | None = None
-    """Only prices of this region. Unset: of the node's, by its Ray label ray.io/availability-region, before others."""
+    """Prices of which region. Unset: of the node's, by its Ray label ray.io/availability-region or its cloud."""
+    instance_type: str | None = None
+    """Prices of which machine, as `p5.48xlarge`. Unset: of the node's, by its Ray label longhaul/instance-type or its
+    cloud."""
     market: Literal["auto", "spot", "on_demand"] = "auto"
     """How the nodes were bought. `auto`: by each node's Ray label ray.io/market-type, which is `spot` or `on-demand`; a
     node without it was bought on demand."""

@@ -28,12 +28,13 @@ def list_prices(
     gpu: Annotated[str | None, typer.Option("--gpu", metavar="NAME", help="Of this one, by any of its names.")] = None,
     catalogue: CataloguePath = None,
 ) -> None:
-    """The catalogue: prices per hour of one GPU, each with its date, its age and its source. A run takes the first that
-    fits."""
+    """The catalogue: prices per hour of one GPU, each with its date, its age and its source. A run takes the one
+    that fits where it is."""
     known = Catalogue.load(catalogue)
-    shown = known.prices if gpu is None else known.of_gpu(gpu)
+    every = (*known.prices, *known.shipped)
+    shown = every if gpu is None else known.of_gpu(gpu)
     if not shown:
-        raise ConfigError(f"--gpu {gpu}: the catalogue knows {', '.join(dict.fromkeys(p.gpu for p in known.prices))}")
+        raise ConfigError(f"--gpu {gpu}: the catalogue knows {', '.join(dict.fromkeys(each.gpu for each in every))}")
     table = screen.table("Prices per GPU-hour", COLUMNS, NUMBERS)
     for price in shown:
         table.add_row(*map(screen.plain, _cells(price)))

@@ -61,6 +61,7 @@ class Actor:
             instance_type=self.rate.instance_type,
             on_demand_price_per_second=str(self.rate.on_demand_price_per_second),
             start=self._start,
+            instance_id=self.rate.instance_id,
         )
 
 

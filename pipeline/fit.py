@@ -101,14 +101,14 @@ def _row(size: Size, dtype: str, width: int, gpus: Sequence[Gpu], lengths: Seque
 
 
 def _gpu_hours(gpu: Gpu, catalogue: Catalogue) -> dict[Market, Decimal]:
-    """That a run on such a GPU would find."""
+    """The first in the catalogue."""
     found: dict[Market, Decimal] = {}
     for market in MARKETS:
         try:
-            price = catalogue.find(f"{gpu.name} {gpu.memory_bytes // GIGA} GB", market=market, currency=CURRENCY)
+            price, *_ = catalogue.fitting(f"{gpu.name} {gpu.memory_bytes // GIGA} GB", market, CURRENCY)
         except ConfigError:
             continue
         hour = price.gpu_hour(market)
-        assert hour is not None, "find gives rows that have a price on this market"
+        assert hour is not None, "fitting gives rows that have a price on this market"
         found[market] = hour
     return found

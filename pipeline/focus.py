@@ -204,6 +204,7 @@ def _charge(row: Row, ratio: Decimal | None, account: str, reconciliation: Recon
             document_id=row["document_id"],
             kind=row["kind"],
             outcome=row["outcome"],
+            actor_id=row["actor_id"] or None,
             model=row["model_id"],
         ),
         "x_EstimateStatus": status,
@@ -280,14 +281,16 @@ def _pricing(row: Row, cost: Decimal) -> dict[str, Any]:
 
 
 def _resource(row: Row) -> dict[str, str | None]:
-    actor = row["actor_id"] or None
+    """The cloud's machine, where its id is known; else what was metered on it."""
+    actor, instance = row["actor_id"] or None, row.get("instance_id") or None
     region = row.get("region") or None
+    metered = ("Node" if row["kind"] == "node" else "Actor") if actor else None
     return {
         "RegionId": region,
         "RegionName": region,
-        "ResourceId": actor,
+        "ResourceId": instance or actor,
         "ResourceName": (row["node"] or None) if actor else None,
-        "ResourceType": ("Node" if row["kind"] == "node" else "Actor") if actor else None,
+        "ResourceType": "Instance" if instance else metered,
     }
 
 

@@ -81,6 +81,8 @@ class Reading:
     """Of a node that holds no actor."""
     start: int = 0
     """Which start of the run the actor belongs to (`pipeline.lease`); 0 where that is not known."""
+    instance_id: str = ""
+    """Of the machine, as its cloud's bill names it."""
 
     @property
     def is_of_actor(self) -> bool:
@@ -99,6 +101,7 @@ class Reading:
             region=self.region,
             instance_type=self.instance_type,
             on_demand=Decimal(self.on_demand_price_per_second or self.price_per_second),
+            instance_id=self.instance_id,
         )
 
     @property

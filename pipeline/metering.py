@@ -39,6 +39,8 @@ class Rate:
     instance_type: str = ""
     on_demand: Decimal | None = None
     """What a second of one device costs on demand, where that is known to differ."""
+    instance_id: str = ""
+    """Of the machine that it is in, as its cloud's bill names it."""
 
     @staticmethod
     def hourly(gpu_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
@@ -60,6 +62,7 @@ class Rate:
             "provider": self.provider or None,
             "region": self.region or None,
             "instance_type": self.instance_type or None,
+            "instance_id": self.instance_id or None,
             "on_demand_price_per_second": self.on_demand_price_per_second,
         }
 

@@ -4,14 +4,17 @@ from typing import Any
 
 import ray
 
+from pipeline import instance
+from pipeline.rates import INSTANCE_LABEL
+
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 ACCELERATOR_RESOURCE = "accelerator_type:"
 
 
 def labels() -> dict[str, str]:
-    """Of the node that this process runs on; none outside of Ray."""
+    """Of the node that this process runs on, with what its cloud says of it; none of Ray's outside of Ray."""
     found: dict[str, Any] = ray.get_runtime_context().get_node_labels() if ray.is_initialized() else {}
-    return {name: str(value) for name, value in found.items()}
+    return {**instance.here(), **{name: str(value) for name, value in found.items()}}
 
 
 def own_id() -> str:
@@ -30,19 +33,26 @@ def gpu_nodes() -> list[tuple[str, dict[str, str]]]:
     """Of each node with GPUs that is there now, what Ray calls them, and its labels. One whose GPUs Ray cannot name is
     left out."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
-    found = [(_gpu(node), dict(node.get("Labels", {}))) for node in nodes if node["Alive"]]
+    found = [(_gpu(node), _labels(node)) for node in nodes if node["Alive"]]
     return [(gpu, labels) for gpu, labels in found if gpu is not None]
 
 
-def without_devices(on_gpu: bool, cpus_per_actor: int) -> dict[str, str]:
-    """Of each node that is there now and can hold no actor, Ray's id and the host's name."""
+def without_devices(on_gpu: bool, cpus_per_actor: int) -> dict[str, tuple[str, str]]:
+    """Of each node that is there now and can hold no actor: by Ray's id, the host's name and the instance's id, which
+    may not be known."""
     device, least = ("GPU", 1) if on_gpu else ("CPU", cpus_per_actor)
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
     return {
-        node["NodeID"]: node["NodeManagerHostname"]
+        node["NodeID"]: (node["NodeManagerHostname"], _labels(node).get(INSTANCE_LABEL, ""))
         for node in nodes
         if node["Alive"] and node["Resources"].get(device, 0) < least
     }
+
+
+def _labels(node: dict[str, Any]) -> dict[str, str]:
+    """Of this process's own node, also what its cloud says; other nodes are not asked."""
+    is_here = node["NodeID"] == own_id()
+    return {**(instance.here() if is_here else {}), **node.get("Labels", {})}
 
 
 def _gpu(node: dict[str, Any]) -> str | None:

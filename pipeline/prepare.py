@@ -19,7 +19,7 @@ from pipeline.commands import Command
 from pipeline.documents import Document
 from pipeline.error_budget import ErrorBudget
 from pipeline.ledger import Ledger
-from pipeline.rates import Rates
+from pipeline.rates import NO_LABELS, Labels, Rates
 from pipeline.snapshot import READING_VERSION, state_key
 from pipeline.sources import list_documents
 from pipeline.stopping import Stopping
@@ -109,6 +109,7 @@ def quote_of(
     device: str,
     kept: Mapping[str, Row],
     *,
+    labels: Labels = NO_LABELS,
     other_nodes: int = 1,
     exact: bool = False,
     may_time: bool = True,
@@ -121,6 +122,7 @@ def quote_of(
         prepared.rates,
         device,
         read_before={document_id: row["tokens"] for document_id, row in kept.items()},
+        labels=labels,
         other_nodes=other_nodes,
         exact=exact,
         may_time=may_time,

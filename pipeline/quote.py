@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 
+import structlog
 import torch
 
 from configs.errors import ConfigError, DocumentError
@@ -30,9 +31,11 @@ from pipeline import tokenise
 from pipeline.documents import Document
 from pipeline.extract import Extractor, parsed_whole
 from pipeline.metering import SECONDS_PER_HOUR
-from pipeline.rates import Rates
+from pipeline.rates import NO_LABELS, Labels, Rates
 from pipeline.reading import compression_of
 from pipeline.warehouse import Warehouse
+
+log = structlog.get_logger()
 
 SAMPLED_BYTES = 2 * 2**20
 """Of text, of each kind of document."""
@@ -273,14 +276,17 @@ class Prices:
     """A node that holds no actor, while the run lasts."""
 
     @staticmethod
-    def of(rates: Rates, device: str) -> "Prices":
-        """Raises ConfigError where there is none."""
-        now = rates.of_cpu({}) if device == "cpu" else rates.of_gpu(device, {})
+    def of(rates: Rates, device: str, labels: Labels) -> "Prices":
+        """On a node with these labels. Raises ConfigError where there is none."""
+        now = rates.of_cpu(labels) if device == "cpu" else rates.of_gpu(device, labels)
 
         def hourly(market: Market) -> Decimal | None:
+            # Of whoever is paid now.
+            asked = {"market": market, "provider": now.provider or None}
             try:
-                found = replace(rates, price=rates.price.model_copy(update={"market": market})).of_gpu(device, {})
-            except ConfigError:
+                found = replace(rates, price=rates.price.model_copy(update=asked)).of_gpu(device, labels)
+            except ConfigError as error:
+                log.debug("no_price", market=market, reason=str(error))
                 return None
             return found.price_per_second * SECONDS_PER_HOUR
 
@@ -307,12 +313,14 @@ def for_run(
     device: str,
     *,
     read_before: Mapping[str, int],
+    labels: Labels = NO_LABELS,
     other_nodes: int = 1,
     exact: bool = False,
     may_time: bool = True,
 ) -> Quote | None:
-    """Of these documents. `device` is `cpu` or a GPU's name. `exact` tokenises all of them. `other_nodes` of the
-    cluster hold no actor; there is a head at least. `read_before` are tokens that need not be read again, by document.
+    """Of these documents. `device` is `cpu` or a GPU's name, on a node with these `labels`. `exact` tokenises all of
+    them. `other_nodes` of the cluster hold no actor; there is a head at least. `read_before` are tokens that need not
+    be read again, by document.
 
     `may_time` permits loading the model here to time a CPU that nothing is known of; else there is no quote then.
     Raises ConfigError where nothing is known of the GPU or its price.
@@ -325,7 +333,7 @@ def for_run(
     if speed is None:
         speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), size)
     width = getattr(torch, config.model.dtype_on("cpu" if device == "cpu" else "cuda")).itemsize
-    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device), width, other_nodes)
+    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device, labels), width, other_nodes)
 
 
 def quote(

@@ -5,17 +5,22 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from configs.errors import ConfigError
-from configs.prices import Catalogue, Market
+from configs.prices import Catalogue, Market, Where
 from configs.settings import PriceSettings
 from pipeline.metering import Rate, per_second
 
 MARKET_LABEL = "ray.io/market-type"
 REGION_LABEL = "ray.io/availability-region"
+PROVIDER_LABEL = "longhaul/provider"
+INSTANCE_TYPE_LABEL = "longhaul/instance-type"
+INSTANCE_LABEL = "longhaul/instance-id"
+"""Ours are those that `pipeline.instance` finds out; `ray start --labels` may say them too, and goes before that."""
 MARKETS: Mapping[str, Market] = {"spot": "spot", "on-demand": "on_demand"}
 """By the label's value."""
 
 Labels = Mapping[str, str]
-"""Of a node, as Ray knows them."""
+"""Of a node, as Ray knows them, or its cloud."""
+NO_LABELS: Labels = {}
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,8 @@ class Rates:
         price = self.price
         if price.gpu_hour is not None:
             return self._at(name, 1, price.gpu_hour, labels)
-        market = self.market(labels)
-        near = labels.get(REGION_LABEL)
-        row = self.catalogue.find(name, price.provider, price.region, market, price.currency, near)
+        market, where = self.market(labels), self._where(labels)
+        row = self.catalogue.find(name, market, price.currency, where)
         hour, on_demand = row.gpu_hour(market), row.on_demand_gpu_hour
         assert hour is not None, "find gives rows that have a price on this market"
         return Rate(
@@ -50,11 +54,17 @@ class Rates:
             per_second(hour),
             price.currency,
             market=market,
-            provider=row.provider or "",
-            region=near or row.region or "",
-            instance_type=row.instance_type or "",
+            provider=row.provider or where.provider or "",
+            region=where.region or row.region or "",
+            instance_type=row.instance_type or where.instance_type or "",
             on_demand=None if on_demand is None else per_second(on_demand),
+            instance_id=labels.get(INSTANCE_LABEL, ""),
         )
+
+    def check_gpu(self, name: str, labels: Labels) -> None:
+        """Before there is an actor, which may know more of where it is. Raises ConfigError where no price fits."""
+        if self.price.gpu_hour is None:
+            self.catalogue.fitting(name, self.market(labels), self.price.currency, self._where(labels))
 
     def of_node(self) -> Rate | None:
         """Of a node that holds no actor; None where such nodes are not counted."""
@@ -75,12 +85,24 @@ class Rates:
 
     def _at(self, gpu_type: str, devices: int, hour: Decimal, labels: Labels) -> Rate:
         """A price that the settings give."""
+        where = self._where(labels)
         return Rate(
             gpu_type,
             devices,
             per_second(hour),
             self.price.currency,
             market=self.market(labels),
-            provider=self.price.provider or "",
-            region=labels.get(REGION_LABEL) or self.price.region or "",
+            provider=where.provider or "",
+            region=where.region or "",
+            instance_type=where.instance_type or "",
+            instance_id=labels.get(INSTANCE_LABEL, ""),
+        )
+
+    def _where(self, labels: Labels) -> Where:
+        """What settings say of a node goes before what it says itself."""
+        price = self.price
+        return Where(
+            price.provider or labels.get(PROVIDER_LABEL),
+            price.region or labels.get(REGION_LABEL),
+            price.instance_type or labels.get(INSTANCE_TYPE_LABEL),
         )

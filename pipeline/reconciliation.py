@@ -3,8 +3,8 @@
 The rule, which a FOCUS export names `longhaul-proportional-to-metered-cost`:
 
 1. A cost counts on the days (UTC) that it lasted, by its time on each.
-2. Where the bill names every node that was metered on a day, what it holds for a node goes to that node's costs, in
-   proportion to them.
+2. Where the bill names every node that was metered on a day, by its instance's id or its name, what it holds for a node
+   goes to that node's costs, in proportion to them.
 3. All else that it holds for the day goes to all costs of the day, in proportion to them: machines without an actor
    (the head node, readers), idle machines, and whatever price differs from what the meters were told. That is whole
    nodes, spread; `unattributed` says how much it is.
@@ -41,7 +41,7 @@ COSTS = f"""
 """
 """Rows of `costs`, told apart by KEY."""
 METERED = f"""
-    SELECT {", ".join(KEY)}, node, cost, gpu_seconds, currency, started_at, finished_at, dt FROM ({COSTS})
+    SELECT {", ".join(KEY)}, node, instance_id, cost, gpu_seconds, currency, started_at, finished_at, dt FROM ({COSTS})
     ORDER BY {", ".join(KEY)}
 """
 
@@ -176,6 +176,9 @@ class _Part:
     key: Key
     day: date
     node: str
+    """Its instance's id where that is known, else its name; so that two pods on one machine are one node."""
+    names: tuple[str, ...]
+    """That a bill may have for it."""
     metered: int
     microseconds: int
     billed: int | None = None
@@ -197,9 +200,11 @@ def _parts(row: Row) -> Iterator[_Part]:
     lasted = list(on_days.values())
     metered = proportioned(units(row["cost"] or Decimal(0)), lasted)
     seconds = proportioned(int((row["gpu_seconds"] or Decimal(0)) / MICROSECOND), lasted)
-    node = (row["node"] or "").casefold()
+    name, instance = ((row[column] or "").casefold() for column in ("node", "instance_id"))
+    # A bill has the machine's name, a node may have the domain too.
+    names = tuple(filter(None, (instance, name, name.partition(".")[0])))
     for day, cost, microseconds in zip(on_days, metered, seconds, strict=True):
-        yield _Part(key(row), day, node, cost, microseconds)
+        yield _Part(key(row), day, instance or name, names, cost, microseconds)
 
 
 def _spread(parts: Sequence[_Part], lines: Sequence[Line]) -> int:
@@ -234,10 +239,9 @@ def _of_nodes(parts: Sequence[_Part], lines: Sequence[Line]) -> dict[str, int]:
     for part in parts:
         on_node[part.node].append(part)
     names: dict[str, str] = {}
-    for node in on_node:
-        # A bill has the machine's name, a node may have the domain too.
-        for name in filter(None, (node, node.partition(".")[0])):
-            names.setdefault(name, node)
+    for part in parts:
+        for name in part.names:
+            names.setdefault(name, part.node)
     costs: dict[str, list[Decimal]] = defaultdict(list)
     for line in lines:
         if node := next((names[name] for name in sorted(line.names) if name in names), ""):

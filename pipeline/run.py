@@ -21,7 +21,7 @@ from pipeline.lease import Lease
 from pipeline.ledger import document_key
 from pipeline.prepare import Prepared, kept_states, key_of, quote_of, refuse_other_settings, remaining, state_key_of
 from pipeline.progress import Progress, Tally
-from pipeline.rates import Rates
+from pipeline.rates import NO_LABELS, Labels, Rates
 from pipeline.shared_nodes import Nodes, SharedNodes
 from pipeline.stopping import Drain
 
@@ -103,11 +103,13 @@ def _summarise(prepared: Prepared, held: Lease) -> None:
         if on_gpu:
             _refuse_gpus_without_a_price(prepared.rates, cluster)
         assignment = _assignment(prepared, on_gpu, held.number)
-        device = cluster.gpu_nodes[0][0] if on_gpu and cluster.gpu_nodes else assignment.device
+        found = cluster.gpu_nodes if on_gpu else ()
+        device, labels = found[0] if found else (assignment.device, NO_LABELS)
         kept = kept_states(prepared, assignment.device)
         others = partial(node.without_devices, on_gpu, config.engine.cpus_per_actor)
         # Beside the actors' start, which need not wait for a sample of the documents.
-        quoting = Thread(target=_keep_quote, args=(prepared, device, kept, len(others())), name="quote", daemon=True)
+        about = (prepared, device, labels, kept, len(others()))
+        quoting = Thread(target=_keep_quote, args=about, name="quote", daemon=True)
         # What is left for a later start is not what the run was thought to take.
         if held.number == 1:
             quoting.start()
@@ -150,10 +152,10 @@ def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes], held: Lease) 
     return SharedNodes(prepared.ledger, others, rate, prepared.config.run.heartbeat_seconds, held.number)
 
 
-def _keep_quote(prepared: Prepared, device: str, kept: Mapping[str, Row], other_nodes: int) -> None:
+def _keep_quote(prepared: Prepared, device: str, labels: Labels, kept: Mapping[str, Row], other_nodes: int) -> None:
     """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
     try:
-        quoted = quote_of(prepared, device, kept, other_nodes=other_nodes, may_time=False)
+        quoted = quote_of(prepared, device, kept, labels=labels, other_nodes=other_nodes, may_time=False)
         if quoted is not None:
             prepared.ledger.keep_quote(quoted.as_row())
     except LonghaulError as error:
@@ -224,7 +226,7 @@ def _on_gpu(config: SummarizeConfig, cluster: plan.Cluster) -> bool:
 def _refuse_gpus_without_a_price(rates: Rates, cluster: plan.Cluster) -> None:
     """Those that are there now; an actor on a node that comes later refuses by itself."""
     for gpu, labels in cluster.gpu_nodes:
-        rates.of_gpu(gpu, labels)
+        rates.check_gpu(gpu, labels)
 
 
 def _about(prepared: Prepared) -> dict[str, Any]:

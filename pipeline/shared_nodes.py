@@ -16,8 +16,8 @@ from pipeline.metering import Rate
 
 log = structlog.get_logger()
 
-Nodes = Mapping[str, str]
-"""Host names by Ray's ids."""
+Nodes = Mapping[str, tuple[str, str]]
+"""The host's name and the instance's id, or nothing where it is not known, by Ray's ids."""
 
 
 class SharedNodes(Thread):
@@ -63,10 +63,10 @@ class SharedNodes(Thread):
             self._began_us.setdefault(id, now_us())
             self._served_us[id] = self._served_us.get(id, 0) + (elapsed_us if id in self._there else 0)
         self._there = there
-        for id, host in there.items():
-            self._ledger.publish_beat(Beat(self._reading(id, host)))
+        for id, (host, instance_id) in there.items():
+            self._ledger.publish_beat(Beat(self._reading(id, host, instance_id)))
 
-    def _reading(self, id: str, host: str) -> Reading:
+    def _reading(self, id: str, host: str, instance_id: str) -> Reading:
         served_us = self._served_us[id]
         return Reading(
             actor_id=f"node-{id[:12]}-{self._suffix}",
@@ -80,4 +80,5 @@ class SharedNodes(Thread):
             total_us=served_us,
             node_us=served_us,
             start=self._start,
+            instance_id=instance_id,
         )

@@ -116,6 +116,7 @@ COSTS = pa.schema(
         ("provider", pa.string()),
         ("on_demand_price_per_second", PRICE_PER_SECOND),
         ("run_started_at", TIME),
+        ("instance_id", pa.string()),
     ]
 )
 """One row per attempt at a document (kind `document`), one more for what is lost of it (`wasted`, as is what was lost
@@ -136,7 +137,8 @@ they are its seconds, which count in no sum of devices' time. Of an attempt's,
 
 `market` (`spot` or `on_demand`), `instance_type`, `region` and `provider` say which price was in force; null where that
 is not known. `on_demand_price_per_second` is what the device would have cost on demand: `price_per_second` where it was
-bought so, or no other price is known.
+bought so, or no other price is known. `instance_id` is the machine as its cloud's bill names it; null where the cloud
+does not tell it.
 
 `run_started_at` is the start of the run that the row's actor belongs to: of a run that was stopped and gone on with the
 next night there are two."""

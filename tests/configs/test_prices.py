@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from configs import prices
 from configs.errors import ConfigError
 from configs.loader import load
-from configs.prices import SHIPPED, STALE_DAYS, Catalogue, Price
+from configs.prices import SHIPPED, STALE_DAYS, Catalogue, Price, Where
 from configs.settings import SummarizeConfig
 
 TODAY = datetime.now(UTC).date()
@@ -27,45 +27,97 @@ def catalogue(*rows: Price) -> Catalogue:
 
 def test_the_shipped_prices_are_found_by_the_names_that_torch_gives():
     shipped = Catalogue.load()
-    assert shipped.find("NVIDIA H100 80GB HBM3", market="spot").spot_gpu_hour == Decimal("0.8")
+    cloud = shipped.find("NVIDIA H100 80GB HBM3", "spot", where=Where("gpu-cloud"))
+    assert cloud.spot_gpu_hour == Decimal("0.8")
     assert shipped.find("NVIDIA A100-SXM4-80GB").on_demand_gpu_hour == Decimal("1.64")
-    aws = shipped.find("NVIDIA H100 80GB HBM3", provider="aws", market="spot")
+    aws = shipped.find("NVIDIA H100 80GB HBM3", "spot", where=Where("aws"))
     assert (aws.instance_type, aws.gpus_per_instance) == ("p5.48xlarge", 8)
 
 
-def test_provider_region_market_and_currency_choose_and_the_first_wins():
+def test_a_price_is_that_of_the_row_which_fits_provider_region_market_and_currency():
     rows = catalogue(
         price("H100", provider="a", region="east", currency="EUR"),
         price("H100", provider="a", region="east"),
         price("H100", provider="a", region="west", on_demand_gpu_hour=None, spot_gpu_hour="1"),
-        price("H100", provider="b", spot_gpu_hour="2"),
+        price("H100", provider="b", on_demand_gpu_hour="4", spot_gpu_hour="2"),
     )
-    assert rows.find("H100") is rows.prices[1]
     assert rows.find("H100", currency="EUR") is rows.prices[0]
-    assert rows.find("H100", market="spot") is rows.prices[2]
-    assert rows.find("H100", provider="b") is rows.prices[3]
-    with pytest.raises(ConfigError, match="region west, market on_demand"):
-        rows.find("H100", region="west")
+    assert rows.find("H100", where=Where("a")) is rows.prices[1]
+    assert rows.find("H100", "spot", where=Where("a", "west")) is rows.prices[2]
+    assert rows.find("H100", where=Where("b", "west")) is rows.prices[3]
+    with pytest.raises(ConfigError, match="provider a, region west, market on_demand"):
+        rows.find("H100", where=Where("a", "west"))
+    with pytest.raises(ConfigError, match="provider c, market on_demand"):
+        rows.find("H100", where=Where("c"))
 
 
-def test_a_row_of_the_nodes_region_or_of_none_goes_before_others():
-    rows = catalogue(price("H100", region="east"), price("H100", region="west"), price("H100"))
-    assert rows.find("H100", near="west") is rows.prices[1]
-    assert rows.find("H100", near="north") is rows.prices[2]
-    assert rows.find("H100") is rows.prices[0]
+def test_a_row_that_names_the_place_goes_before_one_that_holds_anywhere():
+    rows = catalogue(
+        price("H100", on_demand_gpu_hour="1"),
+        price("H100", region="west", on_demand_gpu_hour="2"),
+        price("H100", provider="a", on_demand_gpu_hour="3"),
+        price("H100", provider="a", instance_type="large", on_demand_gpu_hour="4"),
+    )
+    found = {
+        where: rows.find("H100", where=where).on_demand_gpu_hour
+        for where in (
+            Where("b", "north"),
+            Where("b", "west"),
+            Where("a", "north", "small"),
+            Where("a", "north", "large"),
+        )
+    }
+    assert list(found.values()) == [1, 2, 3, 4]
+
+
+def test_prices_that_differ_where_nothing_says_which_is_meant_are_refused():
+    """One spot H100 of AWS was billed at another cloud's price."""
+    with pytest.raises(ConfigError) as refused:
+        Catalogue.load().find("NVIDIA H100 80GB HBM3", "spot")
+    assert "gpu-cloud spot 0.8 USD, aws p5.48xlarge spot 2.25 USD" in str(refused.value)
+    assert "Set price.provider=aws|gpu-cloud, or give the price itself: price.gpu_hour=PRICE" in str(refused.value)
+    rows = catalogue(
+        price("H100", provider="a", region="east"), price("H100", provider="a", region="west", on_demand_gpu_hour="4")
+    )
+    with pytest.raises(ConfigError, match=r"Set price\.region=east\|west, or"):
+        rows.find("H100", where=Where("a"))
+
+
+def test_what_differs_in_nothing_but_the_place_needs_no_answer_and_the_first_of_one_place_wins():
+    rows = catalogue(
+        price("H100", provider="a", source="newer"),
+        price("H100", provider="a", on_demand_gpu_hour="9", source="older"),
+        price("H100", provider="b"),
+    )
+    assert rows.find("H100").source == "newer"
+
+
+def test_it_is_told_once_whose_price_is_taken_and_warned_of_where_that_is_a_guess():
+    prices._tell.cache_clear()
+    rows = catalogue(price("H100", provider="a", instance_type="large"))
+    with capture_logs() as logs:
+        for where in (Where("a", "west", "large"), Where(), Where()):
+            rows.find("H100", where=where)
+    known, guessed = logs
+    assert (known["event"], known["log_level"], known["node_provider"]) == ("price_found", "info", "a")
+    assert (known["price_instance_type"], known["hour"], known["source"]) == ("large", "3 USD", "a test")
+    assert (guessed["event"], guessed["log_level"]) == ("price_assumed", "warning")
+    assert guessed["remedy"] == "price.provider=a if it is theirs, else price.gpu_hour=PRICE"
 
 
 def test_rows_of_ones_own_go_before_the_shipped_ones(tmp_path):
     own = tmp_path / "my-prices.yaml"
     own.write_text("prices:\n  - {gpu: H100, on_demand_gpu_hour: 2.10, date: 2026-01-02, source: our contract}\n")
     known = Catalogue.load(own)
-    assert known.find("NVIDIA H100 80GB HBM3").source == "our contract"
+    # Of whoever it is, and though it says less of where it holds.
+    for where in (Where(), Where("gpu-cloud")):
+        assert known.find("NVIDIA H100 80GB HBM3", where=where).source == "our contract"
     assert known.find("NVIDIA L40S").on_demand_gpu_hour == Decimal("0.72")
 
 
 def test_what_an_unknown_gpu_says_to_add_is_enough(tmp_path):
     with pytest.raises(ConfigError, match=r"price\.catalogue=my-prices\.yaml") as refused:
-        Catalogue.load().find("NVIDIA H200", market="spot")
+        Catalogue.load().find("NVIDIA H200", "spot")
     lines = str(refused.value).splitlines()
     added = "\n".join(lines[lines.index("prices:") : -1])
     own = tmp_path / "my-prices.yaml"
@@ -73,12 +125,12 @@ def test_what_an_unknown_gpu_says_to_add_is_enough(tmp_path):
     with pytest.raises(ConfigError, match=r"my-prices\.yaml: prices\.0\.spot_gpu_hour = 'PRICE'"):
         Catalogue.load(own)
     own.write_text(added.replace("PRICE", "1.25"))
-    assert Catalogue.load(own).find("NVIDIA H200", market="spot").spot_gpu_hour == Decimal("1.25")
+    assert Catalogue.load(own).find("NVIDIA H200", "spot").spot_gpu_hour == Decimal("1.25")
 
 
 def test_a_gpu_that_is_not_offered_so_says_how_it_is(tmp_path):
     with pytest.raises(ConfigError, match=r"there is gpu-cloud on_demand 0\.72 USD"):
-        Catalogue.load().find("NVIDIA L40S", market="spot")
+        Catalogue.load().find("NVIDIA L40S", "spot")
 
 
 @pytest.mark.parametrize(
@@ -100,13 +152,15 @@ def test_a_wrong_catalogue_is_refused_with_its_name(tmp_path, text, says):
 
 def test_a_stale_price_is_warned_of_once():
     prices._warn.cache_clear()
+    prices._tell.cache_clear()
     fresh = price("H100", date=TODAY - timedelta(days=STALE_DAYS))
     stale = price("H200", date=TODAY - timedelta(days=STALE_DAYS + 1))
     with capture_logs() as logs:
         for _ in range(2):
             catalogue(fresh, stale).find("H100")
             catalogue(fresh, stale).find("H200")
-    assert [(each["event"], each["log_level"], each["gpu"]) for each in logs] == [("price_is_old", "warning", "H200")]
+    told = [(each["event"], each["log_level"], each["gpu"]) for each in logs if each["event"] != "price_found"]
+    assert told == [("price_is_old", "warning", "H200")]
 
 
 def test_a_catalogue_is_what_it_was_after_it_was_written(tmp_path):

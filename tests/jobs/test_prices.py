@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from configs.errors import ConfigError
-from configs.prices import Catalogue
+from configs.prices import Catalogue, Where
 from jobs import prices
 from pipeline import spot_prices
 from pipeline.warehouse import Warehouse
@@ -48,9 +48,9 @@ def nobody(monkeypatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def job(*arguments: str) -> subprocess.CompletedProcess[str]:
+def job(*arguments: str, name: str = "prices") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "jobs.prices", *arguments],
+        [sys.executable, "-m", f"jobs.{name}", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -71,7 +71,7 @@ def test_refresh_writes_a_catalogue_that_a_run_can_use(aws, tmp_path, capsys):
     }
     assert {(row.provider, row.date, row.source) for row in rows} == {("aws", TODAY, spot_prices.SOURCE)}
     assert {row.spot_gpu_hour for row in rows} == {MOTOS_PRICE / 8}
-    found = Catalogue.load(path).find("NVIDIA H100 80GB HBM3", market="spot", near="us-west-2")
+    found = Catalogue.load(path).find("NVIDIA H100 80GB HBM3", "spot", where=Where("aws", "us-west-2"))
     assert (found.provider, found.region) == ("aws", "us-west-2")
     assert "not offered on the spot market: x9.huge in us-east-1" in capsys.readouterr().out
 
@@ -93,7 +93,7 @@ def test_refresh_leaves_other_rows_and_what_is_said_of_them_alone(aws, tmp_path)
         assert (p5.gpu, p5.date) == ("H100 SXM5 80 GB", TODAY)
         assert (p5.on_demand_gpu_hour, p5.spot_gpu_hour) == (Decimal("6.88"), MOTOS_PRICE / 8)
         assert p5.source == f"{spot_prices.SOURCE}; on demand as of 2026-01-02, the price list"
-        assert Catalogue(prices=(l40s,)).find("NVIDIA L40S", market="spot") == l40s
+        assert Catalogue(prices=(l40s,)).find("NVIDIA L40S", "spot") == l40s
     assert path.read_text().startswith("# Ours.\nprices:\n")
 
 
@@ -163,3 +163,13 @@ def test_a_gpu_without_a_price_stops_the_run_before_it_starts(summarize, tmp_pat
     done = summarize([str(tmp_path / "docs")])
     assert done.returncode == 2
     assert "refused: no price for an hour of one H200" in done.stderr and "price.catalogue=" in done.stderr
+
+
+def test_a_spot_gpu_whose_provider_nobody_knows_is_refused_with_the_settings_that_say(tmp_path):
+    (tmp_path / "a.txt").write_text("A document.")
+    asked = ["configs/demo.yaml", f"input.sources=[{tmp_path}]", f"output.uri={tmp_path / 'output'}"]
+    done = job(*asked, "--gpu", "H100", "price.market=spot", name="plan")
+    assert done.returncode == 2
+    assert "price.provider=aws|gpu-cloud" in done.stderr and "gpu-cloud spot 0.8 USD" in done.stderr
+    done = job(*asked, "--gpu", "H100", "price.market=spot", "price.provider=aws", name="plan")
+    assert done.returncode == 0, done.stderr

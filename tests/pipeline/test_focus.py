@@ -210,13 +210,21 @@ def test_a_row_says_what_was_used_where_and_for_what(output):
     assert [row["SkuId"], row["SkuPriceId"]] == ["p5en.48xlarge", "p5en.48xlarge/AWS/us-east-1/spot"]
     assert [row["SubAccountId"], row["HostProviderName"], row["ServiceName"]] == ["night", "AWS", "Longhaul"]
     about = {"run_id": "night", "document_id": "books/1", "kind": "document", "outcome": "finished"}
-    assert json.loads(row["Tags"]) == about | {"model": "models/default"}
+    assert json.loads(row["Tags"]) == about | {"actor_id": "actor-1", "model": "models/default"}
     assert json.loads(row["AllocatedTags"]) == {"attempt": 1, "source_etag": "e1"}
     assert [row["x_EstimateStatus"], row["x_TokensRead"]] == ["estimate", 900_000]
     assert row["ChargeDescription"] == "Reading: books/1, attempt 1, finished (estimate)"
     assert row["ChargePeriodStart"] == BEGAN.replace(microsecond=0)
     assert row["ChargePeriodEnd"] == datetime(2026, 12, 31, 10, 0, 41, tzinfo=UTC)
     assert row["BillingPeriodEnd"] == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_a_machine_that_its_cloud_has_named_is_the_resource(tmp_path):
+    root = tmp_path / "output"
+    write_part(root, "costs", "night", [metered("idle", "1", instance_id="i-0abc"), metered("load", "1")])
+    named, other = sorted(exported(root), key=lambda row: row["x_Kind"])
+    assert [named["ResourceId"], named["ResourceName"], named["ResourceType"]] == ["i-0abc", "node-1", "Instance"]
+    assert [other["ResourceId"], other["ResourceType"]] == ["actor-1", "Actor"]
 
 
 def test_time_that_served_no_document_stays_with_its_actor_by_name(output):

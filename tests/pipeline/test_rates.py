@@ -1,6 +1,6 @@
 """An actor's price is that of its own device where its node stands, and every cost row says which it was."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -17,7 +17,8 @@ from pipeline.engine_driver import EngineDriver
 from pipeline.ledger import Reading
 from pipeline.metering import Rate, per_second
 from pipeline.plan import Cluster
-from pipeline.rates import Rates
+from pipeline.quote import Prices
+from pipeline.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, Rates
 from pipeline.run import _refuse_gpus_without_a_price
 from pipeline.warehouse import Warehouse
 from tests import one_actor
@@ -82,6 +83,41 @@ def test_a_market_that_nobody_knows_is_refused_unless_settings_name_one():
     with pytest.raises(ConfigError, match=r"'futures'.*price\.market=spot"):
         rates().of_gpu("H100", labels)
     assert rates(market="spot").of_gpu("H100", labels).market == "spot"
+
+
+def test_the_cloud_that_a_node_says_it_is_in_is_the_provider():
+    """Default settings: a spot H100 of AWS was billed at the price of the first cloud in the catalogue."""
+    shipped = Rates(PriceSettings(), 1, Catalogue.load())
+    aws = {PROVIDER_LABEL: "aws", INSTANCE_TYPE_LABEL: "p5.48xlarge", INSTANCE_LABEL: "i-0abc"}
+    rate = shipped.of_gpu("NVIDIA H100 80GB HBM3", SPOT | aws)
+    assert rate.price_per_second == per_second(Decimal("2.25"))
+    assert (rate.provider, rate.region, rate.instance_type, rate.instance_id) == (
+        "aws",
+        "us-east-1",
+        "p5.48xlarge",
+        "i-0abc",
+    )
+    with pytest.raises(ConfigError, match=r"provider gcp.*there is gpu-cloud"):
+        shipped.of_gpu("NVIDIA H100 80GB HBM3", SPOT | {PROVIDER_LABEL: "gcp"})
+    with pytest.raises(ConfigError, match=r"price\.provider=aws\|gpu-cloud"):
+        shipped.of_gpu("NVIDIA H100 80GB HBM3", SPOT)
+    # The driver cannot know what an actor will find out.
+    shipped.check_gpu("H100", SPOT)
+    explicit = replace(shipped, price=PriceSettings(provider="gpu-cloud"))
+    assert explicit.of_gpu("H100", SPOT).price_per_second == per_second(Decimal("0.80"))
+    assert explicit.of_cpu(aws).columns["instance_id"] == "i-0abc"
+
+
+def test_a_quote_takes_both_markets_of_one_provider():
+    shipped = Rates(PriceSettings(), 1, Catalogue.load())
+    quoted = Prices.of(shipped, "H100", {})
+    assert [round(each, 6) for each in (quoted.now, quoted.on_demand, quoted.spot)] == [
+        Decimal("2.9"),
+        Decimal("2.9"),
+        Decimal("0.8"),
+    ]
+    on_aws = Prices.of(shipped, "H100", SPOT | {PROVIDER_LABEL: "aws"})
+    assert [round(on_aws.now, 6), on_aws.on_demand] == [Decimal("2.25"), None]
 
 
 def test_a_run_is_refused_where_a_gpu_of_the_cluster_has_no_price():

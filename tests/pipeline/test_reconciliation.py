@@ -1,19 +1,27 @@
 """Bills of several kinds against metered costs: the sums are exact, and what is not the actors' is named."""
 
 import tempfile
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError
+from configs.settings import PriceSettings
 from pipeline import focus
-from pipeline.reconciliation import Reconciliation, reconcile
+from pipeline.commit import commit
+from pipeline.documents import Document
+from pipeline.ledger import Ledger
+from pipeline.rates import INSTANCE_LABEL, PROVIDER_LABEL, Rates
+from pipeline.reconciliation import COSTS, Reconciliation, reconcile
 from pipeline.warehouse import Warehouse
 from tests.outputs import cost_row, write_part
+from tests.worker import ABOUT, Worker
 
 DAY = date(2026, 3, 1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -70,6 +78,46 @@ def test_a_bill_that_names_every_node_is_matched_by_node_and_the_rest_is_spread(
     result = reconciled(one_day, bill)
     assert scaled(result) == {("night", "document", "a"): Decimal("4.5"), ("night", "document", "b"): Decimal("3.5")}
     assert [result.bill, result.unattributed] == [8, 2]
+
+
+def test_a_bill_that_names_instances_is_matched_by_them_whatever_the_pods_are_called(tmp_path):
+    rows = [
+        at(NOON, 1, "document", "3", "a", node="pod-1", instance_id="i-0AA1"),
+        at(NOON, 1, "document", "1", "b", node="pod-2", instance_id="i-0AA1", actor_id="actor-2"),
+        at(NOON, 1, "document", "4", "c", node="pod-3", instance_id="i-0bb2", actor_id="actor-3"),
+    ]
+    bill = [(8, "i-0aa1"), (2, "arn:aws:ec2:us-east-1:1:instance/i-0bb2"), (1, "i-0head")]
+    lines = [f"2026-03-01,{cost},{name}" for cost, name in bill]
+    result = reconciled(output(tmp_path / "output", *rows), "\n".join(["date,cost,node", *lines]))
+    rest = [Decimal("0.375"), Decimal("0.125"), Decimal("0.5")]
+    assert list(scaled(result).values()) == [6 + rest[0], 2 + rest[1], 2 + rest[2]]
+    assert [result.bill, result.unattributed] == [11, 1]
+
+
+def test_what_actors_metered_on_a_clouds_machines_meets_the_bill_by_their_ids(tmp_path):
+    """From meters to costs to the bill; on AWS a host's name is in no bill."""
+    ledger = Ledger(str(tmp_path / "output"), "night")
+    ledger.begin(ABOUT)
+    documents = [Document(name, f"/{name}", "v1", 500) for name in "ab"]
+    for document, id in zip(documents, ("i-0aa1", "i-0bb2"), strict=True):
+        worker = Worker(ledger, Random(3))
+        labels = {INSTANCE_LABEL: id, PROVIDER_LABEL: "aws"}
+        worker.actor.rate = Rates(PriceSettings(gpu_hour=Decimal(2))).of_gpu("NVIDIA H200", labels)
+        worker.take(document)
+        worker.clock.now += 10**10
+        worker.end(document.document_id, "finished")
+        worker.leave()
+    commit(ledger, documents)
+    (day,) = {row["day"] for row in Warehouse(ledger.output_uri).rows("select started_at::date as day from costs")}
+    result = reconciled(tmp_path / "output", f"date,cost,resource_id\n{day},30,i-0aa1\n{day},10,i-0bb2\n")
+    billed = Warehouse(ledger.output_uri).rows(f"select * from ({COSTS})")
+    by_instance = Counter()
+    for row in billed:
+        charge = result.charge(row)
+        assert charge is not None
+        by_instance[row["instance_id"]] += charge.cost
+    assert by_instance == {"i-0aa1": 30, "i-0bb2": 10}
+    assert result.unattributed == 0
 
 
 def test_a_bill_that_names_some_nodes_alone_is_matched_by_day(one_day):
