@@ -13,7 +13,7 @@ from pipeline import commits, storage
 from pipeline.commit import commit
 from pipeline.documents import Document
 from pipeline.entries import fenced
-from pipeline.ledger import NODE, Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key
+from pipeline.ledger import NODE, Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key, runs
 from pipeline.metering import Rate, Spent
 from pipeline.tables import TABLES
 from pipeline.warehouse import Warehouse
@@ -406,3 +406,27 @@ def test_snapshots_of_finished_documents_are_swept(ledger):
         storage.publish(ledger.snapshot_uri(key), b"state")
     commit(ledger, [document("one"), document("two")], stopped=True)
     assert list(ledger.snapshots()) == [keys["two"]]
+
+
+def test_a_driver_whose_run_was_taken_over_takes_its_files_back(ledger):
+    """It asks when all of them are there, right before they would count."""
+    publish(ledger, entry("one", 10, 1))
+    commit(ledger, [document("one")])
+    before = commits.files(ledger.output_uri, TABLES)
+
+    def lost() -> None:
+        assert len(storage.list_files(storage.join(ledger.output_uri, "summaries"))) == 2
+        raise LedgerError("another driver")
+
+    with pytest.raises(LedgerError, match="another driver"):
+        commit(ledger, [document("one")], start=2, confirm=lost)
+    assert commits.files(ledger.output_uri, TABLES) == before
+    for table in TABLES:
+        assert storage.list_files(storage.join(ledger.output_uri, table)) == before[table]
+
+
+def test_runs_are_found_without_listing_what_is_in_them(ledger, monkeypatch):
+    Ledger(ledger.output_uri, "later").begin(ABOUT | {"started_at": (NOON + timedelta(days=1)).isoformat()})
+    storage.publish(storage.join(ledger.output_uri, "_runs", "refused", "starts", "0001.json"), b"{}")
+    monkeypatch.setattr(storage, "walk", lambda *_: pytest.fail("a listing of everything"))
+    assert [run.run_id for run in runs(ledger.output_uri)] == ["later", "r1"]

@@ -319,3 +319,10 @@ def test_nothing_secret_is_pickled_with_a_file_system(bucket: str) -> None:
     pickled = pickle.dumps((files, path, storage.stat(f"{bucket}/object")))
     assert os.environ["AWS_SECRET_ACCESS_KEY"].encode() not in pickled
     assert os.environ["AWS_ACCESS_KEY_ID"].encode() not in pickled
+
+
+def test_folders_right_below_a_place_are_listed_and_nothing_deeper(place):
+    assert storage.list_folders(storage.join(place, "runs")) == []
+    for name in ("b/run.json", "a/run.json", "a/deep/er.json", "file.json"):
+        storage.publish(storage.join(place, "runs", name), b"{}")
+    assert storage.list_folders(storage.join(place, "runs")) == ["a", "b"]
