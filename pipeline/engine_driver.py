@@ -355,7 +355,7 @@ class EngineDriver(Thread):
                 self._end(job, job.tokens_resumed)
         self._writer.flush()
         self._actor.meter.spend("drain")
-        self._writer.close(self._beat())
+        self._writer.close(self._beat(is_last=True))
         self._log.info("actor_left", tokens_read=self._actor.reading().tokens_read)
         self._end_process()
 
@@ -373,20 +373,20 @@ class EngineDriver(Thread):
             self._log.warning("states_not_saved", exc_info=True)
         self._writer.flush()
         self._actor.meter.spend("drain")
-        self._writer.close(self._beat())
+        self._writer.close(self._beat(is_last=True))
         failure = self._failures.record(self._actor.id, self._assignment.start, error, in_engine)
         self._failures.check(failure, self._assignment.engine.actors, self._assignment.engine.max_attempts)
         self._leave_by = time.monotonic()
         self._end_process()
 
-    def _beat(self) -> Beat:
+    def _beat(self, is_last: bool = False) -> Beat:
         in_slots = self._engine.in_slots if self._jobs else {}
         underway = tuple(
             self._jobs[document_id].underway(spent, in_slots.get(document_id))
             for document_id, spent in self._actor.meter.documents().items()
             if document_id in self._jobs
         )
-        is_stopped = self._stop_reason is not None and not self._owed
+        is_stopped = is_last or (self._stop_reason is not None and not self._owed)
         return Beat(self._actor.reading(), underway, self._ended, is_stopped)
 
     def _refuse_all(self, error: Exception) -> None:

@@ -1,5 +1,6 @@
 """The heartbeats of a run's actors, as its driver reads them every second."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
@@ -20,6 +21,8 @@ class Heartbeats:
         self._ledger = ledger
         self._known: dict[str, Beat] = {}
         """By the URI of its file."""
+        self._heard: dict[str, float] = {}
+        """When each actor's meter was first seen where it is, on the monotonic clock."""
         self._unreadable: set[str] = set()
         """Told of once."""
         self._lock = Lock()
@@ -35,8 +38,17 @@ class Heartbeats:
                 uris = []
             for uri, beat in zip(uris, self._threads.map(self._read, uris), strict=True):
                 if beat is not None:
-                    self._known[uri] = beat
+                    self._hear(uri, beat)
             return list(self._known.values())
+
+    def silent_seconds(self, actor_id: str) -> float:
+        """How long an actor's meter has stood still, as far as it was looked at."""
+        return time.monotonic() - self._heard[actor_id]
+
+    def _hear(self, uri: str, beat: Beat) -> None:
+        before, self._known[uri] = self._known.get(uri), beat
+        if before is None or before.reading.total_us != beat.reading.total_us:
+            self._heard[beat.reading.actor_id] = time.monotonic()
 
     def _read(self, uri: str) -> Beat | None:
         try:

@@ -137,7 +137,7 @@ class Beat:
     ended: int = 0
     """Documents that finished or failed at this actor."""
     is_stopped: bool = False
-    """Whether the actor has heard of a stop, and all that it was given is in the ledger."""
+    """Whether the actor has heard of a stop, and all that it was given is in the ledger; or has left."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Asking a run to stop before it is done: what is under way is saved, what is finished is committed."""
 
-import time
-from collections.abc import Callable, Sequence
 from decimal import Decimal
 from threading import Event, Thread
 
@@ -9,7 +7,8 @@ import structlog
 
 from pipeline.actor import now_us
 from pipeline.alerts import Alerts
-from pipeline.ledger import Beat, Ledger
+from pipeline.heartbeats import Heartbeats
+from pipeline.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -17,7 +16,7 @@ AGAIN_SECONDS = 5.0
 """Until a stop is asked for again that the store did not take."""
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 300.0
-"""An actor whose meter stands still for so long is not waited for; it may be writing a long answer meanwhile."""
+"""An actor whose meter has stood still for so long has died, and is not waited for."""
 
 
 class Stopping:
@@ -77,11 +76,9 @@ class Drain(Thread):
     """As a context, around a run's work: sees when it may end although documents are left, since a stop was asked for
     and all actors have ended what they had. What no actor has begun need not go through the stages."""
 
-    def __init__(self, stopping: Stopping, heartbeats: Callable[[], Sequence[Beat]], start: int) -> None:
+    def __init__(self, stopping: Stopping, heartbeats: Heartbeats, start: int) -> None:
         super().__init__(name="drain", daemon=True)
-        self._stopping, self._heartbeats, self._start_number = stopping, heartbeats, start
-        self._seen: dict[str, tuple[int, float]] = {}
-        """Of each actor what its meter showed, and when it first did."""
+        self._stopping, self._heartbeats, self._number = stopping, heartbeats, start
         self._left = Event()
         self.is_over = False
 
@@ -95,18 +92,15 @@ class Drain(Thread):
 
     def run(self) -> None:
         while not self.is_over and not self._left.wait(LOOK_SECONDS):
-            self.is_over = self._stopping.reason is not None and self.look(time.monotonic())
+            self.is_over = self._stopping.reason is not None and self.look()
 
-    def look(self, now: float) -> bool:
+    def look(self) -> bool:
         """Whether no actor of this start has anything under way."""
-        beats = [beat for beat in self._heartbeats() if beat.reading.start == self._start_number]
-        return all(beat.is_stopped or self._is_silent(beat, now) for beat in beats if beat.reading.is_of_actor)
+        beats = [beat for beat in self._heartbeats() if beat.reading.start == self._number and beat.reading.is_of_actor]
+        return all(beat.is_stopped or self._is_silent(beat.reading.actor_id) for beat in beats)
 
-    def _is_silent(self, beat: Beat, now: float) -> bool:
-        shown, since = self._seen.setdefault(beat.reading.actor_id, (beat.reading.total_us, now))
-        if shown != beat.reading.total_us:
-            self._seen[beat.reading.actor_id] = (beat.reading.total_us, now)
-        return shown == beat.reading.total_us and now - since >= SILENT_SECONDS
+    def _is_silent(self, actor_id: str) -> bool:
+        return self._heartbeats.silent_seconds(actor_id) >= SILENT_SECONDS
 
 
 def is_asked(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:

@@ -1,11 +1,13 @@
 """A stop is asked of one start until somebody hears it, and ends when all actors have ended what they had."""
 
 import threading
+import time
 
 import pytest
 
 from configs.errors import StorageError
 from pipeline import stopping
+from pipeline.heartbeats import Heartbeats
 from pipeline.ledger import NODE, Beat, Ledger
 from pipeline.stopping import Drain, Stopping, is_asked
 from tests.pipeline.test_progress import reading
@@ -64,30 +66,40 @@ def test_a_stop_of_one_start_is_none_of_the_next(ledger):
 
 
 def test_a_run_may_end_when_all_its_actors_have_stopped(ledger):
-    beats: list[Beat] = []
-    drain = Drain(Stopping(ledger), lambda: beats, start=2)
-    assert drain.look(0), "nobody works"
-    beats[:] = [beat("a", False), beat("b", True)]
-    assert not drain.look(1)
-    beats[:] = [beat("a", True), beat("b", True), beat("old", False, start=1), beat("head", False, gpu_type=NODE)]
-    assert drain.look(2)
+    drain = Drain(Stopping(ledger), Heartbeats(ledger), start=2)
+    assert drain.look(), "nobody works"
+    for told in (beat("a", False), beat("b", True)):
+        ledger.publish_beat(told)
+    assert not drain.look()
+    others = beat("old", False, start=1), beat("head", False, gpu_type=NODE)
+    for told in (beat("a", True), *others):
+        ledger.publish_beat(told)
+    assert drain.look()
 
 
-def test_an_actor_that_says_no_more_is_not_waited_for_without_end(ledger):
-    dead, alive = beat("dead", False), [beat("alive", False)]
-    drain = Drain(Stopping(ledger), lambda: [dead, *alive], start=2)
-    for second in range(0, 1000, 100):
-        alive[0] = beat("alive", False, tokens=second)
-        assert not drain.look(second)
-    alive[0] = beat("alive", True)
-    assert drain.look(1000)
+def test_an_actor_that_has_died_is_not_waited_for(ledger, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    heartbeats = Heartbeats(ledger)
+    drain = Drain(Stopping(ledger), heartbeats, start=2)
+    ledger.publish_beat(beat("dead", False))
+    for second in range(100, 1000, 100):
+        # The driver reads all of them, long before a stop, for its progress line.
+        heartbeats()
+        now[0] = second
+        ledger.publish_beat(beat("alive", False, tokens=second))
+        assert not drain.look()
+    ledger.publish_beat(beat("alive", True))
+    assert drain.look()
 
 
 def test_nothing_ends_before_a_stop_is_asked_for(ledger, monkeypatch):
     monkeypatch.setattr(stopping, "LOOK_SECONDS", 0.01)
     asked, looked = Stopping(ledger), threading.Event()
     asked.begin(2)
-    with Drain(asked, lambda: looked.set() or [], start=2) as drain:
+    with Drain(asked, Heartbeats(ledger), start=2) as drain:
+        look = drain.look
+        monkeypatch.setattr(drain, "look", lambda: looked.set() or look())
         assert not looked.wait(0.1) and not drain.is_over
         asked.ask("deadline")
         assert looked.wait(PATIENCE_SECONDS)
