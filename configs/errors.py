@@ -12,6 +12,7 @@ LonghaulError
     ├── UndecodableError     bytes that are no text in any known encoding, or binary
     ├── CorruptError         a broken gzip, zstd, PDF or JSON
     ├── UnreadableError      missing, no permission, a symlink loop, gone since it was listed
+    ├── ChangedError         no longer what was listed; the next run reads it
     ├── TooLargeError        over a limit that the config sets
     ├── ProcessKilledError   whoever reads it dies: out of memory, a crash in native code
     └── UnexpectedError      whatever else its reading raised, with class, message and place
@@ -79,6 +80,10 @@ class CorruptError(DocumentError):
 
 class UnreadableError(DocumentError):
     """The object cannot be opened: missing, forbidden, a symlink loop."""
+
+
+class ChangedError(DocumentError):
+    """The document changed between listing and reading. It is not its fault: the next run lists it anew."""
 
 
 class TooLargeError(DocumentError):

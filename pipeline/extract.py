@@ -21,6 +21,7 @@ from configs.settings import InputSettings
 from pipeline import encoding, reading
 from pipeline.documents import Document
 from pipeline.encoding import Piece
+from pipeline.pinned import Pin
 
 KINDS = {
     ".txt": "text",
@@ -135,9 +136,11 @@ class Extractor:
         if document.error_class:
             raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
         if document.record_offset is not None and document.record_length is not None:
-            record = self._records.read(document.source_uri, document.record_offset, document.record_length)
+            place = document.record_offset, document.record_length
+            record = self._records.read(document.source_uri, *place, document.source_etag)
             return _from_character(offset, *_json(record, self._settings))
-        stream = streams.enter_context(reading.open_document(document.source_uri, self._settings.max_expansion))
+        pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
+        stream = streams.enter_context(reading.open_document(pin.uri, self._settings.max_expansion, pin))
         content = reading.pieces(stream)
         first = next(content, b"")
         kind = _kind(document.source_uri, first)

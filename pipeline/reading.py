@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from configs.errors import CorruptError, DocumentError, TooLargeError, UnreadableError
-from pipeline import storage
+from configs.errors import ChangedError, CorruptError, DocumentError, TooLargeError, UnreadableError
+from pipeline import pinned, storage
+from pipeline.pinned import Pin
 
 PIECE_BYTES = 1024 * 1024
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
@@ -26,15 +27,16 @@ def compression_of(name: str) -> str | None:
     return next((kind for suffix, kind in COMPRESSIONS.items() if name.lower().endswith(suffix)), None)
 
 
-def open_document(uri: str, max_expansion: int) -> BinaryIO:
+def open_document(uri: str, max_expansion: int, pin: Pin | None = None) -> BinaryIO:
     """The decompressed bytes; the stream is seekable where they are stored as they are. `max_expansion` is as in
-    InputSettings.
+    InputSettings. With `pin` they are those that were listed.
 
-    Raises UnreadableError here; reading raises CorruptError, TooLargeError, or OSError from the store.
+    Raises UnreadableError and ChangedError here; reading raises CorruptError, TooLargeError, ChangedError, or OSError
+    from the store.
     """
     try:
         with ExitStack() as unless_it_is_read:
-            raw = unless_it_is_read.enter_context(storage.open_read(uri))
+            raw = unless_it_is_read.enter_context(pinned.open_read(pin) if pin else storage.open_read(uri))
             head = raw.read(4)
             raw.seek(0)
             unless_it_is_read.pop_all()
@@ -45,8 +47,10 @@ def open_document(uri: str, max_expansion: int) -> BinaryIO:
     return io.BufferedReader(_Decompressed(raw, compression, max_expansion), PIECE_BYTES) if compression else raw
 
 
-def unreadable(error: OSError) -> UnreadableError:
+def unreadable(error: OSError) -> UnreadableError | ChangedError:
     """What the store says, as a sentence about the document."""
+    if isinstance(error, storage.Replaced):
+        return pinned.changed()
     if isinstance(error, FileNotFoundError):
         return UnreadableError("The document is not there any more.")
     if isinstance(error, PermissionError):
@@ -59,7 +63,7 @@ def unreadable(error: OSError) -> UnreadableError:
 def pieces(stream: BinaryIO, position: int = 0) -> Iterator[bytes]:
     """All of a stream from `position`, where it stands; cut at multiples of PIECE_BYTES, wherever it begins.
 
-    Raises UnreadableError, CorruptError, TooLargeError.
+    Raises UnreadableError, ChangedError, CorruptError, TooLargeError.
     """
     try:
         while piece := stream.read(PIECE_BYTES - position % PIECE_BYTES):
@@ -105,20 +109,34 @@ class RecordReader:
         self._stream: BinaryIO | None = None
         self._position = 0
 
-    def read(self, uri: str, offset: int, length: int) -> bytes:
-        """One record by its place in the decompressed file. Raises UnreadableError, CorruptError, TooLargeError."""
+    def read(self, uri: str, offset: int, length: int, etag: str) -> bytes:
+        """One record by its place in the decompressed file, which must be the one that was listed with that etag; the
+        rest of the file may have changed.
+
+        Raises UnreadableError, ChangedError, CorruptError, TooLargeError.
+        """
+        record = self._read(uri, offset, length)
+        if record is None or not _is_listed(record, etag):
+            # What is open may be what the file was before it was written anew.
+            self._close()
+            record = self._read(uri, offset, length)
+        if record is None or not _is_listed(record, etag):
+            raise pinned.changed()
+        return record
+
+    def _read(self, uri: str, offset: int, length: int) -> bytes | None:
+        """None where the file was exchanged, or has become shorter."""
         try:
-            stream = self._stream_at(uri, offset)
-            record = stream.read(length)
+            record = self._stream_at(uri, offset).read(length)
+        except storage.Replaced:
+            return None
         except (OSError, DocumentError) as error:
             self._close()
             if isinstance(error, OSError):
                 raise unreadable(error) from error
             raise
         self._position += len(record)
-        if len(record) < length:
-            raise UnreadableError("The file has become shorter since it was listed.")
-        return record
+        return record if len(record) == length else None
 
     def _stream_at(self, uri: str, offset: int) -> BinaryIO:
         if self._stream is None or uri != self._uri or (offset < self._position and not self._stream.seekable()):
@@ -133,6 +151,10 @@ class RecordReader:
         self._stream = None
 
     __del__ = _close
+
+
+def _is_listed(record: bytes, etag: str) -> bool:
+    return pinned.hash_of(record.rstrip()) == etag
 
 
 class _Decompressed(io.RawIOBase):

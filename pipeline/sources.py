@@ -1,17 +1,15 @@
 """Which documents there are: files, directories, globs, object stores, manifests, and each line of JSON lines."""
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
 from typing import BinaryIO
 
 import structlog
 from fsspec.utils import glob_translate
 
-from configs.errors import ConfigError, DocumentError, TooLargeError, UnreadableError
+from configs.errors import ConfigError, DocumentError, LonghaulError, TooLargeError, UnreadableError, unexpected
 from configs.settings import InputSettings
-from pipeline import manifests, reading, storage
+from pipeline import manifests, pinned, reading, storage
 from pipeline.documents import Document
 from pipeline.extract import parse_record
 from pipeline.storage import Entry
@@ -20,10 +18,6 @@ log = structlog.get_logger()
 
 JSON_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst|zstd))?$", re.IGNORECASE)
 GLOB = re.compile(r"[*?\[]")
-HASH_BYTES = 16
-HASHED_WHOLE_BYTES = 256 * 1024 * 1024
-"""Larger local files are known by their ends: to read a terabyte on the driver for its hash would take an hour."""
-END_BYTES = 4 * 1024 * 1024
 
 
 def list_documents(settings: InputSettings) -> list[Document]:
@@ -126,36 +120,16 @@ def _documents(document_id: str, entry: Entry, settings: InputSettings) -> Itera
         yield from _records(document_id, entry, settings)
     else:
         try:
-            etag = entry.etag or _etag_of(entry)
+            pin = pinned.pin(entry)
         except OSError as error:
             yield _failed(document_id, entry, reading.unreadable(error))
             return
-        yield Document(document_id, entry.uri, etag, entry.size_bytes)
+        yield Document(document_id, pin.uri, pin.etag, pin.size_bytes)
 
 
 def _failed(document_id: str, entry: Entry, error: DocumentError) -> Document:
     name, message = type(error).__name__, str(error)
     return Document(document_id, entry.uri, entry.etag, entry.size_bytes, error_class=name, error_message=message)
-
-
-def _etag_of(entry: Entry) -> str:
-    """`blake2b:...` of the content; `ends:...` of a large local file's size, time of change, first and last bytes."""
-    with storage.open_read(entry.uri) as stream:
-        if storage.is_local(entry.uri) and entry.size_bytes > HASHED_WHOLE_BYTES:
-            return f"ends:{_hash_of_ends(stream)}"
-        digest = blake2b(digest_size=HASH_BYTES)
-        while chunk := stream.read(reading.PIECE_BYTES):
-            digest.update(chunk)
-    return f"blake2b:{digest.hexdigest()}"
-
-
-def _hash_of_ends(stream: BinaryIO) -> str:
-    about = os.fstat(stream.fileno())
-    digest = blake2b(f"{about.st_size}/{about.st_mtime_ns}/".encode(), digest_size=HASH_BYTES)
-    digest.update(stream.read(END_BYTES))
-    stream.seek(max(0, about.st_size - END_BYTES))
-    digest.update(stream.read(END_BYTES))
-    return digest.hexdigest()
 
 
 def _records(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:
@@ -169,13 +143,15 @@ def _records(document_id: str, entry: Entry, settings: InputSettings) -> Iterato
                     name = _record_name(line, length, number, settings)
                 except DocumentError as problem:
                     error = problem
+                except Exception as problem:  # a line that nobody foresaw is no reason to list nothing
+                    error = unexpected(problem)
                 while name in taken:
                     name += f"-line{number}"
                 taken.add(name)
                 yield Document(
                     f"{document_id}#{name}",
                     entry.uri,
-                    f"blake2b:{blake2b(line.rstrip(), digest_size=HASH_BYTES).hexdigest()}",
+                    pinned.hash_of(line.rstrip()),
                     length,
                     offset,
                     length,
@@ -186,6 +162,10 @@ def _records(document_id: str, entry: Entry, settings: InputSettings) -> Iterato
         yield _failed(document_id, entry, error)
     except OSError as error:
         yield _failed(document_id, entry, reading.unreadable(error))
+    except LonghaulError:
+        raise
+    except Exception as error:  # nor is such a file
+        yield _failed(document_id, entry, unexpected(error))
 
 
 def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, int, bytes]]:

@@ -16,7 +16,7 @@ import io
 import os
 import re
 import stat as modes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +40,8 @@ fsspec.register_implementation("sample", "pipeline.samples.Samples")
 SCHEMES = ("", "file", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "sample")
 """That documents are read from. None that asks any server for anything, as http does: what names documents could make
 the cluster ask its own network."""
+Replaced = FileExpired
+"""The OSError of an object that is no longer the one that was opened, or that was asked for."""
 DENIED = {"AccessDenied", "AllAccessDisabled"}
 TAKEN = {"PreconditionFailed", "412"}
 
@@ -207,7 +209,7 @@ def read_bytes(uri: str) -> bytes:
     """An object whole; one that is replaced meanwhile is read again. Raises FileNotFoundError, PermissionError,
     StorageError."""
     while True:
-        with suppress(FileExpired), open_read(uri) as stream:
+        with suppress(Replaced), open_read(uri) as stream:
             return stream.read()
 
 
@@ -229,11 +231,15 @@ def read_tables(uris: Sequence[str], columns: Sequence[str] | None = None) -> It
         yield from threads.map(lambda uri: read_table(uri, columns), uris)
 
 
-def open_read(uri: str) -> BinaryIO:
-    """A seekable stream that fetches as it goes. Raises FileNotFoundError, PermissionError, StorageError."""
+def open_read(uri: str, etag: str = "") -> BinaryIO:
+    """A seekable stream that fetches as it goes; the object is not exchanged meanwhile, and must have the ETag that is
+    given, in a store that has any.
+
+    Raises FileNotFoundError, PermissionError, StorageError, and here and in reading Replaced, an OSError.
+    """
     if is_local(uri):
         return open(filesystem(uri)[1], "rb")
-    return io.BufferedReader(_RemoteFile(uri), io.DEFAULT_BUFFER_SIZE)
+    return io.BufferedReader(_RemoteFile(uri, etag), io.DEFAULT_BUFFER_SIZE)
 
 
 def exists(uri: str) -> bool:
@@ -313,7 +319,12 @@ def walk(uri: str, depth: int | None = None) -> Iterator[Entry]:
 
 
 def _remote_entry(files: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Entry:
-    return Entry(str(files.unstrip_protocol(info["name"])), info["size"] or 0, str(info.get("ETag") or "").strip('"'))
+    return Entry(str(files.unstrip_protocol(info["name"])), info["size"] or 0, _etag(info))
+
+
+def _etag(info: Mapping[str, Any]) -> str:
+    """As s3fs and the file systems of other stores spell it, without its quotes."""
+    return str(info.get("ETag") or info.get("etag") or "").strip('"')
 
 
 def _walk_local(root: str, depth: int | None) -> Iterator[Entry]:
@@ -368,11 +379,16 @@ def _printable(path: str) -> str:
 class _RemoteFile(io.RawIOBase):
     """An object read by ranges, each error of its store translated."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, etag: str) -> None:
         self._uri = uri
         files, path = filesystem(uri)
         with _translated(uri):
             self._file = files.open(path, "rb", block_size=BLOCK_BYTES)
+        # s3fs holds every range to the ETag of the opening.
+        found = _etag(getattr(self._file, "details", {}))
+        if etag and found not in ("", etag):
+            self._file.close()
+            raise Replaced(uri, found)
 
     def readable(self) -> bool:
         return True

@@ -19,6 +19,7 @@ import zstandard
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from configs.errors import (
+    ChangedError,
     CorruptError,
     DocumentError,
     EmptyDocumentError,
@@ -39,7 +40,7 @@ def settings(**values: Any) -> InputSettings:
 
 
 def document(uri: object) -> Document:
-    return Document(str(uri), str(uri), "etag", 0)
+    return Document(str(uri), str(uri), storage.stat(str(uri)).etag or "etag", 0)
 
 
 def read(path: Path, content: bytes | None = None, **values: Any) -> tuple[str, str]:
@@ -520,10 +521,10 @@ def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
     assert read(tmp_path / "a.json", b'{"text": "fine", "title": "\\ud83d x"}')[0] == "\ufffd x"
 
 
-def test_a_file_that_shrank_since_it_was_listed_is_unreadable(tmp_path: Path) -> None:
+def test_a_file_that_shrank_since_it_was_listed_has_changed(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     inputs = InputSettings(sources=(str(tmp_path),))
     documents = list_documents(inputs)
     (tmp_path / "d.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(UnreadableError, match="shorter"):
+    with pytest.raises(ChangedError, match="since it was listed"):
         Extractor(inputs).read(documents[1])

@@ -10,7 +10,7 @@ import pytest
 
 from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.tokenizer import Tokenizer
-from pipeline import reading, tokenise
+from pipeline import pinned, reading, tokenise
 from pipeline.assignment import READ_ROW, read_rows
 from pipeline.documents import MANIFEST, Document
 from pipeline.read_stage import read_batch
@@ -43,7 +43,8 @@ def read(
 
 def document(path: Path, content: bytes, **place: Any) -> Document:
     path.write_bytes(content)
-    return Document(str(path), str(path), "etag", len(content), **place)
+    read = content[place["record_offset"] :].rstrip() if place else content
+    return Document(str(path), str(path), pinned.hash_of(read), len(content), **place)
 
 
 def test_the_limit_is_of_text_and_exact(tmp_path: Path, model: ModelSettings) -> None:

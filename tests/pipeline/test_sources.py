@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from configs.errors import ConfigError, StorageError
 from configs.settings import InputSettings
-from pipeline import sources, storage
+from pipeline import pinned, sources, storage
 from pipeline.documents import MANIFEST, Document
 from pipeline.sources import list_documents
 
@@ -191,8 +191,8 @@ def test_a_large_file_is_known_by_its_size_its_time_and_its_ends(
     path = tmp_path / "a.txt"
     path.write_text("a" * 1000 + "b" * 1000)
     (whole,) = listed(tmp_path)
-    monkeypatch.setattr(sources, "HASHED_WHOLE_BYTES", 1999)
-    monkeypatch.setattr(sources, "END_BYTES", 10)
+    monkeypatch.setattr(pinned, "HASHED_WHOLE_BYTES", 1999)
+    monkeypatch.setattr(pinned, "END_BYTES", 10)
     (large,) = listed(tmp_path)
     assert (whole.source_etag[:8], large.source_etag[:5]) == ("blake2b:", "ends:")
     assert listed(tmp_path) == [large]
@@ -445,6 +445,46 @@ def test_a_line_that_is_no_document_fails_alone_and_is_named(tmp_path: Path) -> 
     assert "'text'" in str(documents[3].error_message) and "input.text_field" in str(documents[3].error_message)
     assert "input.max_document_bytes" in str(documents[8].error_message)
     assert documents[8].size_bytes == 200_013
+
+
+def test_what_nobody_foresaw_of_a_line_or_a_file_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, lines_of = sources.parse_record, sources._lines
+
+    def parse(line: bytes, *more: Any) -> Any:
+        return original(line, *more) if b"bug" not in line else 1 / 0
+
+    def broken(stream: Any, max_bytes: int) -> Any:
+        for line in lines_of(stream, max_bytes):
+            yield line
+            if b"break" in line[3]:
+                raise MemoryError("no more")
+
+    monkeypatch.setattr(sources, "parse_record", parse)
+    monkeypatch.setattr(sources, "_lines", broken)
+    texts = ("fine", "bug", "fine too", "break", "never seen")
+    (tmp_path / "d.jsonl").write_bytes(lines(*({"text": text} for text in texts)))
+    write(tmp_path, "e.txt")
+    documents = listed(tmp_path)
+    assert [document.error_class for document in documents] == [
+        None,
+        "UnexpectedError",
+        None,
+        None,
+        "UnexpectedError",
+        None,
+    ]
+    assert "ZeroDivisionError" in str(documents[1].error_message) and "MemoryError" in str(documents[4].error_message)
+    assert ids(documents, tmp_path)[4:] == ["d.jsonl", "e.txt"]
+
+
+def test_a_bomb_of_lines_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "bomb.jsonl.gz").write_bytes(
+        gzip.compress(lines({"text": "good"}) + bytes(40_000_000), compresslevel=1)
+    )
+    (tmp_path / "good.jsonl").write_bytes(lines({"text": "good"}))
+    before, bomb, good = listed(tmp_path)
+    assert (before.error_class, bomb.error_class, good.error_class) == (None, "TooLargeError", None)
+    assert "input.max_expansion" in str(bomb.error_message)
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])

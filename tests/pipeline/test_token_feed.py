@@ -28,7 +28,7 @@ from configs.errors import (
 )
 from configs.settings import InputSettings, SectionSettings
 from models.tokenizer import Tokenizer
-from pipeline import reading, storage, tokenise
+from pipeline import pinned, reading, storage, tokenise
 from pipeline.documents import Document
 from pipeline.extract import Extractor
 from pipeline.sections import Section, SectionFinder, before
@@ -62,7 +62,7 @@ def settings(**values: Any) -> InputSettings:
 
 
 def document(uri: object) -> Document:
-    return Document(str(uri), str(uri), "etag", 0)
+    return Document(str(uri), str(uri), storage.stat(str(uri)).etag or "etag", 0)
 
 
 @contextmanager
@@ -303,7 +303,8 @@ def test_a_long_record_of_json_lines_is_read_by_its_place(tmp_path: Path) -> Non
     lines = [b'{"text": "first"}\n', b'{"text": "' + b"a second record " * 5000 + b'"}\n']
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"".join(lines)))
     uri = str(tmp_path / "a.jsonl.gz")
-    record = Document("b", uri, "etag", len(lines[1]), record_offset=len(lines[0]), record_length=len(lines[1]))
+    etag = pinned.hash_of(lines[1].rstrip())
+    record = Document("b", uri, etag, len(lines[1]), record_offset=len(lines[0]), record_length=len(lines[1]))
     with reading_ahead(record) as reader:
         assert np.array_equal(reader.take(), whole(record))
 
@@ -580,7 +581,7 @@ def test_history_is_checked_in_one_pass_without_tokenising(tmp_path: Path, monke
             return super().encode(text)
 
     original = reading.open_document
-    monkeypatch.setattr(reading, "open_document", lambda uri, most: opened.append(uri) or original(uri, most))
+    monkeypatch.setattr(reading, "open_document", lambda uri, *more: opened.append(uri) or original(uri, *more))
     with reading_ahead(path, Counting(), start=start, check_history=True) as reader:
         reader.take()
     assert len(opened) == len(encoded) == 1
