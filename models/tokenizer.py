@@ -5,12 +5,14 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+import tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from configs.errors import ModelError
 from models import hub
 
+LIBRARY = f"tokenizers {tokenizers.__version__}"
 END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<|eot_id|>")
 BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<|endoftext|>")
 

@@ -63,6 +63,7 @@ READ_ROW = pa.schema(
         *MANIFEST,
         ("state_uri", pa.string()),
         ("title", pa.string()),
+        ("made_by", pa.string()),
         ("tokens", pa.list_(pa.int32())),
         ("is_streamed", pa.bool_()),
         ("sections", pa.list_(_SECTION)),
@@ -72,7 +73,8 @@ READ_ROW = pa.schema(
 """A document as the reader hands it over. `tokens` is null where `error_class` says why, and where the document
 `is_streamed`: then the row is a handle, and the actor reads the document itself; where there is a `state_uri` it goes
 on from that state, and nobody has looked at the document yet. `sections` is null where nobody asks about them. `cuts`
-are the canonical cuts within the tokens, in order; null where there are no tokens."""
+are the canonical cuts within the tokens, in order; null where there are no tokens. `made_by` is what made the text, as
+`extract.makers` has it; null where the actor reads the document."""
 
 RECEIPT = pa.schema(
     [

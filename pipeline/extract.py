@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,6 +80,8 @@ class Extracted:
 
     title: str
     """Its own title where it has one, else its first line where that is short, else its name."""
+    kind: str
+    """As `Extractor.kind`."""
     pieces: Iterator[Piece]
     """Its text, read as it is asked for, with the places of its characters. Asking can raise what `Extractor.read`
     raises."""
@@ -109,11 +111,20 @@ class Extractor:
         Raises the DocumentError that fits (also while the text is read), or StorageError for the store as a whole.
         """
         with ExitStack() as streams:
-            title, pieces = self._content(document, streams)
+            kind, title, pieces = self._content(document, streams)
             lead = _lead(pieces)
             title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
             opened = streams.pop_all()
-            return Extracted(title[:LONGEST_TITLE], _closing(opened, chain(lead, pieces)), opened)
+            return Extracted(title[:LONGEST_TITLE], kind, _closing(opened, chain(lead, pieces)), opened)
+
+    def kind(self, document: Document) -> str:
+        """`text`, or one of the kinds that are parsed whole: `html`, `pdf`, `json`. Where its name does not say so it
+        is opened. Raises what `read` raises."""
+        by_name = "json" if document.record_offset is not None else _kind_by_name(document.source_uri)
+        if by_name is not None:
+            return by_name
+        with ExitStack() as streams:
+            return self._opened(document, streams)[0]
 
     def pieces(self, document: Document, offset: int = 0, encoding: str | None = None) -> Generator[Piece, None, None]:
         """The same text with the places of its characters, opened when the first piece is asked for.
@@ -122,35 +133,50 @@ class Extractor:
         sought there, what is compressed or parsed whole is gone through again. Raises what `read` raises.
         """
         with ExitStack() as streams:
-            yield from self._content(document, streams, offset, encoding)[1]
+            yield from self._content(document, streams, offset, encoding)[2]
 
     def _content(
         self, document: Document, streams: ExitStack, offset: int = 0, encoding: str | None = None
-    ) -> tuple[str | None, Iterator[Piece]]:
-        title, pieces = self._pieces(document, streams, offset, encoding)
-        return title, _not_ended(pieces) if offset else _not_blank(pieces)
+    ) -> tuple[str, str | None, Iterator[Piece]]:
+        """Kind, title and text."""
+        kind, title, pieces = self._pieces(document, streams, offset, encoding)
+        return kind, title, _not_ended(pieces) if offset else _not_blank(pieces)
 
     def _pieces(
         self, document: Document, streams: ExitStack, offset: int, encoding: str | None
-    ) -> tuple[str | None, Iterator[Piece]]:
+    ) -> tuple[str, str | None, Iterator[Piece]]:
         if document.error_class:
             raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
         if document.record_offset is not None and document.record_length is not None:
             place = document.record_offset, document.record_length
             record = self._records.read(document.source_uri, *place, document.source_etag)
-            return _from_character(offset, *_json(record, self._settings))
-        pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
-        stream = streams.enter_context(reading.open_document(pin.uri, self._settings.max_expansion, pin))
-        content = reading.pieces(stream)
-        first = next(content, b"")
-        kind = _kind(document.source_uri, first)
+            return "json", *_from_character(offset, *_json(record, self._settings))
+        kind, first, stream = self._opened(document, streams)
         if kind == "text":
-            return None, _from_byte(offset, encoding, first, stream)
-        whole = reading.whole(chain([first], content), self._settings.max_document_bytes)
+            return kind, None, _from_byte(offset, encoding, first, stream)
+        content = chain([first], reading.pieces(stream, len(first)))
+        whole = reading.whole(content, self._settings.max_document_bytes)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
         parsed = _html(whole) if kind == "html" else _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
-        return _from_character(offset, *parsed)
+        return kind, *_from_character(offset, *parsed)
+
+    def _opened(self, document: Document, streams: ExitStack) -> tuple[str, bytes, BinaryIO]:
+        """Kind, first piece, and the stream that goes on behind it."""
+        pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
+        stream = streams.enter_context(reading.open_document(pin.uri, self._settings.max_expansion, pin))
+        first = next(reading.pieces(stream), b"")
+        return _kind(document.source_uri, first), first, stream
+
+
+def makers(text_field: str) -> Mapping[str, str]:
+    """By kind of document, what makes its text out of it, whose next version may make another."""
+    return {
+        "text": "text",
+        "html": f"html lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}",
+        "pdf": f"pdf pypdf {pypdf.__version__}",
+        "json": f"json field {text_field}",
+    }
 
 
 def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:

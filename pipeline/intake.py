@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from configs.errors import DocumentError, LonghaulError, StateError, unexpected
-from pipeline import snapshot, states, storage
+from pipeline import extract, snapshot, states, storage
 from pipeline.actor import now_us
 from pipeline.assignment import Assignment, receipt
 from pipeline.job import Job
@@ -118,9 +118,9 @@ class Intake:
         """The job going on from a stored state, if that is of what the job would have read."""
         try:
             found = states.load(uri)
-            snapshot.refuse(
-                found, self._assignment.state_key, self._assignment.settings_sha256, bool(self._assignment.sections)
-            )
+            told = self._assignment
+            makers = extract.makers(told.input.text_field if told.input else "").values()
+            snapshot.refuse(found, told.state_key, makers, told.settings_sha256, bool(told.sections))
             return job.starting(found, uri)
         except StateError as error:
             self._log.warning("state_refused", document_id=job.document_id, state_uri=uri, reason=str(error))

@@ -11,7 +11,7 @@ import numpy as np
 from configs.errors import DocumentError, StateError
 from models.feed import ArrayFeed, Feed
 from models.request import Midway
-from models.tokenizer import Tokenizer
+from models.tokenizer import LIBRARY, Tokenizer
 from pipeline import sections, tokenise
 from pipeline.assignment import Assignment, Row, reason
 from pipeline.documents import Document
@@ -154,6 +154,8 @@ class Job:
             source_uri=self.row["source_uri"],
             source_etag=self.row["source_etag"],
             state_key=assignment.state_key,
+            made_by=self.feed.made_by if isinstance(self.feed, TokenFeed) else self.row["made_by"],
+            tokenized_by=LIBRARY,
             settings_sha256=assignment.settings_sha256,
             run_id=assignment.run_id,
             title=self.title or "",

@@ -13,7 +13,7 @@ from configs.settings import SummarizeConfig
 from models import checkpoint
 from models.architecture import MambaConfig
 from models.tokenizer import Tokenizer
-from pipeline import commits, history, lease, plan, prompts, quote, states, storage
+from pipeline import commits, extract, history, lease, plan, prompts, quote, states, storage
 from pipeline.assignment import Row
 from pipeline.commands import Command
 from pipeline.documents import Document
@@ -133,7 +133,8 @@ def kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
     """Of earlier runs, by document, for a model on `cpu` or `cuda`."""
     if not prepared.config.incremental:
         return {}
-    return states.newest(prepared.ledger.output_uri, state_key_of(prepared, device))
+    makers = extract.makers(prepared.config.input.text_field).values()
+    return states.newest(prepared.ledger.output_uri, state_key_of(prepared, device), makers)
 
 
 def state_key_of(prepared: Prepared, device: str) -> str:

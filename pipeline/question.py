@@ -99,7 +99,7 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     """Raises StateError where the state is gone, damaged or does not fit, ModelError, StorageError."""
     started = time.monotonic()
     stored = states.load(state.uri)
-    snapshot.refuse(stored, state.row["state_key"], stored.settings_sha256, has_sections=False)
+    snapshot.refuse_model(stored, state.row["state_key"])
     engine = reader.engine()
     loaded = time.monotonic()
     asked = Asked.of(prompt, reader.tokenizer)

@@ -20,7 +20,7 @@ from pipeline import tokenise
 from pipeline.assignment import READ_ROW, Row, reason
 from pipeline.documents import Document
 from pipeline.encoding import Piece
-from pipeline.extract import Extractor
+from pipeline.extract import Extractor, makers
 from pipeline.sections import SectionFinder
 from pipeline.tokenise import Passage
 
@@ -65,7 +65,8 @@ def _read(row: Row, settings: InputSettings, model: ModelSettings, sections: Sec
             passages = _within(settings.inline_bytes, extracted.pieces)
     except (DocumentError, StorageError) as error:
         return row | reason(error)
-    row = row | {"title": extracted.title, "is_streamed": passages is None}
+    made_by = makers(settings.text_field)[extracted.kind]
+    row = row | {"title": extracted.title, "is_streamed": passages is None, "made_by": made_by}
     return row if passages is None else row | _tokenised(passages, _tokenizer(model.tokenizer, model.uri), sections)
 
 

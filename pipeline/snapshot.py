@@ -6,7 +6,7 @@ tried, where it belongs to anything else.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -20,12 +20,13 @@ from torch import Tensor
 from configs.errors import StateError
 from models.request import Answer, Midway
 from models.state import State
+from models.tokenizer import LIBRARY
 from pipeline.sections import Section
 from pipeline.tokenise import TOKEN_DTYPE, Position
 
 READING_VERSION = 2
 """Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
-FORMAT = "longhaul.snapshot.1"
+FORMAT = "longhaul.snapshot.2"
 TAIL = "tail"
 LENGTH_BYTES = 8
 """Of a safetensors file, how long its header is, little-endian; then the header, then the tensors."""
@@ -41,6 +42,10 @@ class Snapshot:
     """Of the content that was read."""
     state_key: str
     """As `state_key` gives it."""
+    made_by: str
+    """What made the text, as `extract.makers` has it."""
+    tokenized_by: str
+    """The version of the library that did."""
     settings_sha256: str
     """Of the settings that the answers belong to."""
     run_id: str
@@ -57,8 +62,8 @@ class Snapshot:
 def state_key(
     model_revision: str, tokenizer: str, dtype: str, reading_version: int, preamble: str | None = None
 ) -> str:
-    """Of all that a state depends on beside the document: weights, tokenizer, dtype, how text becomes tokens, and what
-    is read before it."""
+    """Of all that a state depends on beside the document and what made its text: weights, tokenizer, dtype, how text
+    becomes tokens, and what is read before it."""
     parts = {"model": model_revision, "tokenizer": tokenizer, "dtype": dtype, "reading_version": str(reading_version)}
     parts |= {"preamble": preamble} if preamble is not None else {}
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -118,13 +123,27 @@ def about_of(data: bytes) -> dict[str, Any]:
     return about
 
 
-def refuse(snapshot: Snapshot, key: str, settings_sha256: str, has_sections: bool) -> None:
+def refuse(
+    snapshot: Snapshot, key: str, makers: Collection[str], settings_sha256: str, has_sections: bool = False
+) -> None:
     """Raises StateError where a state was made by anything else than what would go on from it."""
-    if snapshot.state_key != key:
-        raise StateError("The stored state belongs to other weights, another tokenizer, dtype or preamble.")
+    refuse_model(snapshot, key)
+    if snapshot.made_by not in makers:
+        raise StateError(f"The stored state is of a text that something else made of the document: {snapshot.made_by}.")
+    # Whole parts are known by the digest of their text; of those after the last cut there is but the number of tokens.
+    if snapshot.midway.tokens_read != snapshot.position.tokens and snapshot.tokenized_by != LIBRARY:
+        raise StateError(
+            f"The stored state lies within tokens that {snapshot.tokenized_by} cut, which is {LIBRARY} now."
+        )
     # Answers about earlier sections would be missing, or belong to other questions.
     if has_sections and snapshot.settings_sha256 != settings_sha256:
         raise StateError("The stored state lies behind sections that were asked other questions.")
+
+
+def refuse_model(snapshot: Snapshot, key: str) -> None:
+    """Raises StateError where a state was made by another model than the one that would go on from it."""
+    if snapshot.state_key != key:
+        raise StateError("The stored state belongs to other weights, another tokenizer, dtype or preamble.")
 
 
 def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
@@ -136,4 +155,7 @@ def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-_PLAIN = ("document_id", "source_uri", "source_etag", "state_key", "settings_sha256", "run_id", "title")
+_PLAIN = (
+    *("document_id", "source_uri", "source_etag", "state_key", "made_by", "tokenized_by", "settings_sha256", "run_id"),
+    "title",
+)

@@ -6,7 +6,7 @@ An object is safe until `expires_at` of the newest row that names it. Nothing go
 removes what has expired (pipeline/expiry.py), and the rows stay as history. A run does not go on from an expired state.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.snapshot import Snapshot
 FOLDER = "_states"
 MOST_HEADER_BYTES = 100_000_000
 """As safetensors itself has it; more is damage."""
-COLUMNS = ["document_id", "state_uri", "state_key", "tokens", "created_at", "expires_at"]
+COLUMNS = ["document_id", "state_uri", "state_key", "made_by", "tokens", "created_at", "expires_at"]
 
 
 def keep(assignment: Assignment, kept: Snapshot, tokens_total: int, parent_uri: str | None) -> Row:
@@ -40,6 +40,7 @@ def keep(assignment: Assignment, kept: Snapshot, tokens_total: int, parent_uri: 
         "title": kept.title,
         "state_uri": uri,
         "state_key": kept.state_key,
+        "made_by": kept.made_by,
         "model_id": assignment.model_uri,
         "model_revision": assignment.model_revision,
         "settings_sha256": kept.settings_sha256,
@@ -52,12 +53,13 @@ def keep(assignment: Assignment, kept: Snapshot, tokens_total: int, parent_uri: 
     }
 
 
-def newest(output_uri: str, state_key: str) -> dict[str, Row]:
-    """By document, the latest state that this key fits and that has not expired: its URI, its tokens, and when."""
+def newest(output_uri: str, state_key: str, makers: Collection[str]) -> dict[str, Row]:
+    """By document, the latest state that has this key, is of a text that one of the `makers` made, and has not expired:
+    its URI, its tokens, and when."""
     latest: dict[str, Row] = {}
     now = datetime.now(UTC)
     for row in _catalogue(output_uri):
-        if row["state_key"] != state_key or row["expires_at"] <= now:
+        if row["state_key"] != state_key or row["made_by"] not in makers or row["expires_at"] <= now:
             continue
         known = latest.get(row["document_id"])
         if known is None or row["created_at"] > known["created_at"]:

@@ -152,6 +152,7 @@ STATES = pa.schema(
         ("title", pa.string()),
         ("state_uri", pa.string()),
         ("state_key", pa.string()),
+        ("made_by", pa.string()),
         ("model_id", pa.string()),
         ("model_revision", pa.string()),
         ("settings_sha256", pa.string()),
@@ -166,7 +167,8 @@ STATES = pa.schema(
 """One row per state that is kept: which document was read, by which model, up to which of its tokens.
 
 `tokens` is the last place at which text that is added changes nothing before it; the state's object holds the tokens
-from there to the end as well. `parent_uri` is the state that the reading went on from."""
+from there to the end as well. `made_by` is what made the text: a parser and its version, or the field of JSON.
+`parent_uri` is the state that the reading went on from."""
 
 JOBS = pa.schema(
     [

@@ -19,7 +19,7 @@ from models.tokenizer import Tokenizer
 from pipeline import tokenise
 from pipeline.documents import Document
 from pipeline.encoding import Piece
-from pipeline.extract import Extractor
+from pipeline.extract import Extractor, makers
 from pipeline.sections import Section, SectionFinder
 from pipeline.tokenise import START, Part, Passage, Position
 
@@ -49,7 +49,7 @@ class TokenFeed:
         one. `start` is what `position` said of an earlier feed; the tokens are those after it, without the first
         `skip`. `found` is what `sections.before` says of the sections up to `start`. With `check_history` the document
         may have changed since: its text is gone through from the beginning, and nothing is ready before it is sure
-        that all up to `start` is as it was.
+        that all up to `start` is as it was. So is always the text of one that is parsed whole.
         """
         assert not (check_history and skip), "tokens behind a cut may have changed, and there is no check of them"
         self._document, self._settings, self._tokenizer = document, settings, tokenizer
@@ -70,6 +70,8 @@ class TokenFeed:
         self._ended = self._closed = False
         self._title: str | None = None
         self._error: LonghaulError | None = None
+        self.made_by = ""
+        """What makes the text; known before the first token is ready."""
         self._changed = Condition()
         self._thread = Thread(target=self._run, name="token-feed", daemon=True)
         self._thread.start()
@@ -173,11 +175,15 @@ class TokenFeed:
             self._on_change()
 
     def _read(self) -> None:
-        start = START if self._check_history else self._start
+        kind = Extractor(self._settings).kind(self._document)
+        self.made_by = makers(self._settings.text_field)[kind]
+        # An offset in the characters that a parser makes tells nothing of what another one, or another field, makes.
+        check_history = self._check_history or (kind != "text" and self._start.parts > 0)
+        start = START if check_history else self._start
         held: Part | None = None
         with self._pieces(start) as pieces:
             texts = tokenise.passages(pieces, start)
-            if self._check_history:
+            if check_history:
                 texts = self._after_history(texts)
             most = self._settings.max_document_tokens
             for part in tokenise.parts(texts, self._tokenizer, self._finder, self._start.tokens, most):

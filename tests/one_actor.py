@@ -52,7 +52,7 @@ def tokenizer() -> Tokenizer:
 
 
 def row(path: Path, **values: Any) -> Row:
-    known = {"document_id": path.name, "source_uri": str(path), "source_etag": "e", "size_bytes": 1}
+    known = {"document_id": path.name, "source_uri": str(path), "source_etag": "e", "size_bytes": 1, "made_by": "text"}
     return dict.fromkeys(READ_ROW.names) | known | values
 
 

@@ -1,5 +1,6 @@
 """A document is gone on with where it stands: after a stop, on another actor, in another run, when it has grown."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 
-from configs.settings import EngineSettings, PromptSettings, SectionSettings
+from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
 from pipeline import states, storage, tokenise
 from pipeline.assignment import Assignment, Row
 from pipeline.commit import commit
@@ -335,6 +337,36 @@ def test_a_document_whose_history_has_changed_is_read_again_from_its_start(keepi
     assert cost["tokens_resumed"] == 0
 
 
+def test_a_state_of_another_field_is_not_gone_on_from(keeping, tmp_path):
+    """Though neither the document nor anything else has changed."""
+    content = json.dumps({"text": BOOK, "body": TEXT + BOOK}).encode()
+    document = streamed(tmp_path / "a.json", content) | {"made_by": None}
+    results(run(keeping, document)[1])
+    kept = kept_by(keeping)["a.json"]
+    assert kept["made_by"] == "json field text"
+    for number, (field, read, resumed) in enumerate((("body", TEXT + BOOK, 0), ("text", BOOK, kept["tokens"]))):
+        again = replace(keeping, run_id=f"again-{number}", input=InputSettings(sources=("unused",), text_field=field))
+        driver, futures = run(again, document | {"state_uri": kept["state_uri"]})
+        results(futures)
+        count = len(tokenise.tokens([read], tokenizer()))
+        assert driver._actor.reading().tokens_read == count - resumed
+        assert entries(again)["a.json"]["summaries"][0]["tokens_total"] == count
+
+
+def test_a_new_version_of_a_parser_leaves_states_of_plain_text_alone(keeping, tmp_path, monkeypatch):
+    documents = [
+        streamed(tmp_path / "a.txt", BOOK.encode()),
+        streamed(tmp_path / "a.html", f"<pre>{BOOK}</pre>".encode()),
+    ]
+    results(run(keeping, *documents)[1])
+    kept = kept_by(keeping)
+    monkeypatch.setattr(etree, "__version__", "9.9.9")
+    again = replace(keeping, run_id="again")
+    results(run(again, *(each | {"state_uri": kept[each["document_id"]]["state_uri"]} for each in documents))[1])
+    resumed = {name: entry["costs"][0]["tokens_resumed"] for name, entry in entries(again).items()}
+    assert resumed == {"a.txt": kept["a.txt"]["tokens"], "a.html": 0}
+
+
 def test_a_state_that_has_gone_is_no_reason_to_fail(keeping, tmp_path):
     gone = streamed(tmp_path / "a.txt", BOOK.encode()) | {"title": None, "state_uri": str(tmp_path / "gone")}
     driver, futures = run(keeping, gone)
@@ -353,10 +385,11 @@ def test_the_newest_state_of_each_document_is_found_until_it_expires(keeping, tm
         begin(night)
         documents = [Document(each["document_id"], each["source_uri"], each["source_etag"], 1) for each in rows]
         commit(ledger(night), documents[: 2 - number])
-    newest = states.newest(keeping.output_uri, "k")
+    newest = states.newest(keeping.output_uri, "k", ["text"])
     # That of `b` has expired.
     assert list(newest) == ["a.txt"] and storage.exists(newest["a.txt"]["state_uri"])
-    assert states.newest(keeping.output_uri, "other") == {}
+    assert states.newest(keeping.output_uri, "other", ["text"]) == {}
+    assert states.newest(keeping.output_uri, "k", ["pdf pypdf 5"]) == {}
     rows = Warehouse(keeping.output_uri).rows("select document_id, run_id from states order by all")
     assert rows == [
         {"document_id": "a.txt", "run_id": "one"},

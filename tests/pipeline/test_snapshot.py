@@ -11,11 +11,13 @@ import torch
 from configs.errors import StateError
 from models.request import WHOLE, Answer, Midway
 from models.state import State
+from models.tokenizer import LIBRARY
 from pipeline.sections import Section
 from pipeline.snapshot import Snapshot, about_of, from_bytes, refuse, state_key, to_bytes
 from pipeline.tokenise import Position
 from tests.small_model import VOCAB_SIZE, build
 
+MAKERS = ["text", "pdf pypdf 5.1"]
 KEY = state_key("weights", "tokenizer", "float32", 2)
 
 
@@ -30,6 +32,8 @@ def snapshot_of(state: State, tokens_read: int = 300) -> Snapshot:
         source_uri="s3://bucket/a b#é.txt",
         source_etag="e1",
         state_key=KEY,
+        made_by="pdf pypdf 5.1",
+        tokenized_by=LIBRARY,
         settings_sha256="s",
         run_id="r",
         title="Títle",
@@ -88,12 +92,24 @@ def test_a_state_of_another_maker_is_refused(part):
     made_by: list = ["weights", "tokenizer", "float32", 2]
     made_by[part] = 3 if part == 3 else "other"
     stored = snapshot_of(random_state())
-    refuse(stored, KEY, "s", has_sections=True)
-    refuse(stored, KEY, "other prompts", has_sections=False)
+    refuse(stored, KEY, MAKERS, "s", has_sections=True)
+    refuse(stored, KEY, MAKERS, "other prompts")
     with pytest.raises(StateError, match="other weights"):
-        refuse(stored, state_key(*made_by), "s", has_sections=False)
+        refuse(stored, state_key(*made_by), MAKERS, "s")
     with pytest.raises(StateError, match="other questions"):
-        refuse(stored, KEY, "other prompts", has_sections=True)
+        refuse(stored, KEY, MAKERS, "other prompts", has_sections=True)
+
+
+def test_a_state_of_what_something_else_made_of_a_document_is_refused():
+    stored = snapshot_of(random_state())
+    with pytest.raises(StateError, match=r"something else made of the document: pdf pypdf 5\.1"):
+        refuse(stored, KEY, ["text", "pdf pypdf 5.2", "json field text"], "s")
+    # Where a tokenizer's library cuts otherwise, a number of tokens after a cut says nothing.
+    other = replace(stored, tokenized_by="tokenizers 0.1")
+    with pytest.raises(StateError, match="tokenizers 0"):
+        refuse(other, KEY, MAKERS, "s")
+    at_a_cut = replace(other, position=replace(other.position, tokens=other.midway.tokens_read))
+    refuse(at_a_cut, KEY, MAKERS, "s")
 
 
 def test_log_probabilities_after_a_stored_state_are_those_of_reading_on_bit_by_bit():

@@ -1,11 +1,13 @@
 """A document read by its handle gives the tokens that a reader makes, from any cut on, in bounded memory."""
 
 import gzip
+import json
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -275,6 +277,44 @@ def test_what_is_parsed_whole_goes_on_from_its_characters(tmp_path: Path, name: 
         positions = reader.positions(step=100)
     assert len(positions) > 3
     assert_goes_on_from_every_position(path, tokens, positions[:: max(1, len(positions) // 10)], count=len(tokens))
+
+
+@pytest.mark.parametrize("name", ["a.json", "without suffix"])
+def test_what_was_parsed_is_compared_with_what_was_read_though_nobody_says_that_it_has_changed(
+    tmp_path: Path, name: str
+) -> None:
+    """Another field of JSON, or a parser that makes another text: the same characters' offset is of other words."""
+    path = tmp_path / name
+    if name == "a.json":
+        path.write_text(json.dumps({"text": "alpha beta gamma\n" * 2000, "body": "one two three four\n" * 2000}))
+    else:
+        path.write_text("<!doctype html><body>" + "<p>alpha beta gamma</p>\n" * 2000)
+    with reading_ahead(path) as reader:
+        positions = reader.positions(step=100)
+        made_by = reader.feed.made_by
+    assert made_by.startswith("json field text" if name == "a.json" else "html lxml")
+    other = replace(positions[-1], digest="00" * 16)
+    if name == "a.json":
+        with gone_on_from(path, positions[-1], text_field="body") as feed, pytest.raises(StateError, match="history"):
+            ended(feed)
+    with gone_on_from(path, other) as feed, pytest.raises(StateError, match="history"):
+        ended(feed)
+    with gone_on_from(path, positions[-1]) as feed:
+        assert ended(feed) > 0
+
+
+@contextmanager
+def gone_on_from(path: Path, start: Position, **values: Any) -> Iterator[TokenFeed]:
+    feed = TokenFeed(document(path), settings(**values), CHECKSUMS, start=start)
+    try:
+        yield feed
+    finally:
+        feed.close()
+
+
+def ended(feed: TokenFeed) -> int:
+    feed._thread.join(60)
+    return feed.ready
 
 
 def pdf(num_pages: int) -> bytes:
