@@ -738,7 +738,8 @@ def test_a_document_that_is_gone_or_cut_short_is_unreadable(tmp_path: Path) -> N
 
 
 def test_a_store_that_is_gone_is_no_failure_of_the_document(bucket: str) -> None:
-    with reading_ahead("s3://no-such-bucket-anywhere/a.txt") as reader, pytest.raises(StorageError):
+    uri = "s3://no-such-bucket-anywhere/a.txt"
+    with reading_ahead(Document(uri, uri, "etag", 1)) as reader, pytest.raises(StorageError):
         reader.take()
 
 
