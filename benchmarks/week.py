@@ -40,6 +40,7 @@ ACTOR = "SummariseStage"
 SETTINGS = (
     "model.device=cpu",
     "incremental=true",
+    "states.storage_gib_month=0",
     "run.ray_address=local",
     # So often that half a minute's work is saved as an hour's would be.
     "snapshot.max_lost_gpu_seconds=5",

@@ -189,6 +189,10 @@ class StateSettings(Settings):
 
     ttl_days: float = Field(30.0, gt=0)
     """Days until `jobs.states expire` removes a state."""
+    storage_gib_month: Decimal = Field(Decimal("0.023"), ge=0, max_digits=12, decimal_places=6)
+    """Price of storing a GiB for a month, in price.currency; the default is S3 Standard's. A state is kept only where
+    reading its document again would cost at least as much as storing the state for ttl_days, at the actor's price and
+    measured speed. That the document grows or is asked about is taken as certain. 0 keeps all."""
 
 
 class PriceSettings(Settings):
@@ -278,8 +282,9 @@ class SummarizeConfig(Settings):
     """Unset: documents are asked about as a whole alone."""
     engine: EngineSettings = EngineSettings()
     incremental: bool = False
-    """Keep each document's state, so that of a document that has grown only what is new is read, and `jobs.states ask`
-    can put questions to it later. A document of less than some 4096 characters is read again."""
+    """Keep documents' states, so that of a document that has grown only what is new is read, and `jobs.states ask` can
+    put questions to it later. A document of less than some 4096 characters, or one whose state costs more to keep than
+    the document to read (states.storage_gib_month), is read again."""
     states: StateSettings = StateSettings()
     snapshot: SnapshotSettings = SnapshotSettings()
     price: PriceSettings = PriceSettings()

@@ -4,6 +4,7 @@ import platform
 import resource
 import sys
 import time
+from decimal import Decimal
 from uuid import uuid4
 
 from models.request import Pass
@@ -25,14 +26,24 @@ class Actor:
         self.meter = Meter()
         self._started_us = now_us()
         self._tokens_read = self._tokens_decoded = self._documents = 0
+        self._prefilled = self._prefill_us = 0
 
     def count(self, done: Pass) -> None:
         """Charge a pass to its documents."""
-        self.meter.spend_on(done.shares, decoding=done.kind == "decode")
+        elapsed_us, tokens = self.meter.spend_on(done.shares, decoding=done.kind == "decode"), sum(done.shares.values())
         self._tokens_read += done.document_tokens
         if done.kind == "decode":
-            self._tokens_decoded += sum(done.shares.values())
+            self._tokens_decoded += tokens
+        else:
+            self._prefilled += tokens
+            self._prefill_us += elapsed_us
         self._documents += sum(not finished.so_far for finished in done.finished)
+
+    def cost_of_reading(self, tokens: int) -> Decimal | None:
+        """At the price and the speed that this actor has had so far; None before it has read anything."""
+        if not self._prefilled:
+            return None
+        return self.rate.cost(self._prefill_us) * tokens / self._prefilled
 
     def reading(self) -> Reading:
         total_us, overheads = self.meter.totals()

@@ -1,6 +1,7 @@
 """What an actor is told, what reaches it and what it returns."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -34,6 +35,8 @@ class Assignment:
     """As `snapshot.max_lost_gpu_seconds`."""
     ttl_days: float | None = None
     """Of the states that are kept; None where none is."""
+    storage_gib_month: Decimal = Decimal(0)
+    """As `states.storage_gib_month`."""
     deadline_us: int | None = None
     """UTC, microseconds since 1970."""
     summary_so_far: bool = False

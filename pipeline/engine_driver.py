@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from threading import Event, Thread
 
 import structlog
@@ -16,7 +15,7 @@ from configs.errors import DocumentError, LonghaulError, StateError, unexpected
 from models import device
 from models.request import Failed, Finished, Request
 from models.tokenizer import Tokenizer
-from pipeline import startup, states, stopping
+from pipeline import startup, stopping
 from pipeline.actor import Actor
 from pipeline.asked import Asked
 from pipeline.assignment import Assignment, Row, receipt
@@ -24,6 +23,7 @@ from pipeline.device_failures import DeviceFailures
 from pipeline.entries import Entries
 from pipeline.intake import Intake
 from pipeline.job import Job, JobQueue
+from pipeline.keeping import Keeping
 from pipeline.ledger import Beat, Ledger
 from pipeline.ledger_writer import LedgerWriter
 from pipeline.quarantine import Quarantine
@@ -143,6 +143,7 @@ class EngineDriver(Thread):
         self._asked_of_sections = [Asked.of(each, self._tokenizer) for each in (sections.prompts if sections else ())]
         self._entries = Entries(self._assignment, self._actor, self._tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
+        self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)
         self._actor.meter.spend("load")
         # Else an actor that dies at its first document has never told of its time.
         self._writer.beat(self._beat())
@@ -235,7 +236,7 @@ class EngineDriver(Thread):
             return
         self._jobs[job.document_id] = job
         assert job.feed is not None
-        keep = self._assignment.ttl_days is not None
+        keep = self._keeping.may_be_worth(job)
         self._engine.submit(Request(job.document_id, job.feed, whole, sections, start, keep))
 
     def _summarised(self, finished: Finished) -> None:
@@ -245,7 +246,7 @@ class EngineDriver(Thread):
             if finished.so_far:
                 self._end(job, finished.tokens_read, finished)
                 return
-            keep = self._keeping(job, finished)
+            keep = self._keeping.storing(job, finished)
             entry = self._entries.finished(job, finished)
         except Exception as error:  # whatever it is, it is this document's
             self._fail(job.failing(unexpected(error)), finished.tokens_read)
@@ -266,13 +267,6 @@ class EngineDriver(Thread):
             tokens_resumed=job.tokens_resumed,
             finish_reasons=reasons,
         )
-
-    def _keeping(self, job: Job, finished: Finished) -> Callable[[], Row] | None:
-        """What stores the document's state for later runs, where it shall be kept."""
-        kept = job.kept(finished.kept, self._assignment) if finished.kept is not None else None
-        if kept is None:
-            return None
-        return partial(states.keep, self._assignment, kept, finished.tokens_read, job.parent_uri)
 
     def _broken_off(self, failed: Failed) -> None:
         """A document whose text ends in an error, or whose state was of another. Raises what is not the document's."""

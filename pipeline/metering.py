@@ -134,14 +134,17 @@ class Meter:
             self._overheads[overhead] += elapsed
             return elapsed
 
-    def spend_on(self, shares: Mapping[Hashable, int], decoding: bool = False) -> None:
-        """The time since the last call served documents, in proportion to `shares`, by reading or by `decoding`."""
+    def spend_on(self, shares: Mapping[Hashable, int], decoding: bool = False) -> int:
+        """The time since the last call, in microseconds, served documents, in proportion to `shares`, by reading or by
+        `decoding`."""
         with self._lock:
-            for document, part in split(self._elapsed_us(), shares).items():
+            elapsed = self._elapsed_us()
+            for document, part in split(elapsed, shares).items():
                 spent = self._documents.get(document, Spent())
                 self._documents[document] = replace(
                     spent, microseconds=spent.microseconds + part, decoding=spent.decoding + (part if decoding else 0)
                 )
+            return elapsed
 
     def save(self, document: Hashable, then: Spent) -> None:
         """A snapshot holds what a document's time was spent on `then`; a document that has left is let be."""

@@ -205,6 +205,7 @@ def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
         preamble=config.preamble,
         max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
         ttl_days=config.states.ttl_days if config.incremental else None,
+        storage_gib_month=config.states.storage_gib_month,
         deadline_us=prepared.deadline_us,
         summary_so_far=config.run.summary_so_far,
         tokenizer_uri=config.model.tokenizer,

@@ -58,7 +58,7 @@ def read(small_model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
     (folder / "short.txt").write_text("Too short to be kept.")
     kept, whole = Summarize(small_model, str(root / "kept")), Summarize(small_model, str(root / "whole"))
     prompt = f"prompts=[{{name: words, instruction: '{QUESTION}', max_tokens: 20}}]"
-    for done in (kept([str(folder)], "incremental=true"), whole([str(folder)], prompt)):
+    for done in (kept([str(folder)], "incremental=true", "states.storage_gib_month=0"), whole([str(folder)], prompt)):
         assert done.returncode == exits.SUCCESS, done.stderr
     shutil.rmtree(folder)
     rows = Warehouse(whole.output).rows("select document_id, summary from summaries")

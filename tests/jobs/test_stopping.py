@@ -15,7 +15,7 @@ from tests.jobs.test_summarize import assert_costs_add_up
 
 BOOK = "\n\n".join(topics.values())
 # Slow and dear, so that a budget is spent in mid-document.
-DEAR = ("price.cpu_hour=3.6", "engine.step_tokens=96", "incremental=true")
+DEAR = ("price.cpu_hour=3.6", "engine.step_tokens=96", "incremental=true", "states.storage_gib_month=0")
 
 
 def test_stopped_at_the_budget_finished_by_the_next_start_and_grown_at_the_price_of_what_is_new(
