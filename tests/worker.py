@@ -63,7 +63,7 @@ class Worker:
     def take(self, document: Document) -> None:
         """From its snapshot, where it has one that is not refused."""
         key = document_key(document.document_id, document.source_etag)
-        row = document.as_row() | {"title": "t", "tokens": None, "sections": None, "cuts": None}
+        row = document.as_row() | {"title": "t", "made_by": "text", "tokens": None, "sections": None, "cuts": None}
         job = Job(row, datetime.now(UTC), Future(), len(self.ledger.claims(key)) + 1)
         saved_uri = self.ledger.snapshot_uri(key)
         if storage.exists(saved_uri):

@@ -45,6 +45,7 @@ ROW = {
     "size_bytes": 5,
     "state_uri": None,
     "title": None,
+    "made_by": "text",
     "tokens": np.arange(5),
     "sections": None,
     "cuts": None,
