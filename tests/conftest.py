@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401, hooks of pytest's
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.faulty_store import FaultyStore
 
 SECRET_KEY = "longhaul-test-secret-key"
-START_TIMEOUT_SECONDS = 60
 
 
 class S3:
@@ -118,7 +118,7 @@ def _wait_until_ready(server: S3, process: subprocess.Popen[bytes], log: Path) -
     """Ready is when it takes an object, which is later than when it answers."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             bucket = server.new_bucket().removeprefix("s3://")

@@ -13,8 +13,10 @@ from pipeline.engine_driver import EngineDriver
 from pipeline.ledger import Ledger
 from pipeline.rates import Rates
 from tests.small_model import VOCAB_SIZE, build
+from tests.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 120
+__all__ = ["PATIENCE_SECONDS"]
+
 TEXT = "".join(f"{number % 7 * 'a'} line {number % 100}\n" for number in range(250))
 
 

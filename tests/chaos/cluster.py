@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +21,9 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.util import get_node_ip_address
 
+from tests.waiting import PATIENCE_SECONDS, wait_for
+
 RAY = Path(sys.executable).parent / "ray"
-START_SECONDS = 90
 NAME = "longhaul-test-node"
 """The label by which a node is found in Ray's list."""
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
@@ -59,12 +60,7 @@ class Node:
 
     def kill(self) -> None:
         """The machine vanishes: SIGKILL to the raylet and all of its workers and agents."""
-        # First they stand still, so that none starts another or tells of a death.
-        signal_all(self.processes(), signal.SIGSTOP)
-        while processes := self.processes():
-            signal_all(processes, signal.SIGKILL)
-            time.sleep(0.02)
-        self.process.wait()
+        kill_session(self.process)
 
     def terminate(self) -> None:
         """SIGTERM to `ray start --block`, as Kubernetes sends it: Ray drains the node, then stops it."""
@@ -88,15 +84,7 @@ class Node:
 
     def processes(self) -> list[psutil.Process]:
         """Those of its session that live, also where the parent has died."""
-        found = []
-        for pid in psutil.pids():
-            with suppress(psutil.NoSuchProcess):
-                if (
-                    session_of(pid) == self.process.pid
-                    and (each := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE
-                ):
-                    found.append(each)
-        return found
+        return living(self.process.pid)
 
     def _registered(self) -> bool:
         assert self.process.poll() is None, f"{self.name} did not start:\n{self._cluster.log()}"
@@ -140,7 +128,7 @@ class Cluster:
         options = [f"--address={self.address}", f"--num-cpus={num_cpus}", f"--resources={json.dumps(resources or {})}"]
         return self._start(f"node-{len(self.nodes)}", *options, labels=labels)
 
-    def wait_for_nodes(self, count: int, seconds: float = START_SECONDS) -> None:
+    def wait_for_nodes(self, count: int, seconds: float = PATIENCE_SECONDS) -> None:
         """Until this many live, the head not counted."""
         wait_for(lambda: len(self.alive()) == count + 1, f"{count} nodes live", self.log, seconds)
 
@@ -194,15 +182,6 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def wait_for(
-    condition: Callable[[], object], what: str, log: Callable[[], str] = str, seconds: float = START_SECONDS
-) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}\n{log()}"
-        time.sleep(0.05)
-
-
 def accepts_connections(address: str) -> bool:
     name, _, port = address.rpartition(":")
     with suppress(OSError), socket.create_connection((name, int(port)), timeout=1):
@@ -217,6 +196,26 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def kill_session(leader: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to everything of the session that this process leads."""
+    # First they stand still, so that none starts another or tells of a death.
+    signal_all(living(leader.pid), signal.SIGSTOP)
+    while processes := living(leader.pid):
+        signal_all(processes, signal.SIGKILL)
+        time.sleep(0.02)
+    leader.wait()
+
+
+def living(session: int) -> list[psutil.Process]:
+    """Processes of a session, also where the parent has died."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(psutil.NoSuchProcess):
+            if session_of(pid) == session and (each := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+    return found
 
 
 def session_of(pid: int) -> int | None:

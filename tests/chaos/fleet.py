@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.chaos.cluster import Cluster, Node, wait_for
+from tests.chaos.cluster import Cluster, Node
+from tests.waiting import wait_for
 
 CPUS_PER_ACTOR = 2
 ACTOR = "SummariseStage"

@@ -17,14 +17,14 @@ from typing import Any, Self
 from pipeline import storage
 from pipeline.ledger import Ledger, Reading
 from pipeline.warehouse import Warehouse
-from tests.chaos.cluster import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.worker import assert_tokens_add_up
 
 ROOT = Path(__file__).parents[2]
 RUN_ID = "chaos"
 HEARTBEAT_SECONDS = 0.2
-FINISH_SECONDS = 400
-RESTART_SECONDS = 300
+FINISH_SECONDS = 1200
+RESTART_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Job:
     def tokens_read(self) -> int:
         return sum(reading.tokens_read for reading in self.readings().values())
 
-    def wait_for_tokens(self, tokens: int, seconds: float = 120) -> None:
+    def wait_for_tokens(self, tokens: int, seconds: float = PATIENCE_SECONDS) -> None:
         """Until so many have been read in all."""
 
         def read() -> bool:

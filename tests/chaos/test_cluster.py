@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.chaos.cluster import wait_for
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 NOTICE_SECONDS = 30
@@ -58,7 +58,7 @@ def test_a_watch_sees_its_node_drain_and_a_killed_node_is_gone(cluster, tmp_path
 
         started = time.time()
         home.drain(NOTICE_SECONDS)
-        wait_for(lambda: len(lines(events)) == 2, "the watch fires", seconds=10)
+        wait_for(lambda: len(lines(events)) == 2, "the watch fires")
         notice = lines(events)[1]
         assert notice["at"] - started < 3
         assert NOTICE_SECONDS - 3 < notice["seconds_left"] <= NOTICE_SECONDS
@@ -67,9 +67,9 @@ def test_a_watch_sees_its_node_drain_and_a_killed_node_is_gone(cluster, tmp_path
         raylet_and_workers = other.processes()
         other.kill()
         assert not [each for each in raylet_and_workers if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-        wait_for(lambda: not other.is_alive(), "Ray notices", seconds=10)
+        wait_for(lambda: not other.is_alive(), "Ray notices")
         # The actor has left, so the draining node stops by itself.
-        wait_for(lambda: not home.is_alive() and not process.is_running(), "the node drains", seconds=10)
+        wait_for(lambda: not home.is_alive() and not process.is_running(), "the node drains")
     finally:
         driver.kill()
         driver.wait()

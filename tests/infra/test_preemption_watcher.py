@@ -13,7 +13,8 @@ from threading import Thread
 import pytest
 
 from infra.preemption_watcher import Auto, Aws, Gcp, MetadataError, NodeError, only_node_at
-from tests.chaos.cluster import Cluster, wait_for
+from tests.chaos.cluster import Cluster
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 PROGRAM = Path(__file__).parents[2] / "infra" / "preemption_watcher.py"
 ACTION, REBALANCE = "/latest/meta-data/spot/instance-action", "/latest/meta-data/events/recommendations/rebalance"
@@ -132,7 +133,7 @@ def test_a_notice_of_aws_drains_the_node_until_its_time(cluster, metadata):
         assert not cluster.draining()
 
         metadata.answers[ACTION] = f'{{"action": "terminate", "time": "{aws_time(120)}"}}'
-        assert process.wait(timeout=20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         log = process.stderr.read()
     assert log.count("fails, polling goes on") == 1, log
     assert log.count("AWS expects to need this machine") == 1
@@ -145,20 +146,20 @@ def test_a_notice_of_gcp_drains_the_node_for_30_seconds(cluster, metadata):
     node = cluster.nodes[2]
     metadata.cloud, metadata.answers[PREEMPTED] = "gcp", "FALSE"
     with watcher(cluster, metadata, "--node-id", node.node_id, "--once") as process:
-        assert process.wait(timeout=20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert "no notice" in process.stderr.read()
     with watcher(cluster, metadata, "--node-id", node.node_id) as process:
         wait_for(lambda: metadata.asked > 5, "the watcher polls")
         assert node.node_id not in cluster.draining()
         metadata.answers[PREEMPTED] = "TRUE"
-        assert process.wait(timeout=20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert "this is gcp" in process.stderr.read()
     assert 15 < cluster.draining()[node.node_id] / 1000 - time.time() <= 30
 
 
 def test_a_machine_with_several_nodes_must_say_which(cluster, metadata):
     with watcher(cluster, metadata) as process:
-        assert process.wait(timeout=20) == 2
+        assert process.wait(PATIENCE_SECONDS) == 2
         log = process.stderr.read()
     assert "--node-id" in log
     assert all(node.node_id in log for node in cluster.nodes if node.is_alive())

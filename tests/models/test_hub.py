@@ -22,6 +22,7 @@ from models import checkpoint, hub
 from models.tokenizer import Tokenizer
 from tests import published_checkpoint
 from tests.small_model import build
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 ASK = """
@@ -292,7 +293,7 @@ def test_where_locks_do_not_work_the_first_that_is_done_wins(store, tmp_path, mo
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     together = threading.Barrier(4)
-    monkeypatch.setattr(Counted, "on_read", staticmethod(lambda path, local: together.wait(20)))
+    monkeypatch.setattr(Counted, "on_read", staticmethod(lambda path, local: together.wait(PATIENCE_SECONDS)))
     with ThreadPoolExecutor(4) as threads:
         found = set(threads.map(hub.model, [store] * 4))
     assert len(found) == 1

@@ -11,6 +11,7 @@ import structlog
 
 from pipeline import alerts
 from pipeline.alerts import Alerts
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Hook:
@@ -62,7 +63,7 @@ def test_each_share_is_told_of_once():
 
 def test_a_webhook_that_fails_at_first_gets_it_in_the_end(hook):
     Alerts("night-7", Decimal("2")).spent(Decimal("1.2"))
-    assert hook.enough.wait(20)
+    assert hook.enough.wait(PATIENCE_SECONDS)
     assert hook.got == [
         {
             "event": "budget_share_spent",

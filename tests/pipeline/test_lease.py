@@ -16,6 +16,7 @@ from configs.errors import ConfigError, LedgerError, StorageError
 from pipeline import lease, s3, storage
 from pipeline.lease import Lease
 from pipeline.ledger import Ledger
+from tests.waiting import wait_for
 
 AS_SHIPPED = {name: getattr(lease, name) for name in ("BEAT_SECONDS", "GONE_SECONDS")}
 
@@ -130,13 +131,6 @@ def frozen(ledger, monkeypatch) -> Iterator[tuple[Lease, Clock]]:
         wait_for(lambda: storage.exists(f"{ledger.uri}/starts/0001.alive"))
         yield held, clock
         held._stopped.set()
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_driver_that_wakes_up_asks_the_store_before_it_goes_on(ledger, frozen):

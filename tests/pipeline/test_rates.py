@@ -22,6 +22,7 @@ from pipeline.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, 
 from pipeline.run import _refuse_gpus_without_a_price
 from pipeline.warehouse import Warehouse
 from tests import one_actor
+from tests.waiting import PATIENCE_SECONDS
 
 P5 = Price(
     gpu="H100 SXM5 80 GB",
@@ -137,7 +138,7 @@ def test_cost_rows_say_which_price_was_in_force(tmp_path):
     driver.start()
     (tmp_path / "a.txt").write_text(one_actor.TEXT)
     future = driver.submit(one_actor.streamed(tmp_path / "a.txt", one_actor.TEXT.encode()))
-    assert future.result(one_actor.PATIENCE_SECONDS)["status"] == "ok"
+    assert future.result(PATIENCE_SECONDS)["status"] == "ok"
     rows = committed(assignment, "a.txt")
     assert {"document", "startup", "load"} <= {row["kind"] for row in rows}
     for row in rows:
@@ -162,7 +163,7 @@ def test_a_device_without_a_price_stops_the_actor_with_the_refusal(tmp_path):
     driver.start()
     future = driver.submit(one_actor.streamed(tmp_path / "a.txt", b"a line\n"))
     with pytest.raises(ConfigError, match="futures"):
-        future.result(one_actor.PATIENCE_SECONDS)
+        future.result(PATIENCE_SECONDS)
 
 
 def test_a_reading_from_before_markets_were_recorded_still_counts():

@@ -26,8 +26,9 @@ from pipeline.ledger import Ledger
 from pipeline.question import Making, Reader
 from pipeline.snapshot import LENGTH_BYTES, READING_VERSION, state_key
 from tests.kept_states import NOW, Keeper
-from tests.one_actor import PATIENCE_SECONDS, assignment_in, entries, ledger, run, streamed, tokenizer
+from tests.one_actor import assignment_in, entries, ledger, run, streamed, tokenizer
 from tests.small_model import build
+from tests.waiting import PATIENCE_SECONDS
 
 NAMES = ("a.txt", "b.txt")
 QUESTION = PromptSettings(instruction="line all a", max_tokens=24)

@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -223,10 +222,9 @@ def test_trying_ends_in_time_too(faulty_s3: FaultyStore, bucket: str, monkeypatc
     monkeypatch.setattr(s3_files, "TRIES", 1000)
     monkeypatch.setattr(s3_files, "TRYING_SECONDS", 1.0)
     faulty_s3.rates = {"internal_error": 1.0}
-    begun = time.monotonic()
     with pytest.raises(StorageError, match="does not answer"):
         storage.read_bytes(f"{bucket}/object")
-    assert time.monotonic() - begun < 5
+    assert 1 < faulty_s3.requests.total() < 1000
 
 
 def test_an_answer_that_trickles_without_end_is_given_up(
@@ -249,11 +247,9 @@ def test_a_whole_object_in_place_of_a_part_is_no_part() -> None:
 
 def test_a_missing_bucket_is_an_error_at_once(faulty_s3: FaultyStore) -> None:
     for operation in EVERY_OPERATION[:-1]:
-        begun = time.monotonic()
         faulty_s3.requests.clear()
         with pytest.raises(StorageError, match="there is no such bucket"):
             operation("s3://no-such-bucket/object")
-        assert time.monotonic() - begun < 5
         assert faulty_s3.requests.total() <= 2
 
 

@@ -36,8 +36,8 @@ from pipeline.extract import Extractor
 from pipeline.sections import Section, SectionFinder, before
 from pipeline.token_feed import TokenFeed
 from pipeline.tokenise import Part, Position
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
-PATIENCE_SECONDS = 20
 BEGIN = 7
 
 
@@ -741,13 +741,6 @@ def test_a_store_that_is_gone_is_no_failure_of_the_document(bucket: str) -> None
     uri = "s3://no-such-bucket-anywhere/a.txt"
     with reading_ahead(Document(uri, uri, "etag", 1)) as reader, pytest.raises(StorageError):
         reader.take()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.html"])
