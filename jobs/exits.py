@@ -2,7 +2,7 @@
 
 SUCCESS = 0
 CRASH = 1
-"""The store failed, or something that Longhaul did not foresee, which a traceback tells of."""
+"""The store failed, or every device, or something that Longhaul did not foresee, which a traceback tells of."""
 REFUSED = 2
 """A setting, a model or a source is wrong; nothing was started."""
 PARTIAL = 3

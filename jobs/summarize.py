@@ -5,7 +5,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from configs.errors import LedgerError, StorageError
+from configs.errors import DeviceError, LedgerError, StorageError
 from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command, exits
@@ -35,7 +35,7 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
     except KeyboardInterrupt:
         print(f"\ninterrupted: {_how_to_go_on(prepared)}", file=sys.stderr)
         return exits.INTERRUPTED
-    except (StorageError, LedgerError) as error:
+    except (StorageError, LedgerError, DeviceError) as error:
         print(f"stopped: {error}\n{_how_to_go_on(prepared)}", file=sys.stderr)
         return exits.CRASH
     if job is None:
