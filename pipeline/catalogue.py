@@ -13,8 +13,8 @@ from typing import Literal
 from configs.errors import ConfigError
 from pipeline import storage
 from pipeline.assignment import Row
+from pipeline.listing import Entry
 from pipeline.states import FOLDER
-from pipeline.storage import Entry
 from pipeline.warehouse import Warehouse
 
 MAX_CANDIDATES = 10

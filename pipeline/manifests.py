@@ -14,7 +14,7 @@ from typing import Any
 from configs.credentials import masked, refuse_credentials
 from configs.errors import ConfigError, StorageError
 from pipeline import storage
-from pipeline.storage import Entry
+from pipeline.listing import Entry
 
 SUFFIXES = (".manifest.parquet", ".manifest.jsonl")
 STATS_AT_ONCE = 16

@@ -12,7 +12,7 @@ from configs.settings import InputSettings
 from pipeline import manifests, pinned, reading, storage
 from pipeline.documents import Document
 from pipeline.extract import parse_record
-from pipeline.storage import Entry
+from pipeline.listing import Entry
 
 log = structlog.get_logger()
 

@@ -15,11 +15,9 @@ import errno
 import io
 import os
 import re
-import stat as modes
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import uuid4
 
@@ -32,6 +30,7 @@ from s3fs.utils import FileExpired
 
 from configs.errors import StorageError
 from pipeline import disk, s3
+from pipeline.listing import Entry, walk_disk
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -44,18 +43,6 @@ Replaced = FileExpired
 """The OSError of an object that is no longer the one that was opened, or that was asked for."""
 DENIED = {"AccessDenied", "AllAccessDisabled"}
 TAKEN = {"PreconditionFailed", "412"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a listing found."""
-
-    uri: str
-    size_bytes: int = 0
-    etag: str = ""
-    """The store's, without its quotes; empty on the local disk."""
-    problem: str | None = None
-    """Why it cannot be read, as a sentence; set for what a listing sees and a read would trip over."""
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -288,7 +275,7 @@ def stat(uri: str) -> Entry:
     """One object, with `problem` set where it is missing or unreadable. Raises StorageError."""
     files, path = filesystem(uri)
     if is_local(uri):
-        return next(_walk_local(path, 0), None) or Entry(path, problem="There is no such file.")
+        return next(walk_disk(path, 0), None) or Entry(path, problem="There is no such file.")
     uri = str(files.unstrip_protocol(path))
     try:
         with _translated(uri):
@@ -310,7 +297,7 @@ def walk(uri: str, depth: int | None = None) -> Iterator[Entry]:
     """
     files, path = filesystem(uri)
     if is_local(uri):
-        yield from _walk_local(path, depth)
+        yield from walk_disk(path, depth)
         return
     with _translated(uri, whole_store=True):
         found = files.find(path, maxdepth=depth, detail=True)
@@ -325,55 +312,6 @@ def _remote_entry(files: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Ent
 def _etag(info: Mapping[str, Any]) -> str:
     """As s3fs and the file systems of other stores spell it, without its quotes."""
     return str(info.get("ETag") or info.get("etag") or "").strip('"')
-
-
-def _walk_local(root: str, depth: int | None) -> Iterator[Entry]:
-    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(root, frozenset())]
-    while pending:
-        path, ancestors = pending.pop()
-        try:
-            info = os.stat(path)
-            identity = (info.st_dev, info.st_ino)
-            if not modes.S_ISDIR(info.st_mode):
-                yield Entry(_printable(path), info.st_size, problem=_local_problem(path, info))
-            elif identity in ancestors:
-                yield Entry(_printable(path), problem="This symbolic link leads back to a directory that holds it.")
-            elif depth is None or len(ancestors) < depth:
-                inner = ancestors | {identity}
-                pending.extend((os.path.join(path, name), inner) for name in os.listdir(path))
-            elif path == root:
-                yield Entry(_printable(path), problem="This is a directory, not a document.")
-        except OSError as error:
-            # Without a link, what is missing was never there or went during the walk.
-            if os.path.islink(path) or not isinstance(error, FileNotFoundError | NotADirectoryError):
-                yield Entry(_printable(path), problem=_link_problem(path, error))
-
-
-def _local_problem(path: str, info: os.stat_result) -> str | None:
-    if path != _printable(path):
-        return "The file's name is not valid UTF-8; rename it."
-    if not modes.S_ISREG(info.st_mode):
-        return "This is a pipe, a socket or a device, not a file."
-    if not os.access(path, os.R_OK):
-        return "There is no permission to read this file."
-    return None
-
-
-def _link_problem(path: str, error: OSError) -> str:
-    if not os.path.islink(path):
-        return f"It cannot be opened: {error.strerror}."
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"This symbolic link leads to {_printable(os.readlink(path))}, which does not exist."
-    return (
-        "This symbolic link leads in a circle."
-        if error.errno == errno.ELOOP
-        else f"It cannot be opened: {error.strerror}."
-    )
-
-
-def _printable(path: str) -> str:
-    """The path itself, or with escapes for bytes that no table could hold."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class _RemoteFile(io.RawIOBase):
