@@ -74,7 +74,8 @@ class EngineDriver(Thread):
         """A document came, or tokens of one that the engine waits for, or the end."""
         self._ended = 0
         """Documents that finished or failed here."""
-        self._heartbeat_due = 0.0
+        self._heartbeat_due = self._quarantine_due = 0.0
+        """On the monotonic clock; what is quarantined is saved with each heartbeat from then on."""
         self._broken: Exception | None = None
         self._stop_reason: str | None = None
         """Why this actor takes no more documents."""
@@ -169,7 +170,7 @@ class EngineDriver(Thread):
 
     def _beat_when_due(self) -> None:
         if time.monotonic() >= self._heartbeat_due:
-            if self._queue.is_reserved:
+            if self._queue.is_reserved and time.monotonic() >= self._quarantine_due:
                 # Whatever kills this process next, what is quarantined has got further, and is not blamed for it.
                 self._snapshots.take_all(self._jobs)
             self._writer.beat(self._beat())
@@ -216,9 +217,8 @@ class EngineDriver(Thread):
         self._writer.flush()
         has_begun = self._intake.begin_quarantined(job)
         self._actor.meter.spend("idle")
-        # Its state is saved with each heartbeat. Saved at once it would get a pass further with each process that it
-        # kills, and would never be given up.
-        self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
+        # Saved at once it would get a pass further with each process that it kills, and would never be given up.
+        self._quarantine_due = time.monotonic() + self._assignment.heartbeat_seconds
         return has_begun
 
     def _read(self, job: Job) -> None:
