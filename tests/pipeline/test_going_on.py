@@ -23,6 +23,7 @@ from pipeline.ledger import Claim, document_key
 from pipeline.warehouse import Warehouse
 from tests.one_actor import TEXT, assignment_in, begin, entries, ledger, row, run, streamed, tokenizer
 from tests.waiting import PATIENCE_SECONDS, wait_for
+from tests.worker import assert_tokens_add_up
 
 BOOK = TEXT * 12
 """Some 36,000 tokens in nine parts."""
@@ -161,6 +162,15 @@ def test_a_lost_actor_costs_no_more_than_what_was_at_stake(assignment, tmp_path)
     resumed = {entry["document_id"]: entry["costs"][0]["tokens_resumed"] for entry in ledger(assignment).entries()}
     assert all(tokens > 4_000 for tokens in resumed.values())
     assert other._actor.reading().tokens_read == 2 * len(rows[1]["tokens"]) - sum(resumed.values())
+
+    begin(assignment)
+    commit(ledger(assignment), [Document(each["document_id"], each["source_uri"], "e", 1) for each in rows])
+    tables = Warehouse(assignment.output_uri)
+    costs = tables.rows("select * from costs where document_id is not null")
+    assert_tokens_add_up(costs, tables.rows("select * from summaries"))
+    lost = {row["document_id"]: row for row in costs if row["outcome"] == "lost" and row["kind"] == "document"}
+    # Known by its snapshot, whatever the last heartbeat told.
+    assert {name: each["tokens_read"] - each["tokens_wasted"] for name, each in lost.items()} == resumed
 
 
 def silence(driver: EngineDriver, assignment: Assignment) -> None:
