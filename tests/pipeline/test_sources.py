@@ -5,9 +5,11 @@ import json
 import os
 import random
 import socket
+import threading
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -308,11 +310,17 @@ NEVER = [
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is looked at or opened from now on, by way of the functions that do it."""
+    """What is looked at or opened from now on, by way of the functions that do it; not by threads that were there."""
     paths: list[str] = []
+    others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+
+    def watched(original: Callable[..., Any], uri: str, *more: Any) -> Any:
+        if threading.get_ident() not in others:
+            paths.append(uri)
+        return original(uri, *more)
+
     for name in ("stat", "open_read", "walk"):
-        original = getattr(storage, name)
-        monkeypatch.setattr(storage, name, lambda uri, *more, f=original: paths.append(uri) or f(uri, *more))
+        monkeypatch.setattr(storage, name, partial(watched, getattr(storage, name)))
     return paths
 
 
