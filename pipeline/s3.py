@@ -99,6 +99,10 @@ class Files(S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
                 answer["Body"] = _Body(await _whole(answer["Body"], answer.get("ContentLength")))
         return answer
 
+    async def _cat_file(self, path: str, *more: Any, **options: Any) -> Any:
+        # For several requests at once s3fs would first ask for the size, of every small object too.
+        return await super()._cat_file(path, *more, **{"max_concurrency": 1} | options)
+
     async def _pipe_file(self, path: str, data: bytes, chunksize: int = ONE_PUT_BYTES, **options: Any) -> Any:
         # In parts, an end that was carried out and not answered could not be told from one that failed.
         return await super()._pipe_file(path, data, chunksize=chunksize, **options)

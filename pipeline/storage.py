@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 from uuid import uuid4
 
@@ -193,11 +193,14 @@ def _parquet(table: pa.Table) -> memoryview:
 
 
 def read_bytes(uri: str) -> bytes:
-    """An object whole; one that is replaced meanwhile is read again. Raises FileNotFoundError, PermissionError,
-    StorageError."""
-    while True:
-        with suppress(Replaced), open_read(uri) as stream:
-            return stream.read()
+    """An object whole, in one request. Raises FileNotFoundError, PermissionError, StorageError."""
+    files, path = filesystem(uri)
+    if is_local(uri):
+        with open(path, "rb") as file:
+            return file.read()
+    with _translated(uri):
+        data: bytes = files.cat_file(path)
+    return data
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
