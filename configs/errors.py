@@ -14,6 +14,7 @@ LonghaulError
     ├── UnreadableError      missing, no permission, a symlink loop, gone since it was listed
     ├── ChangedError         no longer what was listed; the next run reads it
     ├── TooLargeError        over a limit that the config sets
+    ├── TimeLimitError       its reading takes more time than the config allows
     ├── ProcessKilledError   whoever reads it dies: out of memory, a crash in native code
     └── UnexpectedError      whatever else its reading raised, with class, message and place
 
@@ -88,6 +89,10 @@ class ChangedError(DocumentError):
 
 class TooLargeError(DocumentError):
     """The document is over a limit set in the config."""
+
+
+class TimeLimitError(DocumentError):
+    """Reading the document takes more time than the config allows."""
 
 
 class ProcessKilledError(DocumentError):

@@ -74,10 +74,10 @@ READ_ROW = pa.schema(
     ]
 )
 """A document as the reader hands it over. `tokens` is null where `error_class` says why, and where the document
-`is_streamed`: then the row is a handle, and the actor reads the document itself; where there is a `state_uri` it goes
-on from that state, and nobody has looked at the document yet. `sections` is null where nobody asks about them. `cuts`
-are the canonical cuts within the tokens, in order; null where there are no tokens. `made_by` is what made the text, as
-`extract.makers` has it; null where the actor reads the document."""
+`is_streamed`: then the row is a handle, and the actor reads the document itself, from its `state_uri` on where it has
+one. Tokens that travel with a `state_uri` are all of the document's. `sections` is null where nobody asks about them.
+`cuts` are the canonical cuts within the tokens, in order; null where there are no tokens. `made_by` is what made the
+text, as `extract.makers` has it; null where nobody has looked at the document yet."""
 
 RECEIPT = pa.schema(
     [

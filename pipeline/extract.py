@@ -209,6 +209,11 @@ def parsed_whole(uri: str) -> bool:
     return _kind_by_name(uri) not in (None, "text")
 
 
+def is_plain_by_name(document: Document) -> bool:
+    """Whether a document need not be opened to know that its text is not parsed."""
+    return document.record_offset is None and _kind_by_name(document.source_uri) == "text"
+
+
 def _texts(extracted: Extracted) -> Generator[str, None, None]:
     with closing(extracted):
         for piece in extracted.pieces:
@@ -341,12 +346,21 @@ def _html(data: bytes) -> tuple[str | None, Iterator[str]]:
     declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
     text = "".join(encoding.decode([data], encoding.codec_of(declared[1].decode("ascii")) if declared else None))
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    root = etree.fromstring(text.encode(), parser) if text.strip() else None
+    root = _parsed(text, parser) if text.strip() else None
     if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
         raise CorruptError("The HTML is nested too deeply to be read: thousands of elements within each other.")
     if root is None:
         raise EmptyDocumentError("The document is empty: there is no text in the HTML.")
     return root.findtext(".//title"), (line + "\n" for line in _lines(root))
+
+
+def _parsed(text: str, parser: etree.HTMLParser) -> etree._Element | None:
+    try:
+        return etree.fromstring(text.encode(), parser)
+    except etree.XMLSyntaxError as error:
+        if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
+            raise MemoryError("while HTML was parsed") from error
+        raise CorruptError(f"The HTML cannot be parsed ({error}).") from error
 
 
 def _lines(root: etree._Element) -> Iterator[str]:

@@ -17,6 +17,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from configs import errors
+from configs.errors import ConfigError
 from configs.settings import SummarizeConfig
 from pipeline import node, stopping
 from pipeline.assignment import Assignment
@@ -28,7 +29,8 @@ ROOT = Path(__file__).parent.parent
 MAX_BLOCKS = 400
 """A block costs the driver some 40 ms."""
 READER_MEMORY = 512 * 1024 * 1024
-"""What a reader reserves. Resources unlike the actor's also keep Ray from fusing reading into the actor."""
+"""What a reader reserves beside a document's memory. Resources unlike the actor's also keep Ray from fusing reading
+into the actor."""
 
 TODO = pa.schema([*MANIFEST, ("state_uri", pa.string())])
 
@@ -61,9 +63,22 @@ def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
         ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
+        if address == "local":
+            require_memory(resources.get("memory", 0.0), config)
         yield Cluster(resources.get("GPU", 0.0), can_grow=address != "local", gpu_nodes=node.gpu_nodes())
     finally:
         ray.shutdown()
+
+
+def require_memory(num_bytes: float, config: SummarizeConfig) -> None:
+    """Raises ConfigError where a machine that is all there is has too little to reserve for one reader: Ray would wait
+    without end."""
+    needed = READER_MEMORY + config.input.max_document_memory
+    if num_bytes < needed:
+        raise ConfigError(
+            f"input.max_document_memory = {config.input.max_document_memory}: a reader reserves {needed} bytes, and "
+            f"this machine has {num_bytes:.0f} for Ray; lower it"
+        )
 
 
 def is_submitted() -> bool:
@@ -155,15 +170,13 @@ def _read(tables: list[pa.Table], config: SummarizeConfig, is_stopping: Callable
         batch_size=config.engine.documents_per_batch,
         compute=TaskPoolStrategy(size=config.engine.readers),
         num_cpus=1,
-        memory=READER_MEMORY,
+        memory=READER_MEMORY + config.input.max_document_memory,
     )
 
 
 def _read_batch(is_stopping: Callable[[], bool], batch: pa.Table, **options: Any) -> pa.Table:
-    """`read_batch` in a reader. Ray runs a task again, without end, whose process has died: perhaps by a document."""
-    worker: Any = ray._private.worker.global_worker
-    attempt = worker.core_worker.get_current_task_attempt_number()
-    return read_batch(batch, **options, isolated=attempt > 0, stopping=is_stopping())
+    """`read_batch` in a reader."""
+    return read_batch(batch, **options, stopping=is_stopping())
 
 
 def _configure_ray_data() -> None:

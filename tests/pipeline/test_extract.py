@@ -1,7 +1,6 @@
 """Text and title come out of each format as they went in, and what cannot be read says what is wrong with it."""
 
 import gzip
-import io
 import json
 import os
 import random
@@ -13,10 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pypdf
 import pytest
 import zstandard
-from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from configs.errors import (
     ChangedError,
@@ -33,6 +30,7 @@ from pipeline.documents import Document
 from pipeline.extract import Extractor
 from pipeline.sources import list_documents
 from tests.cpu_limit import cpu_limit
+from tests.pdf import pdf
 
 
 def settings(**values: Any) -> InputSettings:
@@ -56,31 +54,6 @@ def failure(path: Path, content: bytes, **values: Any) -> DocumentError:
         read(path, content, **values)
     assert str(caught.value).endswith(".") and len(str(caught.value)) > 20
     return caught.value
-
-
-def pdf(*pages: str, title: str | None = None, password: str | None = None) -> bytes:
-    writer = pypdf.PdfWriter()
-    font = DictionaryObject(
-        {
-            NameObject(f"/{key}"): NameObject(f"/{value}")
-            for key, value in {"Type": "Font", "Subtype": "Type1", "BaseFont": "Helvetica"}.items()
-        }
-    )
-    for text in pages:
-        page = writer.add_blank_page(300, 300)
-        stream = DecodedStreamObject()
-        stream.set_data(f"BT /F1 12 Tf 10 100 Td ({text}) Tj ET".encode() if text else b"")
-        page[NameObject("/Contents")] = writer._add_object(stream)
-        page[NameObject("/Resources")] = DictionaryObject(
-            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}
-        )
-    if title:
-        writer.add_metadata({"/Title": title})
-    if password is not None:
-        writer.encrypt(password, "owner", algorithm="AES-256")
-    out = io.BytesIO()
-    writer.write(out)
-    return out.getvalue()
 
 
 # Plain text

@@ -333,6 +333,23 @@ def kept_by(assignment: Assignment) -> dict[str, Row]:
     return {name: entry["states"][0] for name, entry in entries(assignment).items() if entry["states"]}
 
 
+@pytest.mark.parametrize(("text", "is_history"), [(BOOK + TEXT, True), ("x" + BOOK[1:] + TEXT, False)])
+def test_a_document_whose_tokens_travel_goes_on_from_its_state_where_that_is_of_its_text(
+    assignment, tmp_path, text, is_history
+):
+    """As HTML does, which is parsed by readers also where there is a state."""
+    night = replace(assignment, ttl_days=1.0)
+    path = tmp_path / "page.html"
+    results(run(night, inline(path, BOOK))[1])
+    kept = kept_by(night)["page.html"]
+    tomorrow = replace(night, run_id="tomorrow")
+    driver, futures = run(tomorrow, inline(path, text, source_etag="e2", state_uri=kept["state_uri"]))
+    (receipt,) = results(futures)
+    assert receipt["tokens_read"] == len(tokenise.tokens([text], tokenizer()))
+    resumed = kept["tokens"] if is_history else 0
+    assert driver._actor.reading().tokens_read == receipt["tokens_read"] - resumed
+
+
 @pytest.mark.parametrize("text", ["x" + BOOK[1:] + TEXT, BOOK[: len(BOOK) // 2]], ids=["changed", "shorter"])
 def test_a_document_whose_history_has_changed_is_read_again_from_its_start(keeping, tmp_path, text):
     path = tmp_path / "log.txt"

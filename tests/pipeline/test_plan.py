@@ -1,7 +1,11 @@
 """Which documents travel together, and in which order."""
 
+import pytest
+
+from configs.errors import ConfigError
+from configs.settings import SummarizeConfig
 from pipeline.documents import Document
-from pipeline.plan import MAX_BLOCKS, blocks
+from pipeline.plan import MAX_BLOCKS, READER_MEMORY, blocks, require_memory
 
 
 def document(name: str, size: int, offset: int | None = None) -> Document:
@@ -38,3 +42,11 @@ def test_the_number_of_blocks_is_bounded_and_every_document_is_in_one():
         )
     }
     assert states == {each.document_id: uri for each, uri in todo}
+
+
+def test_a_machine_with_too_little_memory_for_a_reader_is_refused_rather_than_waited_for():
+    most = 1 << 30
+    config = SummarizeConfig.model_validate({"input": {"sources": ["x"], "max_document_memory": most}})
+    require_memory(READER_MEMORY + most, config)
+    with pytest.raises(ConfigError, match=rf"input\.max_document_memory = {most}: .* lower it"):
+        require_memory(READER_MEMORY + most - 1, config)
