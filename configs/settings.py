@@ -42,7 +42,7 @@ class InputSettings(Settings):
     """A document with more tokens becomes a failure row. One that is streamed is read up to there before that is
     known."""
     max_expansion: int = Field(200, ge=1)
-    """Gzip and zstd that expand to more than so many times their size become failure rows. It is looked at from 16 MiB
+    """Gzip and zstd that expand to more than so many times their size become failure rows. It is looked at from 4 MiB
     of content on; prose expands to 3 or 4 times its size, logs to 10 or 50 times theirs."""
     max_document_seconds: float = Field(600.0, gt=0)
     """CPU time that a reader may spend on a document before it becomes a failure row: a PDF that never ends. What the

@@ -16,10 +16,11 @@ from pipeline.pinned import Pin
 PIECE_BYTES = 1024 * 1024
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-EXPANSION_COUNTS_FROM_BYTES = 16 * 1024 * 1024
+EXPANSION_COUNTS_FROM_BYTES = 4 * 1024 * 1024
+"""Less than what a reader looks at of a document (`input.inline_bytes`): no actor reads what is known to be a bomb."""
 MAX_ZSTD_WINDOW = 2**27
-# One fed byte can come out as tens of thousands.
-ZSTD_FEED_BYTES = 1024
+# One fed byte can come out as a thousand in gzip, as tens of thousands in zstd; what is fed counts as read.
+FEED_BYTES = {"gzip": 8192, "zstd": 1024}
 
 
 def compression_of(name: str) -> str | None:
@@ -206,9 +207,19 @@ class _Decompressed(io.RawIOBase):
             )
 
 
+class _Sips:
+    """What GzipFile needs of a file, a little at a time: left to itself it reads far ahead of what it gives out."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+
+    def read(self, size: int = -1) -> bytes:
+        return self._raw.read(FEED_BYTES["gzip"] if size < 0 else min(size, FEED_BYTES["gzip"]))
+
+
 def _gunzip(raw: BinaryIO) -> Iterator[bytes]:
     # Unlike the plain read, read1 hands out what came before a break.
-    with gzip.GzipFile(fileobj=raw) as content:
+    with gzip.GzipFile(fileobj=_Sips(raw)) as content:  # type: ignore[call-overload]  # reading asks for no more
         while chunk := content.read1(PIECE_BYTES):
             yield chunk
 
@@ -218,7 +229,7 @@ def _unzstd(raw: BinaryIO) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
     frame, fed = decompressor.decompressobj(), b""
     unfinished = False
-    while fed := fed or raw.read(ZSTD_FEED_BYTES):
+    while fed := fed or raw.read(FEED_BYTES["zstd"]):
         unfinished = True
         if chunk := frame.decompress(fed):
             yield chunk

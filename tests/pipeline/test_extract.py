@@ -249,7 +249,7 @@ def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path, name: str) -> N
     tracemalloc.start()
     try:
         with pytest.raises(TooLargeError, match=r"input\.max_document_bytes"):
-            read(tmp_path / name, max_document_bytes=5_000_000)
+            read(tmp_path / name, max_document_bytes=5_000_000, max_expansion=1_000_000)
         assert tracemalloc.get_traced_memory()[1] < 80_000_000
     finally:
         tracemalloc.stop()

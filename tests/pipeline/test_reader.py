@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import zstandard
 
 from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.tokenizer import Tokenizer
@@ -212,3 +213,10 @@ def test_more_tokens_than_the_limit_are_a_failure(tmp_path: Path, model: ModelSe
 def test_without_a_tokenizer_that_is_the_reason(tmp_path: Path) -> None:
     (row,) = rows(ModelSettings(uri=str(tmp_path)), document(tmp_path / "a.txt", b"some words"))
     assert row["error_class"] == "ModelError" and "tokenizer.json" in row["error_message"]
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.txt.zst"])
+def test_a_bomb_is_found_before_it_becomes_a_handle(tmp_path: Path, model: ModelSettings, name: str) -> None:
+    pack = gzip.compress if name.endswith(".gz") else zstandard.compress
+    (row,) = rows(model, document(tmp_path / name, pack(b"0" * (16 << 20))))
+    assert row["error_class"] == "TooLargeError" and "input.max_expansion" in row["error_message"]

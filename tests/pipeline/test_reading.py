@@ -60,7 +60,8 @@ def test_a_bomb_of_json_lines_is_one_failure_of_the_listing(tmp_path: Path, suff
 
 @pytest.mark.parametrize("suffix", PACK)
 def test_the_limit_is_the_users_and_small_content_has_none(tmp_path: Path, suffix: str) -> None:
-    small, large = bomb(tmp_path / f"small{suffix}", b"0", 16), bomb(tmp_path / f"large{suffix}", b"0", 48)
+    small, large = tmp_path / f"small{suffix}", bomb(tmp_path / f"large{suffix}", b"0", 16)
+    small.write_bytes(PACK[suffix](b"0" * 4 * MIB))
     go_through(small, settings(small))
     with pytest.raises(TooLargeError):
         go_through(large, settings(large))
