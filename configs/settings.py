@@ -46,7 +46,8 @@ class InputSettings(Settings):
     of content on; prose expands to 3 or 4 times its size, logs to 10 or 50 times theirs."""
     max_document_seconds: float = Field(600.0, gt=0)
     """CPU time that a reader may spend on a document before it becomes a failure row: a PDF that never ends. What the
-    store takes to answer does not count, but for ten times as long on the clock."""
+    store takes to answer does not count, but for ten times as long on the clock. An actor gives a document up whose
+    reading gets no further for so long on the clock."""
     max_document_memory: int = Field(2048 * MIB, ge=64 * MIB)
     """Bytes of memory that a reader may take for a document before it becomes a failure row. HTML takes some 5 to 40
     times its size, JSON 3 to 6 times. Each of engine.readers reserves as much from Ray, and 512 MiB for itself."""

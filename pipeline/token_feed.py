@@ -5,6 +5,7 @@ The thread opens the document, extracts, cuts and tokenises as a reader does, an
 memory does not grow with the document. Canonical cuts make the tokens those that a reader would have made.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ from threading import Condition, Thread
 
 import numpy as np
 
-from configs.errors import LonghaulError, StateError, unexpected
+from configs.errors import LonghaulError, StateError, TimeLimitError, unexpected
 from configs.settings import InputSettings, SectionSettings
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
@@ -24,6 +25,7 @@ from pipeline.sections import Section, SectionFinder
 from pipeline.tokenise import START, Part, Passage, Position
 
 AHEAD_TOKENS = 65_536
+TOO_SLOW = "Reading the document got no further for {seconds:g} s, the limit that input.max_document_seconds sets."
 
 
 class TokenFeed:
@@ -42,6 +44,7 @@ class TokenFeed:
         sections: SectionSettings | None = None,
         found: Sequence[Section] = (),
         check_history: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begins to read at once. `on_change` is called in the feed's thread when tokens have come, or an end.
 
@@ -49,7 +52,7 @@ class TokenFeed:
         one. `start` is what `position` said of an earlier feed; the tokens are those after it, without the first
         `skip`. `found` is what `sections.before` says of the sections up to `start`. With `check_history` the document
         may have changed since: its text is gone through from the beginning, and nothing is ready before it is sure
-        that all up to `start` is as it was. So is always the text of one that is parsed whole.
+        that all up to `start` is as it was. So is always the text of one that is parsed whole. `clock` tells seconds.
         """
         assert not (check_history and skip), "tokens behind a cut may have changed, and there is no check of them"
         self._document, self._settings, self._tokenizer = document, settings, tokenizer
@@ -68,6 +71,8 @@ class TokenFeed:
         self._section_ends: deque[int] = deque()
         self._num_sections = max(1, len(found))
         self._ended = self._closed = False
+        self._clock, self._moved_at = clock, clock()
+        """When the thread last got further, or had reason to wait."""
         self._title: str | None = None
         self._error: LonghaulError | None = None
         self.made_by = ""
@@ -82,9 +87,12 @@ class TokenFeed:
 
         Raises the DocumentError with which the document breaks off, whatever it was, or StorageError, as soon as it is
         known: what was read before it will never be summarized, so no more time goes to it. Raises StateError where the
-        document is not the one that was read up to the start.
+        document is not the one that was read up to the start, TimeLimitError where the thread gets no further.
         """
         with self._changed:
+            if self._error is None and self._hangs():
+                seconds = self._settings.max_document_seconds
+                self._error, self._ended = TimeLimitError(TOO_SLOW.format(seconds=seconds)), True
             if self._error is not None:
                 raise self._error
             return self._ready
@@ -128,6 +136,8 @@ class TokenFeed:
         """The next `count` tokens (count,) int32, at most `ready` of them."""
         with self._changed:
             assert count <= self._ready, f"{count} of {self._ready} tokens"
+            if self._is_full():
+                self._moved_at = self._clock()
             self._ready -= count
             self._taken += count
             taken = list(self._take(count))
@@ -151,6 +161,13 @@ class TokenFeed:
             self._ready = 0
             self._changed.notify()
 
+    def _is_full(self) -> bool:
+        return self._ready >= self._ahead_tokens
+
+    def _hangs(self) -> bool:
+        still = self._clock() - self._moved_at
+        return not (self._ended or self._closed or self._is_full()) and still > self._settings.max_document_seconds
+
     def _take(self, count: int) -> Iterator[np.ndarray]:
         while count:
             first = self._waiting.popleft()
@@ -169,9 +186,11 @@ class TokenFeed:
         except BaseException as caught:  # whatever it is, the one who waits for tokens must hear of it
             error = unexpected(caught)
         with self._changed:
-            self._error, self._ended = error, True
-            closed = self._closed
-        if not closed:
+            # Whoever was told that it hangs has given it up.
+            is_wanted = not (self._closed or self._ended)
+            if is_wanted:
+                self._error, self._ended = error, True
+        if is_wanted:
             self._on_change()
 
     def _read(self) -> None:
@@ -202,10 +221,15 @@ class TokenFeed:
         if start == START:
             with closing(extractor.read(self._document)) as extracted:
                 self._title = extracted.title
-                yield extracted.pieces
+                yield self._moving(extracted.pieces)
         else:
             with closing(extractor.pieces(self._document, start.offset, start.encoding)) as pieces:
-                yield pieces
+                yield self._moving(pieces)
+
+    def _moving(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            self._moved_at = self._clock()
+            yield piece
 
     def _after_history(self, texts: Iterator[Passage]) -> Iterator[Passage]:
         """Those from the start on, once it is sure that the ones before are as they were."""
@@ -230,9 +254,10 @@ class TokenFeed:
     def _put(self, part: Part, is_last: bool = False) -> bool:
         """Append a part once there is room. False when the feed is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._ready < self._ahead_tokens)
-            if self._closed:
+            self._changed.wait_for(lambda: self._closed or not self._is_full())
+            if self._closed or self._ended:
                 return False
+            self._moved_at = self._clock()
             if part.start is not None:
                 self._cuts.append(part.start)
                 if is_last and part.start.tokens:

@@ -1,19 +1,32 @@
 """Whatever one document raises in an actor is its failure row, with class, message and place; the others are read."""
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from configs.settings import EngineSettings
-from pipeline import states, storage
+from configs.settings import EngineSettings, InputSettings
+from pipeline import reading, states, storage
 from pipeline.assignment import Assignment, Row
 from pipeline.entries import Entries
 from pipeline.job import Job
 from pipeline.ledger import document_key
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, run, streamed, tokenizer
+from tests.one_actor import (
+    PATIENCE_SECONDS,
+    TEXT,
+    assignment_in,
+    entries,
+    feed_threads,
+    ledger,
+    row,
+    run,
+    streamed,
+    tokenizer,
+)
 
 
 @pytest.fixture
@@ -21,7 +34,7 @@ def assignment(tmp_path: Path) -> Assignment:
     return replace(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=512))
 
 
-def outcome(assignment: Assignment, rows: list[Row]) -> tuple[Row, Row]:
+def outcome(assignment: Assignment, rows: list[Row], error: str = "UnexpectedError") -> tuple[Row, Row]:
     """The receipt and the failure row of the one document that fails, named `bad`."""
     _, futures = run(assignment, *rows)
     receipts = {each["document_id"]: each for each in _results(futures)}
@@ -30,7 +43,7 @@ def outcome(assignment: Assignment, rows: list[Row]) -> tuple[Row, Row]:
     entry = entries(assignment)["bad"]
     (failure,), (cost, *_) = entry["failures"], entry["costs"]
     assert bad["status"] == failure["status"] == entry["outcome"] == cost["outcome"] == "failed"
-    assert bad["error_class"] == failure["error_class"] == "UnexpectedError"
+    assert bad["error_class"] == failure["error_class"] == error
     assert bad["error_message"] == failure["error_message"]
     assert not entry["summaries"] and not entry["states"]
     return bad, cost
@@ -99,6 +112,25 @@ def test_a_row_that_cannot_be_opened(assignment: Assignment, tmp_path: Path) -> 
     rows[2]["cuts"] = [{"parts": 1}]
     bad, _ = outcome(assignment, rows)
     assert bad["error_message"].startswith("KeyError: 'tokens' (at pipeline/job.py:")
+
+
+def test_one_whose_reading_hangs(assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hanging(stream: BinaryIO, position: int = 0) -> Iterator[bytes]:
+        assert released.wait(PATIENCE_SECONDS)
+        yield from ()
+
+    monkeypatch.setattr(reading, "pieces", hanging)
+    limits = InputSettings(sources=("unused",), max_document_seconds=0.2)
+    hurried = replace(assignment, input=limits, heartbeat_seconds=0.1)
+    rows = [streamed(tmp_path / "bad", TEXT.encode()), *inline(tmp_path, "a", "b", "c")]
+    bad, cost = outcome(hurried, rows, "TimeLimitError")
+    assert "Reading the document got no further for 0.2 s" in bad["error_message"]
+    assert cost["tokens_read"] == 0
+    # Its thread is left to itself, and nobody hears of it any more.
+    assert len(feed_threads()) == 1
+    released.set()
 
 
 def test_titles_are_found_where_the_reader_has_not_been(assignment: Assignment, tmp_path: Path) -> None:

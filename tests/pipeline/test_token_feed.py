@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -23,6 +24,7 @@ from configs.errors import (
     EmptyDocumentError,
     StateError,
     StorageError,
+    TimeLimitError,
     TooLargeError,
     UndecodableError,
     UnexpectedError,
@@ -432,6 +434,59 @@ def test_close_does_not_wait_for_the_store_and_what_comes_late_is_dropped(
     answers.set()
     close(feed)
     assert feed.ready == 0 and not news and feed.position() == Position()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_feed_that_gets_no_further_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung, goes_on = threading.Event(), threading.Event()
+
+    def hanging(stream: Any, position: int = 0) -> Iterator[bytes]:
+        yield from list(islice(original(stream, position), 3))
+        hung.set()
+        assert goes_on.wait(PATIENCE_SECONDS)
+        yield b"more"
+
+    original = reading.pieces
+    monkeypatch.setattr(reading, "PIECE_BYTES", tokenise.PART_CHARS)
+    monkeypatch.setattr(reading, "pieces", hanging)
+    path = tmp_path / "a.txt"
+    path.write_text(LINE * 9)
+    clock = Clock()
+    with reading_ahead(path, inputs=settings(max_document_seconds=60), clock=clock) as reader:
+        assert hung.wait(PATIENCE_SECONDS)
+        clock.now = 59.0
+        reader.take(reader.feed.ready)
+        clock.now = 60.5
+        for _ in range(2):
+            with pytest.raises(
+                TimeLimitError, match=r"got no further for 60 s, the limit that input\.max_document_sec"
+            ):
+                _ = reader.feed.ready
+        goes_on.set()
+        reader.feed._thread.join(PATIENCE_SECONDS)
+        # What comes after all is dropped.
+        with pytest.raises(TimeLimitError):
+            _ = reader.feed.ready
+
+
+def test_a_feed_that_waits_for_its_tokens_to_be_taken_does_not_hang(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(LINE * 9)
+    clock = Clock()
+    with reading_ahead(path, inputs=settings(max_document_seconds=60), clock=clock, ahead_tokens=10) as reader:
+        taken = 0
+        while count := reader.ready():
+            # For longer than the limit the engine had no room for them.
+            clock.now += 100.0
+            taken += len(reader.feed.take(count))
+        assert taken == len(whole(path))
 
 
 def test_whatever_the_thread_meets_is_a_failure_of_the_document(
