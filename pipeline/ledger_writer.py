@@ -55,7 +55,12 @@ class LedgerWriter:
     def beat(self, beat: Beat) -> None:
         """Left out while the last one is still being written: the next one says it again."""
         if self._beating is None or self._beating.done():
-            self._beating = self._pulse.submit(self._beat, beat)
+            try:
+                self._beating = self._pulse.submit(self._beat, beat)
+            except (
+                RuntimeError
+            ) as error:  # the process is ending and takes no more work, which no device is to blame for
+                log.warning("heartbeat_not_written", actor_id=self._actor_id, error=str(error))
 
     def flush(self, seconds: float | None = None) -> bool:
         """Wait until everything is written; False where the time does not suffice."""
