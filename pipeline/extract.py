@@ -18,7 +18,7 @@ from lxml import etree
 from configs import errors
 from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UndecodableError, UnreadableError
 from configs.settings import InputSettings
-from pipeline import encoding, reading
+from pipeline import encoding, html, reading
 from pipeline.documents import Document
 from pipeline.encoding import Piece
 from pipeline.pinned import Pin
@@ -48,30 +48,13 @@ BINARY_MAGIC = {
 HTML_START = re.compile(rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 XML_DECLARATION = re.compile(rb"\s*<\?xml[^>]*>", re.IGNORECASE)
 COMMENT_START, COMMENT_END = b"<!--", b"-->"
-DECLARED_ENCODING = re.compile(
-    rb"""(?:<meta[^>]+charset|<\?xml[^>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
-)
 HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
 HEAD_BYTES = 4096
 """In which HTML without a suffix must begin."""
-DECLARED_WITHIN_BYTES = 2048
 LONGEST_LINE_AS_TITLE = 120
 LONGEST_TITLE = 300
 LONGEST_LEAD = 4 * 1024 * 1024
 """Characters to search for a title in."""
-
-UNSEEN = {
-    *("script", "style", "noscript", "template", "nav", "svg", "math", "iframe", "object", "canvas", "audio", "video"),
-    *("button", "select", "textarea", "datalist", "title"),
-}
-INLINE = {
-    *("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i"),
-    *("img", "input", "ins", "kbd", "label", "mark", "q", "rp", "rt", "ruby", "s", "samp", "small", "span"),
-    *("strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
-}
-CELLS = {"td", "th"}
-HTML_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-"""Written as in Markdown, so that a reader, and `pipeline.sections`, can tell them."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +141,7 @@ class Extractor:
         whole = reading.whole(content, self._settings.max_document_bytes)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
-        parsed = _html(whole) if kind == "html" else _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
+        parsed = html.parse(whole) if kind == "html" else _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
         return kind, *_from_character(offset, *parsed)
 
     def _opened(self, document: Document, streams: ExitStack) -> tuple[str, bytes, BinaryIO]:
@@ -340,62 +323,6 @@ def _json(data: bytes, settings: InputSettings) -> tuple[str | None, Iterator[st
 def _without_surrogates(text: str) -> str:
     """Joins pairs of surrogates and marks single ones as unknown characters."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _html(data: bytes) -> tuple[str | None, Iterator[str]]:
-    declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
-    text = "".join(encoding.decode([data], encoding.codec_of(declared[1].decode("ascii")) if declared else None))
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    root = _parsed(text, parser) if text.strip() else None
-    if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
-        raise CorruptError("The HTML is nested too deeply to be read: thousands of elements within each other.")
-    if root is None:
-        raise EmptyDocumentError("The document is empty: there is no text in the HTML.")
-    return root.findtext(".//title"), (line + "\n" for line in _lines(root))
-
-
-def _parsed(text: str, parser: etree.HTMLParser) -> etree._Element | None:
-    try:
-        return etree.fromstring(text.encode(), parser)
-    except etree.XMLSyntaxError as error:
-        if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
-            raise MemoryError("while HTML was parsed") from error
-        raise CorruptError(f"The HTML cannot be parsed ({error}).") from error
-
-
-def _lines(root: etree._Element) -> Iterator[str]:
-    """Visible text, each paragraph, heading, list item and table row on a line of its own; headings as in Markdown."""
-    line: list[str] = []
-    unseen: etree._Element | None = None
-    preformatted = 0
-    for event, element in etree.iterwalk(root, events=("start", "end")):
-        tag = element.tag
-        if unseen is None and event == "start" and (tag in UNSEEN or element.get("hidden") is not None):
-            unseen = element
-        if unseen is None:
-            if tag in CELLS:
-                line.append(" ")
-            elif tag == "pre" or tag == "br" or (tag not in INLINE and not preformatted):
-                yield from _flush(line, preformatted > 0)
-            preformatted += (event == "start") - (event == "end") if tag == "pre" else 0
-            if event == "start" and tag in HTML_HEADINGS:
-                line.append(HTML_HEADINGS[tag])
-            if event == "start" and element.text:
-                line.append(element.text)
-        if event == "end":
-            if unseen is element:
-                unseen = None
-                line.append(" ")
-            if unseen is None and element.tail:
-                line.append(element.tail)
-    yield from _flush(line, False)
-
-
-def _flush(line: list[str], preformatted: bool) -> Iterator[str]:
-    text = "".join(line)
-    line.clear()
-    if text.strip("# \t\r\n\f\v\xa0"):
-        yield text.strip("\n") if preformatted else " ".join(text.split())
 
 
 def _pdf(data: bytes) -> tuple[str | None, Iterator[str]]:
