@@ -18,6 +18,8 @@ COPIED_WORDS = 8
 OPENING_WORDS = 3
 """A shorter instruction may open an answer by chance ("Title?"): it is a copy only where nothing follows."""
 MAX_ERROR_CHARS = 500
+LONGEST_MENDED = 16_384
+"""Characters: mending takes time in the square of them, in the engine's thread."""
 WORD = re.compile(r"\w+")
 Reason = Literal["empty", "copied", "schema"]
 
@@ -100,6 +102,8 @@ def _parse(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         pass
+    if len(text) > LONGEST_MENDED:
+        raise ValueError(f"the answer is no JSON, and with {len(text):,} characters too long to be mended")
     try:
         value = repair_json(text, skip_json_loads=True, return_objects=True)
     except Exception as error:  # it guesses: what it stumbles over is no JSON

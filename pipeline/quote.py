@@ -29,9 +29,11 @@ from models.footprint import Footprint, Transformer, footprint, transformer_like
 from models.tokenizer import Tokenizer
 from pipeline import tokenise
 from pipeline.documents import Document
-from pipeline.extract import Extractor, parsed_whole
+from pipeline.extract import Extractor, is_plain_by_name, parsed_whole
 from pipeline.metering import SECONDS_PER_HOUR
 from pipeline.rates import NO_LABELS, Labels, Rates
+from pipeline.reader import ReaderSettings
+from pipeline.reader_process import ReaderProcess
 from pipeline.reading import compression_of
 from pipeline.warehouse import Warehouse
 
@@ -39,6 +41,8 @@ log = structlog.get_logger()
 
 SAMPLED_BYTES = 2 * 2**20
 """Of text, of each kind of document."""
+SAMPLED_SECONDS = 10.0
+"""Of CPU time, after which a document of a sample counts nothing."""
 SHARE_OF_PEAK = 0.3
 """Of a GPU's dense bf16 peak that reading is thought to reach: the paper's 1.5B model on an H100 has 0.32."""
 UNMEASURED_STARTUP_SECONDS = 60.0
@@ -145,7 +149,7 @@ def count_tokens(
     by_kind: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
         by_kind[_kind(document.source_uri)].append(document)
-    sampler, total, longest, is_counted = _Sampler(config, tokenizer), 0, 0, True
+    sampler, total, longest, is_counted = _Sampler(config, tokenizer, exact), 0, 0, True
     for group in by_kind.values():
         known = sampler.counts(group, sys.maxsize if exact else SAMPLED_BYTES)
         counts = [known.get(each.document_id, round(each.size_bytes * sampler.tokens_per_byte)) for each in group]
@@ -165,10 +169,15 @@ def _kind(uri: str) -> str:
 
 
 class _Sampler:
-    """Reads some documents of a kind, the same ones each time."""
+    """Reads some documents of a kind, the same ones each time. What must be parsed is read as a run's readers do it, in
+    a process that can be killed: a document that hangs or crashes a parser must not do that to the driver."""
 
-    def __init__(self, config: SummarizeConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: SummarizeConfig, tokenizer: Tokenizer, exact: bool) -> None:
         self._extractor, self._tokenizer = Extractor(config.input), tokenizer
+        most = config.input.max_document_seconds
+        limits = {"max_document_seconds": most if exact else min(most, SAMPLED_SECONDS)}
+        self._process = ReaderProcess()
+        self._settings = ReaderSettings(config.input.model_copy(update=limits), config.model)
         self.tokens_per_byte = tokenise.TOKENS_PER_BYTE
         """Of the last group."""
 
@@ -181,8 +190,7 @@ class _Sampler:
                 break
             if parsed_whole(document.source_uri) and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
                 continue
-            count, text_bytes = self._read(document, left)
-            is_whole = text_bytes < left
+            count, text_bytes, is_whole = self._read(document, left)
             if is_whole:
                 known[document.document_id] = count
             tokens, size = tokens + count, size + (document.size_bytes if is_whole else text_bytes)
@@ -190,8 +198,21 @@ class _Sampler:
         self.tokens_per_byte = tokens / size if size else tokenise.TOKENS_PER_BYTE
         return known
 
-    def _read(self, document: Document, most_bytes: int) -> tuple[int, int]:
-        """Tokens and bytes of a document's text, up to about so many bytes."""
+    def _read(self, document: Document, most_bytes: int) -> tuple[int, int, bool]:
+        """Tokens and bytes of a document's text, up to about so many bytes, and whether that is all of it. What has
+        come from the readers' process is whole, and its bytes are what so many tokens take elsewhere."""
+        if is_plain_by_name(document):
+            return self._streamed(document, most_bytes)
+        (read,) = self._process.read([document.as_row() | {"state_uri": None}], self._settings)
+        if read["error_class"] is not None:
+            return 0, 0, True
+        if read["tokens"] is None:
+            # Plain text after all, or too long to travel: then the process has been through it, and lives.
+            return self._streamed(document, most_bytes)
+        tokens = len(read["tokens"])
+        return tokens, round(tokens / tokenise.TOKENS_PER_BYTE), True
+
+    def _streamed(self, document: Document, most_bytes: int) -> tuple[int, int, bool]:
         tokens, size = 1, 0
         try:
             extracted = self._extractor.read(document)
@@ -201,8 +222,8 @@ class _Sampler:
                     if size >= most_bytes:
                         break
         except DocumentError:
-            return 0, 0
-        return tokens, size
+            return 0, 0, True
+        return tokens, size, size < most_bytes
 
 
 def measured_speed(output_uri: str, model_revision: str, device: str, config: SummarizeConfig) -> Speed | None:

@@ -90,8 +90,9 @@ def test_an_answer_that_fits_as_it_is_or_mended_becomes_canonical_json(answer):
         ("[1851]", "at $: [1851] is not of type 'object'"),
         ('{"title": "x", "year": NaN}', "at $.year: 'NaN' is not of type 'integer'"),
         ('{"title": "x", "year": 1e999}', "the answer is no JSON: Out of range"),
-        ("[" * 20_000, "the answer is no JSON: "),
-        ('{"a":' * 20_000, "the answer is no JSON: "),
+        ("[" * 16_000, "the answer is no JSON: "),
+        ('{"a":' * 3_000, "the answer is no JSON: "),
+        ('{"a":' * 20_000, "the answer is no JSON, and with 100,000 characters too long to be mended"),
     ],
     ids=lambda value: value[:30],
 )

@@ -10,8 +10,8 @@ import pytest
 from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
 from pipeline import quote, tokenise
 from pipeline.documents import Document
-from pipeline.extract import Extracted, Extractor
 from pipeline.quote import Tokens, count_tokens, measured_speed
+from tests import pdf
 from tests.one_actor import tokenizer
 from tests.outputs import STARTED, cost_row, job_row, write_part
 
@@ -145,13 +145,23 @@ def test_dated_files_are_one_kind_of_which_a_sample_is_read(tmp_path, monkeypatc
             (tmp_path / name).write_bytes(text)
             documents.append(Document(name, str(tmp_path / name), "e", len(text)))
 
-    class Reader(Extractor):
-        def read(self, document: Document) -> Extracted:
+    class Sampler(quote._Sampler):
+        def _read(self, document: Document, most_bytes: int) -> tuple[int, int, bool]:
             read.append(document.document_id)
-            return super().read(document)
+            return super()._read(document, most_bytes)
 
-    monkeypatch.setattr(quote, "Extractor", Reader)
+    monkeypatch.setattr(quote, "_Sampler", Sampler)
     monkeypatch.setattr(quote, "SAMPLED_BYTES", 2 * len(line))
     assert not count_tokens(documents, config(1), tokenizer(), False, {}).is_counted
     # Two of each of the three kinds.
     assert len(read) == 6
+
+
+def test_a_document_that_never_ends_does_not_keep_a_quote_waiting(tmp_path):
+    endless, good = tmp_path / "endless.pdf", tmp_path / "good.html"
+    endless.write_bytes(pdf.operators(1_000_000, num_pages=1000))
+    good.write_text("<title>A page</title><p>Words that are counted.</p>")
+    documents = [Document(file.name, str(file), "e", file.stat().st_size) for file in (endless, good)]
+    limits = InputSettings(sources=("x",), max_document_seconds=1)
+    counted = count_tokens(documents, SummarizeConfig(input=limits), tokenizer(), True, {})
+    assert 3 < counted.total < 100
