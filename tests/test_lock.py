@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import sysconfig
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -50,7 +51,9 @@ def here(*locks: str) -> dict[str, Version]:
 
 
 def installed() -> dict[str, Version]:
-    return {canonicalize_name(each.name): Version(each.version) for each in distributions()}
+    # Of this environment: Ray puts packages of its own on sys.path when it is imported.
+    found = distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    return {canonicalize_name(each.name): Version(each.version) for each in found}
 
 
 def differences(installed: dict[str, Version]) -> list[str]:
