@@ -48,7 +48,13 @@ class Cluster:
 
 @contextmanager
 def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
-    """Join the cluster of `run.ray_address` or RAY_ADDRESS, or start Ray on this machine, and leave it in the end."""
+    """Join the cluster of `run.ray_address` or RAY_ADDRESS, or start Ray on this machine, and leave it in the end.
+
+    A process that has joined a cluster already stays in that one.
+    """
+    if ray.is_initialized():
+        yield _cluster(can_grow=True)
+        return
     address = config.run.ray_address or os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
@@ -62,12 +68,20 @@ def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
         # `ray job submit` has already sent the working directory; a driver started by hand sends it now.
         ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
     try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
         if address == "local":
-            require_memory(resources.get("memory", 0.0), config)
-        yield Cluster(resources.get("GPU", 0.0), can_grow=address != "local", gpu_nodes=node.gpu_nodes())
+            require_memory(_resources().get("memory", 0.0), config)
+        yield _cluster(can_grow=address != "local")
     finally:
         ray.shutdown()
+
+
+def _cluster(can_grow: bool) -> Cluster:
+    return Cluster(_resources().get("GPU", 0.0), can_grow, node.gpu_nodes())
+
+
+def _resources() -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
+    return found
 
 
 def require_memory(num_bytes: float, config: SummarizeConfig) -> None:

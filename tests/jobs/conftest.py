@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -13,6 +14,7 @@ from models import checkpoint
 from models.architecture import Mamba3Config, MambaConfig
 from models.language_model import MambaLM
 from models.tokenizer import Tokenizer
+from tests.jobs.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,11 +37,19 @@ def small_model(tmp_path_factory) -> str:
     return str(directory)
 
 
-class Summarize:
-    """Runs the job in a process of its own, over an output of its own unless told otherwise."""
+@pytest.fixture(scope="session")
+def warm(s3, tmp_path_factory) -> Iterator[Warm]:
+    """The store comes first: the environment leads to it, and workers of Ray have that of their Ray's start."""
+    with Warm(tmp_path_factory.mktemp("warm")) as process:
+        yield process
 
-    def __init__(self, model: str, output: str) -> None:
+
+class Summarize:
+    """Runs the job over an output of its own unless told otherwise: in a process that is warm, or in one of its own."""
+
+    def __init__(self, model: str, output: str, warm: Warm) -> None:
         self.output = output
+        self._warm = warm
         self._fixed = [
             f"model.uri={model}",
             "prompts=[{name: summary, instruction: Summarise., max_tokens: 12}]",
@@ -48,16 +58,22 @@ class Summarize:
             "run.heartbeat_seconds=0.2",
         ]
 
-    def command(self, sources: list[str], *overrides: str) -> list[str]:
-        given = [f"input.sources={json.dumps(sources)}", f"output.uri={self.output}", *self._fixed, *overrides]
-        return [sys.executable, "-m", "jobs.summarize", "configs/demo.yaml", *given]
-
     def __call__(self, sources: list[str], *overrides: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(sources, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
-        )
+        return self._warm("jobs.summarize", self._arguments(sources, *overrides))
+
+    def command(self, sources: list[str], *overrides: str) -> list[str]:
+        """As a person types it."""
+        return [sys.executable, "-m", "jobs.summarize", *self._arguments(sources, *overrides)]
+
+    def alone(self, sources: list[str], *overrides: str) -> subprocess.CompletedProcess[str]:
+        """In a process and with a Ray of its own, whose environment is that of now."""
+        return subprocess.run(self.command(sources, *overrides), cwd=ROOT, capture_output=True, text=True, check=False)
+
+    def _arguments(self, sources: list[str], *overrides: str) -> list[str]:
+        given = [f"input.sources={json.dumps(sources)}", f"output.uri={self.output}", *self._fixed, *overrides]
+        return ["configs/demo.yaml", *given]
 
 
 @pytest.fixture
-def summarize(small_model, tmp_path) -> Summarize:
-    return Summarize(small_model, str(tmp_path / "output"))
+def summarize(small_model, tmp_path, warm) -> Summarize:
+    return Summarize(small_model, str(tmp_path / "output"), warm)

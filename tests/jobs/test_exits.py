@@ -26,6 +26,8 @@ def test_a_run_that_cannot_go_on_says_why_and_how(
     (tmp_path / "a.txt").write_text("Some text.")
     monkeypatch.setattr(job, "execute", execute)
     monkeypatch.setattr(job.signal, "signal", lambda number, handler: None)
+    # Loggers are configured once in a process, and this one's are the other tests' too.
+    monkeypatch.setattr(job.logs, "configure", lambda: None)
     overrides = [f"input.sources=[{tmp_path}/a.txt]", f"output.uri={tmp_path}/out", f"model.uri={small_model}"]
     code = job.summarize(Path("configs/demo.yaml"), [*overrides, "run.id=night"])
     assert code == exits.CRASH

@@ -1,8 +1,6 @@
 """A quote says what a run will take; a second run keeps to it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -14,13 +12,12 @@ from models.tokenizer import Tokenizer
 from pipeline import tokenise
 from pipeline.warehouse import Warehouse
 
-ROOT = Path(__file__).parents[2]
 TEXTS = [text for text in topics.values() if len(text) > 4000]
 
 
-def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.plan", "configs/demo.yaml", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+@pytest.fixture
+def plan(warm):
+    return lambda *arguments: warm("jobs.plan", ["configs/demo.yaml", *arguments])
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def library(tmp_path) -> Path:
     return folder
 
 
-def test_a_quote_for_a_gpu_names_its_sources_and_the_transformer(library, small_model, tmp_path):
+def test_a_quote_for_a_gpu_names_its_sources_and_the_transformer(library, small_model, tmp_path, plan):
     given = [f"input.sources=[{library}]", f"model.uri={small_model}", f"output.uri={tmp_path / 'out'}"]
     quoted = plan(*given, "--gpu", "H100", "--json")
     assert quoted.returncode == exits.SUCCESS, quoted.stderr

@@ -1,10 +1,7 @@
 """`jobs.prices` shows the catalogue and brings it up to date, from an AWS that is moto's."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -16,7 +13,6 @@ from pipeline import spot_prices
 from pipeline.warehouse import Warehouse
 from tests.jobs.test_summarize import write_documents
 
-ROOT = Path(__file__).parents[2]
 TODAY = datetime.now(UTC).date()
 MOTOS_PRICE = Decimal("0.00001")
 """Of any instance."""
@@ -48,15 +44,9 @@ def nobody(monkeypatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def job(*arguments: str, name: str = "prices") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"jobs.{name}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def job(warm):
+    return lambda *arguments, name="prices": warm(f"jobs.{name}", arguments)
 
 
 def test_refresh_writes_a_catalogue_that_a_run_can_use(aws, tmp_path, capsys):
@@ -122,7 +112,7 @@ def test_what_has_no_gpu_or_is_offered_nowhere_is_refused(aws, tmp_path):
     assert not path.exists()
 
 
-def test_without_credentials_nothing_is_asked(monkeypatch, tmp_path):
+def test_without_credentials_nothing_is_asked(monkeypatch, tmp_path, job):
     nobody(monkeypatch)
     path = tmp_path / "prices.yaml"
     done = job("refresh", "--output", str(path))
@@ -136,7 +126,7 @@ def test_the_region_is_that_of_the_environment(aws, monkeypatch):
     assert spot_prices.default_region() == "eu-west-1"
 
 
-def test_list_shows_each_price_with_date_and_source():
+def test_list_shows_each_price_with_date_and_source(job):
     done = job("list", "--gpu", "NVIDIA H100 80GB HBM3")
     assert done.returncode == 0
     for shown in ("H100 SXM5 80 GB", "p5.48xlarge", "$2.90", "$0.80", "$2.25", "2026-04-18", "price list"):
@@ -150,7 +140,7 @@ def test_a_run_records_the_market_of_its_node(summarize, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_NODE_MARKET_TYPE", "spot")
     monkeypatch.setenv("RAY_NODE_REGION", "eu-north-1")
     write_documents(tmp_path / "docs", ["A document of no great length."])
-    done = summarize([str(tmp_path / "docs")], "price.provider=ours")
+    done = summarize.alone([str(tmp_path / "docs")], "price.provider=ours")
     assert done.returncode == 0, done.stderr
     found = Warehouse(summarize.output).rows("select distinct market, region, provider, instance_type from costs")
     assert found == [{"market": "spot", "region": "eu-north-1", "provider": "ours", "instance_type": None}]
@@ -160,12 +150,12 @@ def test_a_gpu_without_a_price_stops_the_run_before_it_starts(summarize, tmp_pat
     """Ray is told of a GPU that this machine need not have."""
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "accelerator_type:H200": 1}')
     write_documents(tmp_path / "docs", ["A document."])
-    done = summarize([str(tmp_path / "docs")])
+    done = summarize.alone([str(tmp_path / "docs")])
     assert done.returncode == 2
     assert "refused: no price for an hour of one H200" in done.stderr and "price.catalogue=" in done.stderr
 
 
-def test_a_spot_gpu_whose_provider_nobody_knows_is_refused_with_the_settings_that_say(tmp_path):
+def test_a_spot_gpu_whose_provider_nobody_knows_is_refused_with_the_settings_that_say(tmp_path, job):
     (tmp_path / "a.txt").write_text("A document.")
     asked = ["configs/demo.yaml", f"input.sources=[{tmp_path}]", f"output.uri={tmp_path / 'output'}"]
     done = job(*asked, "--gpu", "H100", "price.market=spot", name="plan")

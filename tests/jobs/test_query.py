@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,15 +18,19 @@ COSTS = ["0.1"] * 12 + ["0.000000000000000001"]
 NAMES = ['it\'s "quoted".txt', "отчёт/年報 № 7.md", "s3://bucket/a b?c=*&[1].txt", "line\nbreak\x1b[31m.txt"]
 
 
-def query(output: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.query", str(output), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture
+def query(warm):
+    return lambda output, *arguments: warm("jobs.query", [str(output), *arguments])
 
 
-def rows(output: Path | str, sql: str) -> list[dict[str, object]]:
-    result = query(output, sql, "--format", "json")
-    assert result.returncode == exits.SUCCESS, result.stderr
-    return json.loads(result.stdout)
+@pytest.fixture
+def rows(query):
+    def answer(output: Path | str, sql: str) -> list[dict[str, object]]:
+        result = query(output, sql, "--format", "json")
+        assert result.returncode == exits.SUCCESS, result.stderr
+        return json.loads(result.stdout)
+
+    return answer
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +45,12 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_money_adds_up_exactly(output):
+def test_money_adds_up_exactly(output, rows):
     found = rows(output, "select sum(cost) as cost from costs where run_id = 'night'")
     assert Decimal(found[0]["cost"]) == sum(map(Decimal, COSTS)) == Decimal("1.200000000000000001")
 
 
-def test_partitions_are_columns_and_a_run_named_like_a_number_stays_text(output):
+def test_partitions_are_columns_and_a_run_named_like_a_number_stays_text(output, rows):
     found = rows(output, "select run_id, dt, count(*) as parts from costs group by all order by dt")
     assert found == [
         {"run_id": "night", "dt": "2026-03-01", "parts": 13},
@@ -56,13 +58,13 @@ def test_partitions_are_columns_and_a_run_named_like_a_number_stays_text(output)
     ]
 
 
-def test_names_with_quotes_line_breaks_and_other_scripts_come_back_whole(output):
+def test_names_with_quotes_line_breaks_and_other_scripts_come_back_whole(output, query, rows):
     assert {row["document_id"] for row in rows(output, "from summaries")} == set(NAMES)
     answer = query(output, "select document_id from summaries", "--format", "csv").stdout
     assert {row["document_id"] for row in csv.DictReader(io.StringIO(answer))} == set(NAMES)
 
 
-def test_a_table_on_screen_holds_no_control_characters_of_a_document(output):
+def test_a_table_on_screen_holds_no_control_characters_of_a_document(output, query):
     shown = query(output, "select document_id from summaries").stdout
     assert NAMES[0] in shown
     assert NAMES[1] in shown
@@ -70,12 +72,12 @@ def test_a_table_on_screen_holds_no_control_characters_of_a_document(output):
     assert "4 rows" in shown
 
 
-def test_times_are_utc_in_iso_8601(output):
+def test_times_are_utc_in_iso_8601(output, rows):
     assert rows(output, "select started_at from jobs") == [{"started_at": STARTED.isoformat()}]
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_without_files_is_an_empty_view_of_the_same_columns(tmp_path, output, table):
+def test_a_table_without_files_is_an_empty_view_of_the_same_columns(tmp_path, output, table, rows):
     (tmp_path / "_runs").mkdir()
     describe = f"select column_name, column_type from (describe {table})"
     empty = rows(tmp_path, describe)
@@ -84,14 +86,14 @@ def test_a_table_without_files_is_an_empty_view_of_the_same_columns(tmp_path, ou
     assert rows(tmp_path, f"from {table}") == []
 
 
-def test_files_that_no_commit_made_are_not_read(tmp_path):
+def test_files_that_no_commit_made_are_not_read(tmp_path, rows):
     write_part(tmp_path, "jobs", "one", [job_row("1")])
     (tmp_path / "jobs" / "part-stray.parquet").write_text("not Parquet")
     (tmp_path / "jobs" / "dt=2026-03-01" / "run_id=one" / "part-1.parquet.partial").write_text("half")
     assert rows(tmp_path, "select run_id from jobs") == [{"run_id": "one"}]
 
 
-def test_an_older_file_without_a_column_gives_null(tmp_path):
+def test_an_older_file_without_a_column_gives_null(tmp_path, rows):
     part = write_part(tmp_path, "jobs", "old", [job_row("1")])
     pq.write_table(pq.ParquetFile(part).read(columns=["run_id", "cost"]), part)
     assert rows(tmp_path, "select run_id, cost, code_version from jobs") == [
@@ -99,7 +101,7 @@ def test_an_older_file_without_a_column_gives_null(tmp_path):
     ]
 
 
-def test_without_sql_the_tables_are_listed_with_rows_and_columns(output):
+def test_without_sql_the_tables_are_listed_with_rows_and_columns(output, query):
     result = query(output, "--format", "csv")
     listed = {row["table"]: row for row in csv.DictReader(io.StringIO(result.stdout))}
     assert {name: int(row["num_rows"]) for name, row in listed.items()} == {
@@ -113,7 +115,7 @@ def test_without_sql_the_tables_are_listed_with_rows_and_columns(output):
     assert "failures" in query(output).stdout
 
 
-def test_a_wide_answer_is_shown_a_field_a_line(output):
+def test_a_wide_answer_is_shown_a_field_a_line(output, query):
     shown = query(output, "from jobs").stdout.splitlines()
     assert shown[0] == "row 1"
     assert any(line.split() == ["documents_succeeded", "2"] for line in shown)
@@ -128,7 +130,7 @@ def test_a_wide_answer_is_shown_a_field_a_line(output):
         ("select 'x'::int", "Could not convert string 'x'"),
     ],
 )
-def test_wrong_sql_is_refused_with_duckdbs_reason(output, sql, reason):
+def test_wrong_sql_is_refused_with_duckdbs_reason(output, sql, reason, query):
     result = query(output, sql)
     assert result.returncode == exits.REFUSED
     assert result.stderr.startswith("refused: ")
@@ -137,21 +139,21 @@ def test_wrong_sql_is_refused_with_duckdbs_reason(output, sql, reason):
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
-def test_an_output_that_no_run_wrote_is_refused(tmp_path, name):
+def test_an_output_that_no_run_wrote_is_refused(tmp_path, name, query):
     (tmp_path / "empty").mkdir()
     result = query(tmp_path / name, "from jobs")
     assert result.returncode == exits.REFUSED
     assert f"{name}: no run has written there" in result.stderr
 
 
-def test_a_broken_part_is_refused_by_name(tmp_path):
+def test_a_broken_part_is_refused_by_name(tmp_path, query):
     write_part(tmp_path, "jobs", "one", [job_row("1")]).write_bytes(b"PAR1 this is not Parquet PAR1")
     result = query(tmp_path, "from jobs")
     assert result.returncode == exits.REFUSED
     assert "part-0001-00000.parquet" in result.stderr
 
 
-def test_an_output_on_s3_is_asked_just_the_same(s3, tmp_path):
+def test_an_output_on_s3_is_asked_just_the_same(s3, tmp_path, query, rows):
     bucket = s3.new_bucket()
     output = f"{bucket}/it's [1] é"
     for number, run_id in enumerate(["night", "007"]):

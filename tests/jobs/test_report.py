@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,9 +16,9 @@ from tests.outputs import STARTED, cost_row, job_row, write_part
 LONG_TITLE = "A very long report " * 10
 
 
-def report(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.report", str(output), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture
+def report(warm):
+    return lambda output, *arguments: warm("jobs.report", [str(output), *arguments])
 
 
 def cells(text: str, first: str) -> list[str]:
@@ -51,7 +49,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_runs_are_listed_newest_first_with_rounded_figures(output):
+def test_runs_are_listed_newest_first_with_rounded_figures(output, report):
     shown = report(output).stdout
     assert shown.index("tuesday") < shown.index("monday")
     started = "2026-03-01 12:00"
@@ -62,39 +60,39 @@ def test_runs_are_listed_newest_first_with_rounded_figures(output):
     assert cells(cost, "tuesday")[-3:] == ["€4.00", "€3.33", "€2.00"]
 
 
-def test_the_newest_run_is_detailed_by_kind_with_shares(output):
+def test_the_newest_run_is_detailed_by_kind_with_shares(output, report):
     shown = report(output).stdout
     assert "Cost of tuesday by kind" in shown
     assert re.search(r"prefill +€2\.50 +62\.5% +3\.00s +3", shown)
     assert [cells(shown, kind)[1:3] for kind in ("startup", "idle")] == [["€1.00", "25.0%"], ["€0.50", "12.5%"]]
 
 
-def test_attempts_of_a_document_are_one_line_and_names_are_shown_literally(output):
+def test_attempts_of_a_document_are_one_line_and_names_are_shown_literally(output, report):
     shown = report(output).stdout
     assert cells(shown, "A very long report")[-3:] == ["3 MiB", "1M", "€2.50"]
     assert cells(shown, "a[bold]b[/bold].txt")[-3:] == ["-", "12", "€0.00042"]
 
 
-def test_failures_are_grouped_with_an_example(output):
+def test_failures_are_grouped_with_an_example(output, report):
     shown = report(output).stdout
     assert cells(shown, "CorruptError") == ["CorruptError", "2", "y.pdf: bad y.pdf"]
     assert cells(shown, "EmptyDocumentError")[1] == "1"
 
 
-def test_a_chosen_run_is_detailed_instead(output):
+def test_a_chosen_run_is_detailed_instead(output, report):
     shown = report(output, "--run", "monday").stdout
     assert "tuesday" in shown
     assert "Cost of" not in shown
     assert report(output, "--run", "tuesday").stdout == report(output).stdout
 
 
-def test_an_unknown_run_is_refused_with_a_suggestion(output):
+def test_an_unknown_run_is_refused_with_a_suggestion(output, report):
     result = report(output, "--run", "tusday")
     assert result.returncode == exits.REFUSED
     assert "did you mean tuesday?" in result.stderr
 
 
-def test_no_more_than_ten_runs_and_documents_are_listed(tmp_path):
+def test_no_more_than_ten_runs_and_documents_are_listed(tmp_path, report):
     for number in range(12):
         write_part(tmp_path, "jobs", f"run-{number:02d}", [job_row("1", STARTED + timedelta(hours=number))])
     costs = [cost_row("document", str(Decimal(number) / 100), f"doc-{number:02d}") for number in range(12)]
@@ -105,14 +103,14 @@ def test_no_more_than_ten_runs_and_documents_are_listed(tmp_path):
     assert re.findall(r"doc-\d\d", shown) == [f"doc-{number:02d}" for number in range(11, 1, -1)]
 
 
-def test_an_output_before_its_first_commit_says_so(tmp_path):
+def test_an_output_before_its_first_commit_says_so(tmp_path, report):
     (tmp_path / "_runs").mkdir()
     result = report(tmp_path)
     assert result.returncode == exits.SUCCESS
     assert result.stdout.strip() == "No run has been committed yet."
 
 
-def test_a_run_that_read_nothing_divides_by_nothing(tmp_path):
+def test_a_run_that_read_nothing_divides_by_nothing(tmp_path, report):
     none = {"documents_succeeded": 0, "tokens_read": 0, "finished_at": STARTED}
     write_part(tmp_path, "jobs", "nothing", [job_row("0", **none)])
     cost = report(tmp_path).stdout.split("What they cost")[1]
@@ -126,7 +124,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_overview_has_all_runs_beside_the_detailed_one(week):
+def test_the_overview_has_all_runs_beside_the_detailed_one(week, report):
     shown = report(week, "--by", "source").stdout
     overview = shown.partition("What they cost")[0]
     assert cells(overview, "total cost")[1:] == ["$32.94", "$4.82"]
@@ -139,12 +137,12 @@ def test_the_overview_has_all_runs_beside_the_detailed_one(week):
     assert cells(shown, "s3://filings/us/10-K")[1:3] == ["$9.51", "28.9%"]
 
 
-def test_currencies_have_columns_of_their_own(output):
+def test_currencies_have_columns_of_their_own(output, report):
     overview = report(output).stdout.partition("What they cost")[0]
     assert cells(overview, "total cost")[1:] == ["€4.00", "$0.00042", "€4.00"]
 
 
-def test_json_is_everything_with_exact_money(week):
+def test_json_is_everything_with_exact_money(week, report):
     found = json.loads(report(week, "--json").stdout)
     (account,) = found["accounts"]
     assert Decimal(account["cost"]) == sum(Decimal(each["cost"]) for each in account["spent"])
@@ -154,14 +152,14 @@ def test_json_is_everything_with_exact_money(week):
     assert one["accounts"][0]["cost"] == account["runs"][3]["cost"]
 
 
-def test_days_leave_older_runs_out(week, output):
+def test_days_leave_older_runs_out(week, output, report):
     assert len(json.loads(report(week, "--json", "--days", "2").stdout)["accounts"][0]["runs"]) == 2
     assert report(output, "--days", "1").stdout.startswith("No run since ")
     refused = report(week, "--days", "2", "--run", f"nightly-{datetime.now(UTC).date() - timedelta(days=5)}")
     assert refused.returncode == exits.REFUSED
 
 
-def test_a_page_and_an_export_scaled_to_the_bill_are_written(week, tmp_path):
+def test_a_page_and_an_export_scaled_to_the_bill_are_written(week, tmp_path, report):
     today = datetime.now(UTC).date()
     (tmp_path / "bill.csv").write_text(f"date,cost\n{today},5.00\n")
     written = ["--html", str(tmp_path / "report.html"), "--focus", str(tmp_path / "focus.csv")]
@@ -176,7 +174,7 @@ def test_a_page_and_an_export_scaled_to_the_bill_are_written(week, tmp_path):
     assert billed == Decimal(5)
 
 
-def test_an_export_of_some_days_is_refused(week, tmp_path):
+def test_an_export_of_some_days_is_refused(week, tmp_path, report):
     result = report(week, "--days", "2", "--focus", str(tmp_path / "focus.csv"))
     assert result.returncode == exits.REFUSED
     assert "--run" in result.stderr

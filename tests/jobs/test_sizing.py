@@ -1,8 +1,6 @@
 """`jobs.sizing` says which GPUs hold a model and where a token is cheapest, and refuses what makes no sense."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,6 @@ from models.architecture import MambaConfig
 from models.footprint import footprint
 from pipeline import logs
 from tests import published_checkpoint
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -133,12 +129,8 @@ def test_a_model_that_is_not_there_is_refused_with_what_there_is(tmp_path):
         sizing(str(tmp_path))
 
 
-def test_the_command_runs_and_refuses():
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "jobs.sizing", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-
-    fine = run("mamba3-7b", "--lengths", "32K,1M", "--gpu", "L40S")
+def test_the_command_runs_and_refuses(warm):
+    fine = warm("jobs.sizing", ["mamba3-7b", "--lengths", "32K,1M", "--gpu", "L40S"])
     assert fine.returncode == 0 and "on L40S" in fine.stdout
-    refused = run("--gpu", "B9000")
+    refused = warm("jobs.sizing", ["--gpu", "B9000"])
     assert (refused.returncode, refused.stdout) == (2, "") and refused.stderr.startswith("refused: GPU 'B9000'")

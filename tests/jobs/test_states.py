@@ -19,6 +19,7 @@ from jobs import states as job
 from pipeline import logs, storage
 from pipeline.warehouse import Warehouse
 from tests.jobs.conftest import ROOT, Summarize
+from tests.jobs.warm import Warm
 from tests.kept_states import Keeper
 
 QUESTION = "Which words come up?"
@@ -48,7 +49,7 @@ def states(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="module")
-def read(small_model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+def read(small_model: str, warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
     """An output with states of two documents and none of a short one; what a full reading answers to QUESTION."""
     root = tmp_path_factory.mktemp("states")
     folder = root / "documents"
@@ -56,7 +57,7 @@ def read(small_model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
     for name, text in zip(NAMES, LONG, strict=True):
         (folder / name).write_text(text)
     (folder / "short.txt").write_text("Too short to be kept.")
-    kept, whole = Summarize(small_model, str(root / "kept")), Summarize(small_model, str(root / "whole"))
+    kept, whole = (Summarize(small_model, str(root / name), warm) for name in ("kept", "whole"))
     prompt = f"prompts=[{{name: words, instruction: '{QUESTION}', max_tokens: 20}}]"
     for done in (kept([str(folder)], "incremental=true", "states.storage_gib_month=0"), whole([str(folder)], prompt)):
         assert done.returncode == exits.SUCCESS, done.stderr
@@ -91,7 +92,7 @@ def test_the_list_says_what_is_kept_and_how_long(output, states, listed):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_document_that_is_gone_answers_as_a_full_reading_did(read, name, states, listed):
+def test_a_document_that_is_gone_answers_as_a_full_reading_did(read, name, states, listed, warm):
     output, answers = read
     asked = states("ask", output, name, QUESTION, "--max-tokens", "20", "--json")
     assert asked.returncode in (exits.SUCCESS, exits.PARTIAL), asked.stderr
@@ -105,10 +106,7 @@ def test_a_document_that_is_gone_answers_as_a_full_reading_did(read, name, state
     (summary,) = Warehouse(output).rows(
         "select summary from summaries where document_id = $id", id=reply["document_id"]
     )
-    command_line = [sys.executable, "-m", "jobs.states", "ask", output, reply["state_uri"], "Summarise."]
-    again = subprocess.run(
-        [*command_line, "--max-tokens", "12"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    again = warm("jobs.states", ["ask", output, reply["state_uri"], "Summarise.", "--max-tokens", "12"])
     # Without what could steer a terminal.
     assert again.stdout.removesuffix("\n") == job._printable(summary["summary"])
 
@@ -224,7 +222,7 @@ def test_a_bucket_does_as_well(read, bucket, states, listed):
 
 def test_nobody_waits_for_ray():
     check = "import sys, jobs.states; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
 def test_help_tells_of_each_command(states):

@@ -2,50 +2,58 @@
 
 import json
 import re
+import signal
+import subprocess
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from pydoc_data.topics import topics
 
 from jobs import exits
 from models.tokenizer import Tokenizer
 from pipeline import storage, tokenise
+from pipeline.ledger import Ledger
 from pipeline.warehouse import Warehouse
-from tests.jobs.test_summarize import assert_costs_add_up
+from tests.jobs.conftest import ROOT
+from tests.jobs.test_summarize import assert_costs_add_up, tokens_underway
+from tests.waiting import wait_for
 
 BOOK = "\n\n".join(topics.values())
-# Slow and dear, so that a budget is spent in mid-document.
-DEAR = ("price.cpu_hour=3.6", "engine.step_tokens=96", "incremental=true", "states.storage_gib_month=0")
+DEAR = ("price.cpu_hour=3.6", "incremental=true", "states.storage_gib_month=0")
+SLOW = (*DEAR, "run.id=stopped", "engine.step_tokens=32", "run.summary_so_far=true")
+"""So slowly that long documents are far from their end whenever it is stopped, on whatever machine."""
 
 
-def test_stopped_at_the_budget_finished_by_the_next_start_and_grown_at_the_price_of_what_is_new(
+def test_stopped_twice_finished_by_the_next_start_and_grown_at_the_price_of_what_is_new(
     summarize, tmp_path, small_model
 ):
     folder = tmp_path / "docs"
     folder.mkdir()
     paths = [folder / f"{name}.txt" for name in ("inline", "streamed", "short")]
-    texts = [BOOK[:400_000], BOOK[:450_000], BOOK[:900]]
+    texts = [BOOK[:160_000], BOOK[:180_000], BOOK[:900]]
     for path, text in zip(paths, texts, strict=True):
         path.write_text(text)
-    handles = "input.inline_bytes=420000"
-
-    stopped = summarize([str(folder)], *DEAR, handles, "run.budget_usd=0.016", "run.summary_so_far=true")
-    assert stopped.returncode == exits.STOPPED, stopped.stderr
-    assert "this start has spent run.budget_usd = 0.016; " in stopped.stderr
-    tables = Warehouse(summarize.output)
-    (job,) = tables.rows("select * from jobs")
-    # On a slow machine even the short one may be left.
-    assert job["status"] == "stopped" and job["documents_left"] in (2, 3)
-    assert job["documents_left"] + job["documents_succeeded"] == 3
-    assert job["cost"] >= Decimal("0.016")
-    assert_costs_add_up(summarize.output)
+    handles = "input.inline_bytes=170000"
     lengths = {str(path): num_tokens(text, small_model) for path, text in zip(paths, texts, strict=True)}
-    so_far = {row["document_id"]: row for row in tables.rows("select * from summaries where truncated")}
-    assert set(so_far) <= set(lengths)
-    assert all(0 < row["tokens_read"] < lengths[name] for name, row in so_far.items())
-    assert len(storage.list_files(f"{summarize.output}/_runs", ".safetensors")) >= len(so_far) > 0
 
-    finished = summarize([str(folder)], *DEAR, handles, "run.budget_usd=9")
+    stopped = summarize([str(folder)], *SLOW, handles, "run.budget_usd=0.004")
+    assert stopped.returncode == exits.STOPPED, stopped.stderr
+    assert "this start has spent run.budget_usd = 0.004; " in stopped.stderr
+    assert_stopped(summarize.output, lengths)
+    assert Warehouse(summarize.output).rows("select cost >= 0.004 as spent from jobs") == [{"spent": True}]
+
+    # How far a budget takes it depends on the machine; this is stopped when it has read some.
+    command = summarize.command([str(folder)], *SLOW, handles)
+    ledger = Ledger(summarize.output, "stopped")
+    before = {beat.reading.actor_id for beat in ledger.beats()}
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as job:
+        wait_for(lambda: sum(tokens_underway(ledger, before).values()) > 2000)
+        job.send_signal(signal.SIGINT)
+        _, told = job.communicate()
+        assert job.returncode == exits.INTERRUPTED, told
+    so_far = assert_stopped(summarize.output, lengths)
+    assert len(so_far) > 0
+
+    finished = summarize([str(folder)], *DEAR, "run.id=stopped", handles, "run.budget_usd=9")
     assert finished.returncode == exits.SUCCESS, finished.stderr
     tables = Warehouse(summarize.output)
     (job,) = tables.rows("select * from jobs")
@@ -62,7 +70,7 @@ def test_stopped_at_the_budget_finished_by_the_next_start_and_grown_at_the_price
     assert_costs_add_up(summarize.output)
     assert not storage.list_files(f"{summarize.output}/_runs", ".safetensors")
 
-    paths[0].write_text(texts[0] + BOOK[400_000:410_000])
+    paths[0].write_text(texts[0] + BOOK[160_000:164_000])
     paths[1].write_text("Another beginning. " + texts[1])
     grown = summarize([str(folder)], *DEAR, handles)
     assert grown.returncode == exits.SUCCESS, grown.stderr
@@ -85,6 +93,19 @@ def test_stopped_at_the_budget_finished_by_the_next_start_and_grown_at_the_price
         f"select max_by(summary, started_at) as summary from summaries where document_id = '{paths[0]}'"
     )
     assert summary == anew
+
+
+def assert_stopped(output: str, lengths: dict[str, int]) -> dict[str, dict]:
+    """Both long documents are left, and the state of whatever was begun is kept; summaries of what was read so far."""
+    tables = Warehouse(output)
+    (job,) = tables.rows("select * from jobs")
+    assert job["status"] == "stopped" and job["documents_left"] >= 2
+    assert job["documents_left"] + job["documents_succeeded"] == 3
+    assert_costs_add_up(output)
+    so_far = {row["document_id"]: row for row in tables.rows("select * from summaries where truncated")}
+    assert all(0 < row["tokens_read"] < lengths[name] for name, row in so_far.items())
+    assert len(storage.list_files(f"{output}/_runs", ".safetensors")) >= len(so_far)
+    return so_far
 
 
 def num_tokens(text: str, model: str) -> int:

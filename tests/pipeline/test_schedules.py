@@ -16,7 +16,7 @@ from pipeline.metering import Rate
 from pipeline.warehouse import Warehouse
 from tests.worker import ABOUT, Worker, assert_tokens_add_up, bill
 
-SCHEDULES, IN_CI = 1000, 100
+SCHEDULES, IN_CI = 1000, 40
 """CI takes the first of them, `make chaos` all."""
 AT_ONCE = 20
 """Schedules in one output, each a run of its own."""
