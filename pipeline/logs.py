@@ -34,7 +34,8 @@ def configure() -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Else a module's logger would keep the stream of its first event, which in a test is closed by its end.
+        cache_logger_on_first_use=False,
     )
 
 

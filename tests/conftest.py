@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,17 @@ class S3:
 
         config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
         return botocore.session.get_session().create_client("s3", config=config)
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """What a test configured writes to a stream that is closed when it ends."""
+    yield
+    # Here, so that the tests of a GPU need no more than torch and pytest.
+    with suppress(ModuleNotFoundError):
+        import structlog
+
+        structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True, scope="session")
