@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).parents[2]
 NOTICE_SECONDS = 30
@@ -62,7 +62,7 @@ def test_a_watch_sees_its_node_drain_and_a_killed_node_is_gone(cluster, tmp_path
         notice = lines(events)[1]
         assert notice["at"] - started < 3
         assert NOTICE_SECONDS - 3 < notice["seconds_left"] <= NOTICE_SECONDS
-        driver.wait(timeout=20)
+        driver.wait(PATIENCE_SECONDS)
 
         raylet_and_workers = other.processes()
         other.kill()

@@ -38,6 +38,7 @@ from tests.chaos.job import (
     undisturbed,
 )
 from tests.faulty_store import FaultyStore
+from tests.waiting import PATIENCE_SECONDS
 
 NUM_LONG, LONG_CHARS, NUM_SHORT = 8, 30_000, 20
 INLINE_BYTES = 10_000
@@ -217,7 +218,7 @@ def test_a_node_that_drains_loses_no_token(new_job, fleet, expected, until_struc
         drained = time.monotonic()
         home.drain(30)
         spare = fleet.add()
-        _, alive = psutil.wait_procs(actors, timeout=20)
+        _, alive = psutil.wait_procs(actors, timeout=PATIENCE_SECONDS)
         assert not alive
         left = time.monotonic() - drained
         assert spare.node_id
@@ -238,7 +239,7 @@ def test_sigterm_to_a_node_loses_no_token(new_job, fleet, expected, until_struck
         home.terminate()
         fleet.add()
         timed.recovery = job.seconds_until_another_works(known, struck)
-        home.process.wait(30)
+        home.process.wait(PATIENCE_SECONDS)
         toll = timed.ends_well()
     assert_read_once(toll)
 
@@ -374,7 +375,7 @@ def test_a_driver_frozen_in_mid_run_leaves_when_it_wakes(new_job, fleet, expecte
             old.thaw()
             assert old.finish() == exits.CRASH, old.told()
             assert "stopped: another driver took this one for dead" in old.told()
-            _, alive = psutil.wait_procs(actors, timeout=30)
+            _, alive = psutil.wait_procs(actors, timeout=PATIENCE_SECONDS)
             assert not alive
             timed.ends_well()
     assert_only_commit(new, 2)
