@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from configs import VERSION
-from configs.errors import LedgerError
+from configs.errors import LedgerError, StorageError
 from pipeline import attempts
 from pipeline.amounts import amount_of, proportioned, units
 from pipeline.attempts import ENDED
@@ -62,10 +62,10 @@ def commit(
         made.write(tables | {"jobs": [job]})
         if confirm is not None:
             confirm()
-        made.publish({"status": job["status"], "documents": len(documents) - len(missing)})
-    except LedgerError:
+    except (LedgerError, StorageError):
         made.withdraw()
         raise
+    made.publish({"status": job["status"], "documents": len(documents) - len(missing)})
     ledger.forget_snapshots({place_of(entry)[0] for entry in account.entries if entry["outcome"] == "finished"})
     return job
 

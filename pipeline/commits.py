@@ -16,11 +16,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import structlog
 
-from configs.errors import LedgerError
+from configs.errors import LedgerError, StorageError
 from pipeline import storage
 from pipeline.ledger import Ledger
 from pipeline.tables import TABLES
+
+log = structlog.get_logger()
 
 FOLDER = "_commits"
 ORDER = ("costs", "jobs", "states", "failures", "summaries")
@@ -61,6 +64,7 @@ class Commit:
         numbers = _numbers(self._ledger)
         if max(numbers) > self._number:
             storage.delete(uri)
+            self.withdraw()
             raise LedgerError("a later start of the run has committed it meanwhile; this one's tables were taken back")
         self._sweep()
         for number in numbers:
@@ -68,10 +72,12 @@ class Commit:
                 storage.delete(_marker(self._ledger, number))
 
     def withdraw(self) -> None:
-        """Remove the files. Only while there is no marker."""
-        for files in self._files.values():
-            for file in files:
+        """Remove the files. Not once there may be a marker, whose answer may have been lost."""
+        try:
+            for file in [file for files in self._files.values() for file in files]:
                 storage.delete(file)
+        except StorageError:  # they do not count, and the run's next commit sweeps them
+            log.warning("tables_not_taken_back", run_id=self._ledger.run_id, exc_info=True)
 
     def _sweep(self) -> None:
         """What older commits left, also such as died before their marker."""

@@ -352,7 +352,9 @@ def test_a_driver_frozen_in_its_commit_and_woken_in_its_successors(new_job, flee
         # Its marker comes when that of its successor is there.
         reached.opened.set()
         assert old.finish() == exits.CRASH, old.told()
-    assert re.search("stopped: (another driver took this one for dead|a later start of the run has)", old.told())
+    # It has learned of its successor, or what it was at when it was frozen has taken too long.
+    reasons = "another driver took this one for dead|a later start of the run has|.*the store does not answer"
+    assert re.search(f"stopped: ({reasons})", old.told()), old.told()
     assert_only_commit(new, 2)
     assert_nothing_is_lost(new, expected, fleet.logs())
 

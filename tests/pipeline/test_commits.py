@@ -134,7 +134,6 @@ def test_a_driver_that_was_frozen_in_its_commit_changes_nothing_of_its_successor
         # As though the lease had not told it, which it does: `commit` asks between the files and the marker.
         with pytest.raises(LedgerError, match="a later start"):
             steps[2]()
-        older.withdraw()
     assert lying_about(ledger) == before
     assert seen(ledger) == all_by(3)
     marker = commits.newest(ledger)
