@@ -282,7 +282,7 @@ def tokens_underway(ledger: Ledger, but: Collection[str] = ()) -> dict[str, int]
 
 
 def files_below(output: str) -> dict[str, int]:
-    """When each was written; but for the heartbeats of actors, which on a Ray that goes on outlive their run a little."""
+    """When each was written, but for heartbeats: on a Ray that goes on an actor outlives its run by a little."""
     files = [path for path in Path(output).rglob("*") if path.is_file() and path.parent.name != "actors"]
     return {str(path): path.stat().st_mtime_ns for path in files}
 
