@@ -133,7 +133,7 @@ def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_p
 
 
 def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summarize, tmp_path):
-    # The long one is far from its end when another is finished, however busy the machine.
+    # The long one is far from its end when another is finished, however busy the machine: a pass has room for all.
     texts = [*TEXTS, "\n\n".join(topics.values())[:300_000]]
     documents = str(tmp_path / "docs")
     *_, long = write_documents(tmp_path / "docs", texts)
@@ -142,7 +142,7 @@ def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summari
     summarize.output = str(tmp_path / "output")
     run = "run.id=killed"
     # Without a snapshot, so that what the killed one had begun is lost however slow the machine.
-    command = summarize.command([documents], run, "engine.step_tokens=32", "snapshot.max_lost_gpu_seconds=1000000")
+    command = summarize.command([documents], run, "engine.step_tokens=512", "snapshot.max_lost_gpu_seconds=1000000")
     driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     wait_for(lambda: storage.list_files(f"{summarize.output}/_runs", ".alive"))
     second = summarize([documents], run)
