@@ -40,6 +40,10 @@ class Fleet:
         """Nodes with an actor."""
         return [node for node in self.for_actors() if node.workers(ACTOR)]
 
+    def home(self, node_id: str) -> Node:
+        """By Ray's id."""
+        return next(node for node in self.homes() if node.node_id == node_id)
+
     def logs(self) -> list[Path]:
         """What Ray and its workers have written."""
         return [file for file in self.cluster.folder.rglob("*") if file.suffix in (".log", ".out", ".err")]

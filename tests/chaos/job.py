@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline import storage
-from pipeline.ledger import Ledger, Reading
+from pipeline.ledger import Ledger, Reading, Underway
 from pipeline.warehouse import Warehouse
 from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.worker import assert_tokens_add_up
@@ -134,6 +134,20 @@ class Job:
             return self.tokens_read() >= tokens
 
         wait_for(read, f"{tokens} tokens are read", self.told, seconds)
+
+    def node_with_something_to_lose(self) -> str:
+        """Ray's id of the node of the actor that is in the middle of most documents, of two at least: of one alone a
+        snapshot may hold everything, and an actor that came late may have nothing but short ones."""
+        at_stake: dict[str, list[Underway]] = {}
+
+        def some() -> bool:
+            for beat in self.ledger.beats():
+                at_stake[beat.reading.actor_id] = [each for each in beat.underway if each.spent.at_stake]
+            return max(map(len, at_stake.values()), default=0) >= 2
+
+        wait_for(some, "an actor is in the middle of two documents", self.told)
+        documents = max(at_stake.values(), key=len)
+        return self.ledger.claim(documents[0].place).node_id
 
     def seconds_until_another_works(self, known: Iterable[str], since: float) -> float:
         """From `since`, on the monotonic clock, until an actor that is not known has read tokens."""

@@ -178,7 +178,7 @@ def test_kill_9_of_an_actor_costs_no_more_than_what_was_at_stake(new_job, fleet,
         timed = Timed("kill -9 of an actor", job, expected, fleet)
         job.wait_for_tokens(until_struck)
         known = job.readings()
-        fleet.homes()[0].workers(ACTOR)[0].kill()
+        fleet.home(job.node_with_something_to_lose()).workers(ACTOR)[0].kill()
         timed.recovery = job.seconds_until_another_works(known, time.monotonic())
         toll = timed.ends_well()
     assert toll.lost > 0
@@ -198,7 +198,7 @@ def test_a_node_vanishes(new_job, fleet, expected, until_struck, bucket):
         timed = Timed("SIGKILL of a node", job, expected, fleet)
         job.wait_for_tokens(until_struck)
         known = job.readings()
-        fleet.homes()[0].kill()
+        fleet.home(job.node_with_something_to_lose()).kill()
         struck = time.monotonic()
         time.sleep(2)
         fleet.add()
