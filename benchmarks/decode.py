@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks import measure, subjects
-from models.language_model import MambaLM
+from models.mamba.language_model import MambaLM
 
 BATCHES = (1, 8, 32, 128)
 NUM_TOKENS = 64

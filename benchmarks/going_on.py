@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import measure
 from benchmarks.reading import MEGABYTE, write_text
-from pipeline.warehouse import Warehouse
+from pipeline.reports.warehouse import Warehouse
 
 SHARE_BEFORE_THE_STOP = Decimal("0.6")
 SHARE_ADDED = 0.05

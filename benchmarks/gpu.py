@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs.errors import ModelError
-from models.architecture import Mamba3Config, MambaConfig
 from models.kernels import official, prefill
 from models.kernels.backbone import FastPath
 from models.kernels.spans import Spans
-from models.language_model import MambaLM
+from models.mamba.architecture import Mamba3Config, MambaConfig
+from models.mamba.language_model import MambaLM
 from models.state import State
 
 SECTIONS = ("ceilings", "prefill", "tuning", "decode", "memory", "pieces", "peer", "mimo")

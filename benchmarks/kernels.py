@@ -19,7 +19,7 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from models.kernels import decode, prefill, residual
-from models.norms import NORM_EPS
+from models.mamba.norms import NORM_EPS
 
 HOPPER = GPUTarget("cuda", 90, 32)
 FLOATS = (

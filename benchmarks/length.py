@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from benchmarks import measure, subjects
-from models import device
-from models.engine import Engine
-from models.feed import ArrayFeed
-from models.request import Prompt, Request
-from models.sampling import Sampling
+from models.engine import device
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling
 
 STEP_TOKENS = 2048
 

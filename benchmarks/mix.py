@@ -17,13 +17,14 @@ import numpy as np
 import torch
 
 from benchmarks import measure
-from models import checkpoint
-from models.engine import Engine
-from models.feed import ArrayFeed
-from models.request import Prompt, Request
-from models.sampling import Sampling
-from models.tokenizer import Tokenizer
-from pipeline import prompts, tokenise
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.prompts import template
 
 LONG, MANY, LEAST, MOST = 1_000_000, 200, 2000, 20_000
 SLOTS, STEP_TOKENS, ANSWER_TOKENS = 16, 2048, 32
@@ -58,12 +59,12 @@ def text_of(num_tokens: int, tokenizer: Tokenizer, seed: int) -> tuple[str, np.n
     start = everything.find("\n", seed * 7919 % (len(everything) // 2))
     text = (everything[start:] + everything) * (1 + num_tokens * 5 // len(everything))
     parts, count = [], 1
-    for part in tokenise.cut([text]):
+    for part in tokenize.cut([text]):
         if count >= num_tokens:
             break
         parts.append(part)
         count += len(tokenizer.encode(part))
-    return "".join(parts), tokenise.tokens(parts, tokenizer)
+    return "".join(parts), tokenize.tokens(parts, tokenizer)
 
 
 def through_ray(texts: list[str], model: str) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def main() -> None:
     torch.set_num_threads(1)
     directory = checkpoint.resolve(given["model"])
     model, tokenizer = checkpoint.load(directory), Tokenizer.load(directory)
-    question = tuple(tokenizer.encode(prompts.render("Summarise the document.")))
+    question = tuple(tokenizer.encode(template.render("Summarise the document.")))
     lengths = lengths_of_mix(float(given["scale"]))
     pairs = [text_of(length, tokenizer, seed) for seed, length in enumerate(lengths)]
     mix = [tokens for _, tokens in pairs]

@@ -11,8 +11,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import measure, subjects
-from models import checkpoint
-from models.language_model import MambaLM
+from models.mamba.language_model import MambaLM
+from models.weights import checkpoint
 
 PACKS = {"one document": [2048], "eight equal": [256] * 8, "ragged": [1500, 300, 120, 64, 40, 16, 7, 1]}
 COMPARED_TOKENS, COMPARED_CHUNKS = 2048, (32, 64, 128, 256)

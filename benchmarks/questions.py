@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from benchmarks import measure
-from models import checkpoint
-from models.engine import Engine
-from models.feed import ArrayFeed
-from models.request import Prompt, Request
-from models.sampling import Sampling
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling
+from models.weights import checkpoint
 
 ANSWER_TOKENS = 64
 QUESTION_TOKENS = 20

@@ -24,13 +24,14 @@ import torch
 from benchmarks import measure
 from benchmarks.length import peak_bytes, spread
 from configs.settings import InputSettings
-from models import checkpoint, device
-from models.engine import Engine
-from models.request import Prompt, Request
-from models.sampling import Sampling
-from models.tokenizer import Tokenizer
-from pipeline.documents import Document
-from pipeline.token_feed import TokenFeed
+from models.engine import device
+from models.engine.engine import Engine
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents.token_feed import TokenFeed
+from pipeline.schemas.document import Document
 
 MEGABYTE = 1_000_000
 STEP_TOKENS = 2048

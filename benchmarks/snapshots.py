@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 from benchmarks import measure
-from models.architecture import MambaConfig
-from models.request import Midway
+from models.engine.request import Midway
+from models.mamba.architecture import MambaConfig
 from models.state import State
-from pipeline import snapshot
-from pipeline.ledger import Ledger
-from pipeline.ledger_writer import LedgerWriter
-from pipeline.snapshot import Snapshot
-from pipeline.tokenise import Position
+from pipeline.actor.ledger_writer import LedgerWriter
+from pipeline.documents.tokenize import Position
+from pipeline.ledger.run_folder import Ledger
+from pipeline.states import snapshot
+from pipeline.states.snapshot import Snapshot
 
 MAMBA3_SISO_1_5B = {
     "d_model": 2048,

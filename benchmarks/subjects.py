@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from models.architecture import Mamba3Config, MambaConfig
-from models.language_model import MambaLM
+from models.mamba.architecture import Mamba3Config, MambaConfig
+from models.mamba.language_model import MambaLM
 
 VOCAB_SIZE, D_MODEL, NUM_LAYERS, NUM_HEADS, HEADDIM, D_STATE = 8192, 512, 8, 16, 64, 128
 PIECE_TOKENS = 1024

@@ -22,8 +22,8 @@ import psutil
 
 from benchmarks import measure
 from jobs import exits
-from pipeline.ledger import Ledger, runs
-from pipeline.warehouse import Warehouse
+from pipeline.ledger.run_folder import Ledger, runs
+from pipeline.reports.warehouse import Warehouse
 
 NIGHTS = 7
 BUDGET_NIGHT, KILL_NIGHT, BROKEN_NIGHT = 1, 3, 4

@@ -115,7 +115,7 @@ def unexpected(error: BaseException) -> UnexpectedError:
 
 
 def _place(error: BaseException) -> str:
-    """` (at pipeline/encoding.py:200)`; nothing of an error that was never raised."""
+    """` (at pipeline/documents/encoding.py:200)`; nothing of an error that was never raised."""
     frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
     own = [(path.relative_to(ROOT), line) for path, line in frames if _is_own(path)]
     return "".join(f" (at {path}:{line})" for path, line in (own or frames)[-1:])

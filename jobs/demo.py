@@ -10,8 +10,8 @@ from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command, exits, screen
 from jobs.summarize import summarize
-from pipeline import quantities
-from pipeline.warehouse import Warehouse
+from pipeline.reports import quantities
+from pipeline.reports.warehouse import Warehouse
 
 CONFIG = Path("configs/demo.yaml")
 OUTPUT = "demo/output"

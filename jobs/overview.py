@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import screen
-from pipeline.breakdown import Breakdown
-from pipeline.quantities import UNKNOWN, count, duration, money, rate, share, size
-from pipeline.reconciliation import Reconciliation
-from pipeline.report import Account, Run, Spent
+from pipeline.reports.breakdown import Breakdown
+from pipeline.reports.quantities import UNKNOWN, count, duration, money, rate, share, size
+from pipeline.reports.reconciliation import Reconciliation
+from pipeline.reports.report import Account, Run, Spent
 
 MAX_RUNS = 10
 MAX_GROUPS = 20

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from jobs import plots, screen
 from jobs.overview import in_bill
 from jobs.plots import Column
-from pipeline.quantities import SYMBOLS, UNKNOWN, count, duration, money, size
-from pipeline.ratios import MILLION, per
-from pipeline.reconciliation import Reconciliation
-from pipeline.report import Account, Night, Report
-from pipeline.utilisation import Slice
+from pipeline.billing.ratios import MILLION, per
+from pipeline.reports.quantities import SYMBOLS, UNKNOWN, count, duration, money, size
+from pipeline.reports.reconciliation import Reconciliation
+from pipeline.reports.report import Account, Night, Report
+from pipeline.reports.utilization import Slice
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MAX_NIGHTS = 90

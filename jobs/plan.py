@@ -10,10 +10,10 @@ from rich.table import Table
 from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command
-from pipeline import logs
-from pipeline.prepare import kept_states, prepare, quote_of
-from pipeline.quantities import count, duration, money, size
-from pipeline.quote import Quote
+from pipeline.driver.prepare import kept_states, prepare, quote_of
+from pipeline.planning.quote import Quote
+from pipeline.reports.quantities import count, duration, money, size
+from pipeline.telemetry import logs
 
 Gpu = Annotated[str | None, typer.Option(help="GPU to run on, as H100 or L40S; without it, this machine's CPU.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Tokenise every document, instead of a sample of each kind.")]

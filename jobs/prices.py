@@ -9,8 +9,9 @@ import typer
 from configs.errors import ConfigError
 from configs.prices import Catalogue, Price
 from jobs import command, screen
-from pipeline import spot_prices, storage
-from pipeline.quantities import UNKNOWN, count, money
+from pipeline.billing import spot_prices
+from pipeline.reports.quantities import UNKNOWN, count, money
+from pipeline.storage import objects
 
 COLUMNS = ("GPU", "instance", "GPUs", "from", "region", "on demand", "spot", "date", "age", "source")
 NUMBERS = ("GPUs", "on demand", "spot", "age")
@@ -101,7 +102,7 @@ def _write(path: Path, catalogue: Catalogue) -> None:
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     start = PRICES_LINE.search(before)
     head = before[: start.start()] if start else HEAD
-    storage.publish(str(path), (head + catalogue.as_yaml()).encode())
+    objects.publish(str(path), (head + catalogue.as_yaml()).encode())
 
 
 def _cells(price: Price) -> list[str]:

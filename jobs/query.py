@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import command, screen
-from pipeline.tables import TABLES
-from pipeline.warehouse import Warehouse
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.tables import TABLES
 
 FOLD_WIDTH = 24
 NULL = ""
@@ -38,7 +38,7 @@ def query(
 ) -> None:
     """Ask the tables of an output: summaries, failures, costs and jobs.
 
-    Each has the columns that pipeline/tables.py lists and dt, the day of the run. Money and seconds are exact decimals.
+    Each has the columns that pipeline/schemas/tables.py lists and dt, the day of the run. Money and seconds are exact.
     """
     warehouse = Warehouse(output)
     answer = warehouse.sql(sql) if sql is not None else _listing(warehouse)

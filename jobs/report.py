@@ -17,14 +17,14 @@ import typer
 from configs.errors import ConfigError
 from jobs import command, overview, screen
 from jobs.page import page
-from pipeline import focus as focus_format
-from pipeline import reconciliation as reconciling
-from pipeline import report as reporting
-from pipeline import storage
-from pipeline.breakdown import Breakdown
-from pipeline.reconciliation import Reconciliation
-from pipeline.report import Report, Run
-from pipeline.warehouse import Warehouse
+from pipeline.reports import focus as focus_format
+from pipeline.reports import reconciliation as reconciling
+from pipeline.reports import report as reporting
+from pipeline.reports.breakdown import Breakdown
+from pipeline.reports.reconciliation import Reconciliation
+from pipeline.reports.report import Report, Run
+from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
 
 MAX_NAMED = 10
 
@@ -78,10 +78,10 @@ def report(
     written = []
     # A reader that has seen enough of the tables and goes takes nothing away from what is written.
     if html:
-        storage.publish(storage.resolve(html), page(told, reconciliation).encode())
+        objects.publish(objects.resolve(html), page(told, reconciliation).encode())
         written.append(f"page written to {html}")
     if focus:
-        charges = focus_format.export(warehouse, storage.resolve(focus), told.run_id, reconciliation)
+        charges = focus_format.export(warehouse, objects.resolve(focus), told.run_id, reconciliation)
         status = "scaled to the bill" if reconciliation else "an estimate"
         written.append(f"{charges:,} charges written to {focus}, {status}")
     if as_json:
@@ -112,7 +112,7 @@ def _reconcile(warehouse: Warehouse, bill: str | None, told: Report) -> Reconcil
     """Days before those of the report are left out of the comparison."""
     if bill is None:
         return None
-    reconciliation = reconciling.reconcile(warehouse, storage.resolve(bill), told.run_id)
+    reconciliation = reconciling.reconcile(warehouse, objects.resolve(bill), told.run_id)
     since = told.since or date.min
     return replace(reconciliation, days=[day for day in reconciliation.days if day.day >= since])
 

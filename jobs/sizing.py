@@ -19,14 +19,14 @@ from configs.errors import ConfigError, ModelError
 from configs.hardware import GPUS, gpu_named
 from configs.prices import Catalogue
 from jobs import command, screen
-from models import hub
-from models.architecture import read_config
-from models.footprint import SSM_OVERHEAD, TRANSFORMER_OVERHEAD
-from models.planned import BYTES_PER_PARAMETER, SIZES, Planned, of_checkpoint, of_size
-from pipeline import logs
-from pipeline.fit import CURRENCY, Fit, Row, cheapest, fit, planning_table
-from pipeline.quantities import UNKNOWN, count, money
-from pipeline.quote import SHARE_OF_PEAK
+from models.mamba.architecture import read_config
+from models.weights import hub
+from pipeline.planning.fit import CURRENCY, Fit, Row, cheapest, fit, planning_table
+from pipeline.planning.footprint import SSM_OVERHEAD, TRANSFORMER_OVERHEAD
+from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, of_checkpoint, of_size
+from pipeline.planning.quote import SHARE_OF_PEAK
+from pipeline.reports.quantities import UNKNOWN, count, money
+from pipeline.telemetry import logs
 
 BASIS = (
     f"Arithmetic, nothing of it measured. Beside weights, {SSM_OVERHEAD - 1:.0%} of them for workspace "

@@ -9,9 +9,10 @@ from configs.errors import DeviceError, LedgerError, StorageError
 from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command, exits
-from pipeline import logs, quantities
-from pipeline.prepare import Prepared, prepare
-from pipeline.run import execute
+from pipeline.driver.prepare import Prepared, prepare
+from pipeline.driver.run import execute
+from pipeline.reports import quantities
+from pipeline.telemetry import logs
 
 STOPPED = {"interrupt": exits.INTERRUPTED, "failures": exits.TOO_MANY_FAILED}
 """By what a run was stopped for, where that is not its deadline or budget."""

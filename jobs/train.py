@@ -9,10 +9,10 @@ import torch
 from configs.loader import load
 from configs.training import TrainConfig
 from jobs import command
-from pipeline import logs
-from pipeline.corpus import Corpus
-from pipeline.evaluation import evaluate
-from pipeline.training import Training, tokenizer_for
+from pipeline.telemetry import logs
+from pipeline.training.corpus import Corpus
+from pipeline.training.evaluation import evaluate
+from pipeline.training.session import Training, tokenizer_for
 
 log = structlog.get_logger()
 

@@ -162,7 +162,7 @@ def bucket(s3: S3) -> str:
 @pytest.fixture
 def faulty_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultyStore"]:
     """The same server by way of faults that a test asks for; the environment leads there."""
-    from pipeline.s3 import Files
+    from pipeline.storage.s3 import Files
     from tests.faulty_store import FaultyStore
 
     with FaultyStore(os.environ["AWS_ENDPOINT_URL_S3"]) as store:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.assignment import Assignment
-from pipeline.engine_driver import EngineDriver
-from pipeline.metering import Meter
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.engine_driver import EngineDriver
+from pipeline.billing.metering import Meter
 from tests.one_actor import PATIENCE_SECONDS
 
 WAIT_US = 7_000_000

@@ -5,9 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import states, storage
-from pipeline.assignment import Row
-from pipeline.tables import STATES
+from pipeline.actor.assignment import Row
+from pipeline.schemas.tables import STATES
+from pipeline.states import kept
+from pipeline.storage import objects as storage
 from tests.outputs import mark
 
 NOW = datetime.now(UTC)
@@ -23,12 +24,12 @@ class Keeper:
         return f"{document_id.encode().hex()}/k-0000000009-{content}.safetensors"
 
     def object(self, place: str, size_bytes: int = 10) -> str:
-        uri = storage.join(self.output, states.FOLDER, place)
+        uri = storage.join(self.output, kept.FOLDER, place)
         storage.publish(uri, bytes(size_bytes))
         return uri
 
     def row(self, document_id: str, content: str, days_old: float = 1, days_left: float = 1, **values: Any) -> Row:
-        uri = storage.join(self.output, states.FOLDER, self.place(document_id, content))
+        uri = storage.join(self.output, kept.FOLDER, self.place(document_id, content))
         known = {"run_id": "r", "document_id": document_id, "state_uri": uri, "size_bytes": 10, "model_id": "m"}
         times = {"created_at": NOW - timedelta(days=days_old), "expires_at": NOW + timedelta(days=days_left)}
         return dict.fromkeys(STATES.names) | known | times | values
@@ -43,5 +44,5 @@ class Keeper:
 
     def ends(self) -> list[str]:
         """Of the objects that are there: the last part of their names."""
-        files = storage.list_files(storage.join(self.output, states.FOLDER))
+        files = storage.list_files(storage.join(self.output, kept.FOLDER))
         return sorted(file.removesuffix(".safetensors")[-2:] for file in files)

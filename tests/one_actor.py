@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import EngineSettings, InputSettings, PromptSettings
-from models import checkpoint
-from models.tokenizer import Tokenizer
-from pipeline.assignment import READ_ROW, Assignment, Row
-from pipeline.engine_driver import EngineDriver
-from pipeline.ledger import Ledger
-from pipeline.rates import Rates
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import READ_ROW, Assignment, Row
+from pipeline.actor.engine_driver import EngineDriver
+from pipeline.billing.rates import Rates
+from pipeline.ledger.run_folder import Ledger
 from tests.small_model import VOCAB_SIZE, build
 from tests.waiting import PATIENCE_SECONDS
 

@@ -1,4 +1,4 @@
-"""Outputs of runs that never ran: Parquet parts with the schemas of pipeline/tables.py, in the folders of a commit."""
+"""Outputs of runs that never ran: Parquet parts with the schemas of `pipeline.schemas.tables`, as a commit has them."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import storage
-from pipeline.tables import TABLES
+from pipeline.schemas.tables import TABLES
+from pipeline.storage import objects
 
 STARTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def write_part(root: Path, table: str, run_id: str, rows: list[dict[str, Any]], 
 
 def mark(output: Path | str, run_id: str, number: int = 1) -> None:
     """The marker that makes files of that commit count."""
-    storage.publish(f"{output}/_commits/{run_id}/{number:04d}.json", b"{}")
+    objects.publish(f"{output}/_commits/{run_id}/{number:04d}.json", b"{}")
 
 
 def cost_row(kind: str, cost: str, document_id: str | None = None, **others: Any) -> dict[str, Any]:

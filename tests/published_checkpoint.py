@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from models.language_model import MambaLM
+from models.mamba.language_model import MambaLM
 
 FP32 = {"dt_bias", "B_bias", "C_bias", "D", "mimo_x", "mimo_z", "mimo_o"}
 """Parameters that are no bfloat16 there, by the last part of their name."""

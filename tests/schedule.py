@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import storage
+from pipeline.storage import objects
 
 OPERATIONS = ("create", "publish", "delete", "list_files", "read_bytes", "exists")
 PATIENCE_SECONDS = 60
@@ -26,7 +26,7 @@ class Turns:
         self._going: set[int] = set()
         self._numbers: dict[int, int] = {}
         for name in OPERATIONS:
-            patch.setattr(storage, name, self._in_turn(getattr(storage, name)))
+            patch.setattr(objects, name, self._in_turn(getattr(objects, name)))
 
     def run(self, works: list[Callable[[], Any]]) -> list[Any]:
         """What each returned, or the exception that it raised."""

@@ -8,18 +8,19 @@ from functools import cache
 from random import Random
 
 from configs.settings import EngineSettings, PromptSettings
-from models.request import Answer, Finished, Midway
+from models.engine.request import Answer, Finished, Midway
 from models.state import State
-from models.tokenizer import Tokenizer
-from pipeline import snapshot, states, storage
-from pipeline.actor import Actor
-from pipeline.assignment import Assignment
-from pipeline.documents import Document
-from pipeline.entries import Entries, fenced
-from pipeline.job import Job
-from pipeline.ledger import Beat, Claim, Entry, Ledger, Reading, Underway, document_key
-from pipeline.metering import OVERHEADS, Meter, Rate
-from pipeline.rates import Rates
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.entries import Entries, fenced
+from pipeline.actor.gauge import Actor
+from pipeline.actor.job import Job
+from pipeline.billing.metering import OVERHEADS, Meter, Rate
+from pipeline.billing.rates import Rates
+from pipeline.ledger.run_folder import Beat, Claim, Entry, Ledger, Reading, Underway, document_key
+from pipeline.schemas.document import Document
+from pipeline.states import kept, snapshot
+from pipeline.storage import objects
 from tests.one_actor import tokenizer
 
 ABOUT = {
@@ -66,8 +67,8 @@ class Worker:
         row = document.as_row() | {"title": "t", "made_by": "text", "tokens": None, "sections": None, "cuts": None}
         job = Job(row, datetime.now(UTC), Future(), len(self.ledger.claims(key)) + 1)
         saved_uri = self.ledger.snapshot_uri(key)
-        if storage.exists(saved_uri):
-            job = job.starting(states.load(saved_uri), saved_uri)
+        if objects.exists(saved_uri):
+            job = job.starting(kept.load(saved_uri), saved_uri)
         claim = Claim(*_content(job), job.attempt, self.actor.id, 7, job.tokens_resumed, state_uri=job.parent_uri)
         assert self.ledger.begin_attempt(claim)
         if self.draw.random() < 0.1:
@@ -102,7 +103,7 @@ class Worker:
             return
         taken = job.snapshot(Midway(State({}), self.read[name], (), {}), self.assignment)
         key = document_key(*_content(job))
-        storage.publish(self.ledger.snapshot_uri(key), snapshot.to_bytes(taken))
+        objects.publish(self.ledger.snapshot_uri(key), snapshot.to_bytes(taken))
         if self.draw.random() < 0.5:
             self.actor.meter.save(name, then)
 
@@ -134,7 +135,7 @@ class Worker:
         if not self.ledger.publish(entry):
             assert self.ledger.publish(fenced(entry))
         elif outcome == "finished":
-            storage.delete(self.ledger.snapshot_uri(document_key(*_content(job))))
+            objects.delete(self.ledger.snapshot_uri(document_key(*_content(job))))
 
     def leave(self) -> None:
         """In good order."""

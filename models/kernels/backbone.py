@@ -14,11 +14,11 @@ from models.kernels.prefill import scan_
 from models.kernels.residual import add_norm_, swiglu
 from models.kernels.shapes import Shapes
 from models.kernels.spans import Spans
-from models.mamba3 import Mixer
+from models.mamba.mamba3 import Mixer
 from models.state import State
 
 if TYPE_CHECKING:
-    from models.language_model import Block, MambaLM
+    from models.mamba.language_model import Block, MambaLM
 
 SPAN_TOKENS = 512
 """Tokens of a document that one program reads, head by head. Shorter ones fill the GPU from less text; each costs a

@@ -1,6 +1,6 @@
 """One token for each of many documents on a GPU, the states of their slots moved on in place.
 
-Source: Mamba-3, arXiv 2603.15569; the equations are those of `models.scan.step`, which judges this file.
+Source: Mamba-3, arXiv 2603.15569; the equations are those of `models.mamba.scan.step`, which judges this file.
 
 S = documents, H = heads, P = head width, N = state channels, A = pairs that turn, R = rank, G = groups of B and C.
 
@@ -16,8 +16,8 @@ from torch import Tensor
 from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
 from models.kernels.prefill import published_of, rank_factor
 from models.kernels.shapes import Shapes, optional_weights
-from models.mamba3 import Mixer
-from models.norms import NORM_EPS
+from models.mamba.mamba3 import Mixer
+from models.mamba.norms import NORM_EPS
 from models.state import State
 
 

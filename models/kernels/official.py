@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs.errors import ModelError
-from models.mamba3 import Mixer
+from models.mamba.mamba3 import Mixer
 from models.state import State
 
 NEEDED = "mamba-ssm of 2.3.2 or newer with its Triton operators (MAMBA_SKIP_CUDA_BUILD=TRUE pip install mamba-ssm)"

@@ -1,6 +1,6 @@
 """The Mamba-3 scan on a GPU: parallel over spans of a document as well as over heads and documents.
 
-Source: Mamba-3, arXiv 2603.15569; the equations are those of `models.scan`, which judges this file.
+Source: Mamba-3, arXiv 2603.15569; the equations are those of `models.mamba.scan`, which judges this file.
 
 L = tokens in the pack, K = spans, Q = tokens in a chunk, R = rank, M = QR rows of a chunk, H = heads, P = head width,
 N = state channels, of which A pairs turn and F = N - 2A keep still, G = groups of B and C.
@@ -27,8 +27,8 @@ from torch import Tensor
 from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
 from models.kernels.shapes import ROWS_PER_CHUNK, Shapes, optional_weights
 from models.kernels.spans import Spans
-from models.mamba3 import Mixer
-from models.norms import NORM_EPS
+from models.mamba.mamba3 import Mixer
+from models.mamba.norms import NORM_EPS
 from models.state import State
 
 TOKENS_PER_PROGRAM = 16

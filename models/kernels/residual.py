@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from models.kernels.activations import sigmoid
-from models.norms import NORM_EPS, RMSNorm
+from models.mamba.norms import NORM_EPS, RMSNorm
 
 GATE_BLOCK = 1024
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.mamba3 import Mixer
+from models.mamba.mamba3 import Mixer
 
 ROWS_PER_CHUNK = 64
 """QR: rows of a chunk's matrix products. 64 is what one warp group of a Hopper's matrix unit takes."""

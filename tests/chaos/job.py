@@ -14,9 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline import storage
-from pipeline.ledger import Ledger, Reading, Underway
-from pipeline.warehouse import Warehouse
+from pipeline.ledger.run_folder import Ledger, Reading, Underway
+from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
 from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.worker import assert_tokens_add_up
 
@@ -233,7 +233,7 @@ def metered(ledger: Ledger) -> dict[str, Decimal]:
 def assert_no_secret(job: Job, logs: Iterable[Path]) -> None:
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
     assert secret not in job.log.read_bytes()
-    telling = [file for file in storage.list_files(job.output) if secret in storage.read_bytes(file)]
+    telling = [file for file in objects.list_files(job.output) if secret in objects.read_bytes(file)]
     for file in logs:
         with suppress(FileNotFoundError):
             if secret in file.read_bytes():

@@ -19,10 +19,11 @@ import psutil
 import pytest
 
 from jobs import exits
-from pipeline import commits, storage
-from pipeline import s3 as s3_files
-from pipeline.ledger import runs
-from pipeline.warehouse import Warehouse
+from pipeline.ledger import commits
+from pipeline.ledger.run_folder import runs
+from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
+from pipeline.storage import s3 as s3_files
 from tests.chaos import poison
 from tests.chaos.cluster import Cluster
 from tests.chaos.fleet import ACTOR, CPUS_PER_ACTOR, Fleet
@@ -109,7 +110,7 @@ def bucket(s3, library) -> str:
     """With the library in it, below in/."""
     uri = s3.new_bucket()
     for file in library.iterdir():
-        storage.publish(f"{uri}/in/{file.name}", file.read_bytes())
+        objects.publish(f"{uri}/in/{file.name}", file.read_bytes())
     return uri
 
 
@@ -388,7 +389,7 @@ def assert_only_commit(job: Job, number: int) -> None:
     marker = commits.newest(job.ledger)
     assert marker is not None and marker["number"] == number
     for table in ("costs", "jobs", "summaries"):
-        files = storage.list_files(f"{job.output}/{table}")
+        files = objects.list_files(f"{job.output}/{table}")
         assert files and all(f"/part-{number:04d}-" in file for file in files)
 
 

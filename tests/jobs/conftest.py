@@ -10,10 +10,10 @@ from pydoc_data.topics import topics
 import pytest
 import torch
 
-from models import checkpoint
-from models.architecture import Mamba3Config, MambaConfig
-from models.language_model import MambaLM
-from models.tokenizer import Tokenizer
+from models.mamba.architecture import Mamba3Config, MambaConfig
+from models.mamba.language_model import MambaLM
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
 from tests.jobs.warm import Warm
 
 ROOT = Path(__file__).parents[2]

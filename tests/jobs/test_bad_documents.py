@@ -5,8 +5,8 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 from jobs import exits
-from pipeline import storage
-from pipeline.warehouse import Warehouse
+from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
 from tests.pdf import operators
 
 SECRET = b"c0ffee-of-nobodys-business"
@@ -53,6 +53,6 @@ def test_no_document_ends_a_run_or_gets_at_what_is_outside(summarize, tmp_path):
     assert "input.max_expansion" in reasons["bomb.txt.gz"][1]
     assert "input.max_document_seconds" in reasons["loop.pdf"][1]
     assert "found.manifest.jsonl" in finished.stderr
-    written = [storage.read_bytes(uri) for uri in storage.list_files(summarize.output)]
+    written = [objects.read_bytes(uri) for uri in objects.list_files(summarize.output)]
     assert len(written) > 20
     assert not any(SECRET[:8] in content or b"/etc/hostname" in content for content in written)

@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import DeviceError, LedgerError, LonghaulError, StorageError
 from jobs import exits
-from pipeline.prepare import Prepared
+from pipeline.driver.prepare import Prepared
 
 job = importlib.import_module("jobs.summarize")
 

@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import pytest
 
 from jobs.page import decimals, page, percent, rounded
-from pipeline import reconciliation as reconciling
-from pipeline import report as reporting
-from pipeline.quantities import money
-from pipeline.warehouse import Warehouse
+from pipeline.reports import reconciliation as reconciling
+from pipeline.reports import report as reporting
+from pipeline.reports.quantities import money
+from pipeline.reports.warehouse import Warehouse
 from tests.nights import HOSTILE, write_nights
 from tests.outputs import cost_row, job_row, write_part
 

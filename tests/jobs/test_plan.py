@@ -8,9 +8,9 @@ import pytest
 
 from configs.hardware import gpu_named
 from jobs import exits
-from models.tokenizer import Tokenizer
-from pipeline import tokenise
-from pipeline.warehouse import Warehouse
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.reports.warehouse import Warehouse
 
 TEXTS = [text for text in topics.values() if len(text) > 4000]
 
@@ -37,7 +37,7 @@ def test_a_quote_for_a_gpu_names_its_sources_and_the_transformer(library, small_
     assert quoted.returncode == exits.SUCCESS, quoted.stderr
     quote = json.loads(quoted.stdout)
     tokenizer = Tokenizer.load(Path(small_model))
-    counts = [len(tokenise.tokens([text], tokenizer)) for text in TEXTS]
+    counts = [len(tokenize.tokens([text], tokenizer)) for text in TEXTS]
     # The page is one more, its heading and paragraph marks aside; the broken one counts nothing.
     assert sum(counts) < quote["tokens"] <= sum(counts) + counts[0] + 10
     assert quote["longest_tokens"] == max(counts) and quote["tokens_are_counted"]

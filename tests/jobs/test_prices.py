@@ -9,8 +9,8 @@ from moto.server import ThreadedMotoServer
 from configs.errors import ConfigError
 from configs.prices import Catalogue, Where
 from jobs import prices
-from pipeline import spot_prices
-from pipeline.warehouse import Warehouse
+from pipeline.billing import spot_prices
+from pipeline.reports.warehouse import Warehouse
 from tests.jobs.test_summarize import write_documents
 
 TODAY = datetime.now(UTC).date()

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import exits
-from pipeline.tables import TABLES
+from pipeline.schemas.tables import TABLES
 from tests.outputs import STARTED, cost_row, job_row, mark, write_part
 
 # A dozen tenths that floats cannot add up, and a part far below a cent.

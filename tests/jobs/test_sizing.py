@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from configs.errors import ConfigError, LonghaulError, ModelError
 from jobs.sizing import sizing
-from models.architecture import MambaConfig
-from models.footprint import footprint
-from pipeline import logs
+from models.mamba.architecture import MambaConfig
+from pipeline.planning.footprint import footprint
+from pipeline.telemetry import logs
 from tests import published_checkpoint
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from jobs import command, exits
 from jobs import states as job
-from pipeline import logs, storage
-from pipeline.warehouse import Warehouse
+from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
+from pipeline.telemetry import logs
 from tests.jobs.conftest import ROOT, Summarize
 from tests.jobs.warm import Warm
 from tests.kept_states import Keeper
@@ -210,8 +211,8 @@ def test_on_a_terminal_a_person_is_asked(keeper, states, monkeypatch, typed, lef
 
 def test_a_bucket_does_as_well(read, bucket, states, listed):
     output, answers = read
-    for file in storage.list_files(output):
-        storage.publish(storage.join(bucket, os.path.relpath(file, output)), storage.read_bytes(file))
+    for file in objects.list_files(output):
+        objects.publish(objects.join(bucket, os.path.relpath(file, output)), objects.read_bytes(file))
     asked = states("ask", bucket, NAMES[1], QUESTION, "--max-tokens", "20", "--json")
     reply = json.loads(asked.stdout)
     assert reply["answer"] == answers[NAMES[1]] and reply["state_uri"].startswith(bucket)

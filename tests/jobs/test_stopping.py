@@ -9,10 +9,11 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 from jobs import exits
-from models.tokenizer import Tokenizer
-from pipeline import storage, tokenise
-from pipeline.ledger import Ledger
-from pipeline.warehouse import Warehouse
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.ledger.run_folder import Ledger
+from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
 from tests.jobs.conftest import ROOT
 from tests.jobs.test_summarize import assert_costs_add_up, tokens_underway
 from tests.waiting import wait_for
@@ -68,7 +69,7 @@ def test_stopped_twice_finished_by_the_next_start_and_grown_at_the_price_of_what
     document_costs = tables.rows("select sum(cost) as cost from costs where kind = 'document'")
     assert tables.rows("select sum(cost) as cost from summaries") == document_costs
     assert_costs_add_up(summarize.output)
-    assert not storage.list_files(f"{summarize.output}/_runs", ".safetensors")
+    assert not objects.list_files(f"{summarize.output}/_runs", ".safetensors")
 
     paths[0].write_text(texts[0] + BOOK[160_000:164_000])
     paths[1].write_text("Another beginning. " + texts[1])
@@ -104,12 +105,12 @@ def assert_stopped(output: str, lengths: dict[str, int]) -> dict[str, dict]:
     assert_costs_add_up(output)
     so_far = {row["document_id"]: row for row in tables.rows("select * from summaries where truncated")}
     assert all(0 < row["tokens_read"] < lengths[name] for name, row in so_far.items())
-    assert len(storage.list_files(f"{output}/_runs", ".safetensors")) >= len(so_far)
+    assert len(objects.list_files(f"{output}/_runs", ".safetensors")) >= len(so_far)
     return so_far
 
 
 def num_tokens(text: str, model: str) -> int:
-    return len(tokenise.tokens([text], Tokenizer.load(Path(model))))
+    return len(tokenize.tokens([text], Tokenizer.load(Path(model))))
 
 
 def test_a_deadline_that_has_passed_is_refused(summarize, tmp_path):

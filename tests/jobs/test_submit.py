@@ -16,7 +16,7 @@ from pydoc_data.topics import topics
 import pytest
 
 from jobs import exits
-from pipeline.warehouse import Warehouse
+from pipeline.reports.warehouse import Warehouse
 from tests.chaos.cluster import kill_session
 from tests.waiting import PATIENCE_SECONDS
 

@@ -18,10 +18,11 @@ from pypdf import PdfWriter
 
 from jobs import exits
 from jobs.query import Format, query
-from models.tokenizer import Tokenizer
-from pipeline import storage, tokenise
-from pipeline.ledger import Ledger
-from pipeline.warehouse import Warehouse
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.ledger.run_folder import Ledger
+from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
 from tests.jobs.conftest import ROOT
 from tests.test_readme import commands
 from tests.waiting import PATIENCE_SECONDS, wait_for
@@ -46,9 +47,9 @@ def assert_costs_add_up(output: str) -> None:
     wrong = tables.rows("select * from costs where cost is distinct from gpu_seconds * price_per_second")
     assert [row for row in wrong if row["gpu_seconds"] * row["price_per_second"] != row["cost"]] == []
     # Each meter goes on between the last document that came with a reading and the end of its actor.
-    files = [file for file in storage.list_files(f"{output}/_runs", ".json") if "/actors/" in file]
+    files = [file for file in objects.list_files(f"{output}/_runs", ".json") if "/actors/" in file]
     with_documents = [entry["reading"] for entry in entries(output)]
-    with_heartbeats = [json.loads(storage.read_bytes(file))["reading"] for file in files]
+    with_heartbeats = [json.loads(objects.read_bytes(file))["reading"] for file in files]
     assert metered(with_documents) <= job["gpu_seconds"] <= metered(with_documents + with_heartbeats)
 
 
@@ -102,7 +103,7 @@ def test_good_documents_are_summarised_and_bad_ones_have_a_reason(summarize, tmp
     tokenizer = Tokenizer.load(Path(small_model))
     for path in [*good, odd_name, one_line]:
         row = rows[str(path)]
-        assert row["tokens_total"] == row["tokens_read"] == len(tokenise.tokens([path.read_text()], tokenizer))
+        assert row["tokens_total"] == row["tokens_read"] == len(tokenize.tokens([path.read_text()], tokenizer))
         assert row["truncated"] is False
         assert row["cost"] > 0
     assert rows[str(odd_name)]["title"] == "Odd names"
@@ -145,7 +146,7 @@ def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summari
     # Without a snapshot, so that what the killed one had begun is lost however slow the machine.
     command = summarize.command([documents], run, "engine.step_tokens=512", "snapshot.max_lost_gpu_seconds=1000000")
     driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_for(lambda: storage.list_files(f"{summarize.output}/_runs", ".alive"))
+    wait_for(lambda: objects.list_files(f"{summarize.output}/_runs", ".alive"))
     second = summarize([documents], run)
     assert second.returncode == exits.REFUSED and "is at work on this run" in second.stderr
     ledger = Ledger(summarize.output, "killed")
@@ -162,7 +163,7 @@ def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summari
             process.kill()
     published = entries(summarize.output)
     assert 0 < len(published) < len(texts)
-    assert not storage.list_files(f"{summarize.output}/summaries")
+    assert not objects.list_files(f"{summarize.output}/summaries")
 
     resumed = summarize([documents], run)
     assert resumed.returncode == exits.SUCCESS, resumed.stderr
@@ -180,20 +181,20 @@ def test_ctrl_c_while_another_driver_is_waited_for_stops_nobody(summarize, tmp_p
     write_documents(tmp_path / "docs")
     run = f"{summarize.output}/_runs/held"
     about = {"started_at": "2026-11-22T01:00:00+00:00", "host": "elsewhere", "pid": 1, "machine": "another"}
-    storage.publish(f"{run}/starts/0001.json", json.dumps(about).encode())
+    objects.publish(f"{run}/starts/0001.json", json.dumps(about).encode())
     command = summarize.command([str(tmp_path / "docs")], "run.id=held")
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None
         assert any("waiting_for_another_driver" in line for line in waiting.stderr)
         waiting.send_signal(signal.SIGINT)
         assert waiting.wait(PATIENCE_SECONDS) == exits.INTERRUPTED
-    assert [file.rsplit("/", 2)[1:] for file in storage.list_files(run)] == [["starts", "0001.json"]]
+    assert [file.rsplit("/", 2)[1:] for file in objects.list_files(run)] == [["starts", "0001.json"]]
 
 
 def test_documents_come_from_s3_and_rows_go_there_and_answer_the_readmes_questions(summarize, bucket, capsys):
     for index, text in enumerate(TEXTS[:4]):
-        storage.publish(f"{bucket}/in/topic {index}.txt", text.encode())
-    storage.publish(f"{bucket}/in/empty.txt", b"")
+        objects.publish(f"{bucket}/in/topic {index}.txt", text.encode())
+    objects.publish(f"{bucket}/in/empty.txt", b"")
     summarize.output = f"{bucket}/out"
     finished = summarize([f"{bucket}/in/"])
     assert finished.returncode == exits.PARTIAL, finished.stderr
@@ -204,7 +205,7 @@ def test_documents_come_from_s3_and_rows_go_there_and_answer_the_readmes_questio
     assert tables.rows("select error_class from failures") == [{"error_class": "EmptyDocumentError"}]
     assert_costs_add_up(summarize.output)
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
-    assert not any(secret.encode() in storage.read_bytes(file) for file in storage.list_files(summarize.output))
+    assert not any(secret.encode() in objects.read_bytes(file) for file in objects.list_files(summarize.output))
     assert secret not in finished.stderr + finished.stdout
 
     dearest = answer(summarize.output, "select document_id, cost from costs order by cost desc limit 10", capsys)
@@ -254,7 +255,7 @@ def test_a_store_that_fails_in_mid_run_stops_it_with_a_sentence(summarize, tmp_p
     assert f"stopped: {ledger}" in stopped.stderr
     assert "run the same command again" in stopped.stderr
     assert "Traceback" not in stopped.stderr
-    assert not storage.list_files(f"{summarize.output}/summaries")
+    assert not objects.list_files(f"{summarize.output}/summaries")
 
     ledger.unlink()
     assert summarize([str(tmp_path / "docs")], "run.id=night").returncode == exits.SUCCESS
@@ -274,8 +275,8 @@ class Summaries:
 
 
 def entries(output: str) -> list[dict]:
-    parts = storage.list_files(f"{output}/_runs", ".parquet")
-    return [row for part in parts if "/ledger/" in part for row in storage.read_table(part).to_pylist()]
+    parts = objects.list_files(f"{output}/_runs", ".parquet")
+    return [row for part in parts if "/ledger/" in part for row in objects.read_table(part).to_pylist()]
 
 
 def tokens_underway(ledger: Ledger, but: Collection[str] = ()) -> dict[str, int]:

@@ -12,8 +12,8 @@ from pydoc_data.topics import topics
 import pytest
 import zstandard
 
-from models import checkpoint
-from models.tokenizer import Tokenizer
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]

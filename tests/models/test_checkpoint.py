@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from configs.errors import ModelError
-from models import checkpoint
-from models.architecture import read_config
-from models.language_model import MambaLM
+from models.mamba.architecture import read_config
+from models.mamba.language_model import MambaLM
+from models.weights import checkpoint
 from tests import published_checkpoint
 from tests.small_model import build
 

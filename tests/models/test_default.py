@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint
-from models.tokenizer import Tokenizer
-from models.trainer import losses_by_token
-from pipeline import tokenise
+from models.mamba.trainer import losses_by_token
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
 
 DIRECTORY = checkpoint.DEFAULT
 
@@ -17,7 +17,7 @@ DIRECTORY = checkpoint.DEFAULT
 @pytest.fixture(scope="module")
 def losses() -> np.ndarray:
     """Over 24,000 tokens of documents laid end to end, read in one stream."""
-    tokens = tokenise.tokens(topics.values(), Tokenizer.load(DIRECTORY))[:24_000]
+    tokens = tokenize.tokens(topics.values(), Tokenizer.load(DIRECTORY))[:24_000]
     return losses_by_token(checkpoint.load(DIRECTORY), tokens, 1024)
 
 

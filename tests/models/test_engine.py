@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from configs.errors import CorruptError, LonghaulError, UnexpectedError
-from models.engine import BURST, PATIENCE, Engine, share_budget
-from models.feed import ArrayFeed
-from models.request import Prompt, Request
-from models.sampling import Sampling, loop_start
+from models.engine.engine import BURST, PATIENCE, Engine, share_budget
+from models.engine.feed import ArrayFeed
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling, loop_start
 from tests.small_model import VOCAB_SIZE, build
 
 END = 60
@@ -231,7 +231,7 @@ def test_whatever_a_feed_raises_fails_its_document_alone():
     results, failed = outcomes(engine)
     assert results == {f"doc{length}": alone(length) for length in (64, 130, 8)}
     assert list(failed) == ["faulty"] and isinstance(failed["faulty"], UnexpectedError)
-    assert str(failed["faulty"]).startswith("KeyError: 'charset' (at models/engine.py:")
+    assert str(failed["faulty"]).startswith("KeyError: 'charset' (at models/engine/engine.py:")
 
 
 def test_whatever_a_check_raises_fails_its_document_alone_with_all_its_answers():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.feed import ArrayFeed
+from models.engine.feed import ArrayFeed
 
 
 @pytest.mark.parametrize("start", [0, 3, 4, 9])

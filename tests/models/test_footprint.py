@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from models.architecture import MambaConfig
-from models.footprint import (
+from models.mamba.architecture import MambaConfig
+from models.mamba.language_model import MambaLM
+from pipeline.planning.footprint import (
     SSM_OVERHEAD,
     TRANSFORMER_OVERHEAD,
     TRANSFORMERS,
@@ -13,7 +14,6 @@ from models.footprint import (
     transformer_like,
     vram_gb,
 )
-from models.language_model import MambaLM
 from tests.small_model import build
 
 SISO = {"layer": "Mamba3", "d_state": 128, "headdim": 64, "chunk_size": 64, "rope_fraction": 0.5}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.engine import Engine
-from models.feed import ArrayFeed
-from models.request import Prompt, Request
-from models.sampling import Sampling
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling
 from models.state import State
 from tests.small_model import VOCAB_SIZE, build
 

@@ -18,8 +18,8 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 from configs.errors import ModelError
-from models import checkpoint, hub
-from models.tokenizer import Tokenizer
+from models.weights import checkpoint, hub
+from models.weights.tokenizer import Tokenizer
 from tests import published_checkpoint
 from tests.small_model import build
 from tests.waiting import PATIENCE_SECONDS
@@ -210,7 +210,7 @@ def test_without_a_network_it_says_so(ask, environment):
 
 def test_importing_asks_nothing_of_the_network(ask):
     """The client is there, and no name is looked up."""
-    code = "import socket; socket.socket.connect = socket.getaddrinfo = None; import models.hub"
+    code = "import socket; socket.socket.connect = socket.getaddrinfo = None; import models.weights.hub"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=ask.environment, capture_output=True, text=True, check=False
     )

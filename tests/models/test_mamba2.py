@@ -16,14 +16,15 @@ from transformers import Mamba2ForCausalLM
 
 from benchmarks.subjects import CACHE_ARGUMENTS, cache_argument, read_on
 from configs.errors import ModelError
-from models import checkpoint, huggingface
-from models.architecture import Mamba2Config, MambaConfig, read_config
-from models.engine import Engine
-from models.feed import ArrayFeed
-from models.language_model import MambaLM
-from models.request import Prompt, Request
-from models.sampling import Sampling
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling
+from models.mamba import huggingface
+from models.mamba.architecture import Mamba2Config, MambaConfig, read_config
+from models.mamba.language_model import MambaLM
 from models.state import State
+from models.weights import checkpoint
 
 VOCAB_SIZE = 61
 VARIANTS = {

@@ -5,8 +5,8 @@ from itertools import accumulate
 import pytest
 import torch
 
-from models import reference
-from models.language_model import MambaLM
+from models.mamba import reference
+from models.mamba.language_model import MambaLM
 from models.state import State
 from tests.small_model import VOCAB_SIZE, build
 

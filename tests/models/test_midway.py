@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.engine import Engine
-from models.feed import ArrayFeed
-from models.request import WHOLE, Finished, Midway, Prompt, Request
-from models.sampling import Sampling
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import WHOLE, Finished, Midway, Prompt, Request
+from models.engine.sampling import Sampling
 from tests.small_model import build
 
 END = 60

@@ -6,10 +6,10 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.hardware import GPUS
-from models.architecture import MambaConfig
-from models.footprint import footprint
-from models.planned import BYTES_PER_PARAMETER, GB, SIZES, of_checkpoint, of_size
-from models.sizing import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
+from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
+from models.mamba.architecture import MambaConfig
+from pipeline.planning.footprint import footprint
+from pipeline.planning.planned import BYTES_PER_PARAMETER, GB, SIZES, of_checkpoint, of_size
 from tests import published_checkpoint
 
 SISO_1_5B = MambaConfig.model_validate(published_checkpoint.config("mamba3-siso-1.5b"))
@@ -63,7 +63,7 @@ def test_a_checkpoint_is_planned_as_it_is():
     assert model.reading_flops(10**6) == exact.flops_per_token
     document = 2 * (exact.state_bytes + SISO_1_5B.padded_vocab_size * LOGITS_BYTES_PER_PLACE)
     assert model.document_bytes(10**6) == document
-    # As models.sizing does it: weights and workspace, the reserve, and as many documents as the rest holds.
+    # As models.backends.capacity does it: weights and workspace, the reserve, and as many documents as the rest holds.
     room = 80 * GB - 1.07 * 2 * exact.parameters - RESERVE_BYTES
     assert model.documents_that_fit(80 * GB, 2, 10**6) == room // document
 

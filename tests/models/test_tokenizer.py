@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import ModelError
-from models.tokenizer import Tokenizer
+from models.weights.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 TEXT = "The state goes in and the state comes out. 文書 naïve 2026\n"
@@ -43,7 +43,7 @@ def test_a_locale_that_is_not_utf8_changes_nothing(tokenizer, tmp_path):
     (tmp_path / "saved").mkdir()
     tokenizer.save(tmp_path)
     program = (
-        "import sys\nfrom pathlib import Path\nfrom models.tokenizer import Tokenizer\n"
+        "import sys\nfrom pathlib import Path\nfrom models.weights.tokenizer import Tokenizer\n"
         "here = Path(sys.argv[1])\nloaded = Tokenizer.load(here)\nloaded.save(here / 'saved')\n"
         "print(loaded.fingerprint, Tokenizer.load(here / 'saved').fingerprint)"
     )

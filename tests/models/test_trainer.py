@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.language_model import MambaLM
-from models.trainer import Stream, Trainer, losses_by_token
+from models.mamba.language_model import MambaLM
+from models.mamba.trainer import Stream, Trainer, losses_by_token
 from tests.small_model import VOCAB_SIZE, build
 
 

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import structlog
 
-from pipeline import alerts
-from pipeline.alerts import Alerts
+from pipeline.telemetry import alerts
+from pipeline.telemetry.alerts import Alerts
 from tests.waiting import PATIENCE_SECONDS
 
 

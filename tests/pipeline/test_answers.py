@@ -14,18 +14,18 @@ from tokenizers import models
 
 from configs.loader import load
 from configs.settings import EngineSettings, PromptSettings, SummarizeConfig
-from models import checkpoint
-from models.request import Answer, Finished
-from models.tokenizer import Tokenizer
-from pipeline import history
-from pipeline.actor import Actor
-from pipeline.assignment import Assignment
-from pipeline.entries import Entries
-from pipeline.job import Job
-from pipeline.ledger import ENTRY
-from pipeline.metering import Rate
-from pipeline.prepare import prepare
-from pipeline.warehouse import Warehouse
+from models.engine.request import Answer, Finished
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.entries import Entries
+from pipeline.actor.gauge import Actor
+from pipeline.actor.job import Job
+from pipeline.billing.metering import Rate
+from pipeline.driver.prepare import prepare
+from pipeline.ledger import history
+from pipeline.ledger.run_folder import ENTRY
+from pipeline.reports.warehouse import Warehouse
 from tests.outputs import write_part
 from tests.small_model import build
 

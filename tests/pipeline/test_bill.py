@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import ConfigError
-from pipeline.bill import LAYOUTS, Bill, read_bill
+from pipeline.reports.bill import LAYOUTS, Bill, read_bill
 
 DAY = date(2026, 3, 1)
 

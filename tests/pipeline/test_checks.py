@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.settings import PromptSettings
-from pipeline.checks import MAX_ERROR_CHARS, AnswerCheck, Verdict
-from pipeline.prompts import render
+from pipeline.prompts.checks import MAX_ERROR_CHARS, AnswerCheck, Verdict
+from pipeline.prompts.template import render
 
 LONG = "List the people who appear in the document, and say of each what they want and what becomes of them."
 FACTS = {

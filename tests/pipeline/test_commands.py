@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from configs.errors import ConfigError
-from pipeline import storage
-from pipeline.commands import Command
+from pipeline.ledger.commands import Command
+from pipeline.storage import objects
 from tests.schedule import Turns, every_order
 
 
@@ -71,7 +71,7 @@ def test_a_winner_that_dies_before_its_first_word_is_gone_on_with(output):
     """Or is refused, or fails: nothing of its run is there but its id."""
     found(output).claim("dead")
     assert start(output, "mine") == "dead"
-    assert storage.list_folders(f"{output}/_runs") == ["_commands"]
+    assert objects.list_folders(f"{output}/_runs") == ["_commands"]
 
 
 @pytest.mark.parametrize("passed", [1, 2, 3])
@@ -83,24 +83,24 @@ def test_who_looked_long_ago_gives_way_although_its_place_is_free_again(output, 
     with pytest.raises(ConfigError, match=rf"run.id = 'run-{passed}'"):
         slow.claim("slow")
     assert found(output).run_id == f"run-{passed}"
-    assert len(storage.list_files(f"{output}/_runs/_commands")) == 1
+    assert len(objects.list_files(f"{output}/_runs/_commands")) == 1
 
 
 def test_who_looked_just_before_two_others_passed_gives_way(output, monkeypatch):
     """The second one sweeps the place that the slow one then takes."""
-    slow, create = found(output), storage.create
+    slow, create = found(output), objects.create
 
     def after_two_others(uri: str, data: bytes) -> bool:
-        monkeypatch.setattr(storage, "create", create)
+        monkeypatch.setattr(objects, "create", create)
         for name in ("one", "two"):
             found(output).claim(name)
         return create(uri, data)
 
-    monkeypatch.setattr(storage, "create", after_two_others)
+    monkeypatch.setattr(objects, "create", after_two_others)
     with pytest.raises(ConfigError, match=r"run\.id = 'two'"):
         slow.claim("slow")
     assert found(output).run_id == "two"
-    assert len(storage.list_files(f"{output}/_runs/_commands")) == 1
+    assert len(objects.list_files(f"{output}/_runs/_commands")) == 1
 
 
 def test_ids_that_users_choose_are_refused_by_nobody(output):

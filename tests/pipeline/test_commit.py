@@ -9,14 +9,15 @@ from random import Random
 import pytest
 
 from configs.errors import LedgerError, StorageError
-from pipeline import commits, storage
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.entries import fenced
-from pipeline.ledger import NODE, Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key, runs
-from pipeline.metering import Rate, Spent
-from pipeline.tables import TABLES
-from pipeline.warehouse import Warehouse
+from pipeline.actor.entries import fenced
+from pipeline.billing.metering import Rate, Spent
+from pipeline.ledger import commits
+from pipeline.ledger.commit import commit
+from pipeline.ledger.run_folder import NODE, Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key, runs
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.document import Document
+from pipeline.schemas.tables import TABLES
+from pipeline.storage import objects
 from tests.worker import Worker
 
 RATE = Rate.hourly("cpu", 2, Decimal("0.04"), "USD")
@@ -153,7 +154,7 @@ def test_each_cost_is_of_the_start_that_its_actor_belongs_to(ledger):
     nights = [NOON, NOON + timedelta(days=1)]
     for number, night in enumerate(nights):
         about = {"started_at": night.isoformat()}
-        storage.publish(f"{ledger.uri}/starts/{number + 1:04d}.json", json.dumps(about).encode())
+        objects.publish(f"{ledger.uri}/starts/{number + 1:04d}.json", json.dumps(about).encode())
     one, two = entry("one", 100, 1), entry("two", 70, 2) | {"actor_id": "a2"}
     two["reading"] = two["reading"] | {"actor_id": "a2", "start": 2}
     two["costs"] = [cost | {"actor_id": "a2"} for cost in two["costs"]]
@@ -199,7 +200,7 @@ def test_a_commit_can_be_repeated_and_leaves_no_stale_file(ledger, tmp_path):
     publish(ledger, entry("two", 5, 3, attempt=2, total=20))
     commit(ledger, [document("one"), document("two")])
     assert Warehouse(str(tmp_path)).rows("select * from failures") == []
-    assert not storage.list_files(str(tmp_path / "failures"))
+    assert not objects.list_files(str(tmp_path / "failures"))
 
 
 def test_a_document_without_a_row_is_not_committed(ledger):
@@ -354,7 +355,7 @@ def test_a_failure_of_what_is_no_longer_there_is_none(ledger):
     assert counts_of(job) == ("stopped", 2, 0, 0, 2)
     publish(ledger, entry("changed", 5, 3, etag="v2", total=20), entry("new", 5, 4, total=25))
     assert counts_of(commit(ledger, documents)) == ("succeeded", 2, 2, 0, 0)
-    assert not storage.list_files(storage.join(ledger.output_uri, "failures"))
+    assert not objects.list_files(objects.join(ledger.output_uri, "failures"))
 
 
 def counts_of(job: dict) -> tuple:
@@ -403,7 +404,7 @@ def test_snapshots_of_finished_documents_are_swept(ledger):
     publish(ledger, entry("one", 10, 1))
     keys = {name: document_key(name, "v1") for name in ("one", "two")}
     for key in keys.values():
-        storage.publish(ledger.snapshot_uri(key), b"state")
+        objects.publish(ledger.snapshot_uri(key), b"state")
     commit(ledger, [document("one"), document("two")], stopped=True)
     assert list(ledger.snapshots()) == [keys["two"]]
 
@@ -416,18 +417,18 @@ def test_a_driver_whose_run_was_taken_over_takes_its_files_back(ledger, error):
     before = commits.files(ledger.output_uri, TABLES)
 
     def lost() -> None:
-        assert len(storage.list_files(storage.join(ledger.output_uri, "summaries"))) == 2
+        assert len(objects.list_files(objects.join(ledger.output_uri, "summaries"))) == 2
         raise error("another driver, or a store that does not answer")
 
     with pytest.raises(error, match="another driver"):
         commit(ledger, [document("one")], start=2, confirm=lost)
     assert commits.files(ledger.output_uri, TABLES) == before
     for table in TABLES:
-        assert storage.list_files(storage.join(ledger.output_uri, table)) == before[table]
+        assert objects.list_files(objects.join(ledger.output_uri, table)) == before[table]
 
 
 def test_runs_are_found_without_listing_what_is_in_them(ledger, monkeypatch):
     Ledger(ledger.output_uri, "later").begin(ABOUT | {"started_at": (NOON + timedelta(days=1)).isoformat()})
-    storage.publish(storage.join(ledger.output_uri, "_runs", "refused", "starts", "0001.json"), b"{}")
-    monkeypatch.setattr(storage, "walk", lambda *_: pytest.fail("a listing of everything"))
+    objects.publish(objects.join(ledger.output_uri, "_runs", "refused", "starts", "0001.json"), b"{}")
+    monkeypatch.setattr(objects, "walk", lambda *_: pytest.fail("a listing of everything"))
     assert [run.run_id for run in runs(ledger.output_uri)] == ["later", "r1"]

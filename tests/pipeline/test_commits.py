@@ -5,11 +5,12 @@ from itertools import count
 import pytest
 
 from configs.errors import LedgerError
-from pipeline import commits, history, storage
-from pipeline.commits import ORDER, Commit
-from pipeline.ledger import Ledger
-from pipeline.tables import TABLES
-from pipeline.warehouse import Warehouse
+from pipeline.ledger import commits, history
+from pipeline.ledger.commits import ORDER, Commit
+from pipeline.ledger.run_folder import Ledger
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.tables import TABLES
+from pipeline.storage import objects
 
 DAY = "2026-03-01"
 KEY = {"run_id": "r", "document_id": "a", "source_etag": "v1", "settings_sha256": "s"}
@@ -45,7 +46,7 @@ def seen(ledger: Ledger) -> dict[str, set[str]]:
 
 def authors(file: str) -> list[str]:
     # The partition's own run id is no column here.
-    return storage.read_table(file, ["run_id"])["run_id"].to_pylist()
+    return objects.read_table(file, ["run_id"])["run_id"].to_pylist()
 
 
 def all_by(start: int | None) -> dict[str, set[str]]:
@@ -54,7 +55,7 @@ def all_by(start: int | None) -> dict[str, set[str]]:
 
 def lying_about(ledger: Ledger) -> list[str]:
     """Every file of the tables, counted or not: what a plain `read_parquet` sees."""
-    return [file for table in TABLES for file in storage.list_files(f"{ledger.output_uri}/{table}")]
+    return [file for table in TABLES for file in objects.list_files(f"{ledger.output_uri}/{table}")]
 
 
 @pytest.fixture(autouse=True)
@@ -81,12 +82,12 @@ def test_at_each_moment_of_a_commit_readers_see_one_whole_commit(ledger, monkeyp
     assert start > len(ORDER) + 2
     assert seen(ledger) == all_by(start)
     assert len(lying_about(ledger)) == len(TABLES)
-    markers = storage.list_files(f"{ledger.output_uri}/_commits")
+    markers = objects.list_files(f"{ledger.output_uri}/_commits")
     assert markers == [f"{ledger.output_uri}/_commits/r/{start:04d}.json"]
 
 
 def is_committed(ledger: Ledger, start: int) -> bool:
-    return storage.exists(f"{ledger.output_uri}/_commits/r/{start:04d}.json")
+    return objects.exists(f"{ledger.output_uri}/_commits/r/{start:04d}.json")
 
 
 def kill_after(patch: pytest.MonkeyPatch, operations: int) -> None:
@@ -102,13 +103,13 @@ def kill_after(patch: pytest.MonkeyPatch, operations: int) -> None:
         return call
 
     for name in ("publish", "publish_table", "delete"):
-        patch.setattr(storage, name, dying(getattr(storage, name)))
+        patch.setattr(objects, name, dying(getattr(objects, name)))
 
 
 def test_what_a_plain_reader_sees_first_is_the_costs_and_last_the_summaries(ledger, monkeypatch):
     written = []
-    publish = storage.publish_table
-    monkeypatch.setattr(storage, "publish_table", lambda uri, table: (written.append(uri), publish(uri, table)))
+    publish = objects.publish_table
+    monkeypatch.setattr(objects, "publish_table", lambda uri, table: (written.append(uri), publish(uri, table)))
     made(ledger, 2)
     tables = [uri.removeprefix(ledger.output_uri).split("/")[1] for uri in written]
     assert tables == ["costs", "jobs", "states", "failures", "summaries"]
@@ -151,7 +152,7 @@ def test_whoever_sweeps_late_removes_nothing_newer(ledger):
 def test_readers_that_list_while_a_run_is_committed_look_again(ledger, monkeypatch):
     """At whichever listing the commit comes in between."""
     made(ledger, 1)
-    listed = storage.list_files
+    listed = objects.list_files
     for at in range(1 + len(TABLES) + 1):
         calls, start = [0], 2 + at
 
@@ -161,9 +162,9 @@ def test_readers_that_list_while_a_run_is_committed_look_again(ledger, monkeypat
                 made(ledger, start)
             return listed(uri, suffix)
 
-        monkeypatch.setattr(storage, "list_files", with_a_commit)
+        monkeypatch.setattr(objects, "list_files", with_a_commit)
         files = commits.files(ledger.output_uri, TABLES)
-        monkeypatch.setattr(storage, "list_files", listed)
+        monkeypatch.setattr(objects, "list_files", listed)
         by = {name for found in files.values() for file in found for name in authors(file)}
         assert by == {f"by {start}"}
 
@@ -188,8 +189,8 @@ def test_what_no_marker_names_is_not_there(ledger):
 
 def test_old_partitions_may_be_deleted(ledger):
     made(ledger, 1)
-    for file in storage.list_files(f"{ledger.output_uri}/summaries"):
-        storage.delete(file)
+    for file in objects.list_files(f"{ledger.output_uri}/summaries"):
+        objects.delete(file)
     assert Warehouse(ledger.output_uri).rows("select * from summaries") == []
     assert len(Warehouse(ledger.output_uri).rows("select * from costs")) == 1
 

@@ -13,11 +13,11 @@ import torch
 
 from configs.errors import DeviceError
 from configs.settings import EngineSettings
-from models.language_model import MambaLM
-from pipeline.assignment import Assignment, Row
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.engine_driver import EngineDriver
+from models.mamba.language_model import MambaLM
+from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.engine_driver import EngineDriver
+from pipeline.ledger.commit import commit
+from pipeline.schemas.document import Document
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, begin, entries, ledger, row, tokenizer
 
 POISON = 60

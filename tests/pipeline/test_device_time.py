@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from configs.settings import EngineSettings
-from models import engine as engines
-from models.language_model import MambaLM
-from models.slots import ActiveDocument
+from models.engine import engine as engines
+from models.engine.slots import ActiveDocument
+from models.mamba.language_model import MambaLM
 from models.state import State
-from pipeline.ledger import Claim
+from pipeline.ledger.run_folder import Claim
 from tests.driven import WAIT_US, Clock, Driven
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, tokenizer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import disk, storage
+from pipeline.storage import disk, objects
 
 
 class Trace:
@@ -35,7 +35,7 @@ def trace(monkeypatch) -> Trace:
     return Trace(monkeypatch)
 
 
-@pytest.mark.parametrize(("write", "naming"), [(storage.publish, "replace"), (storage.create, "link")])
+@pytest.mark.parametrize(("write", "naming"), [(objects.publish, "replace"), (objects.create, "link")])
 def test_the_file_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path, trace, write, naming):
     path = str(tmp_path / "object")
     write(path, b"data")
@@ -45,7 +45,7 @@ def test_the_file_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path
 
 def test_new_folders_are_synced_too(tmp_path, trace):
     path = str(tmp_path / "a" / "b" / "object")
-    storage.publish(path, b"data")
+    objects.publish(path, b"data")
     one, two = str(tmp_path / "a"), str(tmp_path / "a" / "b")
     assert trace.calls[:4] == [("mkdir", one), ("fsync", str(tmp_path)), ("mkdir", two), ("fsync", one)]
     assert trace.calls[-1] == ("fsync", two)

@@ -14,11 +14,12 @@ import pytest
 
 from configs.errors import StorageError
 from configs.settings import PromptSettings
-from pipeline import engine_driver, reading, tokenise
-from pipeline.assignment import Assignment
-from pipeline.engine_driver import EngineDriver
-from pipeline.job import Job
-from pipeline.token_feed import AHEAD_TOKENS
+from pipeline.actor import engine_driver
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.engine_driver import EngineDriver
+from pipeline.actor.job import Job
+from pipeline.documents import content, tokenize
+from pipeline.documents.token_feed import AHEAD_TOKENS
 from tests.driven import Driven
 from tests.one_actor import (
     TEXT,
@@ -40,7 +41,7 @@ def assignment(tmp_path: Path) -> Assignment:
 
 
 def test_a_streamed_document_gives_what_its_tokens_give(assignment: Assignment, tmp_path: Path) -> None:
-    tokens = tokenise.tokens([TEXT], tokenizer())
+    tokens = tokenize.tokens([TEXT], tokenizer())
     inline = row(tmp_path / "inline", title="T", tokens=tokens, is_streamed=False)
     # The same document id draws the same answer.
     _, (first,) = run(assignment, inline)
@@ -59,9 +60,9 @@ def test_a_document_that_breaks_off_is_a_failure_with_its_cost_and_the_others_go
     assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A little more than the feed reads ahead, so that some tokens are read before the break is known.
-    monkeypatch.setattr(reading, "PIECE_BYTES", AHEAD_TOKENS + 12_000)
+    monkeypatch.setattr(content, "PIECE_BYTES", AHEAD_TOKENS + 12_000)
     broken = streamed(tmp_path / "broken.txt", TEXT.encode() * 40 + b"\xff\0\xff")
-    assert 1.2 * reading.PIECE_BYTES < len(TEXT) * 40 < 2 * reading.PIECE_BYTES
+    assert 1.2 * content.PIECE_BYTES < len(TEXT) * 40 < 2 * content.PIECE_BYTES
     gone = row(tmp_path / "gone.txt", is_streamed=True)
     good = [streamed(tmp_path / f"good {index}.txt", TEXT.encode()) for index in range(3)]
     _, futures = run(assignment, broken, gone, *good)
@@ -95,8 +96,8 @@ def test_an_actor_that_waits_for_a_document_sleeps_and_wakes_for_any_other(
             assert comes.wait(PATIENCE_SECONDS)
         yield from original(stream, position)
 
-    original = reading.pieces
-    monkeypatch.setattr(reading, "pieces", late)
+    original = content.pieces
+    monkeypatch.setattr(content, "pieces", late)
     quiet = replace(assignment, heartbeat_seconds=4 * PATIENCE_SECONDS)
     driver, (waiting,) = run(quiet, streamed(tmp_path / "late.txt", TEXT.encode()))
     other = driver.submit(streamed(tmp_path / "other.txt", TEXT.encode()))
@@ -133,8 +134,8 @@ def test_an_actor_that_leaves_waits_for_no_document_of_its_own(
             assert comes.wait(PATIENCE_SECONDS)
         yield from original(stream, position)
 
-    original = reading.pieces
-    monkeypatch.setattr(reading, "pieces", hanging)
+    original = content.pieces
+    monkeypatch.setattr(content, "pieces", hanging)
     left = threading.Event()
     driver = EngineDriver(assignment, left.set)
     driver.start()

@@ -3,7 +3,7 @@
 import pytest
 
 from configs.settings import RunSettings
-from pipeline.error_budget import ErrorBudget
+from pipeline.driver.error_budget import ErrorBudget
 
 
 def after(settings: RunSettings, ok: int, failed: int, stopped: int = 0) -> ErrorBudget:

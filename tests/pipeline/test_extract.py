@@ -25,10 +25,12 @@ from configs.errors import (
     UnreadableError,
 )
 from configs.settings import InputSettings
-from pipeline import reading, storage, tokenise
-from pipeline.documents import Document
-from pipeline.extract import Extractor
-from pipeline.sources import list_documents
+from pipeline.documents import content as reading
+from pipeline.documents import tokenize
+from pipeline.documents.extract import Extractor
+from pipeline.documents.sources import list_documents
+from pipeline.schemas.document import Document
+from pipeline.storage import objects
 from tests.cpu_limit import cpu_limit
 from tests.pdf import pdf
 
@@ -38,7 +40,7 @@ def settings(**values: Any) -> InputSettings:
 
 
 def document(uri: object) -> Document:
-    return Document(str(uri), str(uri), storage.stat(str(uri)).etag or "etag", 0)
+    return Document(str(uri), str(uri), objects.stat(str(uri)).etag or "etag", 0)
 
 
 def read(path: Path, content: bytes | None = None, **values: Any) -> tuple[str, str]:
@@ -262,7 +264,7 @@ def test_plain_text_has_no_limit_even_on_a_single_line(tmp_path: Path, name: str
     tracemalloc.start()
     try:
         extracted = Extractor(settings(max_document_bytes=1, max_expansion=1_000_000)).read(document(tmp_path / name))
-        assert sum(map(len, tokenise.cut(extracted.text))) == size
+        assert sum(map(len, tokenize.cut(extracted.text))) == size
         assert tracemalloc.get_traced_memory()[1] < 40_000_000
     finally:
         tracemalloc.stop()
@@ -444,8 +446,8 @@ def test_records_are_read_by_their_place_in_any_order(
     root = str(tmp_path) if place == "disk" else request.getfixturevalue("bucket")
     records = [{"text": f"Ü text {number}\r\n" * 50, "title": f"T{number}"} for number in range(300)]
     content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
-    storage.publish(f"{root}/d.jsonl{suffix}", PACK.get(suffix, bytes)(content))
-    storage.publish(f"{root}/other.txt", b"between")
+    objects.publish(f"{root}/d.jsonl{suffix}", PACK.get(suffix, bytes)(content))
+    objects.publish(f"{root}/other.txt", b"between")
     inputs = InputSettings(sources=(f"{root}/d.jsonl{suffix}",))
     documents = list_documents(inputs)
     assert len(documents) == 300

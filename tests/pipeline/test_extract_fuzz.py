@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from configs.errors import DocumentError
 from configs.settings import InputSettings, SectionSettings
-from models import checkpoint
-from models.tokenizer import Tokenizer
-from pipeline import tokenise
-from pipeline.documents import Document
-from pipeline.extract import Extractor
-from pipeline.sections import SectionFinder, headings
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.documents.extract import Extractor
+from pipeline.documents.sections import SectionFinder, headings
+from pipeline.schemas.document import Document
 from tests.cpu_limit import cpu_limit
 from tests.pdf import operators, pdf
 
@@ -108,11 +108,11 @@ def go_through(path: Path, content: bytes, tokenizer: Tokenizer | None = None) -
     """As a reader does, to the sections and, with a tokenizer, the tokens. Raises DocumentError."""
     path.write_bytes(content)
     with cpu_limit(MOST_SECONDS):
-        passages = tokenise.passages(Extractor(INPUT).read(Document(str(path), str(path), "e", len(content))).pieces)
+        passages = tokenize.passages(Extractor(INPUT).read(Document(str(path), str(path), "e", len(content))).pieces)
         if tokenizer is None:
             deque((deque(headings(passage.text), maxlen=0) for passage in passages), maxlen=0)
         else:
-            assert sum(len(part.tokens) for part in tokenise.parts(passages, tokenizer, SectionFinder(SECTIONS))) > 0
+            assert sum(len(part.tokens) for part in tokenize.parts(passages, tokenizer, SectionFinder(SECTIONS))) > 0
 
 
 def survives(path: Path, content: bytes) -> None:

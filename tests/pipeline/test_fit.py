@@ -6,9 +6,9 @@ import pytest
 
 from configs.hardware import GPUS, Gpu
 from configs.prices import Catalogue, Price
-from models.architecture import MambaConfig
-from models.planned import SIZES, of_checkpoint
-from pipeline.fit import Fit, cheapest, dollars_per_million, fit, planning_table
+from models.mamba.architecture import MambaConfig
+from pipeline.planning.fit import Fit, cheapest, dollars_per_million, fit, planning_table
+from pipeline.planning.planned import SIZES, of_checkpoint
 from tests import published_checkpoint
 
 LENGTHS = (16_000, 32_000, 128_000, 1_000_000)

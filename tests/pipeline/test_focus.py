@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import focus, storage
-from pipeline.reconciliation import METHOD_ID as RECONCILED_METHOD
-from pipeline.reconciliation import reconcile
-from pipeline.tables import COSTS
-from pipeline.warehouse import Warehouse
+from pipeline.reports import focus
+from pipeline.reports.reconciliation import METHOD_ID as RECONCILED_METHOD
+from pipeline.reports.reconciliation import reconcile
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.tables import COSTS
+from pipeline.storage import objects as storage
 from tests.outputs import cost_row, job_row, mark, write_part
 
 # Of FOCUS 1.2 (May 2025), all that is mandatory, and what is exported of the rest; from 1.3 the split cost allocation

@@ -13,14 +13,16 @@ import pytest
 from lxml import etree
 
 from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
-from pipeline import states, storage, tokenise
-from pipeline.assignment import Assignment, Row
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.encoding import Piece
-from pipeline.engine_driver import EngineDriver
-from pipeline.ledger import Claim, document_key
-from pipeline.warehouse import Warehouse
+from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.engine_driver import EngineDriver
+from pipeline.documents import tokenize
+from pipeline.documents.encoding import Piece
+from pipeline.ledger.commit import commit
+from pipeline.ledger.run_folder import Claim, document_key
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.document import Document
+from pipeline.states import kept as states
+from pipeline.storage import objects
 from tests.one_actor import TEXT, assignment_in, begin, entries, ledger, row, run, streamed, tokenizer
 from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.worker import assert_tokens_add_up
@@ -42,9 +44,9 @@ def assignment(tmp_path: Path) -> Assignment:
 
 
 def inline(path: Path, text: str, **values: Any) -> Row:
-    passages = tokenise.passages([Piece(text, 0)])
-    parts = list(tokenise.parts(passages, tokenizer()))
-    tokens = tokenise.tokens([text], tokenizer())
+    passages = tokenize.passages([Piece(text, 0)])
+    parts = list(tokenize.parts(passages, tokenizer()))
+    tokens = tokenize.tokens([text], tokenizer())
     cuts = [asdict(part.start) for part in parts[1:] if part.start]
     return row(path, title="T", tokens=tokens, is_streamed=False, cuts=cuts) | values
 
@@ -93,7 +95,7 @@ def test_what_is_half_read_when_a_run_stops_is_finished_by_the_next_start(assign
     again, futures = run(next_start(assignment), *rows)
     assert {receipt["status"] for receipt in results(futures)} == {"ok"}
     assert texts_of(assignment) == expected
-    total = sum(len(tokenise.tokens([text], tokenizer())) for text in (BOOK, BOOK[: len(BOOK) // 2], BOOK, TEXT[:300]))
+    total = sum(len(tokenize.tokens([text], tokenizer())) for text in (BOOK, BOOK[: len(BOOK) // 2], BOOK, TEXT[:300]))
     assert read + again._actor.reading().tokens_read == total
     assert not ledger(assignment).snapshots()
     found = entries(assignment)["a.txt"]
@@ -265,9 +267,9 @@ def test_a_state_that_does_not_fit_is_refused_and_the_document_read_from_its_sta
     results(futures)
     ((_, uri),) = ledger(assignment).snapshots().items()
     if wrong == "damaged":
-        data = bytearray(storage.read_bytes(uri))
+        data = bytearray(objects.read_bytes(uri))
         data[-5] ^= 1
-        storage.publish(uri, bytes(data))
+        objects.publish(uri, bytes(data))
     other, futures = run(replace(next_start(assignment), state_key="k" if wrong == "damaged" else "other"), *rows)
     (receipt,) = results(futures)
     assert texts_of(assignment) == expected
@@ -311,7 +313,7 @@ def test_of_a_document_that_has_grown_only_what_is_new_is_read(keeping, tmp_path
     old = streamed(path, BOOK.encode())
     results(run(keeping, old)[1])
     kept = kept_by(keeping)["log.txt"]
-    tokens_old = len(tokenise.tokens([BOOK], tokenizer()))
+    tokens_old = len(tokenize.tokens([BOOK], tokenizer()))
     assert kept["tokens_total"] == tokens_old and tokens_old - 8192 < kept["tokens"] < tokens_old
 
     path.write_text(BOOK + TEXT)
@@ -345,7 +347,7 @@ def test_a_document_whose_tokens_travel_goes_on_from_its_state_where_that_is_of_
     tomorrow = replace(night, run_id="tomorrow")
     driver, futures = run(tomorrow, inline(path, text, source_etag="e2", state_uri=kept["state_uri"]))
     (receipt,) = results(futures)
-    assert receipt["tokens_read"] == len(tokenise.tokens([text], tokenizer()))
+    assert receipt["tokens_read"] == len(tokenize.tokens([text], tokenizer()))
     resumed = kept["tokens"] if is_history else 0
     assert driver._actor.reading().tokens_read == receipt["tokens_read"] - resumed
 
@@ -359,7 +361,7 @@ def test_a_document_whose_history_has_changed_is_read_again_from_its_start(keepi
     tomorrow = replace(keeping, run_id="tomorrow")
     driver, futures = run(tomorrow, row(path, source_etag="e2", is_streamed=True, state_uri=kept["state_uri"]))
     (receipt,) = results(futures)
-    count = len(tokenise.tokens([text], tokenizer()))
+    count = len(tokenize.tokens([text], tokenizer()))
     assert receipt["tokens_read"] == driver._actor.reading().tokens_read == count
     (cost, *_) = entries(tomorrow)["log.txt"]["costs"]
     assert cost["tokens_resumed"] == 0
@@ -376,7 +378,7 @@ def test_a_state_of_another_field_is_not_gone_on_from(keeping, tmp_path):
         again = replace(keeping, run_id=f"again-{number}", input=InputSettings(sources=("unused",), text_field=field))
         driver, futures = run(again, document | {"state_uri": kept["state_uri"]})
         results(futures)
-        count = len(tokenise.tokens([read], tokenizer()))
+        count = len(tokenize.tokens([read], tokenizer()))
         assert driver._actor.reading().tokens_read == count - resumed
         assert entries(again)["a.json"]["summaries"][0]["tokens_total"] == count
 
@@ -415,7 +417,7 @@ def test_the_newest_state_of_each_document_is_found_until_it_expires(keeping, tm
         commit(ledger(night), documents[: 2 - number])
     newest = states.newest(keeping.output_uri, "k", ["text"])
     # That of `b` has expired.
-    assert list(newest) == ["a.txt"] and storage.exists(newest["a.txt"]["state_uri"])
+    assert list(newest) == ["a.txt"] and objects.exists(newest["a.txt"]["state_uri"])
     assert states.newest(keeping.output_uri, "other", ["text"]) == {}
     assert states.newest(keeping.output_uri, "k", ["pdf pypdf 5"]) == {}
     rows = Warehouse(keeping.output_uri).rows("select document_id, run_id from states order by all")

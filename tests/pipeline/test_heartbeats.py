@@ -6,11 +6,11 @@ import pytest
 import structlog
 
 from configs.errors import StorageError
-from pipeline import storage
-from pipeline.heartbeats import Heartbeats
-from pipeline.ledger import Beat, Ledger
-from pipeline.progress import Progress, Tally
-from pipeline.stopping import Stopping
+from pipeline.driver.progress import Progress, Tally
+from pipeline.driver.stopping import Stopping
+from pipeline.ledger.heartbeats import Heartbeats
+from pipeline.ledger.run_folder import Beat, Ledger
+from pipeline.storage import objects
 from tests.pipeline.test_progress import RATE, reading
 
 
@@ -34,7 +34,7 @@ def tokens(beats: list[Beat]) -> dict[str, int]:
 def test_a_damaged_heartbeat_keeps_the_last_reading_and_is_told_of_once(ledger, damage):
     heartbeats = Heartbeats(ledger)
     assert tokens(heartbeats()) == {"a": 10, "b": 10}
-    storage.publish(uri_of(ledger, "a"), damage)
+    objects.publish(uri_of(ledger, "a"), damage)
     ledger.publish_beat(Beat(reading("b", 20, 2)))
     with structlog.testing.capture_logs() as logged:
         assert tokens(heartbeats()) == tokens(heartbeats()) == {"a": 10, "b": 20}
@@ -42,7 +42,7 @@ def test_a_damaged_heartbeat_keeps_the_last_reading_and_is_told_of_once(ledger, 
     ledger.publish_beat(Beat(reading("a", 30, 3)))
     assert tokens(heartbeats()) == {"a": 30, "b": 20}
     # Nor does it stop a commit for ever.
-    storage.publish(uri_of(ledger, "a"), damage)
+    objects.publish(uri_of(ledger, "a"), damage)
     assert tokens(ledger.beats()) == {"b": 20}
 
 
@@ -55,7 +55,7 @@ def test_a_store_that_stumbles_leaves_what_was_known(ledger, monkeypatch):
 
     for operation in ("read_bytes", "list_files"):
         with monkeypatch.context() as patch:
-            patch.setattr(storage, operation, fail)
+            patch.setattr(objects, operation, fail)
             assert heartbeats() == before
 
 
@@ -65,7 +65,7 @@ def test_an_unreadable_heartbeat_does_not_switch_off_a_budget(ledger):
     stopping.begin(1)
     progress = Progress(Tally(1, 1), "USD", Heartbeats(ledger), "r", stopping.spent)
     progress._on_cost(progress._look().cost)
-    storage.publish(uri_of(ledger, "a"), b"")
+    objects.publish(uri_of(ledger, "a"), b"")
     progress._on_cost(progress._look().cost)
     assert stopping.reason is None
     ledger.publish_beat(Beat(replace(reading("b", 20, 2), total_us=100_000_000)))

@@ -11,11 +11,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import storage
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.ledger import Ledger
-from pipeline.prepare import remaining
+from pipeline.driver.prepare import remaining
+from pipeline.ledger.commit import commit
+from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.document import Document
+from pipeline.storage import objects
 from tests.worker import ABOUT, Worker, assert_tokens_add_up, bill
 
 NAMES, ETAGS, TOKENS = "abc", ("v1", "v2"), 900
@@ -124,8 +124,8 @@ def assert_sums(job: dict[str, Any], rows: dict[str, list[dict]], expected: Deci
 
 
 def table(ledger: Ledger, name: str) -> list[dict]:
-    files = storage.list_files(storage.join(ledger.output_uri, name), ".parquet")
-    return [row for part in storage.read_tables(files) for row in part.to_pylist()]
+    files = objects.list_files(objects.join(ledger.output_uri, name), ".parquet")
+    return [row for part in objects.read_tables(files) for row in part.to_pylist()]
 
 
 def content(row: dict) -> tuple[str, str]:

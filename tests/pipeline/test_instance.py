@@ -10,8 +10,8 @@ from threading import Thread
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline import instance
-from pipeline.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, REGION_LABEL
+from pipeline.billing.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, REGION_LABEL
+from pipeline.cluster import instance
 
 DOCUMENT = {"instanceId": "i-0abc", "instanceType": "p5.48xlarge", "region": "us-east-1", "accountId": "1"}
 AZURE = {"resourceId": "/subscriptions/1/x/virtualMachines/gpu-1", "vmSize": "Standard_ND96isr", "location": "westus"}

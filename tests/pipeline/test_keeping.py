@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from models.request import Pass
-from pipeline.actor import Actor
-from pipeline.assignment import Assignment
-from pipeline.job import Job
-from pipeline.keeping import Keeping, storage_cost
-from pipeline.metering import Meter, Rate
+from models.engine.request import Pass
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.gauge import Actor
+from pipeline.actor.job import Job
+from pipeline.actor.keeping import Keeping, storage_cost
+from pipeline.billing.metering import Meter, Rate
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, row, run, streamed
 
 STATE_BYTES = 49 * 2**20

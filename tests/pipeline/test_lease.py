@@ -13,9 +13,10 @@ from contextlib import suppress
 import pytest
 
 from configs.errors import ConfigError, LedgerError, StorageError
-from pipeline import lease, s3, storage
-from pipeline.lease import Lease
-from pipeline.ledger import Ledger
+from pipeline.ledger import lease
+from pipeline.ledger.lease import Lease
+from pipeline.ledger.run_folder import Ledger
+from pipeline.storage import objects, s3
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 AS_SHIPPED = {name: getattr(lease, name) for name in ("BEAT_SECONDS", "GONE_SECONDS")}
@@ -36,9 +37,9 @@ def ledger(tmp_path) -> Ledger:
 def started(ledger: Ledger, pid: int, machine: str | None, alive: bytes | None = b"1") -> None:
     """A driver that began and has said no more since."""
     about = {"started_at": "2026-11-22T01:00:00+00:00", "host": platform.node(), "pid": pid, "machine": machine}
-    storage.publish(f"{ledger.uri}/starts/0001.json", json.dumps(about).encode())
+    objects.publish(f"{ledger.uri}/starts/0001.json", json.dumps(about).encode())
     if alive is not None:
-        storage.publish(f"{ledger.uri}/starts/0001.alive", alive)
+        objects.publish(f"{ledger.uri}/starts/0001.alive", alive)
 
 
 def dead() -> int:
@@ -108,11 +109,11 @@ def test_of_many_that_start_at_once_one_works(ledger):
 def test_one_that_was_taken_for_dead_notices(ledger):
     with Lease(ledger) as slow:
         slow.check()
-        storage.publish(f"{ledger.uri}/starts/0002.json", b"{}")
+        objects.publish(f"{ledger.uri}/starts/0002.json", b"{}")
         wait_for(lambda: slow._is_lost, "it looks for a successor")
         with pytest.raises(LedgerError, match="taken the run over"):
             slow.check()
-        storage.delete(f"{ledger.uri}/starts/0002.json")
+        objects.delete(f"{ledger.uri}/starts/0002.json")
 
 
 class Clock:
@@ -130,14 +131,14 @@ def frozen(ledger, monkeypatch) -> Iterator[tuple[Lease, Clock]]:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 60.0)
     held = Lease(ledger)
     with held:
-        wait_for(lambda: storage.exists(f"{ledger.uri}/starts/0001.alive"))
+        wait_for(lambda: objects.exists(f"{ledger.uri}/starts/0001.alive"))
         yield held, clock
         held._stopped.set()
 
 
 def test_a_driver_that_wakes_up_asks_the_store_before_it_goes_on(ledger, frozen):
     held, clock = frozen
-    storage.publish(f"{ledger.uri}/starts/0002.json", b"{}")
+    objects.publish(f"{ledger.uri}/starts/0002.json", b"{}")
     held.check()  # it has just been heard of: nobody may have taken it for dead
     clock.ahead = lease.GONE_SECONDS
     with pytest.raises(LedgerError, match="taken the run over"):
@@ -161,7 +162,7 @@ def test_a_driver_that_wakes_up_without_a_store_does_not_go_on(frozen, monkeypat
     def fail(uri: str) -> bool:
         raise StorageError("the store does not answer")
 
-    monkeypatch.setattr(storage, "exists", fail)
+    monkeypatch.setattr(objects, "exists", fail)
     with pytest.raises(StorageError):
         held.check()
 
@@ -169,7 +170,7 @@ def test_a_driver_that_wakes_up_without_a_store_does_not_go_on(frozen, monkeypat
 def test_right_before_the_marker_the_store_is_asked_however_fresh_the_lease(ledger, frozen):
     held, _ = frozen
     held.confirm()
-    storage.publish(f"{ledger.uri}/starts/0002.json", b"{}")
+    objects.publish(f"{ledger.uri}/starts/0002.json", b"{}")
     with pytest.raises(LedgerError, match="taken the run over"):
         held.confirm()
 
@@ -185,7 +186,7 @@ def test_time_in_which_the_store_does_not_answer_is_no_sign_of_death(ledger, mon
         reads.append(uri)
         time.sleep(0.4)
         if len(reads) == 4:
-            storage.publish(uri, b"2")
+            objects.publish(uri, b"2")
         return read(uri)
 
     monkeypatch.setattr(lease, "_read", stalling)
@@ -215,7 +216,7 @@ def test_a_store_that_fails_in_the_end_does_not_hide_how_a_run_ended(ledger, mon
 
     def interrupted() -> None:
         with Lease(ledger):
-            monkeypatch.setattr(storage, "publish", fail)
+            monkeypatch.setattr(objects, "publish", fail)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,8 +1,8 @@
 """What an actor writes beside its engine."""
 
-from pipeline.actor import Actor
-from pipeline.ledger import Beat, Ledger
-from pipeline.ledger_writer import LedgerWriter
+from pipeline.actor.gauge import Actor
+from pipeline.actor.ledger_writer import LedgerWriter
+from pipeline.ledger.run_folder import Beat, Ledger
 
 
 def test_a_heartbeat_while_the_process_ends_is_left_out(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.metering import OVERHEADS, Meter, Rate, Spent, split
+from pipeline.billing.metering import OVERHEADS, Meter, Rate, Spent, split
 
 
 class FakeClock:

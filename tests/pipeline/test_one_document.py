@@ -10,11 +10,13 @@ from typing import Any, BinaryIO
 import pytest
 
 from configs.settings import EngineSettings, InputSettings
-from pipeline import reading, states, storage
-from pipeline.assignment import Assignment, Row
-from pipeline.entries import Entries
-from pipeline.job import Job
-from pipeline.ledger import document_key
+from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.entries import Entries
+from pipeline.actor.job import Job
+from pipeline.documents import content
+from pipeline.ledger.run_folder import document_key
+from pipeline.states import kept as states
+from pipeline.storage import objects
 from tests.one_actor import (
     PATIENCE_SECONDS,
     TEXT,
@@ -65,7 +67,7 @@ def test_a_value_that_no_table_holds(assignment: Assignment, tmp_path: Path) -> 
     rows[1]["title"] = "half of a pair \ud83d"
     bad, cost = outcome(assignment, rows)
     assert bad["error_message"].startswith("UnicodeEncodeError: 'utf-8' codec can't encode")
-    assert "(at pipeline/ledger.py:" in bad["error_message"]
+    assert "(at pipeline/ledger/run_folder.py:" in bad["error_message"]
     assert cost["cost"] > 0
 
 
@@ -77,7 +79,7 @@ def test_answers_that_cannot_be_told(assignment: Assignment, tmp_path: Path, mon
 
     monkeypatch.setattr(Entries, "_answered", answered)
     bad, cost = outcome(assignment, inline(tmp_path, "a", "b", "bad", "c"))
-    assert bad["error_message"].startswith("KeyError: 'bad' (at pipeline/entries.py:")
+    assert bad["error_message"].startswith("KeyError: 'bad' (at pipeline/actor/entries.py:")
     # What it took to read it is still its own.
     assert cost["cost"] > 0 and cost["tokens_read"] == bad["tokens_read"] == 1800
 
@@ -101,7 +103,7 @@ def test_a_state_that_cannot_be_kept(assignment: Assignment, tmp_path: Path, mon
 
 def test_a_claim_that_nobody_can_read(assignment: Assignment, tmp_path: Path) -> None:
     uri = f"{ledger(assignment).uri}/attempts/{document_key('bad', 'e')}/0001.json"
-    storage.publish(uri, b"")
+    objects.publish(uri, b"")
     bad, _ = outcome(assignment, inline(tmp_path, "a", "b", "bad", "c"))
     assert bad["error_message"].startswith("JSONDecodeError: ")
 
@@ -111,7 +113,7 @@ def test_a_row_that_cannot_be_opened(assignment: Assignment, tmp_path: Path) -> 
     rows = inline(tmp_path, "a", "b", "bad", "c")
     rows[2]["cuts"] = [{"parts": 1}]
     bad, _ = outcome(assignment, rows)
-    assert bad["error_message"].startswith("KeyError: 'tokens' (at pipeline/job.py:")
+    assert bad["error_message"].startswith("KeyError: 'tokens' (at pipeline/actor/job.py:")
 
 
 def test_one_whose_reading_hangs(assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +123,7 @@ def test_one_whose_reading_hangs(assignment: Assignment, tmp_path: Path, monkeyp
         assert released.wait(PATIENCE_SECONDS)
         yield from ()
 
-    monkeypatch.setattr(reading, "pieces", hanging)
+    monkeypatch.setattr(content, "pieces", hanging)
     limits = InputSettings(sources=("unused",), max_document_seconds=0.2)
     hurried = replace(assignment, input=limits, heartbeat_seconds=0.1)
     rows = [streamed(tmp_path / "bad", TEXT.encode()), *inline(tmp_path, "a", "b", "c")]

@@ -10,11 +10,13 @@ import pytest
 
 from configs.errors import ChangedError, DocumentError
 from configs.settings import InputSettings
-from pipeline import pinned, reading, storage
-from pipeline.documents import Document
-from pipeline.extract import Extractor
-from pipeline.sources import list_documents
-from pipeline.token_feed import TokenFeed
+from pipeline.documents import content as reading
+from pipeline.documents import pinned
+from pipeline.documents.extract import Extractor
+from pipeline.documents.sources import list_documents
+from pipeline.documents.token_feed import TokenFeed
+from pipeline.schemas.document import Document
+from pipeline.storage import objects
 from tests.one_actor import tokenizer
 
 TEXT = "".join(f"line {number} of the report\n" for number in range(2000))
@@ -148,32 +150,32 @@ def test_a_line_is_read_as_it_was_listed_whatever_becomes_of_others(
 ) -> None:
     root = str(tmp_path) if place == "disk" else request.getfixturevalue("bucket")
     uri = f"{root}/d.jsonl" + (".gz" if pack is gzip.compress else "")
-    storage.publish(uri, pack(lines(*RECORDS)))
+    objects.publish(uri, pack(lines(*RECORDS)))
     documents = listed(uri)
     extractor = Extractor(InputSettings(sources=("unused",)))
     assert "".join(extractor.read(documents[0]).text) == "text of a"
     # While the file is open, others write it anew.
-    storage.publish(uri, pack(append(lines(*RECORDS))))
+    objects.publish(uri, pack(append(lines(*RECORDS))))
     assert "".join(extractor.read(documents[1]).text) == "text of b"
-    storage.publish(uri, pack(exchange(lines(*RECORDS))))
+    objects.publish(uri, pack(exchange(lines(*RECORDS))))
     fresh = Extractor(InputSettings(sources=("unused",)))
     assert "".join(fresh.read(documents[2]).text) == "text of c"
     with pytest.raises(ChangedError):
         fresh.read(documents[1])
-    storage.publish(uri, pack(lines(RECORDS[0])))
+    objects.publish(uri, pack(lines(RECORDS[0])))
     with pytest.raises(DocumentError):
         Extractor(InputSettings(sources=("unused",))).read(documents[2])
 
 
 def test_an_object_of_a_store_is_the_one_that_was_listed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(objects, "BLOCK_BYTES", 4096)
     uri = f"{bucket}/doc.txt"
-    storage.publish(uri, TEXT.encode())
+    objects.publish(uri, TEXT.encode())
     (document,) = listed(uri)
     assert read(document) == TEXT
     stream = reading.open_document(uri, 100, pinned.Pin(uri, document.source_etag, document.size_bytes))
     assert stream.read(10) == TEXT[:10].encode()
-    storage.publish(uri, OTHER.encode())
+    objects.publish(uri, OTHER.encode())
     # Every range is asked for with If-Match.
     with pytest.raises(ChangedError):
         list(reading.pieces(stream))

@@ -4,8 +4,8 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.settings import SummarizeConfig
-from pipeline.documents import Document
-from pipeline.plan import MAX_BLOCKS, READER_MEMORY, blocks, require_memory
+from pipeline.driver.dataset import MAX_BLOCKS, READER_MEMORY, blocks, require_memory
+from pipeline.schemas.document import Document
 
 
 def document(name: str, size: int, offset: int | None = None) -> Document:

@@ -5,7 +5,7 @@ import pytest
 from configs.errors import ConfigError
 from configs.loader import load
 from configs.settings import SummarizeConfig
-from pipeline.prepare import prepare
+from pipeline.driver.prepare import prepare
 
 
 @pytest.mark.parametrize("named", [["run.id=r1"], []])

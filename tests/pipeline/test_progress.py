@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 
-from pipeline.ledger import Beat, Reading
-from pipeline.metering import Rate
-from pipeline.progress import Progress, Tally
+from pipeline.billing.metering import Rate
+from pipeline.driver.progress import Progress, Tally
+from pipeline.ledger.run_folder import Beat, Reading
 
 RATE = Rate.hourly("cpu", 1, Decimal("3.60"), "USD")
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from pipeline import quantities
+from pipeline.reports import quantities
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from configs.settings import EngineSettings
-from pipeline.device_failures import DeviceFailures
-from pipeline.job import Job
-from pipeline.ledger import Claim, Ledger, document_key
-from pipeline.quarantine import Quarantine
+from pipeline.actor.job import Job
+from pipeline.actor.quarantine import Quarantine
+from pipeline.ledger.device_failures import DeviceFailures
+from pipeline.ledger.run_folder import Claim, Ledger, document_key
 from tests.driven import Driven
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, run, streamed
 

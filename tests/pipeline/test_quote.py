@@ -8,9 +8,10 @@ from decimal import Decimal
 import pytest
 
 from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
-from pipeline import quote, tokenise
-from pipeline.documents import Document
-from pipeline.quote import Tokens, count_tokens, measured_speed
+from pipeline.documents import tokenize
+from pipeline.planning import quote
+from pipeline.planning.quote import Tokens, count_tokens, measured_speed
+from pipeline.schemas.document import Document
 from tests import pdf
 from tests.one_actor import tokenizer
 from tests.outputs import STARTED, cost_row, job_row, write_part
@@ -81,7 +82,7 @@ def test_what_was_read_before_is_not_quoted_again(tmp_path):
     documents = [
         Document(name, str(tmp_path / f"{name}.txt"), "e", (tmp_path / f"{name}.txt").stat().st_size) for name in texts
     ]
-    lengths = {name: len(tokenise.tokens([text], tokenizer())) for name, text in texts.items()}
+    lengths = {name: len(tokenize.tokens([text], tokenizer())) for name, text in texts.items()}
     given = (documents, config(1), tokenizer(), True)
     assert count_tokens(*given, {}) == Tokens(sum(lengths.values()), lengths["a"], is_counted=True)
     left = count_tokens(*given, {"a": lengths["a"] - 7, "b": lengths["b"] + 100, "gone": 5})

@@ -9,18 +9,18 @@ import pytest
 from configs.errors import ConfigError
 from configs.prices import Catalogue, Price
 from configs.settings import PriceSettings
-from pipeline.actor import Actor
-from pipeline.assignment import Assignment
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.engine_driver import EngineDriver
-from pipeline.ledger import Reading
-from pipeline.metering import Rate, per_second
-from pipeline.plan import Cluster
-from pipeline.quote import Prices
-from pipeline.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, Rates
-from pipeline.run import _refuse_gpus_without_a_price
-from pipeline.warehouse import Warehouse
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.engine_driver import EngineDriver
+from pipeline.actor.gauge import Actor
+from pipeline.billing.metering import Rate, per_second
+from pipeline.billing.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, Rates
+from pipeline.driver.dataset import Cluster
+from pipeline.driver.run import _refuse_gpus_without_a_price
+from pipeline.ledger.commit import commit
+from pipeline.ledger.run_folder import Reading
+from pipeline.planning.quote import Prices
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.document import Document
 from tests import one_actor
 from tests.waiting import PATIENCE_SECONDS
 

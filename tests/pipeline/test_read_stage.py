@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from configs.settings import InputSettings, ModelSettings
-from pipeline import reader_process
-from pipeline.assignment import READ_ROW
-from pipeline.documents import MANIFEST, Document
-from pipeline.read_stage import read_batch
+from pipeline.actor.assignment import READ_ROW
+from pipeline.documents import reader_process
+from pipeline.documents.read_stage import read_batch
+from pipeline.schemas.document import MANIFEST, Document
 
 TODO = pa.schema([*MANIFEST, ("state_uri", pa.string())])
 INPUT = InputSettings(sources=("unused",))

@@ -11,14 +11,15 @@ import pytest
 import zstandard
 
 from configs.settings import InputSettings, ModelSettings, SectionSettings
-from models.tokenizer import Tokenizer
-from pipeline import pinned, reading, tokenise
-from pipeline.assignment import READ_ROW, read_rows
-from pipeline.documents import Document
-from pipeline.reader import Reader, ReaderSettings
-from pipeline.sections import Section
-from pipeline.token_feed import TokenFeed
-from pipeline.tokenise import Position
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import READ_ROW, read_rows
+from pipeline.documents import content as reading
+from pipeline.documents import pinned, tokenize
+from pipeline.documents.reader import Reader, ReaderSettings
+from pipeline.documents.sections import Section
+from pipeline.documents.token_feed import TokenFeed
+from pipeline.documents.tokenize import Position
+from pipeline.schemas.document import Document
 from tests.pdf import pdf
 
 
@@ -62,7 +63,7 @@ def test_the_limit_is_of_text_and_exact(tmp_path: Path, model: ModelSettings) ->
     assert all((row["tokens"] is None) == row["is_streamed"] and row["error_class"] is None for row in found)
     assert [row["title"] for row in found[-2:]] == ["T", "J"]
     tokenizer = Tokenizer.load(Path(model.uri))
-    assert np.array_equal(found[0]["tokens"], tokenise.tokens(["é" * 500], tokenizer))
+    assert np.array_equal(found[0]["tokens"], tokenize.tokens(["é" * 500], tokenizer))
 
 
 def test_a_long_document_is_read_no_further_than_the_limit(
@@ -195,7 +196,9 @@ def test_whatever_a_document_raises_is_its_reason(
     stumble(ZeroDivisionError)
     (row,) = rows(model, source)
     assert row["error_class"] == "UnexpectedError"
-    assert row["error_message"].startswith("ZeroDivisionError: this \\ud83d cannot be (at pipeline/extract.py:")
+    assert row["error_message"].startswith(
+        "ZeroDivisionError: this \\ud83d cannot be (at pipeline/documents/extract.py:"
+    )
     stumble(MemoryError)
     with pytest.raises(MemoryError):
         rows(model, source)

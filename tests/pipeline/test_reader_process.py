@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from configs.settings import InputSettings, ModelSettings
-from models.tokenizer import Tokenizer
-from pipeline.assignment import READ_ROW, Row, read_rows
-from pipeline.documents import Document
-from pipeline.reader import ReaderSettings
-from pipeline.reader_process import ReaderProcess
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import READ_ROW, Row, read_rows
+from pipeline.documents.reader import ReaderSettings
+from pipeline.documents.reader_process import ReaderProcess
+from pipeline.schemas.document import Document
 from tests.pdf import operators
 
 ROOT = Path(__file__).parents[2]
@@ -183,7 +183,7 @@ def test_a_bug_of_ours_is_the_failure_of_one_document(
 ) -> None:
     bug, after = read(process, model, "poison://a/bug", healthy)
     assert bug["error_class"] == "UnexpectedError"
-    assert bug["error_message"].startswith("ZeroDivisionError: a bug of ours (at pipeline/storage.py:")
+    assert bug["error_message"].startswith("ZeroDivisionError: a bug of ours (at pipeline/storage/objects.py:")
     assert_healthy(after)
 
 
@@ -291,7 +291,7 @@ def test_a_process_that_cannot_start_is_no_fault_of_any_document(
 
 
 def test_the_process_loads_neither_torch_nor_ray() -> None:
-    code = "import sys, pipeline.reader_process; print(sorted({'torch', 'ray'} & set(sys.modules)))"
+    code = "import sys, pipeline.documents.reader_process; print(sorted({'torch', 'ray'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"
 
 

@@ -10,9 +10,9 @@ import zstandard
 
 from configs.errors import DocumentError, TooLargeError
 from configs.settings import InputSettings
-from pipeline.documents import Document
-from pipeline.extract import Extractor
-from pipeline.sources import list_documents
+from pipeline.documents.extract import Extractor
+from pipeline.documents.sources import list_documents
+from pipeline.schemas.document import Document
 from tests.cpu_limit import cpu_limit
 
 MIB = 1024 * 1024

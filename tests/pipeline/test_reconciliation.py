@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from configs.settings import PriceSettings
-from pipeline import focus
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.ledger import Ledger
-from pipeline.rates import INSTANCE_LABEL, PROVIDER_LABEL, Rates
-from pipeline.reconciliation import COSTS, Reconciliation, reconcile
-from pipeline.warehouse import Warehouse
+from pipeline.billing.rates import INSTANCE_LABEL, PROVIDER_LABEL, Rates
+from pipeline.ledger.commit import commit
+from pipeline.ledger.run_folder import Ledger
+from pipeline.reports import focus
+from pipeline.reports.reconciliation import COSTS, Reconciliation, reconcile
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.document import Document
 from tests.outputs import cost_row, write_part
 from tests.worker import ABOUT, Worker
 

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from pipeline import report as reporting
-from pipeline.breakdown import REST, Breakdown
-from pipeline.report import Account, Spot
-from pipeline.warehouse import Warehouse
+from pipeline.reports import report as reporting
+from pipeline.reports.breakdown import REST, Breakdown
+from pipeline.reports.report import Account, Spot
+from pipeline.reports.warehouse import Warehouse
 from tests.nights import ACTORS, HOSTILE, ON_DEMAND, SECTIONS, SPOT, write_nights
 from tests.outputs import STARTED, cost_row, job_row, write_part
 

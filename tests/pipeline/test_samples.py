@@ -6,8 +6,8 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.settings import InputSettings
-from pipeline.extract import Extractor
-from pipeline.sources import list_documents
+from pipeline.documents.extract import Extractor
+from pipeline.documents.sources import list_documents
 
 
 def listed(source: str):

@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
-from pipeline.actor import Actor
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.ledger import NODE, Beat, Ledger
-from pipeline.metering import Rate
-from pipeline.warehouse import Warehouse
+from pipeline.actor.gauge import Actor
+from pipeline.billing.metering import Rate
+from pipeline.ledger.commit import commit
+from pipeline.ledger.run_folder import NODE, Beat, Ledger
+from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.document import Document
 from tests.worker import ABOUT, Worker, assert_tokens_add_up, bill
 
 SCHEDULES, IN_CI = 1000, 40

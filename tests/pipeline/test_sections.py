@@ -5,10 +5,10 @@ from collections import deque
 import pytest
 
 from configs.settings import SectionSettings
-from models import checkpoint
-from models.tokenizer import Tokenizer
-from pipeline import tokenise
-from pipeline.sections import Section, SectionFinder, before, headings
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.documents.sections import Section, SectionFinder, before, headings
 from tests.cpu_limit import cpu_limit
 
 TOKENIZER = Tokenizer.load(checkpoint.resolve("default"))
@@ -30,7 +30,7 @@ TEXT = "\n".join(
 
 def found(text: str, **settings) -> tuple[list[Section], list[int]]:
     finder, count = SectionFinder(SectionSettings(**{"least_tokens": 20} | settings)), 1
-    for part in tokenise.cut([text]):
+    for part in tokenize.cut([text]):
         ids, places = TOKENIZER.encode_with_places(part)
         finder.add(part, places, count)
         count += len(ids)
@@ -72,7 +72,7 @@ def test_sections_begin_at_headings_and_short_ones_are_read_on():
     sections, ends = found(TEXT, most_tokens=100_000)
     titles = ["A guide to everything", "Installing", "3.1 Numbered by hand", "CHAPTER IV. In which it ends"]
     assert [section.title for section in sections] == titles
-    ids = tokenise.tokens([TEXT], TOKENIZER)
+    ids = tokenize.tokens([TEXT], TOKENIZER)
     for section, end in zip(sections[1:], ends[1:], strict=True):
         assert section.title in TOKENIZER.decode(ids[section.start : end].tolist()).strip().partition("\n")[0]
     assert ends == [*(section.start for section in sections[1:]), len(ids)]
@@ -94,7 +94,7 @@ def test_without_headings_every_section_but_the_last_is_as_long():
 @pytest.mark.parametrize(("least_tokens", "most_tokens"), [(1, 64), (20, 500), (300, 5000), (3000, 3000)])
 def test_at_every_cut_a_finder_can_go_on_where_another_stood(least_tokens, most_tokens):
     text = "".join(f"{number} Chapter\n{'word ' * (number * 37 % 400)}\n" for number in range(1, 150))
-    parts = [(part, *TOKENIZER.encode_with_places(part)) for part in tokenise.cut([text])]
+    parts = [(part, *TOKENIZER.encode_with_places(part)) for part in tokenize.cut([text])]
     settings = SectionSettings(least_tokens=least_tokens, most_tokens=most_tokens)
     finder, count = SectionFinder(settings), 1
     known = [(count, list(finder.sections))]

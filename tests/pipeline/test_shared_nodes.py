@@ -4,9 +4,9 @@ import time
 from decimal import Decimal
 from threading import Event
 
-from pipeline.ledger import Beat, Ledger
-from pipeline.metering import Rate
-from pipeline.shared_nodes import SharedNodes
+from pipeline.billing.metering import Rate
+from pipeline.driver.shared_nodes import SharedNodes
+from pipeline.ledger.run_folder import Beat, Ledger
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 RATE = Rate.hourly("node", 1, Decimal("0.36"), "USD")

@@ -9,12 +9,12 @@ import safetensors.torch
 import torch
 
 from configs.errors import StateError
-from models.request import WHOLE, Answer, Midway
+from models.engine.request import WHOLE, Answer, Midway
 from models.state import State
-from models.tokenizer import LIBRARY
-from pipeline.sections import Section
-from pipeline.snapshot import Snapshot, about_of, from_bytes, refuse, state_key, to_bytes
-from pipeline.tokenise import Position
+from models.weights.tokenizer import LIBRARY
+from pipeline.documents.sections import Section
+from pipeline.documents.tokenize import Position
+from pipeline.states.snapshot import Snapshot, about_of, from_bytes, refuse, state_key, to_bytes
 from tests.small_model import VOCAB_SIZE, build
 
 MAKERS = ["text", "pdf pypdf 5.1"]

@@ -21,9 +21,10 @@ from structlog.testing import capture_logs
 
 from configs.errors import ConfigError, StorageError
 from configs.settings import InputSettings
-from pipeline import pinned, sources, storage
-from pipeline.documents import MANIFEST, Document
-from pipeline.sources import list_documents
+from pipeline.documents import pinned, sources
+from pipeline.documents.sources import list_documents
+from pipeline.schemas.document import MANIFEST, Document
+from pipeline.storage import objects
 
 NOBODY = 65534
 
@@ -71,7 +72,7 @@ def test_a_directory_is_read_with_all_below_it_but_not_hidden_files(tmp_path: Pa
 def test_globs(place: str, pattern: str, matched: list[str], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     root = str(tmp_path) if place == "disk" else request.getfixturevalue("bucket")
     for name in ("a.txt", "b.txt", "c.md", "x/c.txt", "x/y/d.txt", ".e.txt"):
-        storage.publish(f"{root}/{name}", b"text")
+        objects.publish(f"{root}/{name}", b"text")
     assert ids(listed(f"{root}/{pattern}"), root) == matched
 
 
@@ -85,7 +86,7 @@ def test_odd_names_are_listed_as_they_are(tmp_path: Path) -> None:
     write(tmp_path, *names)
     documents = listed(tmp_path)
     assert ids(documents, tmp_path) == names
-    assert [storage.read_bytes(document.source_uri).decode() for document in documents] == [
+    assert [objects.read_bytes(document.source_uri).decode() for document in documents] == [
         f"content of {name}" for name in names
     ]
 
@@ -215,7 +216,7 @@ def test_a_large_file_is_known_by_its_size_its_time_and_its_ends(
 
 def test_objects_of_a_store_are_listed_below_a_prefix_with_their_etags(bucket: str) -> None:
     for name in ("docs/a b#c?.txt", "docs/x/b.txt", "docs-2/c.txt", "docs/.hidden"):
-        storage.publish(f"{bucket}/{name}", name.encode())
+        objects.publish(f"{bucket}/{name}", name.encode())
     documents = listed(f"{bucket}/docs/")
     assert ids(documents, bucket) == ["docs/a b#c?.txt", "docs/x/b.txt"]
     assert documents[0].size_bytes == len("docs/a b#c?.txt")
@@ -232,7 +233,7 @@ def test_objects_of_a_store_are_listed_below_a_prefix_with_their_etags(bucket: s
 def test_a_manifest_names_documents(kind: str, place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     root = str(tmp_path) if place == "disk" else request.getfixturevalue("bucket")
     for name in ("in/a b.txt", "in/x/c.txt", "in/.hidden"):
-        storage.publish(f"{root}/{name}", name.encode())
+        objects.publish(f"{root}/{name}", name.encode())
     rows = [
         {"document_id": "one", "uri": "a b.txt", "note": 1},
         {"document_id": "two", "uri": "x/../x/c.txt", "note": 2},
@@ -242,9 +243,9 @@ def test_a_manifest_names_documents(kind: str, place: str, tmp_path: Path, reque
     ]
     manifest = f"{root}/in/list.manifest.{kind}"
     if kind == "jsonl":
-        storage.publish(manifest, lines(*rows))
+        objects.publish(manifest, lines(*rows))
     else:
-        storage.publish_table(manifest, pa.Table.from_pylist(rows))
+        objects.publish_table(manifest, pa.Table.from_pylist(rows))
     for source in (manifest, f"{root}/*/*.manifest.{kind}"):
         found = {document.document_id: document for document in listed(source)}
         assert found.keys() == {"one", "two", "three", "gone", "directory"}
@@ -320,7 +321,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return original(uri, *more)
 
     for name in ("stat", "open_read", "walk"):
-        monkeypatch.setattr(storage, name, partial(watched, getattr(storage, name)))
+        monkeypatch.setattr(objects, name, partial(watched, getattr(objects, name)))
     return paths
 
 
@@ -362,10 +363,10 @@ def test_a_manifest_that_is_trusted_may_name_other_places(tmp_path: Path) -> Non
 def test_a_manifest_in_a_bucket_names_what_is_in_that_bucket(s3: Any, opened: list[str]) -> None:
     here, there = s3.new_bucket(), s3.new_bucket()
     for bucket in (here, there):
-        storage.publish(f"{bucket}/key.txt", b"text")
+        objects.publish(f"{bucket}/key.txt", b"text")
     uris = ["../key.txt", f"{here}/key.txt", f"{there}/key.txt", f"../../{there[5:]}/key.txt", "/etc/hostname"]
-    storage.publish(f"{here}/in/m.manifest.jsonl", lines(*({"document_id": uri, "uri": uri} for uri in uris[:1])))
-    storage.publish(f"{here}/in/n.manifest.jsonl", lines(*({"document_id": uri, "uri": uri} for uri in uris[2:])))
+    objects.publish(f"{here}/in/m.manifest.jsonl", lines(*({"document_id": uri, "uri": uri} for uri in uris[:1])))
+    objects.publish(f"{here}/in/n.manifest.jsonl", lines(*({"document_id": uri, "uri": uri} for uri in uris[2:])))
     (inside,) = listed(f"{here}/in/m.manifest.jsonl")
     assert (inside.source_uri, inside.error_class) == (f"{here}/key.txt", None)
     assert [document.error_class for document in listed(f"{here}/in/n.manifest.jsonl")] == ["UnreadableError"] * 3
@@ -509,7 +510,7 @@ def test_a_compressed_file_that_breaks_off_keeps_the_lines_before(tmp_path: Path
 
 
 def test_json_lines_in_a_store_and_the_names_of_their_fields(bucket: str) -> None:
-    storage.publish(f"{bucket}/d.jsonl.gz", gzip.compress(lines({"key": "k", "body": "b"}, {"text": "t"})))
+    objects.publish(f"{bucket}/d.jsonl.gz", gzip.compress(lines({"key": "k", "body": "b"}, {"text": "t"})))
     good, bad = listed(bucket, text_field="body", id_field="key")
     assert good.document_id == f"{bucket}/d.jsonl.gz#k" and good.error_class is None
     assert bad.error_class == "CorruptError"

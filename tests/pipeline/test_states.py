@@ -14,17 +14,19 @@ import pytest
 
 from configs.errors import ConfigError, ModelError, StateError
 from configs.settings import EngineSettings, PromptSettings
-from models import checkpoint
-from models.tokenizer import Tokenizer
-from pipeline import catalogue as catalogues
-from pipeline import expiry, question, states, storage
-from pipeline.assignment import Assignment
-from pipeline.catalogue import Catalogue, newest_of_each
-from pipeline.commit import commit
-from pipeline.documents import Document
-from pipeline.ledger import Ledger
-from pipeline.question import Making, Reader
-from pipeline.snapshot import LENGTH_BYTES, READING_VERSION, state_key
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Assignment
+from pipeline.ledger.commit import commit
+from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.document import Document
+from pipeline.states import expiry, question
+from pipeline.states import kept as states
+from pipeline.states import library as catalogues
+from pipeline.states.library import Catalogue, newest_of_each
+from pipeline.states.question import Making, Reader
+from pipeline.states.snapshot import LENGTH_BYTES, READING_VERSION, state_key
+from pipeline.storage import objects
 from tests.kept_states import NOW, Keeper
 from tests.one_actor import assignment_in, entries, ledger, run, streamed, tokenizer
 from tests.small_model import build
@@ -53,7 +55,7 @@ def test_each_document_has_a_newest_state_and_rows_of_what_is_gone_stay(keeper):
         keeper.row("a.txt", "a3", days_old=1, days_left=-0.1),
         gone,
     )
-    storage.delete(gone["state_uri"])
+    objects.delete(gone["state_uri"])
     stray = keeper.object("x/stray.safetensors")
     found = Catalogue(keeper.output)
     assert {state.row["state_uri"][-14:-12]: state.status for state in found.states} == {
@@ -104,7 +106,7 @@ def many(tmp_path: Path) -> Catalogue:
     for days_old, row in enumerate(rows):
         row["created_at"] -= timedelta(days=days_old)
     keeper.keep(*rows)
-    storage.delete(rows[0]["state_uri"])
+    objects.delete(rows[0]["state_uri"])
     return Catalogue(keeper.output)
 
 
@@ -270,9 +272,9 @@ def test_a_state_in_bfloat16_is_asked_in_bfloat16(tmp_path):
 def test_states_in_a_bucket_are_asked_and_removed(read, bucket):
     assignment, _ = read
     own = replace(assignment, output_uri=f"{bucket}/own")
-    for file in storage.list_files(assignment.output_uri):
+    for file in objects.list_files(assignment.output_uri):
         part = os.path.relpath(file, assignment.output_uri)
-        storage.publish(storage.join(own.output_uri, part), storage.read_bytes(file))
+        objects.publish(objects.join(own.output_uri, part), objects.read_bytes(file))
     found = finish(own, *NAMES)
     local = question.ask(found.find("a.txt"), QUESTION, reader(found))
     assert local.tokens > 0 and found.find("a.txt").uri.startswith(bucket)
@@ -309,35 +311,35 @@ def test_a_state_of_an_earlier_way_of_reading_is_refused(kept, read):
 
 
 def damage(uri: str) -> None:
-    data = bytearray(storage.read_bytes(uri))
+    data = bytearray(objects.read_bytes(uri))
     data[-5] ^= 1
-    storage.publish(uri, bytes(data))
+    objects.publish(uri, bytes(data))
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [(storage.delete, "was removed"), (damage, "damaged")])
+@pytest.mark.parametrize(("spoil", "reason"), [(objects.delete, "was removed"), (damage, "damaged")])
 def test_a_state_that_is_gone_or_damaged_is_refused(kept, spoil: Callable[[str], None], reason):
     before = kept.find("a.txt")
     spoil(before.uri)
     found = Catalogue(kept.output_uri)
     with pytest.raises(StateError, match=reason):
         question.ask(found.find("a.txt"), QUESTION, reader(found))
-    if spoil is storage.delete:
+    if spoil is objects.delete:
         with pytest.raises(StateError, match="not there any more"):
             question.ask(before, QUESTION, reader(kept))
 
 
 def test_only_the_head_of_an_object_is_read_for_what_it_says_of_itself(kept, output):
-    data = storage.read_bytes(kept.find("a.txt").uri)
+    data = objects.read_bytes(kept.find("a.txt").uri)
     head = data[: LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")]
-    uri = storage.join(output, "head")
-    storage.publish(uri, head)
+    uri = objects.join(output, "head")
+    objects.publish(uri, head)
     about = states.about(uri)
     assert about["document_id"] == "a.txt" and about["tokens"] == kept.find("a.txt").row["tokens"]
     for wrong in (head[:40], b"", b"\xff" * 100, bytes(7) + b"[]"):
-        storage.publish(uri, wrong)
+        objects.publish(uri, wrong)
         with pytest.raises(StateError):
             states.about(uri)
-    storage.delete(uri)
+    objects.delete(uri)
     with pytest.raises(StateError, match="not there any more"):
         states.about(uri)
 
@@ -366,12 +368,12 @@ def test_the_tokenizer_is_that_of_the_run_though_its_table_is_gone(kept):
     ledger_of_run = Ledger(kept.output_uri, state.row["run_id"])
     about = ledger_of_run.about()
     about["config"]["model"]["tokenizer"] = "elsewhere"
-    storage.publish(storage.join(ledger_of_run.uri, "run.json"), json.dumps(about).encode())
+    objects.publish(objects.join(ledger_of_run.uri, "run.json"), json.dumps(about).encode())
     assert Making.of(kept, state) == Making()
-    for file in storage.list_files(storage.join(kept.output_uri, "jobs")):
-        storage.delete(file)
+    for file in objects.list_files(objects.join(kept.output_uri, "jobs")):
+        objects.delete(file)
     assert Making.of(Catalogue(kept.output_uri), state) == Making("elsewhere")
-    storage.delete(storage.join(ledger_of_run.uri, "run.json"))
+    objects.delete(objects.join(ledger_of_run.uri, "run.json"))
     assert Making.of(Catalogue(kept.output_uri), state) == Making()
 
 

@@ -6,10 +6,10 @@ import time
 import pytest
 
 from configs.errors import StorageError
-from pipeline import stopping
-from pipeline.heartbeats import Heartbeats
-from pipeline.ledger import NODE, Beat, Ledger
-from pipeline.stopping import Drain, Stopping, is_asked
+from pipeline.driver import stopping
+from pipeline.driver.stopping import Drain, Stopping, is_asked
+from pipeline.ledger.heartbeats import Heartbeats
+from pipeline.ledger.run_folder import NODE, Beat, Ledger
 from tests.pipeline.test_progress import reading
 
 PATIENCE_SECONDS = 60

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import StorageError
-from pipeline import storage
+from pipeline.storage import objects
 
 HARD_NAMES = [
     "a b.txt",
@@ -38,78 +38,78 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("name", HARD_NAMES)
 def test_any_name_survives_publishing_listing_and_reading(place: str, name: str) -> None:
-    uri = storage.join(place, "some dir#1", name)
-    storage.publish(uri, name.encode())
-    assert storage.list_files(place) == [uri]
-    assert storage.read_bytes(uri) == name.encode()
-    assert storage.exists(uri)
-    assert storage.stat(uri).size_bytes == len(name.encode())
-    storage.delete(uri)
-    assert not storage.exists(uri)
-    assert storage.list_files(place) == []
+    uri = objects.join(place, "some dir#1", name)
+    objects.publish(uri, name.encode())
+    assert objects.list_files(place) == [uri]
+    assert objects.read_bytes(uri) == name.encode()
+    assert objects.exists(uri)
+    assert objects.stat(uri).size_bytes == len(name.encode())
+    objects.delete(uri)
+    assert not objects.exists(uri)
+    assert objects.list_files(place) == []
 
 
 def test_a_listing_is_sorted_fresh_and_filtered_by_suffix(place: str) -> None:
-    assert storage.list_files(storage.join(place, "parts"), ".parquet") == []
+    assert objects.list_files(objects.join(place, "parts"), ".parquet") == []
     for name in ("b.parquet", "a.parquet", "c.txt", "deep/d.parquet"):
-        storage.publish(storage.join(place, "parts", name), b"x")
-        expected = sorted(uri for uri in storage.list_files(place) if uri.endswith(".parquet"))
-        assert storage.list_files(storage.join(place, "parts"), ".parquet") == expected
-    assert [uri.removeprefix(place) for uri in storage.list_files(storage.join(place, "parts"), ".parquet")] == [
+        objects.publish(objects.join(place, "parts", name), b"x")
+        expected = sorted(uri for uri in objects.list_files(place) if uri.endswith(".parquet"))
+        assert objects.list_files(objects.join(place, "parts"), ".parquet") == expected
+    assert [uri.removeprefix(place) for uri in objects.list_files(objects.join(place, "parts"), ".parquet")] == [
         "/parts/a.parquet",
         "/parts/b.parquet",
         "/parts/deep/d.parquet",
     ]
-    storage.publish(storage.join(place, "parts-other/x.parquet"), b"x")
-    assert len(storage.list_files(storage.join(place, "parts"), ".parquet")) == 3
+    objects.publish(objects.join(place, "parts-other/x.parquet"), b"x")
+    assert len(objects.list_files(objects.join(place, "parts"), ".parquet")) == 3
 
 
 def test_publishing_again_replaces_and_readers_only_ever_see_one_version_whole(place: str) -> None:
-    uri = storage.join(place, "object")
+    uri = objects.join(place, "object")
     versions = [bytes([letter]) * 300_000 for letter in b"abcdef"]
-    storage.publish(uri, versions[0])
+    objects.publish(uri, versions[0])
     seen: list[bytes] = []
     done = threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            seen.append(storage.read_bytes(uri) if storage.is_local(uri) else storage.filesystem(uri)[0].cat_file(uri))
+            seen.append(objects.read_bytes(uri) if objects.is_local(uri) else objects.filesystem(uri)[0].cat_file(uri))
 
     reader = threading.Thread(target=read)
     reader.start()
     for version in versions:
-        storage.publish(uri, version)
+        objects.publish(uri, version)
     done.set()
     reader.join()
     assert seen and set(seen) <= set(versions)
-    assert storage.read_bytes(uri) == versions[-1]
+    assert objects.read_bytes(uri) == versions[-1]
 
 
 def test_a_publish_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "taken" / "inside").mkdir(parents=True)
     with pytest.raises(StorageError, match="taken"):
-        storage.publish(str(tmp_path / "taken"), b"data")
+        objects.publish(str(tmp_path / "taken"), b"data")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file/below"):
-        storage.publish(str(tmp_path / "file" / "below"), b"data")
+        objects.publish(str(tmp_path / "file" / "below"), b"data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 
 def test_a_table_comes_back_as_it_was_with_zstd_and_statistics(place: str) -> None:
     table = pa.table({"n": [3, 1, 2], "name": ["x", None, "z"]})
-    uri = storage.join(place, "t.parquet")
-    storage.publish_table(uri, table)
-    assert storage.read_table(uri).equals(table)
-    column = pq.ParquetFile(pa.BufferReader(storage.read_bytes(uri))).metadata.row_group(0).column(0)
+    uri = objects.join(place, "t.parquet")
+    objects.publish_table(uri, table)
+    assert objects.read_table(uri).equals(table)
+    column = pq.ParquetFile(pa.BufferReader(objects.read_bytes(uri))).metadata.row_group(0).column(0)
     assert column.compression == "ZSTD"
     assert (column.statistics.min, column.statistics.max) == (1, 3)
 
 
 def test_a_broken_table_is_named(place: str) -> None:
-    uri = storage.join(place, "t.parquet")
-    storage.publish(uri, b"PAR1 and then nothing")
+    uri = objects.join(place, "t.parquet")
+    objects.publish(uri, b"PAR1 and then nothing")
     with pytest.raises(StorageError, match=r"t\.parquet is no readable Parquet"):
-        storage.read_table(uri)
+        objects.read_table(uri)
 
 
 def create_by_many(uri: str, contents: list[bytes]) -> list[bool]:
@@ -117,7 +117,7 @@ def create_by_many(uri: str, contents: list[bytes]) -> list[bool]:
 
     def create(data: bytes) -> bool:
         start.wait()
-        return storage.create(uri, data)
+        return objects.create(uri, data)
 
     with ThreadPoolExecutor(len(contents)) as threads:
         return list(threads.map(create, contents))
@@ -125,30 +125,30 @@ def create_by_many(uri: str, contents: list[bytes]) -> list[bool]:
 
 @pytest.mark.parametrize(("size", "writers"), [(100, 20), (20_000_000, 4)])
 def test_of_many_who_create_a_name_one_wins_and_its_content_stays(place: str, size: int, writers: int) -> None:
-    uri = storage.join(place, "claims", "claim")
+    uri = objects.join(place, "claims", "claim")
     contents = [uuid.uuid4().bytes + bytes(size) for _ in range(writers)]
     won = create_by_many(uri, contents)
     assert won.count(True) == 1
-    assert storage.read_bytes(uri) == contents[won.index(True)]
-    assert storage.list_files(place) == [uri]
+    assert objects.read_bytes(uri) == contents[won.index(True)]
+    assert objects.list_files(place) == [uri]
 
 
 def test_creating_leaves_alone_what_is_there_and_knows_its_own(place: str) -> None:
-    uri = storage.join(place, "claim")
-    assert storage.create(uri, b"mine")
-    assert not storage.create(uri, b"ours")
-    assert not storage.create(uri, b"another's")
-    assert storage.create(uri, memoryview(b"mine"))
-    assert storage.read_bytes(uri) == b"mine"
-    assert storage.list_files(place) == [uri]
+    uri = objects.join(place, "claim")
+    assert objects.create(uri, b"mine")
+    assert not objects.create(uri, b"ours")
+    assert not objects.create(uri, b"another's")
+    assert objects.create(uri, memoryview(b"mine"))
+    assert objects.read_bytes(uri) == b"mine"
+    assert objects.list_files(place) == [uri]
 
 
 def test_a_table_is_created_once(place: str) -> None:
     tables = [pa.table({"writer": [name]}) for name in "ab"]
-    uri = storage.join(place, "t.parquet")
-    assert [storage.create_table(uri, tables[0]), storage.create_table(uri, tables[1])] == [True, False]
-    assert storage.read_table(uri).equals(tables[0])
-    assert storage.create_table(uri, tables[0])
+    uri = objects.join(place, "t.parquet")
+    assert [objects.create_table(uri, tables[0]), objects.create_table(uri, tables[1])] == [True, False]
+    assert objects.read_table(uri).equals(tables[0])
+    assert objects.create_table(uri, tables[0])
 
 
 def test_a_disk_without_hard_links_has_one_winner_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,51 +160,51 @@ def test_a_disk_without_hard_links_has_one_winner_too(tmp_path: Path, monkeypatc
     contents = [uuid.uuid4().bytes for _ in range(20)]
     won = create_by_many(uri, contents)
     assert won.count(True) == 1
-    assert storage.read_bytes(uri) == contents[won.index(True)]
-    assert storage.list_files(str(tmp_path)) == [uri]
+    assert objects.read_bytes(uri) == contents[won.index(True)]
+    assert objects.list_files(str(tmp_path)) == [uri]
 
 
 def test_creating_where_nothing_can_be_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file/below"):
-        storage.create(str(tmp_path / "file" / "below"), b"data")
+        objects.create(str(tmp_path / "file" / "below"), b"data")
     (tmp_path / "directory").mkdir()
-    assert not storage.create(str(tmp_path / "directory"), b"data")
+    assert not objects.create(str(tmp_path / "directory"), b"data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "file"]
 
 
 def test_another_store_of_fsspec_creates_once() -> None:
     uri = f"memory://{uuid.uuid4().hex}/claim"
-    assert [storage.create(uri, b"mine"), storage.create(uri, b"another's")] == [True, False]
-    assert storage.read_bytes(uri) == b"mine"
+    assert [objects.create(uri, b"mine"), objects.create(uri, b"another's")] == [True, False]
+    assert objects.read_bytes(uri) == b"mine"
 
 
 def test_a_missing_object_is_a_file_not_found_error(place: str) -> None:
-    uri = storage.join(place, "nothing")
+    uri = objects.join(place, "nothing")
     with pytest.raises(FileNotFoundError):
-        storage.read_bytes(uri)
-    assert storage.stat(uri).problem
-    storage.delete(uri)
+        objects.read_bytes(uri)
+    assert objects.stat(uri).problem
+    objects.delete(uri)
 
 
 def test_a_stream_seeks_and_reads_across_blocks(bucket: str) -> None:
-    data = os.urandom(storage.BLOCK_BYTES + 1000)
-    uri = storage.join(bucket, "big")
-    storage.publish(uri, data)
-    with storage.open_read(uri) as stream:
-        stream.seek(storage.BLOCK_BYTES - 10)
-        assert stream.read(20) == data[storage.BLOCK_BYTES - 10 : storage.BLOCK_BYTES + 10]
+    data = os.urandom(objects.BLOCK_BYTES + 1000)
+    uri = objects.join(bucket, "big")
+    objects.publish(uri, data)
+    with objects.open_read(uri) as stream:
+        stream.seek(objects.BLOCK_BYTES - 10)
+        assert stream.read(20) == data[objects.BLOCK_BYTES - 10 : objects.BLOCK_BYTES + 10]
         stream.seek(3)
         assert stream.read() == data[3:]
 
 
 def test_the_etag_changes_with_the_content(bucket: str) -> None:
-    uri = storage.join(bucket, "object")
+    uri = objects.join(bucket, "object")
     etags = []
     for data in (b"one", b"two"):
-        storage.publish(uri, data)
-        assert storage.stat(uri).etag == next(storage.walk(bucket)).etag
-        etags.append(storage.stat(uri).etag)
+        objects.publish(uri, data)
+        assert objects.stat(uri).etag == next(objects.walk(bucket)).etag
+        etags.append(objects.stat(uri).etag)
     assert etags[0] and etags[1] and etags[0] != etags[1] and '"' not in etags[0]
 
 
@@ -230,14 +230,14 @@ def test_the_etag_changes_with_the_content(bucket: str) -> None:
     ],
 )
 def test_joining(uri: str, parts: list[str], joined: str) -> None:
-    assert storage.join(uri, *parts) == joined
+    assert objects.join(uri, *parts) == joined
 
 
 def test_a_uri_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert storage.resolve("x/../a b/") == f"{tmp_path}/a b"
-    assert storage.resolve(f"file://{tmp_path}/a%20b") == f"{tmp_path}/a%20b"
-    assert storage.resolve("s3://bucket/prefix/") == "s3://bucket/prefix"
+    assert objects.resolve("x/../a b/") == f"{tmp_path}/a b"
+    assert objects.resolve(f"file://{tmp_path}/a%20b") == f"{tmp_path}/a%20b"
+    assert objects.resolve("s3://bucket/prefix/") == "s3://bucket/prefix"
 
 
 OPERATIONS = ["list_files", "read_bytes", "publish", "create", "stat", "exists"]
@@ -302,7 +302,7 @@ def test_an_endpoint_that_does_not_answer_is_named(bucket: str) -> None:
 
 
 def test_the_general_endpoint_variable_works_too(bucket: str) -> None:
-    storage.publish(f"{bucket}/object", b"x")
+    objects.publish(f"{bucket}/object", b"x")
     endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
     variables = {"AWS_ENDPOINT_URL_S3": None, "AWS_ENDPOINT_URL": endpoint}
     assert outcomes(f"{bucket}/object", "read_bytes", **variables) == ["fine"]
@@ -310,19 +310,19 @@ def test_the_general_endpoint_variable_works_too(bucket: str) -> None:
 
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(StorageError, match="nosuch://"):
-        storage.read_bytes("nosuch://x/y")
+        objects.read_bytes("nosuch://x/y")
 
 
 def test_nothing_secret_is_pickled_with_a_file_system(bucket: str) -> None:
-    files, path = storage.filesystem(f"{bucket}/object")
-    storage.publish(f"{bucket}/object", b"x")
-    pickled = pickle.dumps((files, path, storage.stat(f"{bucket}/object")))
+    files, path = objects.filesystem(f"{bucket}/object")
+    objects.publish(f"{bucket}/object", b"x")
+    pickled = pickle.dumps((files, path, objects.stat(f"{bucket}/object")))
     assert os.environ["AWS_SECRET_ACCESS_KEY"].encode() not in pickled
     assert os.environ["AWS_ACCESS_KEY_ID"].encode() not in pickled
 
 
 def test_folders_right_below_a_place_are_listed_and_nothing_deeper(place):
-    assert storage.list_folders(storage.join(place, "runs")) == []
+    assert objects.list_folders(objects.join(place, "runs")) == []
     for name in ("b/run.json", "a/run.json", "a/deep/er.json", "file.json"):
-        storage.publish(storage.join(place, "runs", name), b"{}")
-    assert storage.list_folders(storage.join(place, "runs")) == ["a", "b"]
+        objects.publish(objects.join(place, "runs", name), b"{}")
+    assert objects.list_folders(objects.join(place, "runs")) == ["a", "b"]

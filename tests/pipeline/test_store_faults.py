@@ -11,9 +11,9 @@ import structlog
 
 from configs.errors import ConfigError, StorageError
 from configs.settings import OutputSettings
-from pipeline import s3 as s3_files
-from pipeline import storage
-from pipeline.run import _refuse_unsafe_store
+from pipeline.driver.run import _refuse_unsafe_store
+from pipeline.storage import objects
+from pipeline.storage import s3 as s3_files
 from tests.faulty_store import FAULTS, FaultyStore
 
 DATA = random.Random(1).randbytes(300_000)
@@ -33,59 +33,59 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(place: str) -> None:
-    assert storage.read_bytes(f"{place}/object") == DATA
+    assert objects.read_bytes(f"{place}/object") == DATA
 
 
 def read_part(place: str) -> None:
-    with storage.open_read(f"{place}/object") as stream:
+    with objects.open_read(f"{place}/object") as stream:
         stream.seek(1000)
         assert stream.read(5) == DATA[1000:1005]
 
 
 def read_as_the_warehouse_does(place: str) -> None:
-    files, path = storage.filesystem(f"{place}/object")
+    files, path = objects.filesystem(f"{place}/object")
     assert files.cat_file(path, start=10, end=20) == DATA[10:20]
     assert files.cat_file(path) == DATA
 
 
 def list_all(place: str) -> None:
-    assert storage.list_files(place) == [f"{place}/object"]
+    assert objects.list_files(place) == [f"{place}/object"]
 
 
 def list_shallow(place: str) -> None:
-    assert [entry.size_bytes for entry in storage.walk(place, depth=1)] == [len(DATA)]
+    assert [entry.size_bytes for entry in objects.walk(place, depth=1)] == [len(DATA)]
 
 
 def look(place: str) -> None:
-    assert storage.stat(f"{place}/object").size_bytes == len(DATA)
-    assert storage.exists(f"{place}/object")
-    assert not storage.exists(f"{place}/nothing")
+    assert objects.stat(f"{place}/object").size_bytes == len(DATA)
+    assert objects.exists(f"{place}/object")
+    assert not objects.exists(f"{place}/nothing")
 
 
 def publish(place: str) -> None:
-    storage.publish(f"{place}/object", DATA)
-    assert storage.read_bytes(f"{place}/object") == DATA
+    objects.publish(f"{place}/object", DATA)
+    assert objects.read_bytes(f"{place}/object") == DATA
 
 
 def create(place: str) -> None:
     uri, mine = f"{place}-others/{uuid.uuid4()}", uuid.uuid4().bytes
-    assert storage.create(uri, mine)
-    assert not storage.create(uri, uuid.uuid4().bytes)
-    assert storage.read_bytes(uri) == mine
+    assert objects.create(uri, mine)
+    assert not objects.create(uri, uuid.uuid4().bytes)
+    assert objects.read_bytes(uri) == mine
 
 
 def delete(place: str) -> None:
     uri = f"{place}-others/{uuid.uuid4()}"
-    storage.publish(uri, b"x")
-    storage.delete(uri)
-    assert not storage.exists(uri)
+    objects.publish(uri, b"x")
+    objects.delete(uri)
+    assert not objects.exists(uri)
 
 
 def write_and_read_a_table(place: str) -> None:
     uri, table = f"{place}-others/{uuid.uuid4()}.parquet", pa.table({"n": list(range(1000))})
-    storage.publish_table(uri, table)
-    assert storage.read_table(uri).equals(table)
-    assert storage.list_files(uri) == [uri]
+    objects.publish_table(uri, table)
+    assert objects.read_table(uri).equals(table)
+    assert objects.list_files(uri) == [uri]
 
 
 OPERATIONS = {
@@ -98,7 +98,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"stall"}))
 def test_any_fault_costs_every_operation_only_time(faulty_s3: FaultyStore, bucket: str, fault: str) -> None:
-    storage.publish(f"{bucket}/place/object", DATA)
+    objects.publish(f"{bucket}/place/object", DATA)
     for method, operations in OPERATIONS.items():
         for operation in operations if method in FAULTS[fault] else ():
             faulty_s3.injected.clear()
@@ -111,7 +111,7 @@ def test_a_stalled_body_is_asked_for_again(
     faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_files, "READ_SECONDS", 1.0)
-    storage.publish(f"{bucket}/place/object", DATA)
+    objects.publish(f"{bucket}/place/object", DATA)
     for operation in (read, read_part, list_all):
         faulty_s3.injected.clear()
         faulty_s3.plan("stall")
@@ -120,7 +120,7 @@ def test_a_stalled_body_is_asked_for_again(
 
 
 def test_a_mix_of_faults_gives_no_wrong_byte(faulty_s3: FaultyStore, bucket: str) -> None:
-    storage.publish(f"{bucket}/place/object", DATA)
+    objects.publish(f"{bucket}/place/object", DATA)
     faulty_s3.rates = MIX
     operations = [read, read_part, read_as_the_warehouse_does, look, create, delete, write_and_read_a_table]
     with ThreadPoolExecutor(8) as threads:
@@ -132,19 +132,19 @@ def test_a_mix_of_faults_gives_no_wrong_byte(faulty_s3: FaultyStore, bucket: str
 def test_each_page_of_a_listing_is_tried_again_by_itself(faulty_s3: FaultyStore, bucket: str) -> None:
     uris = [f"{bucket}/{number}" for number in range(5)]
     for uri in uris:
-        storage.publish(uri, b"x")
-    storage.filesystem(bucket)[0].s3_additional_kwargs = {"MaxKeys": 2}
+        objects.publish(uri, b"x")
+    objects.filesystem(bucket)[0].s3_additional_kwargs = {"MaxKeys": 2}
     faulty_s3.requests.clear()
     faulty_s3.plan("cut", times=3)
-    assert storage.list_files(bucket) == uris
+    assert objects.list_files(bucket) == uris
     assert faulty_s3.requests == {"GET": 3 + 3}
 
 
 def test_a_large_object_survives_cuts_in_several_blocks(faulty_s3: FaultyStore, bucket: str) -> None:
-    data = os.urandom(3 * storage.BLOCK_BYTES + 17)
-    storage.publish(f"{bucket}/large", data)
+    data = os.urandom(3 * objects.BLOCK_BYTES + 17)
+    objects.publish(f"{bucket}/large", data)
     faulty_s3.rates = {"cut": 0.5}
-    assert storage.read_bytes(f"{bucket}/large") == data
+    assert objects.read_bytes(f"{bucket}/large") == data
     assert faulty_s3.injected["cut"]
 
 
@@ -152,35 +152,35 @@ def test_a_large_object_survives_cuts_in_several_blocks(faulty_s3: FaultyStore, 
 def test_a_creation_whose_answer_was_lost_is_known_as_ours(faulty_s3: FaultyStore, bucket: str, data: bytes) -> None:
     faulty_s3.requests.clear()
     faulty_s3.plan("lost", ["PUT"], 2)
-    assert storage.create(f"{bucket}/claim", data)
+    assert objects.create(f"{bucket}/claim", data)
     assert faulty_s3.injected == {"lost": 2}
     assert faulty_s3.requests["PUT"] == 3
     faulty_s3.plan("reset", ["PUT"])
-    assert not storage.create(f"{bucket}/claim", b"another's")
-    assert storage.read_bytes(f"{bucket}/claim") == data
+    assert not objects.create(f"{bucket}/claim", b"another's")
+    assert objects.read_bytes(f"{bucket}/claim") == data
 
 
 def test_of_many_who_create_among_faults_one_wins(faulty_s3: FaultyStore, bucket: str) -> None:
     faulty_s3.rates = {"lost": 0.4, "slow_down": 0.1, "conflict": 0.1}
     contents = [uuid.uuid4().bytes for _ in range(20)]
     with ThreadPoolExecutor(20) as threads:
-        won = list(threads.map(lambda data: storage.create(f"{bucket}/claim", data), contents))
+        won = list(threads.map(lambda data: objects.create(f"{bucket}/claim", data), contents))
     assert won.count(True) == 1
-    assert storage.read_bytes(f"{bucket}/claim") == contents[won.index(True)]
+    assert objects.read_bytes(f"{bucket}/claim") == contents[won.index(True)]
     assert faulty_s3.injected["lost"]
 
 
 def test_a_store_that_writes_over_what_it_was_asked_not_to_is_noticed(faulty_s3: FaultyStore, bucket: str) -> None:
-    assert storage.can_create(f"{bucket}/out")
+    assert objects.can_create(f"{bucket}/out")
     faulty_s3.ignores_conditions = True
-    assert not storage.can_create(f"{bucket}/out")
+    assert not objects.can_create(f"{bucket}/out")
     # Neither a fault at the same time nor its own object makes it believe otherwise.
     faulty_s3.plan("lost", ["PUT"], 2)
-    assert not storage.can_create(f"{bucket}/out")
+    assert not objects.can_create(f"{bucket}/out")
     faulty_s3.ignores_conditions = False
     faulty_s3.plan("lost", ["PUT"], 2)
-    assert storage.can_create(f"{bucket}/out")
-    assert storage.list_files(bucket) == []
+    assert objects.can_create(f"{bucket}/out")
+    assert objects.list_files(bucket) == []
 
 
 def test_a_run_into_such_a_store_is_refused_unless_the_user_says_so(faulty_s3: FaultyStore, bucket: str) -> None:
@@ -194,13 +194,13 @@ def test_a_run_into_such_a_store_is_refused_unless_the_user_says_so(faulty_s3: F
 
 
 EVERY_OPERATION = [
-    lambda uri: storage.read_bytes(uri),
-    lambda uri: storage.publish(uri, b"x"),
-    lambda uri: storage.create(uri, b"x"),
-    lambda uri: storage.list_files(uri),
-    lambda uri: storage.stat(uri),
-    lambda uri: storage.exists(uri),
-    lambda uri: storage.delete(uri),
+    lambda uri: objects.read_bytes(uri),
+    lambda uri: objects.publish(uri, b"x"),
+    lambda uri: objects.create(uri, b"x"),
+    lambda uri: objects.list_files(uri),
+    lambda uri: objects.stat(uri),
+    lambda uri: objects.exists(uri),
+    lambda uri: objects.delete(uri),
 ]
 
 
@@ -223,14 +223,14 @@ def test_trying_ends_in_time_too(faulty_s3: FaultyStore, bucket: str, monkeypatc
     monkeypatch.setattr(s3_files, "TRYING_SECONDS", 1.0)
     faulty_s3.rates = {"internal_error": 1.0}
     with pytest.raises(StorageError, match="does not answer"):
-        storage.read_bytes(f"{bucket}/object")
+        objects.read_bytes(f"{bucket}/object")
     assert 1 < faulty_s3.requests.total() < 1000
 
 
 def test_an_answer_that_trickles_without_end_is_given_up(
     faulty_s3: FaultyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage.publish(f"{bucket}/object", DATA)
+    objects.publish(f"{bucket}/object", DATA)
     monkeypatch.setattr(s3_files, "TRY_SECONDS", 0.5)
     monkeypatch.setattr(s3_files, "UNKNOWN_BYTES", 0)
     faulty_s3.plan("stall", ["GET"])
@@ -259,16 +259,16 @@ def test_an_object_that_is_read_whole_is_asked_for_once_whether_it_is_there_or_n
 ) -> None:
     faulty_s3.requests.clear()
     with pytest.raises(FileNotFoundError):
-        storage.read_bytes(f"{bucket}/nothing")
+        objects.read_bytes(f"{bucket}/nothing")
     assert faulty_s3.requests == {"GET": 1}
-    storage.publish(f"{bucket}/something", b"x")
+    objects.publish(f"{bucket}/something", b"x")
     faulty_s3.requests.clear()
-    assert storage.read_bytes(f"{bucket}/something") == b"x"
+    assert objects.read_bytes(f"{bucket}/something") == b"x"
     assert faulty_s3.requests == {"GET": 1}
 
 
 def test_the_log_says_when_a_store_is_tried_for_long(faulty_s3: FaultyStore, bucket: str) -> None:
-    storage.publish(f"{bucket}/object", DATA)
+    objects.publish(f"{bucket}/object", DATA)
     faulty_s3.plan("slow_down", times=4)
     with structlog.testing.capture_logs() as logged:
         read(bucket)

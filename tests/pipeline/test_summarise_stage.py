@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings
-from models import checkpoint
-from pipeline.assignment import READ_ROW, Assignment
-from pipeline.rates import Rates
-from pipeline.read_stage import read_batch
-from pipeline.summarise_stage import SummariseStage
+from models.weights import checkpoint
+from pipeline.actor.assignment import READ_ROW, Assignment
+from pipeline.actor.summarize_stage import SummariseStage
+from pipeline.billing.rates import Rates
+from pipeline.documents.read_stage import read_batch
 from tests.small_model import build
 
 

@@ -31,13 +31,15 @@ from configs.errors import (
     UnreadableError,
 )
 from configs.settings import InputSettings, SectionSettings
-from models.tokenizer import Tokenizer
-from pipeline import pinned, reading, storage, tokenise
-from pipeline.documents import Document
-from pipeline.extract import Extractor
-from pipeline.sections import Section, SectionFinder, before
-from pipeline.token_feed import TokenFeed
-from pipeline.tokenise import Part, Position
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import content as reading
+from pipeline.documents import pinned, tokenize
+from pipeline.documents.extract import Extractor
+from pipeline.documents.sections import Section, SectionFinder, before
+from pipeline.documents.token_feed import TokenFeed
+from pipeline.documents.tokenize import Part, Position
+from pipeline.schemas.document import Document
+from pipeline.storage import objects
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 BEGIN = 7
@@ -66,7 +68,7 @@ def settings(**values: Any) -> InputSettings:
 
 
 def document(uri: object) -> Document:
-    return Document(str(uri), str(uri), storage.stat(str(uri)).etag or "etag", 0)
+    return Document(str(uri), str(uri), objects.stat(str(uri)).etag or "etag", 0)
 
 
 @contextmanager
@@ -120,13 +122,13 @@ class Reader:
 def whole(uri: object, tokenizer: Any = CHECKSUMS, inputs: InputSettings | None = None) -> np.ndarray:
     """As a reader does it."""
     source = uri if isinstance(uri, Document) else document(uri)
-    return tokenise.tokens(Extractor(inputs or settings()).read(source).text, tokenizer)
+    return tokenize.tokens(Extractor(inputs or settings()).read(source).text, tokenizer)
 
 
 def parts(uri: object, tokenizer: Any = CHECKSUMS, finder: SectionFinder | None = None) -> list[Part]:
     """As a reader does it."""
     source = uri if isinstance(uri, Document) else document(uri)
-    return list(tokenise.parts(tokenise.passages(Extractor(settings()).read(source).pieces), tokenizer, finder))
+    return list(tokenize.parts(tokenize.passages(Extractor(settings()).read(source).pieces), tokenizer, finder))
 
 
 def cuts(uri: object, tokenizer: Any = CHECKSUMS) -> list[Position]:
@@ -256,7 +258,7 @@ def test_documents_in_a_store_are_read_by_range(bucket: str) -> None:
     text = prose(6_000_000).encode()
     for suffix, pack in PACK.items():
         uri = f"{bucket}/a.txt{suffix}"
-        storage.publish(uri, pack(text))
+        objects.publish(uri, pack(text))
         tokens = whole(uri)
         with reading_ahead(uri) as reader:
             positions = reader.positions(step=2000)
@@ -367,10 +369,10 @@ def test_tokens_of_a_real_tokenizer_are_equal_too(tmp_path: Path) -> None:
 def test_a_position_survives_an_append_and_the_end_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     # Its last part ends just where a cut would be; that the carriage return is half of a line end shows only later.
-    path.write_bytes((b"x" * (tokenise.PART_CHARS - 1) + b"\r\n") * 3 + b"y" * (tokenise.PART_CHARS - 1) + b"\r")
+    path.write_bytes((b"x" * (tokenize.PART_CHARS - 1) + b"\r\n") * 3 + b"y" * (tokenize.PART_CHARS - 1) + b"\r")
     with reading_ahead(path) as reader:
         last = reader.positions(step=50)[-1]
-    assert last.offset == 3 * (tokenise.PART_CHARS + 1)
+    assert last.offset == 3 * (tokenize.PART_CHARS + 1)
     path.write_bytes(path.read_bytes() + b"\nmore " * 2000)
     tokens = whole(path)
     with reading_ahead(path, start=last) as reader:
@@ -385,14 +387,14 @@ def test_a_position_is_never_beyond_what_was_taken(tmp_path: Path) -> None:
         assert reader.feed.position() == Position()
         while reader.ready():
             taken += len(reader.feed.take(1))
-            assert taken - 3 * tokenise.PART_CHARS < reader.feed.position().tokens <= taken
+            assert taken - 3 * tokenize.PART_CHARS < reader.feed.position().tokens <= taken
 
 
 def test_no_more_is_read_than_the_room_ahead(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(prose(4_000_000))
     with reading_ahead(path, ahead_tokens=1000) as reader:
-        part = 3 * tokenise.PART_CHARS // 16
+        part = 3 * tokenize.PART_CHARS // 16
         assert reader.ready()
         time.sleep(0.3)
         assert 1000 <= reader.feed.ready < 1000 + part
@@ -454,7 +456,7 @@ def test_a_feed_that_gets_no_further_is_given_up(tmp_path: Path, monkeypatch: py
         yield b"more"
 
     original = reading.pieces
-    monkeypatch.setattr(reading, "PIECE_BYTES", tokenise.PART_CHARS)
+    monkeypatch.setattr(reading, "PIECE_BYTES", tokenize.PART_CHARS)
     monkeypatch.setattr(reading, "pieces", hanging)
     path = tmp_path / "a.txt"
     path.write_text(LINE * 9)
@@ -685,7 +687,7 @@ def test_history_is_checked_in_one_pass_without_tokenising(tmp_path: Path, monke
     close(feed)
 
 
-LINE = "a" * (tokenise.PART_CHARS - 1) + "\n"
+LINE = "a" * (tokenize.PART_CHARS - 1) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -737,11 +739,11 @@ def test_just_one_part_is_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             yield piece
 
     original = reading.pieces
-    monkeypatch.setattr(reading, "PIECE_BYTES", tokenise.PART_CHARS)
+    monkeypatch.setattr(reading, "PIECE_BYTES", tokenize.PART_CHARS)
     monkeypatch.setattr(reading, "pieces", gated)
     path = tmp_path / "a.txt"
     path.write_text(LINE * 9)
-    part = tokenise.PART_CHARS // 16
+    part = tokenize.PART_CHARS // 16
     with reading_ahead(path) as reader:
         # Of five pieces. The decoder, too, holds one back.
         wait_for(lambda: reader.feed.ready == 1 + 3 * part)

@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from models.tokenizer import Tokenizer
-from pipeline import tokenise
-from pipeline.encoding import Piece
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.documents.encoding import Piece
 
 WORDS = ["stream", "state", "the", "of", "océan", "漢字", "🙂", "a", "longer-word", "1234"]
 
@@ -34,8 +34,8 @@ TEXTS = {
     "one line without blanks": "x漢" * 25_000,
     "blank lines": "\n" * 30_000,
     "blanks": " " * 30_000,
-    "exactly one part": "a" * (tokenise.PART_CHARS - 1) + "\n",
-    "a line end right after a part": "a" * tokenise.PART_CHARS + "\n" + "b" * tokenise.PART_CHARS,
+    "exactly one part": "a" * (tokenize.PART_CHARS - 1) + "\n",
+    "a line end right after a part": "a" * tokenize.PART_CHARS + "\n" + "b" * tokenize.PART_CHARS,
     "short": "hello",
 }
 
@@ -51,59 +51,59 @@ def pieces_of(text: str, seed: int, largest: int) -> list[str]:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_parts_are_the_text_and_do_not_depend_on_how_it_arrives(text: str) -> None:
-    whole = list(tokenise.cut([text]))
+    whole = list(tokenize.cut([text]))
     assert "".join(whole) == text
-    assert all(whole) and max(map(len, whole)) <= 3 * tokenise.PART_CHARS
+    assert all(whole) and max(map(len, whole)) <= 3 * tokenize.PART_CHARS
     for seed, largest in enumerate((7, 100, 5_000, 30_000)):
-        assert list(tokenise.cut(pieces_of(text, seed, largest))) == whole
+        assert list(tokenize.cut(pieces_of(text, seed, largest))) == whole
     if len(text) < 20_000:
-        assert list(tokenise.cut(text)) == whole
+        assert list(tokenize.cut(text)) == whole
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_an_append_changes_no_part_but_the_last(text: str) -> None:
-    before = list(tokenise.cut([text]))
+    before = list(tokenize.cut([text]))
     for addition in ("!", "\n", " ", prose(9_000, seed=5), "y" * 20_000):
-        after = list(tokenise.cut([text + addition]))
+        after = list(tokenize.cut([text + addition]))
         assert after[: len(before) - 1] == before[:-1]
         assert "".join(after) == text + addition
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_tokens_are_equal_whole_and_in_pieces_and_decode_to_the_text(text: str) -> None:
-    whole = tokenise.tokens([text], tokenizer())
-    assert whole.dtype == tokenise.TOKEN_DTYPE
+    whole = tokenize.tokens([text], tokenizer())
+    assert whole.dtype == tokenize.TOKEN_DTYPE
     assert whole[0] == tokenizer().begin_id
     assert tokenizer().decode(whole[1:].tolist()) == text
     for seed, largest in enumerate((50, 4_000)):
-        assert np.array_equal(tokenise.tokens(pieces_of(text, seed, largest), tokenizer()), whole)
+        assert np.array_equal(tokenize.tokens(pieces_of(text, seed, largest), tokenizer()), whole)
 
 
 def test_tokens_before_the_last_cut_survive_an_append() -> None:
     text = TEXTS["prose"]
-    kept = sum(len(tokenizer().encode(part)) for part in list(tokenise.cut([text]))[:-1])
-    after = tokenise.tokens([text, prose(5_000, seed=6)], tokenizer())
+    kept = sum(len(tokenizer().encode(part)) for part in list(tokenize.cut([text]))[:-1])
+    after = tokenize.tokens([text, prose(5_000, seed=6)], tokenizer())
     assert kept > 0
-    assert np.array_equal(after[: 1 + kept], tokenise.tokens([text], tokenizer())[: 1 + kept])
+    assert np.array_equal(after[: 1 + kept], tokenize.tokens([text], tokenizer())[: 1 + kept])
 
 
-def parts_of(text: str, seed: int = 0) -> list[tokenise.Part]:
+def parts_of(text: str, seed: int = 0) -> list[tokenize.Part]:
     pieces, offset = [], 0
     for piece in filter(None, pieces_of(text, seed, 5_000)):
         pieces.append(Piece(piece, offset))
         offset += len(piece)
-    return list(tokenise.parts(tokenise.passages(pieces), tokenizer()))
+    return list(tokenize.parts(tokenize.passages(pieces), tokenizer()))
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_parts_have_the_tokens_of_the_text_and_begin_at_its_cuts(text: str) -> None:
     parts = parts_of(text)
-    assert np.array_equal(np.concatenate([part.tokens for part in parts]), tokenise.tokens([text], tokenizer()))
+    assert np.array_equal(np.concatenate([part.tokens for part in parts]), tokenize.tokens([text], tokenizer()))
     tokens, offset, digest = 0, 0, ""
-    for number, (part, passage) in enumerate(zip(parts, tokenise.cut([text]), strict=True)):
-        assert part.start == tokenise.Position(tokens, offset, None, number, digest)
+    for number, (part, passage) in enumerate(zip(parts, tokenize.cut([text]), strict=True)):
+        assert part.start == tokenize.Position(tokens, offset, None, number, digest)
         tokens, offset = tokens + len(part.tokens), offset + len(passage)
-        digest = tokenise.chained(digest, passage)
+        digest = tokenize.chained(digest, passage)
     assert [part.start for part in parts_of(text, seed=1)] == [part.start for part in parts]
 
 
@@ -121,20 +121,20 @@ def test_a_digest_tells_the_text_before_a_cut(text: str) -> None:
 def test_a_single_line_of_500_kb_is_cut_at_blanks() -> None:
     text = " ".join(["word"] * 100_000)
     assert len(text) == 499_999
-    parts = list(tokenise.cut([text]))
+    parts = list(tokenize.cut([text]))
     assert all(part.endswith(" ") for part in parts[:-1])
     assert np.array_equal(
-        tokenise.tokens(pieces_of(text, 0, 10_000), tokenizer()), tokenise.tokens([text], tokenizer())
+        tokenize.tokens(pieces_of(text, 0, 10_000), tokenizer()), tokenize.tokens([text], tokenizer())
     )
 
 
 def test_an_empty_document_is_only_the_begin_token() -> None:
-    assert tokenise.tokens([], tokenizer()).tolist() == [tokenizer().begin_id]
-    assert tokenise.tokens([""], tokenizer()).tolist() == [tokenizer().begin_id]
+    assert tokenize.tokens([], tokenizer()).tolist() == [tokenizer().begin_id]
+    assert tokenize.tokens([""], tokenizer()).tolist() == [tokenizer().begin_id]
 
 
 def test_special_tokens_in_a_text_are_ordinary_characters() -> None:
     text = "before <|endoftext|> after"
-    ids = tokenise.tokens([text], tokenizer())[1:]
+    ids = tokenize.tokens([text], tokenizer())[1:]
     assert tokenizer().end_id not in ids
     assert tokenizer().decode(ids.tolist()) == text

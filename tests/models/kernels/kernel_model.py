@@ -2,8 +2,8 @@
 
 import torch
 
-from models.architecture import Mamba3Config, MambaConfig
-from models.language_model import MambaLM
+from models.mamba.architecture import Mamba3Config, MambaConfig
+from models.mamba.language_model import MambaLM
 
 VOCAB_SIZE = 61
 FORMS = {

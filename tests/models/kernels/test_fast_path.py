@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.engine import Engine
-from models.feed import ArrayFeed
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import Prompt, Request
+from models.engine.sampling import Sampling
 from models.kernels import backbone
 from models.kernels.backbone import FastPath
-from models.language_model import MambaLM
-from models.request import Prompt, Request
-from models.sampling import Sampling
+from models.mamba.language_model import MambaLM
 from models.state import State
 from tests.models.kernels.kernel_model import FORMS, VOCAB_SIZE, build
 

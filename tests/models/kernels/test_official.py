@@ -11,7 +11,7 @@ import torch
 
 from configs.errors import ModelError
 from models.kernels import official
-from models.packing import Packing
+from models.mamba.packing import Packing
 from models.state import State
 from tests.models.kernels.kernel_model import build
 

@@ -1,0 +1,1 @@
+"""What runs a model for the engine, and how much fits its device."""

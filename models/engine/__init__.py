@@ -1,0 +1,1 @@
+"""Scheduling of many documents through one model: requests, feeds, slots, sampling."""

@@ -1,0 +1,126 @@
+"""What an engine is asked about a document, what it answers, and where it stands in between."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from configs.errors import LonghaulError
+from models.engine.feed import Feed
+from models.engine.sampling import Sampling
+from models.state import State
+
+Check = Callable[[tuple[int, ...]], str | None]
+WHOLE = -1
+"""In place of a section's index: the whole document."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about a document."""
+
+    tokens: tuple[int, ...]
+    """What is read after the document, at least one token."""
+    sampling: Sampling
+    check: Check | None = None
+    """Why an answer (its tokens) will not do, in a word, or None. Asked in the engine's thread; the document fails
+    with what it raises."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    tokens: tuple[int, ...]
+    """Without the end token, and without the turns of a loop after the first."""
+    finish_reason: str
+    """`stop` at the end token, `length` at max_tokens; else why it will not do: `loop`, or what the prompt's check
+    says, both of the second try too."""
+    tokens_decoded: int
+    """Including those that were cut off, and those of a first try."""
+    retries: int = 0
+    """1 where a first try would not do."""
+
+
+Answers: TypeAlias = Mapping[tuple[int, int], Answer]
+"""By section, `WHOLE` for the whole document, and prompt."""
+
+
+@dataclass(frozen=True)
+class Midway:
+    """How far a document has been read and asked: with its feed, all that is needed to go on."""
+
+    state: State
+    """After `tokens_read` tokens: one row, on the CPU."""
+    tokens_read: int
+    section_ends: tuple[int, ...] = ()
+    """Tokens read at the end of each section so far."""
+    answers: Answers = field(default_factory=dict)
+    """Those that are final."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One document and what to ask of it."""
+
+    id: Hashable
+    feed: Feed
+    """Its tokens, at least one; from `start` on."""
+    prompts: tuple[Prompt, ...]
+    """At least one."""
+    section_prompts: tuple[Prompt, ...] = ()
+    """Asked where the feed says that a section ends, of all that has been read so far."""
+    start: Midway | None = None
+    """Where an earlier reading stood; None for a document's beginning."""
+    keep_state: bool = False
+    """Whether to hand over the state at the feed's last cut."""
+
+    def __post_init__(self) -> None:
+        assert self.prompts and all(prompt.tokens for prompt in (*self.prompts, *self.section_prompts))
+
+
+@dataclass(frozen=True)
+class Section:
+    """What was answered at the end of one section."""
+
+    end: int
+    """Tokens of the document up to there."""
+    answers: tuple[Answer, ...]
+    """In the order of the request's section prompts."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A document that has been read and asked."""
+
+    id: Hashable
+    tokens_read: int
+    """Of the document, not of the prompts: its length, unless it is `so_far`."""
+    answers: tuple[Answer, ...]
+    """In the order of the request's prompts."""
+    sections: tuple[Section, ...] = ()
+    """In the order of the document, where sections were asked about."""
+    so_far: bool = False
+    """Whether it was asked about before it was read to its end."""
+    kept: Midway | None = None
+    """At the feed's last cut, where the request keeps the state and the reading came by there."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A document whose feed broke off, or whose prompt's check raised."""
+
+    id: Hashable
+    tokens_read: int
+    error: LonghaulError
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass through the model did, for the meter."""
+
+    kind: Literal["prefill", "decode", "wait"]
+    """`wait` where every document in the slots waits for its feed."""
+    shares: dict[Hashable, int]
+    """Tokens of each document in this pass."""
+    document_tokens: int
+    """Tokens of documents read in this pass, without prompts."""
+    finished: tuple[Finished, ...]
+    failed: tuple[Failed, ...] = ()

@@ -1,0 +1,1 @@
+"""The architectures: mixers, scans, blocks, the reference, and the trainer."""

@@ -1,0 +1,121 @@
+"""The Mamba-2 mixer in plain PyTorch.
+
+Source: Transformers are SSMs (Mamba-2), arXiv 2405.21060; parameters named and laid out as state-spaces/mamba
+publishes them.
+
+L = tokens in a pack, S = segments (documents), H = heads, P = head width (headdim), G = groups of B and C,
+N = state channels (d_state), W = taps of the short convolution (d_conv), C = channels that it runs over:
+x, B and C side by side, H * P + 2 * G * N.
+
+Unlike the published module, a second piece of a document continues from the first one's state.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.mamba.architecture import Mamba2Config
+from models.mamba.norms import GroupedNorm, widened
+from models.mamba.packing import Packing
+from models.mamba.ssd import Inputs, scan, step
+from models.state import State
+
+
+class Mixer(nn.Module):
+    """One Mamba-2 mixer, state in and state out."""
+
+    def __init__(self, d_model: int, config: Mamba2Config) -> None:
+        super().__init__()
+        d_inner = config.expand * d_model
+        self.num_heads = heads = d_inner // config.headdim
+        self.num_groups = config.ngroups
+        self.dt_limit = config.dt_limit
+        channels, bc_width = config.conv_channels(d_model), config.ngroups * config.d_state
+        self.splits = [d_inner, channels, heads]
+        self.conv_splits = [d_inner, bc_width, bc_width]
+        self.in_proj = nn.Linear(d_model, sum(self.splits), bias=config.bias)
+        self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels, bias=config.conv_bias)
+        if config.conv_init is not None:
+            nn.init.uniform_(self.conv1d.weight, -config.conv_init, config.conv_init)
+        self.dt_bias = nn.Parameter(_initial_dt_bias(heads, config))
+        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*config.A_init_range).log())
+        self.D = nn.Parameter(torch.ones(heads))
+        self.norm = GroupedNorm(d_inner, d_inner // config.ngroups)
+        self.out_proj = nn.Linear(d_inner, d_model, bias=config.bias)
+
+    def prefill(self, u: Tensor, state: State, packing: Packing) -> tuple[Tensor, State]:
+        """u (L, d_model), state (S, ...) -> (L, d_model) and the state after each segment."""
+        z, xbc, dt = self._project(u)
+        mixed, conv = self._convolve(xbc, state["conv"], packing)
+        inputs = self._inputs(mixed, dt)
+        y, ssm = scan(inputs, self.D.to(dt.dtype), state["ssm"], packing)
+        return self._gate_and_project(y, z), State({"conv": conv, "ssm": ssm})
+
+    def decode(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        """u (S, d_model), one token a document -> (S, d_model) and the next state."""
+        z, xbc, dt = self._project(u)
+        window = torch.cat((state["conv"], xbc.unsqueeze(-1)), dim=-1)
+        taps, bias = self._taps(xbc.dtype)
+        inputs = self._inputs(F.silu((window * taps.mT).sum(-1) + bias), dt)
+        y, ssm = step(inputs, self.D.to(dt.dtype), state["ssm"])
+        return self._gate_and_project(y, z), State({"conv": window[..., 1:], "ssm": ssm})
+
+    def _project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The gate z (L, H * P), and in at least fp32 x, B and C before the convolution (L, C) and dt (L, H)."""
+        z, xbc, dt = self.in_proj(u).split(self.splits, dim=-1)
+        wide = widened(u.dtype)
+        dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))
+        if self.dt_limit != (0.0, math.inf):
+            dt = dt.clamp(*self.dt_limit)
+        return z, xbc.to(wide), dt
+
+    def _convolve(self, xbc: Tensor, before: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+        """The causal convolution with its SiLU, within each segment.
+
+        xbc (L, C), before (S, C, W - 1) the last inputs of each document -> (L, C) and the last inputs after it.
+        The inputs that went before are laid in front of each segment, so that no window reaches into a neighbour.
+        """
+        taps, bias = self._taps(xbc.dtype)
+        reach = len(taps) - 1
+        pieces = zip(before.mT.contiguous(), xbc.split(packing.lengths), strict=True)
+        rows = torch.cat([part for pair in pieces for part in pair])
+        size = len(rows) - reach
+        mixed = torch.addcmul(bias, rows[:size], taps[0])
+        for tap in range(1, len(taps)):
+            mixed.addcmul_(rows[tap : tap + size], taps[tap])
+        if len(before) > 1:
+            tokens = torch.arange(len(xbc), device=xbc.device)
+            mixed = mixed.index_select(0, tokens + reach * torch.searchsorted(packing.lasts, tokens))
+        ends = packing.lasts + reach * torch.arange(1, len(before) + 1, device=xbc.device)
+        after = rows[ends.unsqueeze(-1) + torch.arange(1 - reach, 1, device=xbc.device)]
+        return F.silu(mixed), after.mT
+
+    def _taps(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Weights (W, C) and bias (C,) of the convolution, the last tap for the token itself."""
+        taps = self.conv1d.weight.squeeze(1).to(dtype).mT.contiguous()
+        bias = self.conv1d.bias
+        return taps, taps.new_zeros(taps.shape[1]) if bias is None else bias.to(dtype)
+
+    def _inputs(self, xbc: Tensor, dt: Tensor) -> Inputs:
+        x, b, c = xbc.split(self.conv_splits, dim=-1)
+        return Inputs(
+            x=x.unflatten(-1, (self.num_heads, -1)),
+            b=b.unflatten(-1, (self.num_groups, -1)),
+            c=c.unflatten(-1, (self.num_groups, -1)),
+            dt=dt,
+            a_dt=dt * -self.A_log.to(dt.dtype).exp(),
+        )
+
+    def _gate_and_project(self, y: Tensor, z: Tensor) -> Tensor:
+        """y (L, H, P), z (L, H * P) -> (L, d_model): gate, then norm within each group of heads."""
+        gated = y.flatten(-2) * F.silu(z.to(y.dtype))
+        return self.out_proj(self.norm(gated).to(z.dtype))
+
+
+def _initial_dt_bias(num_heads: int, config: Mamba2Config) -> Tensor:
+    """Inverse softplus of step sizes drawn log-uniformly from [dt_min, dt_max]."""
+    low, high = math.log(config.dt_min), math.log(config.dt_max)
+    dt = torch.exp(low + torch.rand(num_heads) * (high - low)).clamp(min=config.dt_init_floor)
+    return dt + torch.log(-torch.expm1(-dt))

@@ -1,0 +1,189 @@
+"""Weights on disk: config.json with safetensors or pytorch_model.bin, loaded strictly, running no code.
+
+Published configs do not say how A comes from its logit. The official weights need the heavy tail, which is the default
+here; for weights that were trained with softplus (by mamba-ssm 2.3.2.post1 or flash-linear-attention), write
+`"a_activation": "softplus"` into `ssm_cfg` of their config.json.
+"""
+
+import json
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from pickle import UnpicklingError
+from zipfile import is_zipfile
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from configs.errors import ModelError
+from models.mamba import huggingface
+from models.mamba.architecture import MambaConfig, read_config
+from models.mamba.language_model import MambaLM
+from models.weights import hub
+from models.weights.hub import SAFETENSORS, SHARDS, TORCH_BIN
+
+EMBEDDING, TIED = "backbone.embedding.weight", "lm_head.weight"
+FP32_NAMES = ("dt_bias", "B_bias", "C_bias", ".D", ".A_log", "mimo_x", "mimo_z", "mimo_o")
+REMEMBERED_BYTES = 64 * 1024 * 1024
+"""The fingerprint of weights from this size on is kept in the cache."""
+
+DEFAULT = hub.DEFAULT
+
+
+def resolve(uri: str) -> Path:
+    """The local directory of the model that `model.uri` names, fetched if it is remote. Raises ModelError."""
+    return hub.model(uri)
+
+
+def save(model: MambaLM, directory: Path) -> None:
+    """Write config.json and weights in bf16; the few parameters that are fp32 in published checkpoints stay so."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: tensor.detach().to(torch.float32 if name.endswith(FP32_NAMES) else torch.bfloat16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (name == TIED and model.config.tie_embeddings)
+    }
+    save_file(tensors, directory / SAFETENSORS, metadata={"format": "pt"})
+    (directory / "config.json").write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> MambaLM:
+    """The model of a directory, in evaluation mode, its weights copied to the device one at a time.
+
+    Raises ModelError naming a tensor that is missing, extra or misshapen.
+    """
+    config, tensors = _read(directory)
+    # Copies, also where nothing changes: what is mapped goes wrong when the file is written anew.
+    kept = {
+        name: tensor.to(
+            device, torch.promote_types(dtype, torch.float32) if name.endswith(FP32_NAMES) else dtype, copy=True
+        )
+        for name, tensor in tensors.items()
+        if not (name == TIED and config.tie_embeddings)
+    }
+    if config.tie_embeddings:
+        kept[TIED] = kept[EMBEDDING]
+    with torch.device("meta"):
+        model = MambaLM(config)
+    model.load_state_dict(kept, strict=True, assign=True)
+    if config.tie_embeddings:
+        model.lm_head.weight = model.backbone.embedding.weight
+    return model.eval().requires_grad_(False)
+
+
+def check(directory: Path) -> MambaConfig:
+    """Read config and the names and shapes of the weights without building a model. Raises ModelError."""
+    return _read(directory)[0]
+
+
+def fingerprint(directory: Path) -> str:
+    """SHA-256 over the weights and the config: what a result depends on.
+
+    That of large weights is remembered by the files' paths, sizes and times, since every actor asks for it.
+    """
+    files, config = _weights_files(directory), (directory / "config.json").read_bytes()
+    stats = [(str(file.resolve()), file.stat()) for file in files]
+    if sum(stat.st_size for _, stat in stats) < REMEMBERED_BYTES:
+        return _digest(files, config)
+    versions = [(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]
+    key = sha256(json.dumps([versions, config.decode()]).encode()).hexdigest()
+    remembered = hub.cache() / "fingerprints" / key
+    try:
+        return remembered.read_text(encoding="utf-8")
+    except OSError:
+        digest = _digest(files, config)
+    with suppress(OSError):  # no cache, no memory
+        hub.publish(remembered, digest)
+    return digest
+
+
+def _digest(files: list[Path], config: bytes) -> str:
+    digest = sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    digest.update(config)
+    return digest.hexdigest()
+
+
+def _read(directory: Path) -> tuple[MambaConfig, dict[str, Tensor]]:
+    """Config and weights that fit each other, the weights mapped from their files and not yet read."""
+    config = read_config(directory / "config.json")
+    tensors: dict[str, Tensor] = {}
+    for file in _weights_files(directory):
+        tensors |= {huggingface.tensor_name(name): tensor for name, tensor in _map(file).items()}
+    _check(config, _expected(config), tensors, directory)
+    return config, tensors
+
+
+def _weights_files(directory: Path) -> list[Path]:
+    for name in (SAFETENSORS, TORCH_BIN):
+        if (directory / name).exists():
+            return [directory / name]
+        if (index := directory / (name + SHARDS)).exists():
+            return _shards(index)
+    raise ModelError(f"{directory} holds neither {SAFETENSORS} nor {TORCH_BIN}")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names, which must lie beside it."""
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+        files = [index.parent / name for name in sorted(names)]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} is no index of weights: {error!r}") from error
+    for file in files:
+        if file.parent != index.parent or not file.exists():
+            raise ModelError(f"{index} names {file}, which is not beside it")
+    return files
+
+
+def _map(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        # Only what torch saves as a zip can be mapped.
+        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
+    except UnpicklingError as error:
+        raise ModelError(
+            f"{file} is broken, or holds more than tensors, which only code in it could unpack: that is never run; "
+            "have its weights saved as safetensors"
+        ) from error
+    except Exception as error:  # broken bytes make these readers raise almost anything
+        raise ModelError(f"{file} cannot be read as weights: {error}") from error
+    if not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors):
+        raise ModelError(f"{file} holds no tensors by name")
+    return tensors
+
+
+def _expected(config: MambaConfig) -> dict[str, Tensor]:
+    """Every tensor of such a model, without memory behind it."""
+    with torch.device("meta"):
+        return MambaLM(config).state_dict()
+
+
+def _check(config: MambaConfig, expected: dict[str, Tensor], tensors: dict[str, Tensor], directory: Path) -> None:
+    optional = {TIED} if config.tie_embeddings else set()
+    if missing := sorted(expected.keys() - tensors.keys() - optional):
+        raise ModelError(f"{directory}: the weights lack {missing[0]} (and {len(missing) - 1} more)")
+    if extra := sorted(tensors.keys() - expected.keys()):
+        raise ModelError(
+            f"{directory}: the weights hold {extra[0]} (and {len(extra) - 1} more), which config.json lacks"
+        )
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise ModelError(f"{directory}: {name} is no tensor of floating-point numbers")
+        if tensor.shape != expected[name].shape:
+            raise ModelError(
+                f"{directory}: {name} has shape {tuple(tensor.shape)}, "
+                f"config.json asks for {tuple(expected[name].shape)}"
+            )
+    if config.tie_embeddings and TIED in tensors and not _same(tensors[TIED], tensors[EMBEDDING]):
+        raise ModelError(f"{directory}: {TIED} differs from {EMBEDDING}, though config.json says tie_embeddings = true")
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    """Published files hold one storage under both names, which needs no reading."""
+    return left.data_ptr() == right.data_ptr() or torch.equal(left, right)

@@ -1,0 +1,113 @@
+"""A Hugging Face `tokenizer.json` with the special tokens that the engine needs."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import tokenizers
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from configs.errors import ModelError
+from models.weights import hub
+
+LIBRARY = f"tokenizers {tokenizers.__version__}"
+END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<|eot_id|>")
+BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<|endoftext|>")
+
+
+class Tokenizer:
+    """Text to token ids and back. Special tokens are never produced from a document's own text."""
+
+    def __init__(self, backend: Backend, serialised: str) -> None:
+        self._backend = backend
+        self._serialised = serialised
+        # A document that quotes <|endoftext|> must not end itself.
+        self._backend.encode_special_tokens = True
+
+    @staticmethod
+    def load(directory: Path) -> "Tokenizer":
+        """Read `tokenizer.json`. Raises ModelError where it is missing or broken."""
+        path = directory / "tokenizer.json"
+        try:
+            serialised = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{directory} holds no readable tokenizer.json ({error})") from error
+        try:
+            return Tokenizer(Backend.from_str(serialised), serialised)
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ModelError(f"{path} is no tokenizer: {error}") from error
+
+    @staticmethod
+    def find(uri: str | None, model_uri: str) -> "Tokenizer":
+        """The tokenizer that `model.tokenizer` names, or where it is unset, the one beside the weights.
+
+        Fetched if it is remote, without the weights. Raises ModelError.
+        """
+        return Tokenizer.load(hub.tokenizer(uri, model_uri))
+
+    @staticmethod
+    def train(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
+        """A byte-level BPE; `<|endoftext|>` is id 0 and both begins and ends a document."""
+        backend = Backend(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+        backend.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END_OF_TEXT_NAMES[0]],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        backend.train_from_iterator(texts, trainer)
+        return Tokenizer(backend, backend.to_str())
+
+    def save(self, directory: Path) -> None:
+        (directory / "tokenizer.json").write_text(self._serialised, encoding="utf-8")
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens around it."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode_with_places(self, text: str) -> tuple[list[int], list[int]]:
+        """Token ids of a text, and where in it each begins, in characters."""
+        encoded = self._backend.encode(text, add_special_tokens=False)
+        return encoded.ids, [start for start, _ in encoded.offsets]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._backend.decode(list(ids), skip_special_tokens=True)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._backend.get_vocab_size()
+
+    def check_fits(self, num_embeddings: int) -> None:
+        """Raises ModelError where it has a token that the model's embedding has no row for."""
+        largest = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        if largest >= num_embeddings:
+            raise ModelError(
+                f"the tokenizer has token ids up to {largest}, the model's embedding {num_embeddings} rows: "
+                f"they do not belong together; {hub.TOKENIZER_ADVICE}"
+            )
+
+    @cached_property
+    def begin_id(self) -> int:
+        """The token that stands before a document."""
+        return self._first_of(BEGIN_NAMES)
+
+    @cached_property
+    def end_id(self) -> int:
+        """The token at which an answer stops."""
+        return self._first_of(END_OF_TEXT_NAMES)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return sha256(self._serialised.encode()).hexdigest()
+
+    def _first_of(self, names: tuple[str, ...]) -> int:
+        for name in names:
+            if (token := self._backend.token_to_id(name)) is not None:
+                return token
+        raise ModelError(f"the tokenizer has none of the special tokens {', '.join(names)}")

@@ -1,0 +1,403 @@
+"""The thread that drives an actor's engine: takes documents, runs passes, charges their time, hands results on."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Event, Thread
+
+import structlog
+
+from configs.errors import DocumentError, LonghaulError, StateError, unexpected
+from models.engine import device
+from models.engine.request import Failed, Finished, Request
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor import startup
+from pipeline.actor.assignment import Assignment, Row, receipt
+from pipeline.actor.entries import Entries
+from pipeline.actor.gauge import Actor
+from pipeline.actor.intake import Intake
+from pipeline.actor.job import Job, JobQueue
+from pipeline.actor.keeping import Keeping
+from pipeline.actor.ledger_writer import LedgerWriter
+from pipeline.actor.quarantine import Quarantine
+from pipeline.actor.snapshot_policy import Snapshots
+from pipeline.billing.rates import Labels
+from pipeline.driver import stopping
+from pipeline.ledger.device_failures import DeviceFailures
+from pipeline.ledger.run_folder import Beat, Ledger
+from pipeline.prompts.bound import Asked
+
+log = structlog.get_logger()
+
+LEAVE_SECONDS = 20.0
+"""To leave a node in of which nobody says when it goes; a cloud gives 30 at the least."""
+LEAVE_SHARE = 0.8
+"""Of the time until a node goes, what is used."""
+STOP_SECONDS = 60.0
+"""To wind down in when the run is stopped: what takes longer goes on at the next start."""
+ANSWERING_SHARE = 0.3
+"""Of the time to wind down in, how much answers under way may take: what is read of a document is worth more."""
+
+
+class EngineDriver(Thread):
+    """Only this thread touches the engine and closes the meter's intervals."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        leave: Callable[[], None] = lambda: None,
+        node_labels: Labels | None = None,
+        node_id: str = "",
+        is_alive: Callable[[str], bool] = lambda node_id: True,
+    ) -> None:
+        """`leave` ends this process when its node goes away or its device fails, and everything is saved; called in
+        this thread. `node_labels` tell what the node costs; `is_alive` whether a node, by its id, is still there."""
+        super().__init__(name="engine", daemon=True)
+        if assignment.device == "cpu":
+            device.keep_freed_memory()
+        self._actor = Actor(start=assignment.start)
+        self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
+        self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
+        ledger = Ledger(assignment.output_uri, assignment.run_id)
+        self._writer = LedgerWriter(ledger, self._actor.id, assignment.start)
+        self._failures = DeviceFailures(ledger)
+        quarantine = Quarantine(ledger, assignment.engine.max_attempts, is_alive)
+        self._intake = Intake(assignment, ledger, quarantine, self._actor.id, node_id, self._arrived)
+        self._inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._queue = JobQueue()
+        self._jobs: dict[str, Job] = {}
+        """Those in the engine."""
+        self._news = Event()
+        """A document came, or tokens of one that the engine waits for, or the end."""
+        self._ended = 0
+        """Documents that finished or failed here."""
+        self._heartbeat_due = self._quarantine_due = 0.0
+        """On the monotonic clock; what is quarantined is saved with each heartbeat from then on."""
+        self._broken: Exception | None = None
+        self._stop_reason: str | None = None
+        """Why this actor takes no more documents."""
+        self._owed: set[Future[Row]] = set()
+        """Receipts that somebody waits for."""
+        self._leave_by: float | None = None
+        """On the monotonic clock: when the node goes away."""
+
+    def submit(self, row: Row) -> "Future[Row]":
+        """Queue a document (a `READ_ROW`); the future holds its receipt once its rows are in the ledger.
+
+        It raises what stopped the engine: ModelError where the model does not load or is not the one that the driver
+        of the run fingerprinted, ConfigError where no price of the device is known, StorageError where the ledger
+        cannot be written, DeviceError where actor after actor has lost its device.
+        """
+        job = Job(row, datetime.now(UTC), Future())
+        # From here on nobody can cancel it, so that it can be fulfilled without asking.
+        job.receipt.set_running_or_notify_cancel()
+        if self._leave_by is not None:
+            return job.receipt  # which nobody waits for: Ray gives the document to another actor
+        self._owed.add(job.receipt)
+        job.receipt.add_done_callback(self._owed.discard)
+        if self._stop_reason is not None:
+            job.receipt.set_result(receipt(row, "stopped"))
+        elif self._broken is not None:
+            job.receipt.set_exception(self._broken)
+        else:
+            self._intake.take(job)
+        return job.receipt
+
+    def preempt(self, seconds_left: float | None) -> None:
+        """The node goes away: save everything and leave it. The documents go on elsewhere."""
+        left = LEAVE_SECONDS if seconds_left is None else seconds_left * LEAVE_SHARE
+        self._leave_by = time.monotonic() + left
+        self._news.set()
+
+    def run(self) -> None:
+        try:
+            self._drive()
+        except Exception as error:  # every caller must hear of it, or Ray would wait for ever
+            self._log.exception("engine_stopped")
+            self._broken = error
+            self._refuse_all(error)
+
+    def _drive(self) -> None:
+        try:
+            self._load()
+            while self._leave_by is None:
+                self._work()
+            self._leave()
+        except LonghaulError:
+            raise
+        except Exception as error:  # of a document we would know; whatever else a model raises, its device cannot go on
+            self._lose_device(error)
+
+    def _load(self) -> None:
+        """In this thread, not in the constructor's: glibc gives each thread memory of its own, and what the warm-up
+        takes must be there for the passes."""
+        self._actor.rate = startup.rate_of(self._assignment, self._node_labels)
+        self._actor.meter.spend("startup")
+        directory = startup.model_in(self._assignment)
+        self._tokenizer = Tokenizer.find(self._assignment.tokenizer_uri, self._assignment.model_uri)
+        self._engine = startup.engine_of(self._assignment, directory, self._tokenizer)
+        sections = self._assignment.sections
+        self._asked = [Asked.of(each, self._tokenizer) for each in self._assignment.prompts]
+        self._asked_of_sections = [Asked.of(each, self._tokenizer) for each in (sections.prompts if sections else ())]
+        self._entries = Entries(self._assignment, self._actor, self._tokenizer)
+        self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
+        self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)
+        self._actor.meter.spend("load")
+        # Else an actor that dies at its first document has never told of its time.
+        self._writer.beat(self._beat())
+        self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
+
+    def _work(self) -> None:
+        """One pass, or where there is nothing to do a wait for news; and a heartbeat when it is due."""
+        # Before looking, so that what comes from here on is news again.
+        self._news.clear()
+        for job in self._arrivals():
+            self._queue.put(job)
+        self._stop_if_it_is_time()
+        admitted = self._queue.admit(self._engine.busy)
+        for job in admitted:
+            self._admit(job)
+        has_worked = self._engine.busy and self._pass()
+        if has_worked:
+            self._snapshots.take_due(self._jobs)
+        self._beat_when_due()
+        if not (admitted or has_worked):
+            self._news.wait(max(0.0, self._heartbeat_due - time.monotonic()))
+            self._actor.meter.spend("idle")
+
+    def _beat_when_due(self) -> None:
+        if time.monotonic() >= self._heartbeat_due:
+            if self._queue.is_reserved and time.monotonic() >= self._quarantine_due:
+                # Whatever kills this process next, what is quarantined has got further, and is not blamed for it.
+                self._snapshots.take_all(self._jobs)
+            self._writer.beat(self._beat())
+            self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
+
+    def _arrivals(self) -> Iterator[Job]:
+        """What has come since the last look."""
+        with suppress(queue.Empty):
+            while True:
+                yield self._inbox.get_nowait()
+
+    def _pass(self, read: bool = True) -> bool:
+        """Whether there was anything to do: a document that has failed has made room for another, too."""
+        done = self._engine.step(read)
+        if done.kind != "wait":
+            self._actor.count(done)
+        for finished in done.finished:
+            self._summarised(finished)
+        for failed in done.failed:
+            self._broken_off(failed)
+        return done.kind != "wait" or bool(done.failed)
+
+    def _arrived(self, job: Job) -> None:
+        """In a thread of the intake."""
+        self._inbox.put(job)
+        self._news.set()
+        if self._broken is not None:
+            self._refuse_arrivals(self._broken)
+
+    def _admit(self, job: Job) -> None:
+        if job.quarantined and not self._begin_quarantined(job):
+            self._queue.leave(job.document_id)
+        elif self._stop_reason is None and job.row["error_class"] is None:
+            self._read(job)
+        else:
+            self._queue.leave(job.document_id)
+            if self._stop_reason is not None:
+                self._end(job, tokens_read=job.tokens_resumed)
+            else:
+                self._fail(job, tokens_read=0)
+
+    def _begin_quarantined(self, job: Job) -> bool:
+        # The engine has nothing else to do, so that it may wait: what is finished must not die with this document.
+        self._writer.flush()
+        has_begun = self._intake.begin_quarantined(job)
+        self._actor.meter.spend("idle")
+        # Saved at once it would get a pass further with each process that it kills, and would never be given up.
+        self._quarantine_due = time.monotonic() + self._assignment.heartbeat_seconds
+        return has_begun
+
+    def _read(self, job: Job) -> None:
+        try:
+            whole, sections = (
+                tuple(each.prompt(job.document_id) for each in asked)
+                for asked in (self._asked, self._asked_of_sections)
+            )
+            start = job.start.midway if job.start else None
+            job = job.opened(self._assignment, self._tokenizer, self._news.set)
+        except Exception as error:  # whatever it is, it is this document's
+            self._queue.leave(job.document_id)
+            self._jobs.pop(job.document_id, None)
+            self._fail(job.failing(unexpected(error)), job.tokens_resumed)
+            return
+        self._jobs[job.document_id] = job
+        assert job.feed is not None
+        keep = self._keeping.may_be_worth(job)
+        self._engine.submit(Request(job.document_id, job.feed, whole, sections, start, keep))
+
+    def _summarised(self, finished: Finished) -> None:
+        job = self._leaves(str(finished.id))
+        was_saved = self._snapshots.forget(job.document_id)
+        try:
+            if finished.so_far:
+                self._end(job, finished.tokens_read, finished)
+                return
+            keep = self._keeping.storing(job, finished)
+            entry = self._entries.finished(job, finished)
+        except Exception as error:  # whatever it is, it is this document's
+            self._fail(job.failing(unexpected(error)), finished.tokens_read)
+            return
+        self._ended += 1
+        self._writer.publish(
+            entry,
+            receipt(job.row, "ok", finished.tokens_read),
+            job.receipt,
+            keep=keep,
+            has_snapshot=was_saved or job.start is not None,
+        )
+        reasons = [answer.finish_reason for answer in finished.answers]
+        self._log.info(
+            "document_finished",
+            document_id=finished.id,
+            tokens=finished.tokens_read,
+            tokens_resumed=job.tokens_resumed,
+            finish_reasons=reasons,
+        )
+
+    def _broken_off(self, failed: Failed) -> None:
+        """A document whose text ends in an error, or whose state was of another. Raises what is not the document's."""
+        job = self._jobs[str(failed.id)]
+        if isinstance(failed.error, StateError):
+            self._log.warning("read_again_from_the_start", document_id=job.document_id, reason=str(failed.error))
+            # It has not left: what is quarantined keeps the engine to itself.
+            self._read(replace(job, start=None, parent_uri=None, feed=None))
+        elif isinstance(failed.error, DocumentError):
+            self._leaves(job.document_id)
+            self._fail(job.failing(failed.error), failed.tokens_read)
+        else:
+            raise failed.error
+
+    def _fail(self, job: Job, tokens_read: int) -> None:
+        self._ended += 1
+        self._writer.publish(
+            self._entries.failed(job, tokens_read), receipt(job.row, "failed", tokens_read), job.receipt
+        )
+
+    def _end(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> None:
+        """An attempt that goes on elsewhere or another day. Of a node that goes away nobody waits for receipts: Ray
+        gives its documents to another actor."""
+        waiting: Future[Row] = job.receipt if self._leave_by is None else Future()
+        entry = self._entries.stopped(job, tokens_read, so_far)
+        self._writer.publish(entry, receipt(job.row, "stopped", tokens_read), waiting)
+
+    def _leaves(self, document_id: str) -> Job:
+        self._queue.leave(document_id)
+        return self._jobs.pop(document_id)
+
+    def _stop_if_it_is_time(self) -> None:
+        is_over = stopping.has_passed(self._assignment.deadline_us)
+        reason = "deadline" if is_over else self._writer.stop_reason
+        if reason is not None and self._stop_reason is None:
+            self._stop_reason = reason
+            self._wind_down()
+
+    def _wind_down(self) -> None:
+        """End all attempts in good order: answers under way are finished, then states are saved, the most expensive
+        first. Answers that take longer than there is time are lost; their documents go on from where they stand."""
+        self._log.info("winding_down", reason=self._stop_reason or "preempted", documents=len(self._jobs))
+        self._finish_answers(ANSWERING_SHARE)
+        # Of a document there is one snapshot, and what is written last stays.
+        self._writer.flush(self._seconds_to_leave())
+        self._snapshots.take_all(self._jobs)
+        if self._stop_reason is not None and self._assignment.summary_so_far:
+            for document_id in self._engine.in_slots:
+                self._engine.conclude(document_id)
+            self._finish_answers(1.0)
+        self._writer.flush(self._seconds_to_leave())
+        self._actor.meter.spend("drain")
+        in_slots = self._engine.in_slots
+        for document_id, job in list(self._jobs.items()):
+            self._engine.withdraw(document_id)
+            self._leaves(document_id)
+            self._end(job, in_slots.get(document_id, job.tokens_resumed))
+
+    def _finish_answers(self, share: float) -> None:
+        """For at most that share of the time to wind down in, which may become less meanwhile."""
+        began = time.monotonic()
+        while self._engine.busy:
+            until = self._leave_by or began + STOP_SECONDS
+            if time.monotonic() >= began + share * (until - began) or not self._pass(read=False):
+                break
+            # Else the driver takes an actor that writes a long answer for dead.
+            self._beat_when_due()
+
+    def _seconds_to_leave(self) -> float | None:
+        """None where there is no hurry."""
+        return None if self._leave_by is None else max(0.0, self._leave_by - time.monotonic())
+
+    def _leave(self) -> None:
+        """The node goes away: everything is saved, and this process ends, so that the node is free at once."""
+        assert self._leave_by is not None
+        self._wind_down()
+        for job in [*self._queue.take_all(), *self._arrivals()]:
+            # What is quarantined and has not gone in is no attempt yet.
+            if not job.quarantined:
+                self._end(job, job.tokens_resumed)
+        self._writer.flush()
+        self._actor.meter.spend("drain")
+        self._writer.close(self._beat(is_last=True))
+        self._log.info("actor_left", tokens_read=self._actor.reading().tokens_read)
+        self._end_process()
+
+    def _lose_device(self, error: Exception) -> None:
+        """The device has failed: the documents go back, and this process ends, so that a fresh one takes its place.
+
+        Of the attempts in the engine no end is told: they count as those of a process that died. Raises DeviceError
+        where fresh actors have not helped.
+        """
+        self._log.exception("device_failed")
+        in_engine = [self._jobs[id].key for id in self._engine.in_slots if id in self._jobs] if self._jobs else []
+        try:
+            self._snapshots.take_all(self._jobs) if in_engine else None
+        except Exception:  # nothing can be had from a device that is broken
+            self._log.warning("states_not_saved", exc_info=True)
+        self._writer.flush()
+        self._actor.meter.spend("drain")
+        self._writer.close(self._beat(is_last=True))
+        failure = self._failures.record(self._actor.id, self._assignment.start, error, in_engine)
+        self._failures.check(failure, self._assignment.engine.actors, self._assignment.engine.max_attempts)
+        self._leave_by = time.monotonic()
+        self._end_process()
+
+    def _beat(self, is_last: bool = False) -> Beat:
+        in_slots = self._engine.in_slots if self._jobs else {}
+        underway = tuple(
+            self._jobs[document_id].underway(spent, in_slots.get(document_id))
+            for document_id, spent in self._actor.meter.documents().items()
+            if document_id in self._jobs
+        )
+        is_stopped = is_last or (self._stop_reason is not None and not self._owed)
+        return Beat(self._actor.reading(), underway, self._ended, is_stopped)
+
+    def _refuse_all(self, error: Exception) -> None:
+        """In this thread, which alone knows of the jobs in the engine."""
+        jobs, self._jobs = [*self._jobs.values(), *self._queue.take_all()], {}
+        for job in jobs:
+            _refuse(job, error)
+        self._refuse_arrivals(error)
+
+    def _refuse_arrivals(self, error: Exception) -> None:
+        """In any thread: each job is taken out of the inbox by one."""
+        for job in self._arrivals():
+            _refuse(job, error)
+
+
+def _refuse(job: Job, error: Exception) -> None:
+    job.receipt.set_exception(error)
+    if job.feed is not None:
+        job.feed.close()

@@ -1,0 +1,186 @@
+"""Turns what became of a document into its ledger entry: rows for summaries or failures, and for costs.
+
+Summaries and failures leave their cost open: a commit shares out what all attempts at the document come to.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
+
+from configs.errors import DocumentError
+from configs.settings import PromptSettings, every_prompt
+from models.engine.request import Answer, Finished
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Assignment, Row, reason
+from pipeline.actor.gauge import Actor
+from pipeline.actor.job import Job
+from pipeline.billing.metering import Spent
+from pipeline.ledger.run_folder import Entry, Outcome
+from pipeline.prompts import template
+from pipeline.prompts.checks import AnswerCheck
+from pipeline.schemas.tables import COSTS, FAILURES
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Writes entries for one actor."""
+
+    assignment: Assignment
+    actor: Actor
+    tokenizer: Tokenizer
+
+    @cached_property
+    def _checks(self) -> dict[str, AnswerCheck]:
+        """By the prompt's name. A schema is made ready once, not for every answer."""
+        asked = every_prompt(self.assignment.prompts, self.assignment.sections)
+        return {prompt.name: AnswerCheck(prompt) for prompt in asked}
+
+    def finished(self, job: Job, finished: Finished) -> Entry:
+        """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes.
+
+        What raises does so before that: the time is still the document's."""
+        summaries = self._summaries(job, finished, "ok")
+        spent = self.actor.meter.settle(job.document_id).all_saved
+        costs = self._costs(job, "finished", spent, finished)
+        return self._entry(job, "finished", costs, summaries=summaries)
+
+    def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
+        """An attempt that is gone on with elsewhere or another day: what no snapshot holds of it is wasted, unless it
+        gave summaries of what was read so far."""
+        summaries = self._summaries(job, so_far, "partial") if so_far else []
+        spent = self.actor.meter.settle(job.document_id)
+        if so_far is not None:
+            spent = spent.all_saved
+        costs = self._costs(job, "stopped", spent, so_far or Finished(job.document_id, tokens_read, ()))
+        return self._entry(job, "stopped", costs, summaries=summaries)
+
+    def failed(self, job: Job, tokens_read: int) -> Entry:
+        """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
+        broke off while the actor read it, whose time its meter now closes."""
+        spent, row = self.actor.meter.settle(job.document_id).all_saved, job.row
+        read = Finished(job.document_id, tokens_read, ())
+        costs = self._costs(job, "failed", spent, read)
+        why = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
+        return self._entry(job, "failed", costs, failures=[self._common(job) | {"status": "failed"} | why])
+
+    def _summaries(self, job: Job, finished: Finished, status: str) -> list[Row]:
+        read = {
+            "status": status,
+            "title": job.title,
+            "tokens_total": None if finished.so_far else finished.tokens_read,
+            "tokens_read": finished.tokens_read,
+            "tokens_resumed": job.tokens_resumed,
+            "truncated": finished.so_far,
+            "model_id": self.assignment.model_uri,
+            "model_revision": self.assignment.model_revision,
+        }
+        common = self._common(job) | read
+        answered = self._answered(job, finished)
+        return [common | section | self._answer(answer, prompt) for answer, prompt, section in answered]
+
+    def _answered(self, job: Job, finished: Finished) -> Iterator[tuple[Answer, PromptSettings, Row]]:
+        """Every answer with its prompt and, of a section, where it lies."""
+        for answer, prompt in zip(finished.answers, self.assignment.prompts, strict=True):
+            yield answer, prompt, {}
+        if self.assignment.sections is None:
+            return
+        for index, (section, found) in enumerate(zip(finished.sections, job.sections or (), strict=False)):
+            place = {
+                "section_index": index,
+                "section_title": found["title"],
+                "section_start": found["start"],
+                "section_end": section.end,
+            }
+            for answer, prompt in zip(section.answers, self.assignment.sections.prompts, strict=True):
+                yield answer, prompt, place
+
+    def _common(self, job: Job) -> Row:
+        row = job.row
+        return {
+            "run_id": self.assignment.run_id,
+            "document_id": row["document_id"],
+            "source_uri": row["source_uri"],
+            "source_etag": row["source_etag"],
+            "size_bytes": row["size_bytes"],
+            "settings_sha256": self.assignment.settings_sha256,
+            "attempts": job.attempt,
+            "started_at": job.started_at,
+            "finished_at": datetime.now(UTC),
+            "gpu_type": self.actor.rate.gpu_type,
+            "currency": self.actor.rate.currency,
+        }
+
+    def _answer(self, answer: Answer, prompt: PromptSettings) -> Row:
+        verdict = self._checks[prompt.name].judge(self.tokenizer.decode(answer.tokens))
+        return {
+            "prompt_id": prompt.name,
+            "prompt_sha256": sha256(template.question(prompt.instruction, prompt.json_schema).encode()).hexdigest(),
+            "summary": verdict.summary,
+            "summary_tokens": len(answer.tokens),
+            "finish_reason": answer.finish_reason,
+            "retries": answer.retries,
+            "answer_error": verdict.error,
+        }
+
+    def _costs(self, job: Job, outcome: Outcome, spent: Spent, read: Finished) -> list[Row]:
+        """The attempt's row, and another for what is lost of it."""
+        answers = [*read.answers, *(answer for section in read.sections for answer in section.answers)]
+        earlier = job.start.midway.answers.values() if job.start else ()
+        decoded = sum(answer.tokens_decoded for answer in answers) - sum(answer.tokens_decoded for answer in earlier)
+        common = {name: value for name, value in self._common(job).items() if name in COSTS.names} | {
+            "outcome": outcome,
+            "attempt": job.attempt,
+            "actor_id": self.actor.id,
+            "node": self.actor.node,
+            **self.actor.rate.columns,
+        }
+        counts = {
+            "tokens_read": max(0, read.tokens_read - job.tokens_resumed),
+            "tokens_resumed": job.tokens_resumed,
+            "tokens_decoded": max(0, decoded),
+        }
+        rate = self.actor.rate
+        costs = [common | {"kind": "document"} | counts | rate.charge(spent.saved, spent.decoding_saved)]
+        if spent.at_stake:
+            costs.append(common | {"kind": "wasted"} | rate.charge(spent.at_stake, spent.decoding_at_stake))
+        return costs
+
+    def _entry(
+        self,
+        job: Job,
+        outcome: Outcome,
+        costs: list[Row],
+        summaries: list[Row] | None = None,
+        failures: list[Row] | None = None,
+    ) -> Entry:
+        return {
+            "document_id": job.document_id,
+            "source_etag": job.row["source_etag"],
+            "settings_sha256": self.assignment.settings_sha256,
+            "attempt": job.attempt,
+            "actor_id": self.actor.id,
+            "outcome": outcome,
+            "published_at": datetime.now(UTC),
+            "summaries": summaries or [],
+            "failures": failures or [],
+            "costs": costs,
+            "states": [],
+            "reading": asdict(self.actor.reading()),
+        }
+
+
+def fenced(entry: Entry) -> Entry:
+    """What remains of an attempt that came second: its cost, which was in vain."""
+    costs = [cost | {"kind": "wasted", "outcome": "fenced"} for cost in entry["costs"]]
+    return entry | {"outcome": "fenced", "costs": costs, "summaries": [], "failures": [], "states": []}
+
+
+def unstorable(entry: Entry, error: DocumentError) -> Entry:
+    """What remains of a document that finished, but whose rows or state cannot be stored: a failure with its cost."""
+    row = entry["summaries"][0]
+    known = {name: row[name] for name in FAILURES.names if name in row}
+    failure = known | {"status": "failed"} | reason(error)
+    costs = [cost | {"outcome": "failed"} for cost in entry["costs"]]
+    return entry | {"outcome": "failed", "summaries": [], "failures": [failure], "costs": costs, "states": []}

@@ -1,0 +1,81 @@
+"""One actor's identity, meter and counters: what its readings are made of."""
+
+import platform
+import resource
+import sys
+import time
+from decimal import Decimal
+from uuid import uuid4
+
+from models.engine.request import Pass
+from pipeline.billing.metering import UNKNOWN, Meter, Rate
+from pipeline.ledger.run_folder import Reading
+
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class Actor:
+    """Made first thing in an actor's process: its meter runs from there."""
+
+    def __init__(self, rate: Rate = UNKNOWN, start: int = 0) -> None:
+        """`rate` may be set later, before the first reading; `start` is the number of the run's."""
+        self.id = f"actor-{uuid4().hex[:12]}"
+        self.node = platform.node()
+        self.rate = rate
+        self._start = start
+        self.meter = Meter()
+        self._started_us = now_us()
+        self._tokens_read = self._tokens_decoded = self._documents = 0
+        self._prefilled = self._prefill_us = 0
+
+    def count(self, done: Pass) -> None:
+        """Charge a pass to its documents."""
+        elapsed_us, tokens = self.meter.spend_on(done.shares, decoding=done.kind == "decode"), sum(done.shares.values())
+        self._tokens_read += done.document_tokens
+        if done.kind == "decode":
+            self._tokens_decoded += tokens
+        else:
+            self._prefilled += tokens
+            self._prefill_us += elapsed_us
+        self._documents += sum(not finished.so_far for finished in done.finished)
+
+    def cost_of_reading(self, tokens: int) -> Decimal | None:
+        """At the price and the speed that this actor has had so far; None before it has read anything."""
+        if not self._prefilled:
+            return None
+        return self.rate.cost(self._prefill_us) * tokens / self._prefilled
+
+    def reading(self) -> Reading:
+        total_us, overheads = self.meter.totals()
+        return Reading(
+            actor_id=self.id,
+            node=self.node,
+            gpu_type=self.rate.gpu_type,
+            devices=self.rate.devices,
+            price_per_second=str(self.rate.price_per_second),
+            currency=self.rate.currency,
+            started_us=self._started_us,
+            read_us=now_us(),
+            total_us=total_us,
+            startup_us=overheads["startup"],
+            load_us=overheads["load"],
+            idle_us=overheads["idle"],
+            snapshot_us=overheads["snapshot"],
+            drain_us=overheads["drain"],
+            tokens_read=self._tokens_read,
+            tokens_decoded=self._tokens_decoded,
+            documents=self._documents,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT,
+            market=self.rate.market,
+            provider=self.rate.provider,
+            region=self.rate.region,
+            instance_type=self.rate.instance_type,
+            on_demand_price_per_second=str(self.rate.on_demand_price_per_second),
+            start=self._start,
+            instance_id=self.rate.instance_id,
+        )
+
+
+def now_us() -> int:
+    """UTC in microseconds since 1970."""
+    return time.time_ns() // 1000

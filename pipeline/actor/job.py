@@ -1,0 +1,212 @@
+"""One attempt at a document on its way through an actor."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from configs.errors import DocumentError, StateError
+from models.engine.feed import ArrayFeed, Feed
+from models.engine.request import Midway
+from models.weights.tokenizer import LIBRARY, Tokenizer
+from pipeline.actor.assignment import Assignment, Row, reason
+from pipeline.billing.metering import Spent
+from pipeline.documents import sections, tokenize
+from pipeline.documents.sections import Section
+from pipeline.documents.token_feed import TokenFeed
+from pipeline.documents.tokenize import Position
+from pipeline.ledger.run_folder import Underway, document_key
+from pipeline.schemas.document import Document
+from pipeline.states.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Job:
+    """A document that waits for the engine or is in it."""
+
+    row: Row
+    """A `READ_ROW`."""
+    started_at: datetime
+    receipt: "Future[Row]"
+    attempt: int = 1
+    quarantined: bool = False
+    """Whether it must have the engine to itself."""
+    start: Snapshot | None = None
+    """Where an earlier reading stood."""
+    parent_uri: str | None = None
+    """Of that state."""
+    feed: Feed | None = None
+    """Set when the engine gets it."""
+
+    @property
+    def document_id(self) -> str:
+        return str(self.row["document_id"])
+
+    @property
+    def key(self) -> str:
+        return document_key(self.document_id, self.row["source_etag"])
+
+    @property
+    def tokens_resumed(self) -> int:
+        """Read before this attempt."""
+        return self.start.midway.tokens_read if self.start else 0
+
+    @property
+    def title(self) -> str | None:
+        """The reader's; where the reader has not been, that of the earlier reading, or what the feed finds."""
+        if self.row["title"] is None and self.start is not None:
+            return self.start.title
+        if self.row["title"] is None and isinstance(self.feed, TokenFeed):
+            return self.feed.title
+        return self.row["title"]
+
+    @property
+    def sections(self) -> list[Row] | None:
+        """Found so far, in the shape of the row's."""
+        if isinstance(self.feed, TokenFeed):
+            return [asdict(section) for section in self.feed.sections]
+        return self.row["sections"]
+
+    @property
+    def checks_history(self) -> bool:
+        """Whether the document has changed since that state: then it must only have grown."""
+        return self.start is not None and self.start.source_etag != self.row["source_etag"]
+
+    def starting(self, found: Snapshot, uri: str) -> "Job":
+        """From a stored state. Raises StateError where tokens that travel with the job are not those that were read."""
+        if self.row["tokens"] is not None:
+            cuts = {cut["parts"]: cut["digest"] for cut in self.row["cuts"] or ()}
+            if found.position.parts and cuts.get(found.position.parts) != found.position.digest:
+                raise StateError("The stored state is of other text than the document has now.")
+        return replace(self, start=found, parent_uri=uri)
+
+    def failing(self, error: DocumentError) -> "Job":
+        """To become a failure."""
+        return replace(self, row=self.row | reason(error) | {"tokens": None})
+
+    def opened(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> "Job":
+        """With its feed: of the tokens that have travelled with it, or one that reads the document from here on, and
+        calls `on_change` when there is news of it."""
+        return replace(
+            self, feed=self._stream(assignment, tokenizer, on_change) if self.row["is_streamed"] else self._array()
+        )
+
+    def _stream(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> TokenFeed:
+        assert assignment.input is not None, "documents that travel as handles need Assignment.input"
+        position = self.start.position if self.start else Position()
+        return TokenFeed(
+            Document.from_row(self.row),
+            assignment.input,
+            tokenizer,
+            on_change,
+            start=position,
+            skip=self.tokens_resumed - position.tokens,
+            sections=assignment.sections,
+            found=self.start.sections if self.start else (),
+            check_history=self.checks_history,
+        )
+
+    def _array(self) -> ArrayFeed:
+        cuts = [cut["tokens"] for cut in self.row["cuts"] or ()]
+        ends = [section["start"] for section in self.row["sections"] or ()]
+        return ArrayFeed(self.row["tokens"], ends[1:], cuts[-1] if cuts else None, self.tokens_resumed)
+
+    def underway(self, spent: Spent, tokens_read: int | None) -> Underway:
+        """For a heartbeat: so many of the document's tokens are read, or none in this attempt."""
+        return Underway(
+            self.document_id,
+            self.row["source_etag"],
+            self.attempt,
+            round(self.started_at.timestamp() * 1e6),
+            spent,
+            (tokens_read or self.tokens_resumed) - self.tokens_resumed,
+            self.tokens_resumed,
+        )
+
+    def position(self, tokens_read: int | None = None) -> Position:
+        """The last cut at or before so many tokens, all of which are taken; None of the whole document."""
+        if isinstance(self.feed, TokenFeed):
+            return self.feed.position()
+        cuts = [cut for cut in self.row["cuts"] or () if tokens_read is None or cut["tokens"] <= tokens_read]
+        return Position(**cuts[-1]) if cuts else Position()
+
+    def snapshot(self, midway: Midway, assignment: Assignment) -> Snapshot:
+        """Of the place where the document stands now."""
+        return self._snapshot(midway, self.position(midway.tokens_read), assignment)
+
+    def kept(self, midway: Midway, assignment: Assignment) -> Snapshot | None:
+        """Of the last cut of a document that has been read; None where the state is not of there."""
+        position = self.position()
+        if position.tokens != midway.tokens_read or not position.parts:
+            return None
+        tail = self.feed.tail if isinstance(self.feed, TokenFeed) else self.row["tokens"][position.tokens :]
+        return self._snapshot(midway, position, assignment, tail)
+
+    def _snapshot(
+        self, midway: Midway, position: Position, assignment: Assignment, tail: np.ndarray | Sequence[int] = ()
+    ) -> Snapshot:
+        found = [Section(**section) for section in self.sections or ()]
+        return Snapshot(
+            document_id=self.document_id,
+            source_uri=self.row["source_uri"],
+            source_etag=self.row["source_etag"],
+            state_key=assignment.state_key,
+            made_by=self.feed.made_by if isinstance(self.feed, TokenFeed) else self.row["made_by"],
+            tokenized_by=LIBRARY,
+            settings_sha256=assignment.settings_sha256,
+            run_id=assignment.run_id,
+            title=self.title or "",
+            position=position,
+            sections=tuple(sections.before(found, position.tokens)),
+            midway=midway,
+            tail=np.asarray(tail, tokenize.TOKEN_DTYPE),
+        )
+
+
+class JobQueue:
+    """Jobs on their way into the engine: in their order, what is quarantined one by one when there is nothing else."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self._quarantined: deque[Job] = deque()
+        self._reserved_for: str | None = None
+        """What has the engine to itself."""
+
+    def __len__(self) -> int:
+        return len(self._jobs) + len(self._quarantined)
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether a document has the engine to itself."""
+        return self._reserved_for is not None
+
+    def put(self, job: Job) -> None:
+        (self._quarantined if job.quarantined else self._jobs).append(job)
+
+    def admit(self, engine_is_busy: bool) -> list[Job]:
+        """Those that may go in now."""
+        if self._reserved_for is not None:
+            return []
+        if self._jobs:
+            admitted, self._jobs = list(self._jobs), deque()
+            return admitted
+        if self._quarantined and not engine_is_busy:
+            job = self._quarantined.popleft()
+            self._reserved_for = job.document_id
+            return [job]
+        return []
+
+    def leave(self, document_id: str) -> None:
+        """A document is out of the engine."""
+        if document_id == self._reserved_for:
+            self._reserved_for = None
+
+    def take_all(self) -> list[Job]:
+        """All that have not gone in."""
+        jobs = [*self._jobs, *self._quarantined]
+        self._jobs.clear()
+        self._quarantined.clear()
+        return jobs

@@ -1,0 +1,47 @@
+"""Which states outlive the run: those of documents that cost more to read again than their states to store.
+
+That a document grows, or is asked about, before its state expires is taken as certain.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+
+from models.engine.request import Finished
+from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.gauge import Actor
+from pipeline.actor.job import Job
+from pipeline.states import kept as states
+
+GIB = 2**30
+DAYS_PER_MONTH = 30
+
+
+class Keeping:
+    """Belongs to the engine's thread."""
+
+    def __init__(self, assignment: Assignment, actor: Actor, state_bytes: int) -> None:
+        self._assignment, self._actor = assignment, actor
+        self._cost = storage_cost(state_bytes, assignment.ttl_days or 0.0, assignment.storage_gib_month)
+
+    def may_be_worth(self, job: Job) -> bool:
+        """Before a document is read; where its length, or the speed of the device, is not known yet, it may be."""
+        if self._assignment.ttl_days is None:
+            return False
+        return bool(job.row["is_streamed"]) or self._is_worth(job.position().tokens)
+
+    def storing(self, job: Job, finished: Finished) -> Callable[[], Row] | None:
+        """What stores a document's state once it is read; None where it is not kept."""
+        kept = job.kept(finished.kept, self._assignment) if finished.kept is not None else None
+        if kept is None or not self._is_worth(kept.midway.tokens_read):
+            return None
+        return partial(states.keep, self._assignment, kept, finished.tokens_read, job.parent_uri)
+
+    def _is_worth(self, tokens: int) -> bool:
+        reading = self._actor.cost_of_reading(tokens)
+        return tokens > 0 and (reading is None or reading >= self._cost)
+
+
+def storage_cost(size_bytes: int, days: float, gib_month: Decimal) -> Decimal:
+    """Of keeping so many bytes for so long."""
+    return gib_month * size_bytes / GIB * Decimal(days) / DAYS_PER_MONTH

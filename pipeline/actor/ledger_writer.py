@@ -1,0 +1,139 @@
+"""Writes what an actor has to say to the ledger, beside the engine, so that no pass waits for storage."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import structlog
+
+from configs.errors import LonghaulError, unexpected
+from pipeline.actor.assignment import Row, reason
+from pipeline.actor.entries import fenced, unstorable
+from pipeline.ledger.run_folder import Beat, Entry, Ledger, document_key
+from pipeline.states import snapshot
+from pipeline.states.snapshot import Snapshot
+from pipeline.storage import objects
+
+THREADS = 8
+"""Enough to keep a store busy at a rate of some GB/s."""
+
+log = structlog.get_logger()
+
+
+class LedgerWriter:
+    """Threads of its own; what is asked of it first is not always written first."""
+
+    def __init__(self, ledger: Ledger, actor_id: str, start: int) -> None:
+        """`start` is that of the run which the actor belongs to, and which may be stopped."""
+        self._ledger, self._actor_id, self._start = ledger, actor_id, start
+        self._pool = ThreadPoolExecutor(THREADS, "ledger")
+        self._pulse = ThreadPoolExecutor(1, "heartbeat")
+        self._open: set[Future[Any]] = set()
+        self._beating: Future[None] | None = None
+        self.stop_reason: str | None = None
+        """Why the run shall stop; asked for at each heartbeat."""
+
+    def publish(
+        self,
+        entry: Entry,
+        receipt: Row,
+        waiting: "Future[Row]",
+        keep: Callable[[], Row] | None = None,
+        has_snapshot: bool = False,
+    ) -> None:
+        """Fulfil `waiting` with the receipt once the entry is in the ledger, or with what went wrong.
+
+        `keep` stores a state first, and returns its row for the table `states`. The snapshot of a document that is
+        finished, if it has one, goes.
+        """
+        self._submit(self._publish, entry, receipt, waiting, keep, has_snapshot)
+
+    def save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
+        """Store a snapshot; `on_done` hears, in another thread, how many CPU-seconds that took, or None: it failed."""
+        self._submit(self._save, taken, on_done)
+
+    def beat(self, beat: Beat) -> None:
+        """Left out while the last one is still being written: the next one says it again."""
+        if self._beating is None or self._beating.done():
+            try:
+                self._beating = self._pulse.submit(self._beat, beat)
+            except (
+                RuntimeError
+            ) as error:  # the process is ending and takes no more work, which no device is to blame for
+                log.warning("heartbeat_not_written", actor_id=self._actor_id, error=str(error))
+
+    def flush(self, seconds: float | None = None) -> bool:
+        """Wait until everything is written; False where the time does not suffice."""
+        return not wait(set(self._open), seconds).not_done
+
+    def close(self, last: Beat) -> None:
+        """Wait until everything is written, the last heartbeat too."""
+        self.flush()
+        self._pulse.submit(self._beat, last).result()
+
+    def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
+        future = self._pool.submit(work, *arguments)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+
+    def _publish(
+        self,
+        entry: Entry,
+        receipt: Row,
+        waiting: "Future[Row]",
+        keep: Callable[[], Row] | None,
+        has_snapshot: bool,
+    ) -> None:
+        try:
+            receipt = self._store(entry, receipt, keep, has_snapshot)
+        except Exception as error:  # whatever it is, the call that waits must hear of it
+            waiting.set_exception(error)
+        else:
+            waiting.set_result(receipt)
+
+    def _store(self, entry: Entry, receipt: Row, keep: Callable[[], Row] | None, has_snapshot: bool) -> Row:
+        """Returns the receipt: that of a failure where rows or state of a finished document cannot be stored."""
+        try:
+            if keep is not None:
+                entry = entry | {"states": [keep()]}
+            is_first = self._ledger.publish(entry)
+        except LonghaulError:
+            raise
+        except Exception as error:  # of a value that no table holds, of a state that is none
+            if entry["outcome"] != "finished":
+                raise
+            log.exception("document_not_stored", document_id=entry["document_id"], actor_id=self._actor_id)
+            failure = unexpected(error)
+            self._ledger.publish(unstorable(entry, failure))
+            return receipt | {"status": "failed"} | reason(failure)
+        if entry["outcome"] == "finished":
+            self._finish(entry, is_first, has_snapshot)
+        return receipt
+
+    def _finish(self, entry: Entry, is_first: bool, has_snapshot: bool) -> None:
+        if not is_first:
+            log.warning("document_published_elsewhere", document_id=entry["document_id"], actor_id=self._actor_id)
+            self._ledger.publish(fenced(entry))
+        if has_snapshot:
+            objects.delete(self._snapshot_uri(entry["document_id"], entry["source_etag"]))
+
+    def _save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
+        started = time.thread_time()
+        try:
+            objects.publish(self._snapshot_uri(taken.document_id, taken.source_etag), snapshot.to_bytes(taken))
+        except Exception:  # nothing is lost yet; it stays at stake, so that it is tried again
+            log.warning("snapshot_not_written", document_id=taken.document_id, exc_info=True)
+            on_done(None)
+        else:
+            on_done(time.thread_time() - started)
+
+    def _snapshot_uri(self, document_id: str, source_etag: str) -> str:
+        return self._ledger.snapshot_uri(document_key(document_id, source_etag))
+
+    def _beat(self, beat: Beat) -> None:
+        try:
+            self._ledger.publish_beat(beat)
+            self.stop_reason = self._ledger.stop_reason(self._start)
+        except Exception:  # the next heartbeat says it again; entries carry readings too
+            log.warning("heartbeat_not_written", actor_id=self._actor_id, exc_info=True)

@@ -1,0 +1,83 @@
+"""Which documents' states an actor saves, and when: by what would be lost with it."""
+
+from collections.abc import Hashable, Mapping
+from functools import partial
+
+from models.engine.engine import Engine
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.job import Job
+from pipeline.actor.ledger_writer import LedgerWriter
+from pipeline.billing.metering import Meter, Spent
+
+WORTH = 50
+"""A document is saved only where reading it again would take so many times what saving it does: the overhead of all
+snapshots then stays under 2 % of what is read."""
+RECENT = 0.3
+"""Weight of the last snapshot in what one is thought to take."""
+
+
+class Snapshots:
+    """Belongs to the engine's thread; the meter hears from others when a state is stored."""
+
+    def __init__(self, assignment: Assignment, meter: Meter, engine: Engine, writer: LedgerWriter) -> None:
+        self._assignment, self._meter, self._engine, self._writer = assignment, meter, engine, writer
+        # A device-second of an actor with several CPUs is less of its time.
+        self._most_at_stake_us = assignment.max_lost_gpu_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
+        self._being_written: dict[Hashable, Spent] = {}
+        self._taken: set[Hashable] = set()
+        self._cost_us = 0.0
+
+    def take_due(self, jobs: Mapping[str, Job]) -> None:
+        """Save the documents with most at stake until no more than the limit is."""
+        at_stake = self._at_stake()
+        total = sum(at_stake.values())
+        if total <= self._most_at_stake_us:
+            return
+        for document, microseconds in sorted(at_stake.items(), key=lambda item: item[1], reverse=True):
+            if total <= self._most_at_stake_us or microseconds <= WORTH * self._cost_us:
+                break
+            if document in jobs and self._take(jobs[str(document)]):
+                total -= microseconds
+
+    def take_all(self, jobs: Mapping[str, Job]) -> None:
+        """Save every document that has been read on since it was saved, those with most at stake first."""
+        at_stake = self._at_stake()
+        for document in sorted(at_stake, key=lambda document: at_stake[document], reverse=True):
+            if at_stake[document] and document in jobs:
+                self._take(jobs[str(document)])
+
+    def forget(self, document_id: str) -> bool:
+        """A document has left; whether a state of it may be stored."""
+        known = document_id in self._taken
+        self._taken.discard(document_id)
+        return known
+
+    def _at_stake(self) -> dict[Hashable, int]:
+        """Microseconds, counting what is being written as saved."""
+        return {
+            document: spent.microseconds - max(spent.saved, self._being_written.get(document, Spent()).microseconds)
+            for document, spent in self._meter.documents().items()
+        }
+
+    def _take(self, job: Job) -> bool:
+        """False where the document cannot be saved just now."""
+        document = job.document_id
+        if document in self._being_written or document not in self._engine.in_slots:
+            return False
+        midway = self._engine.midway(document)
+        copying_us = self._meter.spend("snapshot")
+        if midway is None:
+            return False
+        taken = job.snapshot(midway, self._assignment)
+        self._being_written[document] = self._meter.documents()[document]
+        self._taken.add(document)
+        self._writer.save(taken, partial(self._done, document, copying_us))
+        return True
+
+    def _done(self, document: Hashable, copying_us: int, cpu_seconds: float | None) -> None:
+        """In a thread of the writer."""
+        then = self._being_written.pop(document)
+        if cpu_seconds is not None:
+            self._meter.save(document, then)
+            cost = copying_us + cpu_seconds * 1e6
+            self._cost_us += (RECENT if self._cost_us else 1.0) * (cost - self._cost_us)

@@ -1,0 +1,48 @@
+"""What an actor does first: it finds out what its device costs, and loads the model into an engine."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from configs.errors import ModelError
+from models.backends.capacity import slots_that_fit
+from models.engine.engine import Engine
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Assignment
+from pipeline.billing.metering import Rate
+from pipeline.billing.rates import Labels
+
+
+def rate_of(assignment: Assignment, node_labels: Labels) -> Rate:
+    """That of the device which this actor really has. Raises ModelError where torch sees none, ConfigError where it has
+    no price."""
+    if assignment.device == "cpu":
+        return assignment.rates.of_cpu(node_labels)
+    if not torch.cuda.is_available():
+        raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
+    return assignment.rates.of_gpu(torch.cuda.get_device_name(), node_labels)
+
+
+def model_in(assignment: Assignment) -> Path:
+    """The model's directory. Raises ModelError where it holds other weights than those of the run."""
+    directory = checkpoint.resolve(assignment.model_uri)
+    if checkpoint.fingerprint(directory) != assignment.model_revision:
+        raise ModelError(f"{directory} on {platform.node()} holds other weights than the run was planned with")
+    return directory
+
+
+def engine_of(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Engine:
+    """With the model of that directory, warmed up. Raises ModelError."""
+    settings = assignment.engine
+    if assignment.device == "cpu":
+        torch.set_num_threads(settings.cpus_per_actor)
+    model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
+    slots, step_tokens = settings.slots_on(assignment.device), settings.step_tokens_on(assignment.device)
+    preamble: list[int] = []
+    if assignment.preamble is not None:
+        preamble = [tokenizer.begin_id, *tokenizer.encode(assignment.preamble)]
+    engine = Engine(model, tokenizer.end_id, slots_that_fit(model, slots, step_tokens), step_tokens, preamble)
+    engine.warm_up()
+    return engine

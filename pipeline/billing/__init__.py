@@ -1,0 +1,1 @@
+"""Money: exact amounts, meters, prices."""

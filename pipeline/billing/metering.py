@@ -1,0 +1,189 @@
+"""Where every microsecond of an actor's device went: to documents, by their share of each pass, or to an overhead.
+
+An actor's time is a gapless line of intervals. Each belongs to an overhead, or is split over the documents of one pass
+through the model. A document's time is safe once a snapshot holds what it was spent on; the rest is lost with the
+actor. Time is counted in whole microseconds, so that parts sum to the whole exactly.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from threading import Lock
+from typing import Any, Literal, get_args
+
+from pipeline.schemas.tables import MICROSECOND, PRICE_STEP
+
+Overhead = Literal["startup", "load", "idle", "snapshot", "drain", "node"]
+OVERHEADS: tuple[Overhead, ...] = get_args(Overhead)
+"""`startup` until the model is loaded, `load` for loading and warming it up, `idle` without tokens to read, `snapshot`
+for copying states, `drain` for leaving; `node` is all time of a node that holds no actor."""
+SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What an actor's device is and costs."""
+
+    gpu_type: str
+    """For example `NVIDIA H200`, or `cpu`."""
+    devices: int
+    """GPUs, or CPUs, that the actor reserves."""
+    price_per_second: Decimal
+    """Of one device, 12 decimals."""
+    currency: str
+    market: str = ""
+    """`spot` or `on_demand`, or nothing where that is not known; so also those below."""
+    provider: str = ""
+    region: str = ""
+    instance_type: str = ""
+    on_demand: Decimal | None = None
+    """What a second of one device costs on demand, where that is known to differ."""
+    instance_id: str = ""
+    """Of the machine that it is in, as its cloud's bill names it."""
+
+    @staticmethod
+    def hourly(gpu_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
+        return Rate(gpu_type, devices, per_second(price_per_hour), currency)
+
+    @property
+    def on_demand_price_per_second(self) -> Decimal:
+        """The price itself, where no other is known."""
+        return self.price_per_second if self.on_demand is None else self.on_demand
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What a row of `costs` says of it."""
+        return {
+            "gpu_type": self.gpu_type,
+            "price_per_second": self.price_per_second,
+            "currency": self.currency,
+            "market": self.market or None,
+            "provider": self.provider or None,
+            "region": self.region or None,
+            "instance_type": self.instance_type or None,
+            "instance_id": self.instance_id or None,
+            "on_demand_price_per_second": self.on_demand_price_per_second,
+        }
+
+    def seconds(self, microseconds: int) -> Decimal:
+        """Device-seconds of so much of the actor's time, exact."""
+        return microseconds * self.devices * MICROSECOND
+
+    def cost(self, microseconds: int) -> Decimal:
+        """Exact: `seconds` times `price_per_second`."""
+        return self.seconds(microseconds) * self.price_per_second
+
+    def charge(self, microseconds: int, decoding: int) -> dict[str, Decimal]:
+        """What a row of `costs` says of so much time at a document, of which `decoding` went to answers."""
+        return {
+            "gpu_seconds": self.seconds(microseconds),
+            "decode_seconds": self.seconds(decoding),
+            "cost": self.cost(microseconds),
+        }
+
+
+UNKNOWN = Rate("", 1, Decimal(0), "")
+"""Of an actor that has not come to know its device."""
+
+
+def per_second(price_per_hour: Decimal) -> Decimal:
+    return (price_per_hour / SECONDS_PER_HOUR).quantize(PRICE_STEP)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Microseconds that went to a document."""
+
+    microseconds: int = 0
+    decoding: int = 0
+    """Of them, those of answers."""
+    saved: int = 0
+    """Of all of them, what a snapshot holds."""
+    decoding_saved: int = 0
+
+    @property
+    def at_stake(self) -> int:
+        return self.microseconds - self.saved
+
+    @property
+    def decoding_at_stake(self) -> int:
+        return self.decoding - self.decoding_saved
+
+    @property
+    def all_saved(self) -> "Spent":
+        """With nothing at stake any more."""
+        return replace(self, saved=self.microseconds, decoding_saved=self.decoding)
+
+
+class Meter:
+    """One actor's time. Every call that spends closes the interval since the last one."""
+
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
+        self._last_ns = clock_ns()
+        self._overheads = dict.fromkeys(OVERHEADS, 0)
+        self._documents: dict[Hashable, Spent] = {}
+        self._settled_us = 0
+        self._lock = Lock()
+
+    def spend(self, overhead: Overhead) -> int:
+        """The time since the last call, in microseconds, which served no document."""
+        with self._lock:
+            elapsed = self._elapsed_us()
+            self._overheads[overhead] += elapsed
+            return elapsed
+
+    def spend_on(self, shares: Mapping[Hashable, int], decoding: bool = False) -> int:
+        """The time since the last call, in microseconds, served documents, in proportion to `shares`, by reading or by
+        `decoding`."""
+        with self._lock:
+            elapsed = self._elapsed_us()
+            for document, part in split(elapsed, shares).items():
+                spent = self._documents.get(document, Spent())
+                self._documents[document] = replace(
+                    spent, microseconds=spent.microseconds + part, decoding=spent.decoding + (part if decoding else 0)
+                )
+            return elapsed
+
+    def save(self, document: Hashable, then: Spent) -> None:
+        """A snapshot holds what a document's time was spent on `then`; a document that has left is let be."""
+        with self._lock:
+            spent = self._documents.get(document)
+            if spent is not None and then.microseconds > spent.saved:
+                self._documents[document] = replace(spent, saved=then.microseconds, decoding_saved=then.decoding)
+
+    def settle(self, document: Hashable) -> Spent:
+        """A document has come to an end: its microseconds, which it now leaves with."""
+        with self._lock:
+            spent = self._documents.pop(document, Spent())
+            self._settled_us += spent.microseconds
+            return spent
+
+    def documents(self) -> dict[Hashable, Spent]:
+        """Those that have not left."""
+        with self._lock:
+            return dict(self._documents)
+
+    def totals(self) -> tuple[int, dict[Overhead, int]]:
+        """All microseconds on the meter, and those of each overhead; the rest went to documents."""
+        with self._lock:
+            documents = self._settled_us + sum(spent.microseconds for spent in self._documents.values())
+            return sum(self._overheads.values()) + documents, dict(self._overheads)
+
+    def _elapsed_us(self) -> int:
+        """Whole microseconds; the rest stays for the next interval."""
+        elapsed = (self._clock_ns() - self._last_ns) // 1000
+        self._last_ns += elapsed * 1000
+        return elapsed
+
+
+def split(amount: int, shares: Mapping[Hashable, int]) -> dict[Hashable, int]:
+    """Whole parts of `amount` in proportion to `shares`, summing to it exactly; the largest remainders round up."""
+    total = sum(shares.values())
+    assert total > 0, "time must go to somebody"
+    parts = {key: amount * share // total for key, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda key: amount * shares[key] % total, reverse=True)
+    for key in by_remainder[: amount - sum(parts.values())]:
+        parts[key] += 1
+    return parts

@@ -1,0 +1,108 @@
+"""Which price an actor's device has: from what it is, where its node stands and how that was bought."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from configs.errors import ConfigError
+from configs.prices import Catalogue, Market, Where
+from configs.settings import PriceSettings
+from pipeline.billing.metering import Rate, per_second
+
+MARKET_LABEL = "ray.io/market-type"
+REGION_LABEL = "ray.io/availability-region"
+PROVIDER_LABEL = "longhaul/provider"
+INSTANCE_TYPE_LABEL = "longhaul/instance-type"
+INSTANCE_LABEL = "longhaul/instance-id"
+"""Ours are those that `pipeline.cluster.instance` finds out; `ray start --labels` may say them too, and wins."""
+MARKETS: Mapping[str, Market] = {"spot": "spot", "on-demand": "on_demand"}
+"""By the label's value."""
+
+Labels = Mapping[str, str]
+"""Of a node, as Ray knows them, or its cloud."""
+NO_LABELS: Labels = {}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """All that is known of prices before a device is."""
+
+    price: PriceSettings = field(default_factory=PriceSettings)
+    cpus_per_actor: int = 1
+    catalogue: Catalogue = field(default_factory=lambda: Catalogue(prices=()))
+
+    def num_devices(self, device: str) -> int:
+        """That an actor reserves: CPUs, or a GPU."""
+        return self.cpus_per_actor if device == "cpu" else 1
+
+    def of_cpu(self, labels: Labels) -> Rate:
+        """Raises ConfigError where a label says what no price is known for."""
+        return self._at("cpu", self.cpus_per_actor, self.price.cpu_hour, labels)
+
+    def of_gpu(self, name: str, labels: Labels) -> Rate:
+        """`name` as torch or Ray has it. Raises ConfigError where no price is known."""
+        price = self.price
+        if price.gpu_hour is not None:
+            return self._at(name, 1, price.gpu_hour, labels)
+        market, where = self.market(labels), self._where(labels)
+        row = self.catalogue.find(name, market, price.currency, where)
+        hour, on_demand = row.gpu_hour(market), row.on_demand_gpu_hour
+        assert hour is not None, "find gives rows that have a price on this market"
+        return Rate(
+            name,
+            1,
+            per_second(hour),
+            price.currency,
+            market=market,
+            provider=row.provider or where.provider or "",
+            region=where.region or row.region or "",
+            instance_type=row.instance_type or where.instance_type or "",
+            on_demand=None if on_demand is None else per_second(on_demand),
+            instance_id=labels.get(INSTANCE_LABEL, ""),
+        )
+
+    def check_gpu(self, name: str, labels: Labels) -> None:
+        """Before there is an actor, which may know more of where it is. Raises ConfigError where no price fits."""
+        if self.price.gpu_hour is None:
+            self.catalogue.fitting(name, self.market(labels), self.price.currency, self._where(labels))
+
+    def of_node(self) -> Rate | None:
+        """Of a node that holds no actor; None where such nodes are not counted."""
+        hour = self.price.node_hour
+        return None if hour is None else Rate.hourly("node", 1, hour, self.price.currency)
+
+    def market(self, labels: Labels) -> Market:
+        """How the node was bought; on demand where neither `price.market` nor a label says so."""
+        if self.price.market != "auto":
+            return self.price.market
+        value = labels.get(MARKET_LABEL) or "on-demand"
+        if value not in MARKETS:
+            raise ConfigError(
+                f"Ray label {MARKET_LABEL} = {value!r}: is none of {', '.join(MARKETS)}; "
+                "set price.market=spot or price.market=on_demand"
+            )
+        return MARKETS[value]
+
+    def _at(self, gpu_type: str, devices: int, hour: Decimal, labels: Labels) -> Rate:
+        """A price that the settings give."""
+        where = self._where(labels)
+        return Rate(
+            gpu_type,
+            devices,
+            per_second(hour),
+            self.price.currency,
+            market=self.market(labels),
+            provider=where.provider or "",
+            region=where.region or "",
+            instance_type=where.instance_type or "",
+            instance_id=labels.get(INSTANCE_LABEL, ""),
+        )
+
+    def _where(self, labels: Labels) -> Where:
+        """What settings say of a node goes before what it says itself."""
+        price = self.price
+        return Where(
+            price.provider or labels.get(PROVIDER_LABEL),
+            price.region or labels.get(REGION_LABEL),
+            price.instance_type or labels.get(INSTANCE_TYPE_LABEL),
+        )

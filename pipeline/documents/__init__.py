@@ -1,0 +1,1 @@
+"""From bytes to tokens: sources, formats, encodings, sections, feeds."""

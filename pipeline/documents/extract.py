@@ -1,0 +1,364 @@
+"""The text and title of a document: plain text, Markdown, HTML, PDF, JSON, each also within gzip or zstd."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+import pypdf
+from lxml import etree
+
+from configs import errors
+from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UndecodableError, UnreadableError
+from configs.settings import InputSettings
+from pipeline.documents import content as reading
+from pipeline.documents import encoding, html
+from pipeline.documents.encoding import Piece
+from pipeline.documents.pinned import Pin
+from pipeline.schemas.document import Document
+
+KINDS = {
+    ".txt": "text",
+    ".md": "text",
+    ".markdown": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".json": "json",
+}
+BINARY_MAGIC = {
+    b"PK\x03\x04": "a ZIP archive, as Word, Excel and EPUB files are",
+    b"\xd0\xcf\x11\xe0": "an old Microsoft Office file",
+    b"%PDF-": "a PDF, whatever its name says",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"PAR1": "a Parquet file",
+    b"\x7fELF": "a program",
+    b"BZh": "compressed with bzip2; gzip and zstd are read",
+    b"\xfd7zXZ": "compressed with xz; gzip and zstd are read",
+}
+HTML_START = re.compile(rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+XML_DECLARATION = re.compile(rb"\s*<\?xml[^>]*>", re.IGNORECASE)
+COMMENT_START, COMMENT_END = b"<!--", b"-->"
+HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
+HEAD_BYTES = 4096
+"""In which HTML without a suffix must begin."""
+LONGEST_LINE_AS_TITLE = 120
+LONGEST_TITLE = 300
+LONGEST_LEAD = 4 * 1024 * 1024
+"""Characters to search for a title in."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What there is to read in a document."""
+
+    title: str
+    """Its own title where it has one, else its first line where that is short, else its name."""
+    kind: str
+    """As `Extractor.kind`."""
+    pieces: Iterator[Piece]
+    """Its text, read as it is asked for, with the places of its characters. Asking can raise what `Extractor.read`
+    raises."""
+    streams: ExitStack
+    """What the pieces are read from; closed at their end."""
+
+    @cached_property
+    def text(self) -> Generator[str, None, None]:
+        """The pieces for those who need no places; line ends are `\\n`. Closing it closes the document."""
+        return _texts(self)
+
+    def close(self) -> None:
+        """Ask for no more."""
+        self.streams.close()
+
+
+class Extractor:
+    """Reads documents. Keep one for many: the records of a compressed JSON lines file, in order, cost one pass."""
+
+    def __init__(self, settings: InputSettings) -> None:
+        self._settings = settings
+        self._records = reading.RecordReader(settings.max_expansion)
+
+    def read(self, document: Document) -> Extracted:
+        """Open a document and read up to its first words.
+
+        Raises the DocumentError that fits (also while the text is read), or StorageError for the store as a whole.
+        """
+        with ExitStack() as streams:
+            kind, title, pieces = self._content(document, streams)
+            lead = _lead(pieces)
+            title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
+            opened = streams.pop_all()
+            return Extracted(title[:LONGEST_TITLE], kind, _closing(opened, chain(lead, pieces)), opened)
+
+    def kind(self, document: Document) -> str:
+        """`text`, or one of the kinds that are parsed whole: `html`, `pdf`, `json`. Where its name does not say so it
+        is opened. Raises what `read` raises."""
+        by_name = "json" if document.record_offset is not None else _kind_by_name(document.source_uri)
+        if by_name is not None:
+            return by_name
+        with ExitStack() as streams:
+            return self._opened(document, streams)[0]
+
+    def pieces(self, document: Document, offset: int = 0, encoding: str | None = None) -> Generator[Piece, None, None]:
+        """The same text with the places of its characters, opened when the first piece is asked for.
+
+        To go on where an earlier reading stood, give what its `Trail` said of that place: plain text is
+        sought there, what is compressed or parsed whole is gone through again. Raises what `read` raises.
+        """
+        with ExitStack() as streams:
+            yield from self._content(document, streams, offset, encoding)[2]
+
+    def _content(
+        self, document: Document, streams: ExitStack, offset: int = 0, encoding: str | None = None
+    ) -> tuple[str, str | None, Iterator[Piece]]:
+        """Kind, title and text."""
+        kind, title, pieces = self._pieces(document, streams, offset, encoding)
+        return kind, title, _not_ended(pieces) if offset else _not_blank(pieces)
+
+    def _pieces(
+        self, document: Document, streams: ExitStack, offset: int, encoding: str | None
+    ) -> tuple[str, str | None, Iterator[Piece]]:
+        if document.error_class:
+            raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
+        if document.record_offset is not None and document.record_length is not None:
+            place = document.record_offset, document.record_length
+            record = self._records.read(document.source_uri, *place, document.source_etag)
+            return "json", *_from_character(offset, *_json(record, self._settings))
+        kind, first, stream = self._opened(document, streams)
+        if kind == "text":
+            return kind, None, _from_byte(offset, encoding, first, stream)
+        content = chain([first], reading.pieces(stream, len(first)))
+        whole = reading.whole(content, self._settings.max_document_bytes)
+        if not whole:
+            raise EmptyDocumentError("The document is empty: it has no bytes.")
+        parsed = html.parse(whole) if kind == "html" else _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
+        return kind, *_from_character(offset, *parsed)
+
+    def _opened(self, document: Document, streams: ExitStack) -> tuple[str, bytes, BinaryIO]:
+        """Kind, first piece, and the stream that goes on behind it."""
+        pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
+        stream = streams.enter_context(reading.open_document(pin.uri, self._settings.max_expansion, pin))
+        first = next(reading.pieces(stream), b"")
+        return _kind(document.source_uri, first), first, stream
+
+
+def makers(text_field: str) -> Mapping[str, str]:
+    """By kind of document, what makes its text out of it, whose next version may make another."""
+    return {
+        "text": "text",
+        "html": f"html lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}",
+        "pdf": f"pdf pypdf {pypdf.__version__}",
+        "json": f"json field {text_field}",
+    }
+
+
+def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
+    """A JSON object with its text. `what` names it in messages. Raises CorruptError."""
+    try:
+        record = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise CorruptError(f"{what} is not valid UTF-8 at its byte {error.start}.") from error
+    except json.JSONDecodeError as error:
+        raise CorruptError(f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CorruptError(f"{what} is JSON that cannot be read: {error}.") from error
+    if not isinstance(record, dict):
+        raise CorruptError(f"{what} holds no JSON object but a {type(record).__name__}.")
+    if not isinstance(record.get(text_field), str):
+        problem = "is no string" if text_field in record else "is missing"
+        raise CorruptError(
+            f"In {what[0].lower()}{what[1:]} the field {text_field!r}, which input.text_field names, {problem}."
+        )
+    return record
+
+
+def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    with streams:
+        yield from pieces
+
+
+def parsed_whole(uri: str) -> bool:
+    """Whether a document of this name is read into memory to be parsed."""
+    return _kind_by_name(uri) not in (None, "text")
+
+
+def is_plain_by_name(document: Document) -> bool:
+    """Whether a document need not be opened to know that its text is not parsed."""
+    return document.record_offset is None and _kind_by_name(document.source_uri) == "text"
+
+
+def _texts(extracted: Extracted) -> Generator[str, None, None]:
+    with closing(extracted):
+        for piece in extracted.pieces:
+            yield piece.text
+
+
+def _kind(uri: str, head: bytes) -> str:
+    """By the name's suffix, else by the first bytes. Raises UndecodableError for what is known to be no text."""
+    by_name = _kind_by_name(uri)
+    if by_name is None and head.startswith(b"%PDF-"):
+        return "pdf"
+    if by_name is None and _begins_as_html(head[:HEAD_BYTES]):
+        return "html"
+    if by_name in (None, "text"):
+        for magic, what in BINARY_MAGIC.items():
+            if head.startswith(magic):
+                raise UndecodableError(f"The document is no text but {what}.")
+    return by_name or "text"
+
+
+def _begins_as_html(head: bytes) -> bool:
+    """Whether a doctype or <html> comes first, after nothing but an XML declaration, comments and blanks."""
+    declaration = XML_DECLARATION.match(head)
+    # Step by step: a pattern for any number of comments can be split in exponentially many ways.
+    rest = head[declaration.end() if declaration else 0 :].lstrip()
+    while rest.startswith(COMMENT_START):
+        _, _, rest = rest[len(COMMENT_START) :].partition(COMMENT_END)
+        rest = rest.lstrip()
+    return HTML_START.match(rest) is not None
+
+
+def _kind_by_name(uri: str) -> str | None:
+    path = PurePosixPath(uri)
+    return KINDS.get((path.with_suffix("") if reading.compression_of(uri) else path).suffix.lower())
+
+
+def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO) -> Iterator[Piece]:
+    """Plain text from an offset in its bytes, the first piece of which are read already."""
+    # An encoding still to be chosen must meet the same piece as when the document was read from its start.
+    known = 0 if chosen else offset % reading.PIECE_BYTES
+    start = offset - known
+    is_read = start < len(first) or not start
+    content = chain([first[start:]], reading.pieces(stream, len(first))) if is_read else _beyond(stream, first, start)
+    return encoding.decode_pieces(content, None, offset, chosen, known)
+
+
+def _beyond(stream: BinaryIO, first: bytes, start: int) -> Iterator[bytes]:
+    try:
+        reached = reading.skip(stream, len(first), start)
+    except OSError as error:
+        raise reading.unreadable(error) from error
+    yield from reading.pieces(stream, reached)
+
+
+def _from_character(offset: int, title: str | None, texts: Iterator[str]) -> tuple[str | None, Iterator[Piece]]:
+    """What was parsed, from an offset in its characters."""
+
+    def pieces() -> Iterator[Piece]:
+        place = 0
+        for text in texts:
+            start = max(0, offset - place)
+            if start < len(text):
+                yield Piece(text[start:], place + start)
+            place += len(text)
+
+    return title, pieces()
+
+
+def _not_blank(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same. Raises EmptyDocumentError at the end where there is no word in any."""
+    some = words = False
+    for piece in pieces:
+        some, words = True, words or bool(piece.text.strip())
+        yield piece
+    if not words:
+        what = "only blanks in it" if some else "no text in it"
+        raise EmptyDocumentError(f"The document is empty: there {'are' if some else 'is'} {what}.")
+
+
+def _not_ended(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same, of a document to go on with. Raises UnreadableError where nothing is left."""
+    some = False
+    for piece in pieces:
+        some = True
+        yield piece
+    if not some:
+        raise UnreadableError("The document has become shorter since it was last read.")
+
+
+def _lead(pieces: Iterator[Piece]) -> list[Piece]:
+    """All up to the first piece with a word in it, or enough to give up."""
+    lead, length = [], 0
+    for piece in pieces:
+        lead.append(piece)
+        length += len(piece.text)
+        if piece.text.strip() or length > LONGEST_LEAD:
+            break
+    return lead
+
+
+def _title_in(lead: list[Piece]) -> str | None:
+    text = "".join(piece.text for piece in lead)
+    line = text.lstrip()[: 2 * LONGEST_TITLE].partition("\n")[0].strip()
+    if heading := HEADING.match(line):
+        return heading[1]
+    return line if len(line) <= LONGEST_LINE_AS_TITLE else None
+
+
+def _name(document: Document) -> str:
+    return document.document_id if document.record_offset is not None else PurePosixPath(document.source_uri).name
+
+
+def _json(data: bytes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
+    record = parse_record(data, settings.text_field, "The document")
+    title = record.get("title")
+    text = record[settings.text_field].replace("\r\n", "\n").replace("\r", "\n")
+    if re.search("[\ud800-\udfff]", text):
+        raise UndecodableError(
+            "The text holds half of a surrogate pair, as \\ud83d alone in JSON, which is no character."
+        )
+    return _without_surrogates(title) if isinstance(title, str) else None, iter([text] if text else [])
+
+
+def _without_surrogates(text: str) -> str:
+    """Joins pairs of surrogates and marks single ones as unknown characters."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _pdf(data: bytes) -> tuple[str | None, Iterator[str]]:
+    # It warns of every flaw that it mends.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UnreadableError("The PDF is protected by a password.")
+        num_pages = len(reader.pages)
+        title = reader.metadata.title if reader.metadata else None
+    except (DocumentError, MemoryError):
+        raise
+    except Exception as error:  # a damaged PDF makes pypdf raise nearly anything
+        raise CorruptError(f"The PDF is damaged and cannot be opened ({type(error).__name__}: {error}).") from error
+    if not num_pages:
+        raise CorruptError("The PDF has no pages; it may be cut short.")
+    return _without_surrogates(str(title)) if title else None, _pages(reader, num_pages)
+
+
+def _pages(reader: pypdf.PdfReader, num_pages: int) -> Iterator[str]:
+    found = False
+    for number in range(num_pages):
+        try:
+            text = _without_surrogates(reader.pages[number].extract_text())
+        except MemoryError:
+            raise
+        except Exception as error:  # as above
+            raise CorruptError(
+                f"Page {number + 1} of {num_pages} of the PDF is damaged ({type(error).__name__}: {error})."
+            ) from error
+        if text.strip():
+            found = True
+            yield text.replace("\r\n", "\n").replace("\r", "\n") + "\n"
+    if not found:
+        raise EmptyDocumentError(
+            f"The PDF has no text layer on any of its {num_pages} page(s); a scanned PDF needs OCR first."
+        )

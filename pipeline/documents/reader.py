@@ -1,0 +1,105 @@
+"""Documents in, tokens out: fetched, extracted, cut and tokenized, in this process and without a limit of time."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+
+from configs.errors import LonghaulError, unexpected
+from configs.settings import InputSettings, ModelSettings, SectionSettings
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Row, reason
+from pipeline.documents import extract, tokenize
+from pipeline.documents.encoding import Piece
+from pipeline.documents.extract import Extracted, Extractor
+from pipeline.documents.sections import SectionFinder
+from pipeline.documents.tokenize import Passage
+from pipeline.schemas.document import Document
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """All that a reader is told; it goes from process to process."""
+
+    input: InputSettings
+    model: ModelSettings
+    sections: SectionSettings | None = None
+
+
+class Reader:
+    """Keep one for many documents: the records of a compressed JSON lines file, in order, cost one pass."""
+
+    def __init__(self, settings: ReaderSettings) -> None:
+        self.settings = settings
+        self._extractor = Extractor(settings.input)
+
+    def read(self, row: Row) -> Row:
+        """A `READ_ROW`. Whatever the document raises is its reason to have no tokens; where there is no tokenizer, or
+        no store, that is.
+
+        Of a document with more text than `input.inline_bytes` the row is a handle. So is that of plain text with a
+        state to go on from, which is not gone through here. Raises MemoryError alone.
+        """
+        try:
+            _ = self.tokenizer
+            return row | self._read(Document.from_row(row), has_state=row["state_uri"] is not None)
+        except LonghaulError as error:
+            return row | reason(error)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever it is, one document must not end the run
+            return row | reason(unexpected(error))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Loaded once. Raises ModelError."""
+        model = self.settings.model
+        return Tokenizer.find(model.tokenizer, model.uri)
+
+    def _read(self, document: Document, has_state: bool) -> Row:
+        if has_state and extract.is_plain_by_name(document):
+            return {"is_streamed": True}
+        extracted = self._extractor.read(document)
+        with closing(extracted):
+            passages = None if has_state and extracted.kind == "text" else self._passages(extracted)
+        made_by = extract.makers(self.settings.input.text_field)[extracted.kind]
+        row = {"title": extracted.title, "is_streamed": passages is None, "made_by": made_by}
+        return row if passages is None else row | self._tokenized(passages)
+
+    def _passages(self, extracted: Extracted) -> list[Passage] | None:
+        """All of a text, or None where it is too long to travel."""
+        passages = _within(self.settings.input.inline_bytes, extracted.pieces)
+        if passages is None and extracted.kind != "text":
+            # The actor will parse it again, with neighbors that a loop or a crash would harm: here it shows first.
+            deque(extracted.pieces, maxlen=0)
+        return passages
+
+    def _tokenized(self, passages: Iterable[Passage]) -> Row:
+        sections = self.settings.sections
+        finder = SectionFinder(sections) if sections else None
+        most = self.settings.input.max_document_tokens
+        parts = list(tokenize.parts(passages, self.tokenizer, finder, max_tokens=most))
+        return {
+            "tokens": np.concatenate([part.tokens for part in parts]),
+            "sections": [asdict(section) for section in finder.sections] if finder else None,
+            "cuts": [asdict(part.start) for part in parts[1:] if part.start],
+        }
+
+
+def _within(max_bytes: int, pieces: Iterator[Piece]) -> list[Passage] | None:
+    """All of a text, or None as soon as it is known to be more than `max_bytes` of UTF-8."""
+    size = 0
+
+    def up_to_the_limit() -> Iterator[Piece]:
+        nonlocal size
+        for piece in pieces:
+            size += len(piece.text.encode())
+            if size > max_bytes:
+                return
+            yield piece
+
+    passages = list(tokenize.passages(up_to_the_limit()))
+    return passages if size <= max_bytes else None

@@ -1,0 +1,216 @@
+"""Documents are read in a process of their own, which can be killed, and which takes only itself along when it dies.
+
+It is kept from batch to batch, and replaced when a document has used up its time or memory or killed it. A batch goes
+there as a whole and comes back row by row, so that it is known which document it was. A pool of processes would do the
+same with ten times as much work for each short document.
+"""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from ctypes import CDLL
+from functools import cache
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from configs.errors import DocumentError, ModelError, ProcessKilledError, TimeLimitError, TooLargeError
+from configs.settings import InputSettings
+from pipeline.actor.assignment import Row, reason
+from pipeline.documents.reader import Reader, ReaderSettings
+
+OUT_OF_MEMORY = 77
+"""Exit code."""
+CLOCK_FACTOR = 10
+START_ATTEMPTS = 3
+PR_SET_PDEATHSIG = 1
+MAIN = "import sys; from pipeline import reader_process; reader_process.main(*map(int, sys.argv[1:]))"
+
+
+class ReaderProcess:
+    """Starts a process when there is something to read. For one thread."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._end: weakref.finalize | None = None  # type: ignore[type-arg]  # generic in the stubs alone
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def read(self, rows: Sequence[Row], settings: ReaderSettings) -> list[Row]:
+        """A `READ_ROW` for each, in their order. What a document's process dies of is its reason to have no tokens."""
+        read: list[Row] = []
+        while len(read) < len(rows):
+            is_fresh = self._start()
+            try:
+                for row in self._rows(rows[len(read) :], settings):
+                    read.append(row)
+                    is_fresh = False
+            except (EOFError, OSError) as error:
+                # What it left of earlier documents, or a neighbor on the machine, may have had a part in it: only what
+                # a process dies of that has read nothing else is held against a document. CPU time is its own alone.
+                how = self._stop(settings.input, timed_out=isinstance(error, TimeoutError))
+                if is_fresh or isinstance(how, TimeLimitError):
+                    read.append(rows[len(read)] | reason(how))
+        return read
+
+    def close(self) -> None:
+        """End the process. The next documents get another one."""
+        if self._end is not None:
+            self._end()
+        self._process = self._connection = self._end = None
+
+    def _start(self) -> bool:
+        """Whether the process is a new one. Raises RuntimeError where none can be started."""
+        if self._process is not None and self._process.poll() is None:
+            return False
+        codes: list[int] = []
+        while len(codes) < START_ATTEMPTS:
+            self.close()
+            ours, process = _started()
+            self._process, self._connection = process, ours
+            self._end = weakref.finalize(self, _kill, process, ours)
+            with suppress(EOFError, OSError):
+                ours.recv()
+                return True
+            codes.append(process.wait())
+        raise RuntimeError(f"the process that reads documents ended before it read any, with the exit codes {codes}")
+
+    def _rows(self, rows: Sequence[Row], settings: ReaderSettings) -> Iterator[Row]:
+        """Each as soon as it is read. Raises EOFError or OSError when the process dies, TimeoutError when it hangs."""
+        assert self._connection is not None
+        self._connection.send((rows, settings))
+        for _ in rows:
+            if not self._connection.poll(CLOCK_FACTOR * settings.input.max_document_seconds):
+                raise TimeoutError
+            yield self._connection.recv()
+
+    def _stop(self, limits: InputSettings, timed_out: bool) -> DocumentError:
+        """How the process ended."""
+        process = self._process
+        assert process is not None
+        if not timed_out:
+            process.wait()
+        self.close()
+        seconds = f"{limits.max_document_seconds:g} s"
+        if timed_out:
+            return TimeLimitError(
+                f"Reading the document took more than {CLOCK_FACTOR} times {seconds} on the clock, the limit that "
+                "input.max_document_seconds sets."
+            )
+        if process.returncode == -signal.SIGPROF:
+            return TimeLimitError(
+                f"Reading the document took more than {seconds} of CPU time, the limit that "
+                "input.max_document_seconds sets."
+            )
+        if process.returncode == OUT_OF_MEMORY:
+            return TooLargeError(
+                f"Reading the document took more than {limits.max_document_memory} bytes of memory, the limit that "
+                "input.max_document_memory sets."
+            )
+        return _killed(process.returncode)
+
+
+def _started() -> "tuple[Connection, subprocess.Popen[bytes]]":
+    """A process that says when it is ready, and the way to it."""
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            # Not by multiprocessing, which would load the program that Ray's workers run there as well.
+            [sys.executable, "-c", MAIN, str(theirs.fileno()), str(os.getpid())],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path)},
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+    return ours, process
+
+
+@cache
+def shared() -> ReaderProcess:
+    """That of this process: Ray gives a worker many batches."""
+    return ReaderProcess()
+
+
+def main(descriptor: int, parent: int) -> None:
+    """What the process does: reads what comes, until nothing can come any more."""
+    _end_with(parent)
+    # Ctrl-C is for the parent, at whose end this one ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reader: Reader | None = None
+    with Connection(descriptor) as connection, suppress(EOFError, ConnectionError):
+        connection.send("ready")
+        while True:
+            rows, settings = connection.recv()
+            if reader is None or reader.settings != settings:
+                reader = _reader(settings)
+            for row in rows:
+                connection.send(_read(reader, row))
+
+
+def _reader(settings: ReaderSettings) -> Reader:
+    reader = Reader(settings)
+    # Before the limit, and for no document's time. Where there is none, each of them says so.
+    with suppress(ModelError):
+        _ = reader.tokenizer
+    _limit_memory(settings.input.max_document_memory)
+    return reader
+
+
+def _read(reader: Reader, row: Row) -> Row:
+    try:
+        with _cpu_limit(reader.settings.input.max_document_seconds):
+            return reader.read(row)
+    except MemoryError:
+        # Native code that was refused memory may have stopped anywhere: no document can trust this process again.
+        os._exit(OUT_OF_MEMORY)
+
+
+@contextmanager
+def _cpu_limit(seconds: float) -> Iterator[None]:
+    """CPU time, since a slow store is not the document's fault. The signal kills: native code heeds no exception."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _limit_memory(num_bytes: int) -> None:
+    """What documents may take beyond what the process takes by itself. Nothing on a system other than Linux."""
+    if sys.platform != "linux":
+        return
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    taken = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = taken + num_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _end_with(parent: int) -> None:
+    """Also in the middle of a document. Elsewhere than on Linux the process ends after it, when nobody listens."""
+    if sys.platform == "linux":
+        CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _kill(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
+    connection.close()
+    process.kill()
+    process.wait()
+
+
+def _killed(exit_code: int) -> ProcessKilledError:
+    how = f"it ended with exit code {exit_code}"
+    if exit_code < 0:
+        how = f"signal {signal.Signals(-exit_code).name}"
+        if -exit_code == signal.SIGKILL:
+            how += ", which is what a process gets that takes too much memory"
+    return ProcessKilledError(f"Reading the document killed the process: {how}.")

@@ -1,0 +1,209 @@
+"""Which documents there are: files, directories, globs, object stores, manifests, and each line of JSON lines."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+import structlog
+from fsspec.utils import glob_translate
+
+from configs.errors import ConfigError, DocumentError, LonghaulError, TooLargeError, UnreadableError, unexpected
+from configs.settings import InputSettings
+from pipeline.documents import content, manifests, pinned
+from pipeline.documents.extract import parse_record
+from pipeline.schemas.document import Document
+from pipeline.storage import objects
+from pipeline.storage.listing import Entry
+
+log = structlog.get_logger()
+
+JSON_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst|zstd))?$", re.IGNORECASE)
+GLOB = re.compile(r"[*?\[]")
+
+
+def list_documents(settings: InputSettings) -> list[Document]:
+    """All documents of all sources, each object once, sorted by URI and, within a file, by line.
+
+    A manifest that is given stands for the documents that it lists, with the ids that it gives them; one that is only
+    found is passed over. What cannot be read is a Document with its error set. Raises ConfigError for a source that
+    holds nothing or has a scheme that documents are not read from, a manifest that cannot be followed and ids that are
+    not unique; StorageError for a store that cannot be listed.
+    """
+    named: dict[str, tuple[str, Entry]] = {}
+    given: dict[str, None] = {}
+    found: dict[str, None] = {}
+    for source in settings.sources:
+        for entry, is_given in _match(source):
+            if manifests.is_manifest(entry.uri):
+                (given if is_given else found)[entry.uri] = None
+            else:
+                named.setdefault(entry.uri, (entry.uri, entry))
+    _pass_over([uri for uri in found if uri not in given], is_all=not named and not given)
+    failed = _follow(given, named, settings.allow_outside)
+    documents = [document for each in (*named.values(), *failed) for document in _documents(*each, settings)]
+    documents.sort(key=lambda document: document.source_uri)
+    _require_unique(documents)
+    return documents
+
+
+def _follow(
+    given: Iterable[str], named: dict[str, tuple[str, Entry]], allow_outside: bool
+) -> Iterable[tuple[str, Entry]]:
+    """Add what manifests name; returns what of that cannot be read. Raises ConfigError."""
+    ids: dict[str, str] = {}
+    failed: dict[tuple[str, str], tuple[str, Entry]] = {}
+    for manifest in given:
+        for document_id, entry in manifests.entries(manifest, allow_outside):
+            if entry.problem:
+                failed[document_id, entry.uri] = document_id, entry
+                continue
+            if ids.setdefault(entry.uri, document_id) != document_id:
+                raise ConfigError(
+                    f"input.sources: manifests name {entry.uri} both {ids[entry.uri]!r} and {document_id!r}; "
+                    "give it one document_id"
+                )
+            named[entry.uri] = (document_id, entry)
+    return failed.values()
+
+
+def _pass_over(found: Sequence[str], is_all: bool) -> None:
+    """Manifests that nobody gave. Raises ConfigError where there is nothing else."""
+    for uri in found:
+        log.warning("manifest_passed_over", uri=uri, remedy="to obey it, give it in input.sources by its own name")
+    if found and is_all:
+        raise ConfigError(
+            f"input.sources: there are only manifests below it, as {found[0]}, which are obeyed only where they are "
+            "given: name it, or write a glob that ends in .manifest.jsonl or .manifest.parquet"
+        )
+
+
+def _match(source: str) -> list[tuple[Entry, bool]]:
+    """What a source holds, each with whether it would be given as a manifest: by its name, or by a glob that ends in a
+    manifest's suffix. A path that exists is itself even where it looks like a glob. Raises ConfigError."""
+    try:
+        objects.refuse_scheme(source)
+    except ValueError as error:
+        raise ConfigError(f"input.sources = {source!r}: {error}") from error
+    uri = objects.resolve(source)
+    entries = [entry for entry in objects.walk(uri) if not _is_hidden(entry.uri, uri)]
+    is_glob = GLOB.search(uri) is not None
+    is_expanded = is_glob and not entries
+    if is_expanded:
+        entries = _expand(source, uri)
+    if not entries:
+        hint = "the glob matches no file" if is_glob else "there is no such file, directory or prefix, or nothing in it"
+        raise ConfigError(f"input.sources = {source!r}: {hint}; hidden files are left out, `**` goes into directories")
+    return [(entry, manifests.is_manifest(uri) and (is_expanded or entry.uri == uri)) for entry in entries]
+
+
+def _expand(source: str, uri: str) -> list[Entry]:
+    fixed = uri[: GLOB.search(uri).start()].rpartition("/")[0] or "/"  # type: ignore[union-attr]
+    if fixed.endswith(":/"):
+        raise ConfigError(f"input.sources = {source!r}: name the bucket; only what follows it can be a glob")
+    pattern = uri[len(fixed.rstrip("/")) + 1 :]
+    try:
+        matches = re.compile(glob_translate(pattern)).match
+    except (ValueError, re.error) as error:
+        raise ConfigError(f"input.sources = {source!r} is no valid glob: {error}") from error
+    depth = None if "**" in pattern else pattern.count("/") + 1
+    below = len(fixed.rstrip("/")) + 1
+    return [e for e in objects.walk(fixed, depth) if not _is_hidden(e.uri, fixed) and matches(e.uri[below:])]
+
+
+def _is_hidden(uri: str, root: str) -> bool:
+    return any(name.startswith(".") for name in uri[len(root) :].split("/"))
+
+
+def _documents(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:
+    if entry.problem:
+        yield _failed(document_id, entry, UnreadableError(entry.problem))
+    elif JSON_LINES.search(entry.uri):
+        yield from _records(document_id, entry, settings)
+    else:
+        try:
+            pin = pinned.pin(entry)
+        except OSError as error:
+            yield _failed(document_id, entry, content.unreadable(error))
+            return
+        yield Document(document_id, pin.uri, pin.etag, pin.size_bytes)
+
+
+def _failed(document_id: str, entry: Entry, error: DocumentError) -> Document:
+    name, message = type(error).__name__, str(error)
+    return Document(document_id, entry.uri, entry.etag, entry.size_bytes, error_class=name, error_message=message)
+
+
+def _records(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:
+    """Each line as a document; what lies beyond a break in the file is one more, which failed."""
+    taken: set[str] = set()
+    try:
+        with content.open_document(entry.uri, settings.max_expansion) as stream:
+            for number, offset, length, line in _lines(stream, settings.max_document_bytes):
+                name, error = str(number), None
+                try:
+                    name = _record_name(line, length, number, settings)
+                except DocumentError as problem:
+                    error = problem
+                except Exception as problem:  # a line that nobody foresaw is no reason to list nothing
+                    error = unexpected(problem)
+                while name in taken:
+                    name += f"-line{number}"
+                taken.add(name)
+                yield Document(
+                    f"{document_id}#{name}",
+                    entry.uri,
+                    pinned.hash_of(line.rstrip()),
+                    length,
+                    offset,
+                    length,
+                    type(error).__name__ if error else None,
+                    str(error) if error else None,
+                )
+    except DocumentError as error:
+        yield _failed(document_id, entry, error)
+    except OSError as error:
+        yield _failed(document_id, entry, content.unreadable(error))
+    except LonghaulError:
+        raise
+    except Exception as error:  # nor is such a file
+        yield _failed(document_id, entry, unexpected(error))
+
+
+def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, int, bytes]]:
+    """Number, offset, length and bytes of each line that is not blank; of one over the limit only as many bytes."""
+    offset = 0
+    number = 0
+    while line := stream.readline(max_bytes + 1):
+        number += 1
+        length = len(line)
+        rest = line
+        while not rest.endswith(b"\n") and (rest := stream.readline(content.PIECE_BYTES)):
+            length += len(rest)
+        if line.strip():
+            yield number, offset, length, line
+        offset += length
+
+
+def _record_name(line: bytes, length: int, number: int, settings: InputSettings) -> str:
+    """The id of a record, or its line number. Raises TooLargeError, CorruptError."""
+    if length > settings.max_document_bytes:
+        raise TooLargeError(
+            f"Line {number} has {length} bytes, more than the {settings.max_document_bytes} that "
+            "input.max_document_bytes allows."
+        )
+    record = parse_record(line, settings.text_field, f"Line {number}")
+    name = record.get(settings.id_field)
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        return str(number)
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def _require_unique(documents: list[Document]) -> None:
+    seen: dict[str, Document] = {}
+    for document in documents:
+        first = seen.setdefault(document.document_id, document)
+        if first is not document:
+            raise ConfigError(
+                f"input.sources: {first.source_uri} and {document.source_uri} have the same document_id "
+                f"{document.document_id!r}; each needs its own"
+            )

@@ -1,0 +1,204 @@
+"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here, in
+`node.py` and in `preemption.py` alone."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from configs import errors
+from configs.errors import ConfigError
+from configs.settings import SummarizeConfig
+from pipeline.actor.assignment import Assignment
+from pipeline.actor.summarize_stage import SummariseStage
+from pipeline.cluster import node
+from pipeline.documents.read_stage import read_batch
+from pipeline.driver import stopping
+from pipeline.schemas.document import MANIFEST, Document
+
+ROOT = Path(__file__).parents[2]
+MAX_BLOCKS = 400
+"""A block costs the driver some 40 ms."""
+READER_MEMORY = 512 * 1024 * 1024
+"""What a reader reserves beside a document's memory. Resources unlike the actor's also keep Ray from fusing reading
+into the actor."""
+
+TODO = pa.schema([*MANIFEST, ("state_uri", pa.string())])
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Ray says it has."""
+
+    num_gpus: float
+    can_grow: bool
+    """Not so for one that was started here for this run."""
+    gpu_nodes: Sequence[tuple[str, Mapping[str, str]]] = ()
+    """Of each node with GPUs that is there, what Ray calls them, and the node's labels."""
+
+
+@contextmanager
+def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
+    """Join the cluster of `run.ray_address` or RAY_ADDRESS, or start Ray on this machine, and leave it in the end.
+
+    A process that has joined a cluster already stays in that one.
+    """
+    if ray.is_initialized():
+        yield _cluster(can_grow=True)
+        return
+    address = config.run.ray_address or os.environ.get("RAY_ADDRESS") or "local"
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == "local":
+        # Its C++ parts warn on the terminal of what only matters on a cluster.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        engine = config.engine
+        needed = engine.actors * engine.cpus_per_actor + engine.readers
+        # Without an address of its own, init() would join any cluster that it finds on this machine.
+        ray.init("local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False, **quiet)
+    else:
+        # `ray job submit` has already sent the working directory; a driver started by hand sends it now.
+        ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
+    try:
+        if address == "local":
+            require_memory(_resources().get("memory", 0.0), config)
+        yield _cluster(can_grow=address != "local")
+    finally:
+        ray.shutdown()
+
+
+def _cluster(can_grow: bool) -> Cluster:
+    return Cluster(_resources().get("GPU", 0.0), can_grow, node.gpu_nodes())
+
+
+def _resources() -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
+    return found
+
+
+def require_memory(num_bytes: float, config: SummarizeConfig) -> None:
+    """Raises ConfigError where a machine that is all there is has too little to reserve for one reader: Ray would wait
+    without end."""
+    needed = READER_MEMORY + config.input.max_document_memory
+    if num_bytes < needed:
+        raise ConfigError(
+            f"input.max_document_memory = {config.input.max_document_memory}: a reader reserves {needed} bytes, and "
+            f"this machine has {num_bytes:.0f} for Ray; lower it"
+        )
+
+
+def is_submitted() -> bool:
+    """Whether `ray job submit` started this driver, in a copy of the working directory that goes with the job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+class _EnoughError(Exception):
+    """Nothing more is to come, although documents are left."""
+
+
+class _Watch(ExecutionCallback):
+    """Ray Data makes one by its class, in the driver alone, and asks it several times a second. What it raises ends the
+    execution, with its actors and tasks, and is raised where receipts are waited for."""
+
+    is_over: ClassVar[Callable[[], bool]]
+
+    def on_execution_step(self, executor: object) -> None:
+        if _Watch.is_over():
+            raise _EnoughError
+
+
+def receipts(
+    todo: Sequence[tuple[Document, str | None]],
+    config: SummarizeConfig,
+    assignment: Assignment,
+    is_over: Callable[[], bool],
+) -> Iterator[dict[str, Any]]:
+    """Summarise documents, each with the URI of a state to go on from, if there is one, and yield a `RECEIPT` for each
+    as it is published.
+
+    `is_over` is asked several times a second, also while none comes: whether the rest need not go through the stages.
+    Raises the LonghaulError that stopped an actor or a reader, or what `is_over` raises.
+    """
+    _configure_ray_data()
+    _Watch.is_over = is_over
+    with suppress(_EnoughError):
+        yield from _receipts(todo, config, assignment)
+
+
+def _receipts(
+    todo: Sequence[tuple[Document, str | None]], config: SummarizeConfig, assignment: Assignment
+) -> Iterator[dict[str, Any]]:
+    dataset = _dataset(blocks(todo, config.engine.documents_per_batch), config, assignment)
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(batch, pa.Table)
+        for receipt in batch.to_pylist():
+            if receipt["status"] == "fatal":
+                raise getattr(errors, receipt["error_class"])(receipt["error_message"])
+            yield receipt
+
+
+def blocks(todo: Sequence[tuple[Document, str | None]], batch: int) -> list[pa.Table]:
+    """Tables of the documents, the largest objects first, so that no long one starts when the rest is done.
+
+    Lines of one JSON lines file stay together and in order, for readers that must pass over what comes before.
+    """
+    by_uri = sorted(todo, key=lambda item: (item[0].source_uri, item[0].record_offset or 0))
+    objects = [list(group) for _, group in groupby(by_uri, key=lambda item: item[0].source_uri)]
+    objects.sort(key=lambda group: sum(document.size_bytes for document, _ in group), reverse=True)
+    rows = [document.as_row() | {"state_uri": uri} for group in objects for document, uri in group]
+    size = max(batch, -(-len(rows) // MAX_BLOCKS))
+    return [pa.Table.from_pylist(rows[start : start + size], TODO) for start in range(0, len(rows), size)]
+
+
+def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
+    engine, on_gpu = config.engine, assignment.device != "cpu"
+    # Enough calls at once to fill the slots, and one more that waits.
+    calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
+    run = (assignment.output_uri, assignment.run_id, assignment.start)
+    is_stopping = partial(stopping.is_asked, *run, assignment.deadline_us)
+    return _read(tables, config, is_stopping).map_batches(
+        SummariseStage,
+        fn_constructor_args=(assignment,),
+        batch_format="pyarrow",
+        batch_size=engine.documents_per_batch,
+        compute=ActorPoolStrategy(
+            size=engine.actors, max_tasks_in_flight_per_actor=calls, max_concurrent_calls_per_actor=calls
+        ),
+        num_cpus=0 if on_gpu else engine.cpus_per_actor,
+        num_gpus=1 if on_gpu else None,
+    )
+
+
+def _read(tables: list[pa.Table], config: SummarizeConfig, is_stopping: Callable[[], bool]) -> Dataset:
+    return ray.data.from_arrow(tables).map_batches(
+        partial(_read_batch, is_stopping, settings=config.input, model=config.model, sections=config.sections),
+        batch_format="pyarrow",
+        batch_size=config.engine.documents_per_batch,
+        compute=TaskPoolStrategy(size=config.engine.readers),
+        num_cpus=1,
+        memory=READER_MEMORY + config.input.max_document_memory,
+    )
+
+
+def _read_batch(is_stopping: Callable[[], bool], batch: pa.Table, **options: Any) -> pa.Table:
+    """`read_batch` in a reader."""
+    return read_batch(batch, **options, stopping=is_stopping())
+
+
+def _configure_ray_data() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Waiting for spot capacity is not a failure.
+    context.execution_no_progress_timeout_s = -1
+    context.custom_execution_callback_classes = [_Watch]
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,0 +1,209 @@
+"""What is known of a run before Ray starts: its model, its documents, and what of them is left to do."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from uuid import uuid4
+
+from configs.errors import ConfigError
+from configs.prices import Catalogue
+from configs.settings import SummarizeConfig
+from models.mamba.architecture import MambaConfig
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Row
+from pipeline.billing.rates import NO_LABELS, Labels, Rates
+from pipeline.documents import extract
+from pipeline.documents.sources import list_documents
+from pipeline.driver import dataset
+from pipeline.driver.error_budget import ErrorBudget
+from pipeline.driver.stopping import Stopping
+from pipeline.ledger import commits, history, lease
+from pipeline.ledger.commands import Command
+from pipeline.ledger.run_folder import Ledger
+from pipeline.planning import quote
+from pipeline.prompts import template
+from pipeline.schemas.document import Document
+from pipeline.states import kept as states
+from pipeline.states.snapshot import READING_VERSION, state_key
+from pipeline.storage import objects
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything known before Ray starts."""
+
+    config: SummarizeConfig
+    command: Command
+    ledger: Ledger
+    model_revision: str
+    settings_sha256: str
+    architecture: MambaConfig
+    tokenizer: Tokenizer
+    documents: tuple[Document, ...]
+    """Of this run: those listed, without those that other runs have done."""
+    todo: tuple[Document, ...]
+    """Still to be summarised."""
+    num_skipped: int
+    """Done in other runs."""
+    deadline: datetime | None
+    stopping: Stopping
+    error_budget: ErrorBudget
+    rates: Rates
+    last_start: int
+    """Of the run, before this one, as `lease.newest_over` has it: what is `todo` was found out after that."""
+
+    @property
+    def deadline_us(self) -> int | None:
+        """UTC, microseconds since 1970."""
+        return _microseconds(self.deadline)
+
+
+def prepare(config: SummarizeConfig) -> Prepared:
+    """Check the model, list the documents, and find out what is left to do. Writes nothing.
+
+    Raises ConfigError, ModelError or StorageError: the run cannot start.
+    """
+    _refuse_output_that_goes_with_the_job(config.output.uri)
+    rates = Rates(config.price, config.engine.cpus_per_actor, Catalogue.load(config.price.catalogue))
+    directory = checkpoint.resolve(config.model.uri)
+    architecture = checkpoint.check(directory)
+    model_revision = checkpoint.fingerprint(directory)
+    tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
+    tokenizer.check_fits(architecture.padded_vocab_size)
+    settings_sha256 = _settings_sha256(config, model_revision, tokenizer)
+    listed = list_documents(config.input)
+    command = Command(config.output.uri, settings_sha256, list(config.input.sources))
+    run_id = _run_id(config, command)
+    ledger = Ledger(config.output.uri, run_id)
+    refuse_other_settings(ledger, settings_sha256, config.price.currency)
+    elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
+    last_start = lease.newest_over(ledger)
+    documents = tuple(each for each in listed if key_of(each) not in elsewhere)
+    deadline = config.run.deadline_after(datetime.now(UTC))
+    if deadline is not None and deadline <= datetime.now(UTC):
+        raise ConfigError(f"run.deadline = {config.run.deadline!r} has passed: give one that is still to come")
+    return Prepared(
+        config,
+        command,
+        ledger,
+        model_revision,
+        settings_sha256,
+        architecture,
+        tokenizer,
+        documents,
+        todo=remaining(documents, ledger),
+        num_skipped=len(listed) - len(documents),
+        deadline=deadline,
+        stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
+        error_budget=ErrorBudget(config.run),
+        rates=rates,
+        last_start=last_start,
+    )
+
+
+def remaining(documents: tuple[Document, ...], ledger: Ledger) -> tuple[Document, ...]:
+    """Those that the run has not summarised yet."""
+    here = history.done_in(ledger)
+    return tuple(each for each in documents if key_of(each) not in here)
+
+
+def quote_of(
+    prepared: Prepared,
+    device: str,
+    kept: Mapping[str, Row],
+    *,
+    labels: Labels = NO_LABELS,
+    other_nodes: int = 1,
+    exact: bool = False,
+    may_time: bool = True,
+) -> quote.Quote | None:
+    """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`; `kept` is from `kept_states`."""
+    return quote.for_run(
+        prepared.todo,
+        prepared.config,
+        quote.Model(prepared.model_revision, prepared.architecture, prepared.tokenizer),
+        prepared.rates,
+        device,
+        read_before={document_id: row["tokens"] for document_id, row in kept.items()},
+        labels=labels,
+        other_nodes=other_nodes,
+        exact=exact,
+        may_time=may_time,
+    )
+
+
+def kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
+    """Of earlier runs, by document, for a model on `cpu` or `cuda`."""
+    if not prepared.config.incremental:
+        return {}
+    makers = extract.makers(prepared.config.input.text_field).values()
+    return states.newest(prepared.ledger.output_uri, state_key_of(prepared, device), makers)
+
+
+def state_key_of(prepared: Prepared, device: str) -> str:
+    """That of what the model makes on `cpu` or `cuda`."""
+    config, tokenizer = prepared.config, prepared.tokenizer.fingerprint
+    dtype = config.model.dtype_on(device)
+    return state_key(prepared.model_revision, tokenizer, dtype, READING_VERSION, config.preamble)
+
+
+def _run_id(config: SummarizeConfig, command: Command) -> str:
+    found = config.run.id or command.run_id
+    if found is not None and (config.run.id or not commits.is_complete(Ledger(config.output.uri, found))):
+        return found
+    return f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
+
+
+def _refuse_output_that_goes_with_the_job(uri: str) -> None:
+    if dataset.is_submitted() and objects.is_local(uri) and not uri.startswith(("/", "~", "file:")):
+        raise ConfigError(
+            f"output.uri = {uri!r}: a relative path would land in the copy of the working directory that Ray deletes "
+            "with the job; give an absolute path that every node shares, or s3://"
+        )
+
+
+def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -> None:
+    about = ledger.about()
+    if about is None:
+        return
+    begun_in = about["config"]["price"]["currency"]
+    if begun_in != currency:
+        raise ConfigError(
+            f"price.currency = {currency!r}: run {ledger.run_id} was begun with prices in {begun_in}, and its "
+            f"costs are one sum; go on with price.currency={begun_in}, or begin another run with run.id=NAME"
+        )
+    if about["settings_sha256"] != settings_sha256:
+        raise ConfigError(
+            f"run.id = {ledger.run_id!r}: this run was started with another model, other prompts or other settings; "
+            "choose another id, or leave it out"
+        )
+
+
+def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: Tokenizer) -> str:
+    """Of all that a summary depends on beside the document."""
+    parts = {
+        "reading_version": READING_VERSION,
+        "model": model_revision,
+        "tokenizer": tokenizer.fingerprint,
+        "template": template.render("instruction"),
+        "prompts": [prompt.model_dump(mode="json") for prompt in config.prompts],
+        "text_field": config.input.text_field,
+    }
+    # Only where they are set, so that what was done before there were any stays done.
+    if config.sections is not None:
+        parts["sections"] = config.sections.model_dump(mode="json")
+    if config.preamble is not None:
+        parts["preamble"] = config.preamble
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1e6)
+
+
+def key_of(document: Document) -> history.Key:
+    """The document at this content."""
+    return document.document_id, document.source_etag

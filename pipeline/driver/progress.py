@@ -1,0 +1,177 @@
+"""The driver's progress line: documents, tokens, speed, cost so far and the time that is left."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from threading import Event, Lock, Thread
+
+import structlog
+
+from pipeline.documents import tokenize
+from pipeline.ledger.run_folder import Beat, Reading
+from pipeline.reports import quantities
+from pipeline.telemetry import logs
+
+log = structlog.get_logger()
+
+TICK_SECONDS, LOG_SECONDS = 1.0, 10.0
+
+
+@dataclass
+class Tally:
+    """What the receipts have said so far."""
+
+    documents_total: int
+    bytes_total: int
+    succeeded: int = 0
+    failed: int = 0
+    stopped: int = 0
+    bytes_done: int = 0
+    tokens_done: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+    def add(self, status: str, size_bytes: int, tokens: int) -> None:
+        with self.lock:
+            if status == "stopped":
+                self.stopped += 1
+                return
+            self.succeeded += status == "ok"
+            self.failed += status == "failed"
+            self.bytes_done += size_bytes
+            self.tokens_done += tokens
+
+    @property
+    def received(self) -> int:
+        """Receipts."""
+        return self.succeeded + self.failed + self.stopped
+
+    def tokens_expected(self) -> float:
+        """In all, from the bytes and what a byte has held so far."""
+        with self.lock:
+            per_byte = self.tokens_done / self.bytes_done if self.tokens_done else tokenize.TOKENS_PER_BYTE
+            return self.tokens_done + (self.bytes_total - self.bytes_done) * per_byte
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One moment of the run."""
+
+    done: int
+    failed: int
+    total: int
+    tokens: int
+    tokens_per_second: float
+    cost: Decimal
+    currency: str
+    seconds_left: float | None
+    actors: int
+
+    def line(self) -> str:
+        if not self.actors:
+            return f"{self.done}/{self.total} documents · waiting for the first actor"
+        parts = [
+            f"{self.done}/{self.total} documents" + (f" ({self.failed} failed)" if self.failed else ""),
+            f"{quantities.count(self.tokens)} tokens",
+            f"{quantities.count(round(self.tokens_per_second))} tokens/s",
+            quantities.money(self.cost, self.currency),
+        ]
+        if self.seconds_left is not None:
+            parts.append(f"ETA {quantities.duration(self.seconds_left)}")
+        return " · ".join(parts)
+
+
+class Progress(Thread):
+    """Reads the actors' meters from the ledger every so often and says how far the run is, until stopped.
+
+    On a terminal it rewrites one line; elsewhere it logs an event every ten seconds. The meters are read every second
+    for a line or for who must hear of the cost, else as often as there is an event.
+    """
+
+    def __init__(
+        self,
+        tally: Tally,
+        currency: str,
+        beats: Callable[[], Sequence[Beat]],
+        run_id: str,
+        on_cost: Callable[[Decimal], None] | None = None,
+    ) -> None:
+        """`on_cost` hears every second, in this thread, what this start of the run has cost so far."""
+        super().__init__(name="progress", daemon=True)
+        self._tally, self._currency, self._run_id, self._on_cost = tally, currency, run_id, on_cost
+        self._beats = beats
+        self._as_json = logs.as_json()
+        self._as_line = sys.stderr.isatty() and not self._as_json
+        self._stopped = Event()
+        self._before: frozenset[str] = frozenset()
+        self._is_warned = False
+
+    def __enter__(self) -> "Progress":
+        # What earlier attempts of this run did is not this attempt's speed.
+        self._before = frozenset(reading.actor_id for reading in self._readings())
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self.join(timeout=5)
+        if (now := self._look()) is not None:
+            self._say(now, last=True)
+
+    def run(self) -> None:
+        logged = time.monotonic()
+        is_close = self._as_line or self._on_cost is not None
+        while not self._stopped.wait(TICK_SECONDS if is_close else LOG_SECONDS):
+            now = self._look()
+            if now is None:
+                continue
+            if self._on_cost is not None:
+                self._on_cost(now.cost)
+            if self._as_line or time.monotonic() >= logged + LOG_SECONDS:
+                logged = time.monotonic()
+                self._say(now)
+
+    def _readings(self) -> list[Reading]:
+        return [beat.reading for beat in self._beats()]
+
+    def standing(self, before: frozenset[str]) -> Standing:
+        """How far the run is now, without the actors `before`."""
+        readings = [reading for reading in self._readings() if reading.actor_id not in before]
+        actors = [reading for reading in readings if reading.is_of_actor]
+        tokens = max(self._tally.tokens_done, sum(reading.tokens_read for reading in readings))
+        rate = sum(_speed(reading) for reading in actors)
+        left = max(0.0, self._tally.tokens_expected() - tokens) / rate if rate else None
+        return Standing(
+            done=self._tally.succeeded + self._tally.failed,
+            failed=self._tally.failed,
+            total=self._tally.documents_total,
+            tokens=tokens,
+            tokens_per_second=rate,
+            cost=sum((reading.rate.cost(reading.total_us) for reading in readings), Decimal(0)),
+            currency=self._currency,
+            seconds_left=left,
+            actors=len(actors),
+        )
+
+    def _look(self) -> Standing | None:
+        try:
+            return self.standing(self._before)
+        except Exception:  # a run must not end over its progress line, but somebody must hear of it
+            if not self._is_warned:
+                log.warning("progress_unknown", run_id=self._run_id, exc_info=True)
+            self._is_warned = True
+            return None
+
+    def _say(self, now: Standing, last: bool = False) -> None:
+        if self._as_line:
+            print(f"\r\x1b[K{now.line()}", end="\n" if last else "", file=sys.stderr, flush=True)
+        else:
+            fields = asdict(now) | {"cost": str(now.cost)} if self._as_json else {"line": now.line()}
+            log.info("progress", run_id=self._run_id, **fields)
+
+
+def _speed(reading: Reading) -> float:
+    """Tokens per second of an actor while it has documents."""
+    busy = (reading.total_us - sum(reading.overheads.values())) / 1e6
+    return reading.tokens_read / busy if busy else 0.0

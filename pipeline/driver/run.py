@@ -1,0 +1,253 @@
+"""One run, prepared, to its committed tables: summarise or stop, commit."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from threading import Thread
+from typing import Any
+
+import structlog
+
+from configs.errors import ConfigError, LonghaulError
+from configs.settings import OutputSettings, SummarizeConfig
+from pipeline.actor.assignment import Assignment, Row
+from pipeline.billing.rates import NO_LABELS, Labels, Rates
+from pipeline.cluster import node
+from pipeline.driver import dataset
+from pipeline.driver.prepare import (
+    Prepared,
+    kept_states,
+    key_of,
+    quote_of,
+    refuse_other_settings,
+    remaining,
+    state_key_of,
+)
+from pipeline.driver.progress import Progress, Tally
+from pipeline.driver.shared_nodes import Nodes, SharedNodes
+from pipeline.driver.stopping import Drain
+from pipeline.ledger import commits
+from pipeline.ledger.commit import commit
+from pipeline.ledger.heartbeats import Heartbeats
+from pipeline.ledger.lease import Lease
+from pipeline.ledger.run_folder import document_key
+from pipeline.reports import quantities
+from pipeline.schemas.document import Document
+from pipeline.storage import objects
+
+log = structlog.get_logger()
+
+QUOTE_SECONDS = 10.0
+"""That a run which is through waits for its quote."""
+
+
+def execute(prepared: Prepared) -> dict[str, Any] | None:
+    """Summarise what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
+    there was nothing to do. Raises ConfigError where another driver is at work on the run, or on the same command."""
+    if _is_done(prepared):
+        return None
+    ledger, stopping = prepared.ledger, prepared.stopping
+    _refuse_unsafe_store(prepared.config.output)
+    prepared.command.claim(ledger.run_id, whoever_else=prepared.config.run.id is not None)
+    with Lease(ledger) as held:
+        refuse_other_settings(ledger, prepared.settings_sha256, prepared.config.price.currency)
+        prepared = _looked_again(prepared, held)
+        if _is_done(prepared):
+            return None
+        ledger.begin(_about(prepared))
+        if prepared.todo:
+            _begin(prepared, held)
+            _summarise(prepared, held)
+        stopped = stopping.reason is not None
+        job = commit(ledger, prepared.documents, stopped, start=held.number, confirm=held.confirm)
+    log.info("run_committed", run_id=ledger.run_id, status=job["status"], documents=job["documents_total"])
+    return job
+
+
+def _is_done(prepared: Prepared) -> bool:
+    if prepared.todo or (prepared.documents and not commits.is_complete(prepared.ledger)):
+        return False
+    done = len(prepared.documents) + prepared.num_skipped
+    log.info("nothing_to_do", run_id=prepared.ledger.run_id, documents_done=done)
+    return True
+
+
+def _refuse_unsafe_store(output: OutputSettings) -> None:
+    if objects.is_local(output.uri) or objects.can_create(objects.join(output.uri, "_runs")):
+        return
+    if not output.allow_unsafe_store:
+        raise ConfigError(
+            f"output.uri = {output.uri!r}: this store writes over an object although it was asked (If-None-Match) not "
+            "to, so that two drivers or actors may both do one thing; take another store, or set "
+            "output.allow_unsafe_store=true, whose help says what may be lost"
+        )
+    log.warning("unsafe_store", uri=output.uri)
+
+
+def _looked_again(prepared: Prepared, held: Lease) -> Prepared:
+    """Where another start of the run was at work while this one was being prepared, without what that has done."""
+    if held.number == prepared.last_start + 1:
+        return prepared
+    return replace(prepared, todo=remaining(prepared.documents, prepared.ledger))
+
+
+def _begin(prepared: Prepared, held: Lease) -> None:
+    ledger = prepared.ledger
+    ledger.write_manifest(prepared.documents, held.number)
+    prepared.stopping.begin(held.number)
+    log.info(
+        "run_started",
+        run_id=ledger.run_id,
+        documents=len(prepared.todo),
+        done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
+        bytes=sum(document.size_bytes for document in prepared.todo),
+        deadline=prepared.deadline and prepared.deadline.isoformat(timespec="seconds"),
+    )
+
+
+def _summarise(prepared: Prepared, held: Lease) -> None:
+    config, ledger, stopping = prepared.config, prepared.ledger, prepared.stopping
+    tally = Tally(len(prepared.todo), sum(document.size_bytes for document in prepared.todo))
+    with dataset.cluster(config) as cluster:
+        on_gpu = _on_gpu(config, cluster)
+        if on_gpu:
+            _refuse_gpus_without_a_price(prepared.rates, cluster)
+        assignment = _assignment(prepared, on_gpu, held.number)
+        found = cluster.gpu_nodes if on_gpu else ()
+        device, labels = found[0] if found else (assignment.device, NO_LABELS)
+        kept = kept_states(prepared, assignment.device)
+        others = partial(node.without_devices, on_gpu, config.engine.cpus_per_actor)
+        # Beside the actors' start, which need not wait for a sample of the documents.
+        about = (prepared, device, labels, kept, len(others()))
+        quoting = Thread(target=_keep_quote, args=about, name="quote", daemon=True)
+        # What is left for a later start is not what the run was thought to take.
+        if held.number == 1:
+            quoting.start()
+        on_cost = None if config.run.budget_usd is None else stopping.spent
+        heartbeats = Heartbeats(ledger)
+        progress = Progress(tally, config.price.currency, heartbeats, ledger.run_id, on_cost)
+        drain = Drain(stopping, heartbeats, held.number)
+
+        def is_over() -> bool:
+            # Here, since a driver that has lost its run must not keep GPUs busy until the next receipt.
+            held.check()
+            return drain.is_over
+
+        with progress, drain, _shared_nodes(prepared, others, held):
+            for receipt in dataset.receipts(_with_states(prepared, kept), config, assignment, is_over):
+                _received(prepared, receipt, tally)
+        stopping.end()
+        if drain.is_over:
+            log.info("rest_not_begun", run_id=ledger.run_id, documents=tally.documents_total - tally.received)
+        if quoting.is_alive():
+            quoting.join(QUOTE_SECONDS)
+
+
+def _received(prepared: Prepared, receipt: Row, tally: Tally) -> None:
+    tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
+    if receipt["status"] == "failed":
+        reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
+        log.warning("document_failed", run_id=prepared.ledger.run_id, **reason)
+    errors = prepared.error_budget
+    errors.add(receipt)
+    if errors.is_spent and prepared.stopping.reason is None:
+        log.error("too_many_failed", run_id=prepared.ledger.run_id, reason=str(errors))
+        prepared.stopping.ask("failures")
+
+
+def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes], held: Lease) -> AbstractContextManager[object]:
+    rate = prepared.rates.of_node()
+    if rate is None:
+        return nullcontext()
+    return SharedNodes(prepared.ledger, others, rate, prepared.config.run.heartbeat_seconds, held.number)
+
+
+def _keep_quote(prepared: Prepared, device: str, labels: Labels, kept: Mapping[str, Row], other_nodes: int) -> None:
+    """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
+    try:
+        quoted = quote_of(prepared, device, kept, labels=labels, other_nodes=other_nodes, may_time=False)
+        if quoted is not None:
+            prepared.ledger.keep_quote(quoted.as_row())
+    except LonghaulError as error:
+        log.debug("no_quote", run_id=prepared.ledger.run_id, reason=str(error))
+        return
+    except Exception:  # a run need not end because nobody can say what it takes
+        log.warning("no_quote", run_id=prepared.ledger.run_id, exc_info=True)
+        return
+    if quoted is not None:
+        log.info(
+            "quoted",
+            run_id=prepared.ledger.run_id,
+            tokens=quoted.tokens,
+            cost=quantities.money(quoted.cost, quoted.currency),
+            device_time=quantities.duration(quoted.device_seconds),
+        )
+
+
+def _with_states(prepared: Prepared, kept: Mapping[str, Row]) -> list[tuple[Document, str | None]]:
+    """Each document with the state that it can go on from: of this run before it was stopped, or of an earlier one."""
+    saved = prepared.ledger.snapshots()
+    uris = {document_id: str(row["state_uri"]) for document_id, row in kept.items()}
+    return [
+        (document, saved.get(document_key(*key_of(document))) or uris.get(document.document_id))
+        for document in prepared.todo
+    ]
+
+
+def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
+    config = prepared.config
+    device = "cuda" if on_gpu else "cpu"
+    return Assignment(
+        output_uri=prepared.ledger.output_uri,
+        run_id=prepared.ledger.run_id,
+        settings_sha256=prepared.settings_sha256,
+        model_uri=config.model.uri,
+        model_revision=prepared.model_revision,
+        device=device,
+        dtype=config.model.dtype_on(device),
+        prompts=config.prompts,
+        sections=config.sections,
+        engine=config.engine,
+        input=config.input,
+        rates=prepared.rates,
+        heartbeat_seconds=config.run.heartbeat_seconds,
+        state_key=state_key_of(prepared, device),
+        preamble=config.preamble,
+        max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
+        ttl_days=config.states.ttl_days if config.incremental else None,
+        storage_gib_month=config.states.storage_gib_month,
+        deadline_us=prepared.deadline_us,
+        summary_so_far=config.run.summary_so_far,
+        tokenizer_uri=config.model.tokenizer,
+        start=start,
+    )
+
+
+def _on_gpu(config: SummarizeConfig, cluster: dataset.Cluster) -> bool:
+    if config.model.device == "cuda" and cluster.num_gpus < config.engine.actors:
+        if not cluster.can_grow:
+            raise ConfigError(
+                f"model.device = 'cuda': {config.engine.actors} actors need a GPU each, Ray finds {cluster.num_gpus:g} "
+                "here; set model.device=cpu or fewer engine.actors"
+            )
+        log.warning("waiting_for_gpus", asked=config.engine.actors, in_cluster=cluster.num_gpus)
+    return config.model.device == "cuda" or (config.model.device == "auto" and cluster.num_gpus > 0)
+
+
+def _refuse_gpus_without_a_price(rates: Rates, cluster: dataset.Cluster) -> None:
+    """Those that are there now; an actor on a node that comes later refuses by itself."""
+    for gpu, labels in cluster.gpu_nodes:
+        rates.check_gpu(gpu, labels)
+
+
+def _about(prepared: Prepared) -> dict[str, Any]:
+    config = prepared.config.model_dump(mode="json")
+    return {
+        "run_id": prepared.ledger.run_id,
+        "started_at": datetime.now(UTC).isoformat(),
+        "settings_sha256": prepared.settings_sha256,
+        "model_revision": prepared.model_revision,
+        "config": config,
+    }

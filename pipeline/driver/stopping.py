@@ -1,0 +1,113 @@
+"""Asking a run to stop before it is done: what is under way is saved, what is finished is committed."""
+
+from decimal import Decimal
+from threading import Event, Thread
+
+import structlog
+
+from pipeline.actor.gauge import now_us
+from pipeline.ledger.heartbeats import Heartbeats
+from pipeline.ledger.run_folder import Ledger
+from pipeline.telemetry.alerts import Alerts
+
+log = structlog.get_logger()
+
+AGAIN_SECONDS = 5.0
+"""Until a stop is asked for again that the store did not take."""
+LOOK_SECONDS = 1.0
+SILENT_SECONDS = 300.0
+"""An actor whose meter has stood still for so long has died, and is not waited for."""
+
+
+class Stopping:
+    """The driver's side. Actors and readers find the request in the ledger; the deadline they know themselves."""
+
+    def __init__(self, ledger: Ledger, budget: Decimal | None = None, deadline_us: int | None = None) -> None:
+        self._ledger, self._budget, self._deadline_us = ledger, budget, deadline_us
+        self._alerts = Alerts(ledger.run_id, budget)
+        self._asked: str | None = None
+        self._start: int | None = None
+        self._ended = Event()
+
+    def begin(self, start: int) -> None:
+        """The run is this driver's, as its start of that number, so that it may be stopped."""
+        self._start = start
+
+    def end(self) -> None:
+        """Nobody is left to be asked."""
+        self._ended.set()
+
+    @property
+    def is_possible(self) -> bool:
+        return self._start is not None
+
+    @property
+    def reason(self) -> str | None:
+        """`deadline`, `budget`, `failures` or `interrupt`, once it has come to that."""
+        if self._asked is None and has_passed(self._deadline_us):
+            return "deadline"
+        return self._asked
+
+    def spent(self, cost: Decimal) -> None:
+        """What this start of the run has cost so far."""
+        self._alerts.spent(cost)
+        if self._budget is not None and cost >= self._budget:
+            self.ask("budget")
+
+    def ask(self, reason: str) -> None:
+        """Returns at once, so that a signal's handler may call it. Asked again until the ledger has it."""
+        assert self._start is not None, "a run begins before it is stopped"
+        if self._asked is None:
+            self._asked = reason
+            Thread(target=self._publish, args=(reason, self._start), name="stop", daemon=True).start()
+
+    def _publish(self, reason: str, start: int) -> None:
+        log.info("stopping", run_id=self._ledger.run_id, reason=reason)
+        while not self._ended.is_set():
+            try:
+                self._ledger.stop(reason, start)
+                return
+            except Exception:  # whatever it is, the money goes on being spent until somebody hears
+                log.warning("stop_not_written", run_id=self._ledger.run_id, exc_info=True)
+                self._ended.wait(AGAIN_SECONDS)
+
+
+class Drain(Thread):
+    """As a context, around a run's work: sees when it may end although documents are left, since a stop was asked for
+    and all actors have ended what they had. What no actor has begun need not go through the stages."""
+
+    def __init__(self, stopping: Stopping, heartbeats: Heartbeats, start: int) -> None:
+        super().__init__(name="drain", daemon=True)
+        self._stopping, self._heartbeats, self._number = stopping, heartbeats, start
+        self._left = Event()
+        self.is_over = False
+
+    def __enter__(self) -> "Drain":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self.join(timeout=5)
+
+    def run(self) -> None:
+        while not self.is_over and not self._left.wait(LOOK_SECONDS):
+            self.is_over = self._stopping.reason is not None and self.look()
+
+    def look(self) -> bool:
+        """Whether no actor of this start has anything under way."""
+        beats = [beat for beat in self._heartbeats() if beat.reading.start == self._number and beat.reading.is_of_actor]
+        return all(beat.is_stopped or self._is_silent(beat.reading.actor_id) for beat in beats)
+
+    def _is_silent(self, actor_id: str) -> bool:
+        return self._heartbeats.silent_seconds(actor_id) >= SILENT_SECONDS
+
+
+def is_asked(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:
+    """For a reader: whether nothing more need be read in that start of a run."""
+    return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason(start) is not None
+
+
+def has_passed(deadline_us: int | None) -> bool:
+    """Whether there is a deadline (UTC, microseconds since 1970), and it is over."""
+    return deadline_us is not None and now_us() >= deadline_us

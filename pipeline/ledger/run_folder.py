@@ -1,0 +1,385 @@
+"""The ledger of a run: what has been tried and finished and what every actor's time went to, durable as it happens.
+
+OUTPUT/_runs/RUN/
+    run.json                      what was asked, written first
+    starts/                       when drivers began to work on it (`pipeline.ledger.lease`)
+    quote.json                    what it was thought to take, where that could be said
+    manifests/0001.parquet        the documents, as the first start listed them
+    attempts/DOCUMENT/0001.json   who began to work on a document, and from where; made only where there was none
+    snapshots/DOCUMENT.safetensors    where a document that is not finished stands, overwritten
+    ledger/DOCUMENT.parquet       what a document gave, made only where there was none: of two actors one loses
+    ledger/DOCUMENT-0001.parquet  how an attempt ended that gave no result
+    actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten; so for a node
+                                  that holds none
+    device_failures/              actors whose device failed (`pipeline.ledger.device_failures`)
+    stops/0001.json               why the first start shall stop, where it shall
+
+DOCUMENT stands for a document at one content. The ledger only grows. The tables are a function of it, so that a commit
+can be repeated.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from hashlib import sha256
+from operator import itemgetter
+from typing import Any, Literal
+
+import pyarrow as pa
+import structlog
+
+from configs.errors import LedgerError
+from pipeline.billing.metering import OVERHEADS, Overhead, Rate, Spent
+from pipeline.schemas.document import MANIFEST, Document
+from pipeline.schemas.tables import COSTS, FAILURES, STATES, SUMMARIES, TIME
+from pipeline.storage import objects
+
+log = structlog.get_logger()
+
+NODE = "node"
+"""In place of a device, for a node that holds no actor."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an actor's meter showed at one moment, and what the actor is; or a node's that holds none."""
+
+    actor_id: str
+    node: str
+    gpu_type: str
+    devices: int
+    price_per_second: str
+    """Decimal, as text."""
+    currency: str
+    started_us: int
+    """UTC, microseconds since 1970."""
+    read_us: int
+    """When the meter was read, likewise."""
+    total_us: int
+    """Time on the meter, of one device."""
+    startup_us: int = 0
+    load_us: int = 0
+    idle_us: int = 0
+    snapshot_us: int = 0
+    drain_us: int = 0
+    tokens_read: int = 0
+    """Of documents, also of those not finished."""
+    tokens_decoded: int = 0
+    documents: int = 0
+    """Finished."""
+    peak_rss_bytes: int = 0
+    # Of runs that began before there were these, nothing.
+    market: str = ""
+    provider: str = ""
+    region: str = ""
+    instance_type: str = ""
+    on_demand_price_per_second: str = ""
+    """Decimal, as text."""
+    node_us: int = 0
+    """Of a node that holds no actor."""
+    start: int = 0
+    """Which start of the run the actor belongs to (`pipeline.ledger.lease`); 0 where that is not known."""
+    instance_id: str = ""
+    """Of the machine, as its cloud's bill names it."""
+
+    @property
+    def is_of_actor(self) -> bool:
+        return self.gpu_type != NODE
+
+    @property
+    def rate(self) -> Rate:
+        """What the actor's device is and costs."""
+        return Rate(
+            self.gpu_type,
+            self.devices,
+            Decimal(self.price_per_second),
+            self.currency,
+            market=self.market,
+            provider=self.provider,
+            region=self.region,
+            instance_type=self.instance_type,
+            on_demand=Decimal(self.on_demand_price_per_second or self.price_per_second),
+            instance_id=self.instance_id,
+        )
+
+    @property
+    def overheads(self) -> dict[Overhead, int]:
+        """Microseconds."""
+        return {overhead: getattr(self, f"{overhead}_us") for overhead in OVERHEADS}
+
+
+@dataclass(frozen=True)
+class Underway:
+    """An attempt that an actor is at."""
+
+    document_id: str
+    source_etag: str
+    attempt: int
+    started_us: int
+    spent: Spent
+    """Of the actor's time, so far."""
+    tokens_read: int
+    tokens_resumed: int
+
+    @property
+    def place(self) -> "Place":
+        return document_key(self.document_id, self.source_etag), self.attempt
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What an actor writes down at every heartbeat."""
+
+    reading: Reading
+    underway: tuple[Underway, ...] = ()
+    ended: int = 0
+    """Documents that finished or failed at this actor."""
+    is_stopped: bool = False
+    """Whether the actor has heard of a stop, and all that it was given is in the ledger; or has left."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An actor begins to work on a document."""
+
+    document_id: str
+    source_etag: str
+    attempt: int
+    """From 1."""
+    actor_id: str
+    began_us: int
+    tokens_before: int
+    """Which it need not read."""
+    quarantined: bool = False
+    """Whether the document has the engine to itself."""
+    state_uri: str | None = None
+    """Of the state that holds those tokens."""
+    node_id: str = ""
+    """Ray's, of the actor's node."""
+
+
+READING = pa.struct(
+    [(name, pa.string() if kind is str else pa.int64()) for name, kind in Reading.__annotations__.items()]
+)
+
+ENTRY = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("source_etag", pa.string()),
+        ("settings_sha256", pa.string()),
+        ("attempt", pa.int32()),
+        ("actor_id", pa.string()),
+        ("outcome", pa.string()),
+        ("published_at", TIME),
+        ("summaries", pa.list_(pa.struct(list(SUMMARIES)))),
+        ("failures", pa.list_(pa.struct(list(FAILURES)))),
+        ("costs", pa.list_(pa.struct(list(COSTS)))),
+        ("states", pa.list_(pa.struct(list(STATES)))),
+        ("reading", READING),
+    ]
+)
+"""One attempt that came to an end: how (`outcome`, as in `costs`), its rows for the tables, and the meter at that time.
+
+Summaries come with an attempt that finished, or of what was read so far with one that was stopped."""
+
+Entry = dict[str, Any]
+Outcome = Literal["finished", "failed", "stopped", "fenced"]
+Place = tuple[str, int]
+"""Of an attempt: the document's key and its number."""
+
+
+def document_key(document_id: str, source_etag: str) -> str:
+    """A document at one content, as a name for files."""
+    return sha256(f"{document_id}\0{source_etag}".encode()).hexdigest()[:32]
+
+
+def place_of(entry: Entry) -> Place:
+    return document_key(entry["document_id"], entry["source_etag"]), entry["attempt"]
+
+
+class Ledger:
+    """One run's folder."""
+
+    def __init__(self, output_uri: str, run_id: str) -> None:
+        # One spelling everywhere: an actor's working directory is not the driver's.
+        self.output_uri, self.run_id = objects.resolve(output_uri), run_id
+        self.uri = objects.join(self.output_uri, "_runs", run_id)
+
+    def begin(self, about: dict[str, Any]) -> None:
+        """Write what the run is asked to do. One that goes on keeps when it began; the rest is of its last start."""
+        before = self.about()
+        if before is not None:
+            about = about | {"started_at": before["started_at"]}
+        objects.publish(objects.join(self.uri, "run.json"), _json(about))
+
+    def about(self) -> dict[str, Any] | None:
+        """What `begin` wrote, or None where there is no such run."""
+        return _read_json(objects.join(self.uri, "run.json"))
+
+    def keep_quote(self, quote: dict[str, Any]) -> None:
+        """Write what the run was quoted; a run that goes on keeps its first quote."""
+        objects.create(objects.join(self.uri, "quote.json"), _json(quote))
+
+    def quote(self) -> dict[str, Any] | None:
+        """What `keep_quote` wrote, or None."""
+        return _read_json(objects.join(self.uri, "quote.json"))
+
+    def write_manifest(self, documents: Sequence[Document], start: int) -> None:
+        """What a start of the run is about to work on: until it is committed the run is not complete."""
+        rows = [document.as_row() for document in documents]
+        uri = objects.join(self.uri, "manifests", f"{start:04d}.parquet")
+        objects.publish_table(uri, pa.Table.from_pylist(rows, MANIFEST))
+
+    def last_begun(self) -> int:
+        """The number of the last start that wrote a manifest, or 0."""
+        files = objects.list_files(objects.join(self.uri, "manifests"), ".parquet")
+        return max((int(file.rsplit("/", 1)[1].removesuffix(".parquet")) for file in files), default=0)
+
+    def begin_attempt(self, claim: Claim) -> bool:
+        """Whether nobody had begun this attempt before."""
+        uri = self._attempts(document_key(claim.document_id, claim.source_etag), f"{claim.attempt:04d}.json")
+        return objects.create(uri, _json(asdict(claim)))
+
+    def claims(self, key: str) -> list[Claim]:
+        """All attempts at a document, in their order."""
+        files = objects.list_files(self._attempts(key), ".json")
+        return [Claim(**json.loads(objects.read_bytes(file))) for file in files]
+
+    def claim(self, place: Place) -> Claim:
+        key, attempt = place
+        return Claim(**json.loads(objects.read_bytes(self._attempts(key, f"{attempt:04d}.json"))))
+
+    def places(self) -> list[Place]:
+        """Every attempt that was begun."""
+        names = (file.rsplit("/", 2)[1:] for file in objects.list_files(self._attempts(), ".json"))
+        return [(key, int(name.removesuffix(".json"))) for key, name in names]
+
+    def publish(self, entry: Entry) -> bool:
+        """Write an entry that appears whole or not at all. Whether there was none: a document is finished once."""
+        return objects.create_table(self._entry(entry), pa.Table.from_pylist([entry], ENTRY))
+
+    def result(self, key: str) -> Entry | None:
+        """Of a document that is finished."""
+        try:
+            (entry,) = objects.read_table(objects.join(self.uri, "ledger", f"{key}.parquet")).to_pylist()
+        except FileNotFoundError:
+            return None
+        return dict(entry)
+
+    def has_ended(self, place: Place) -> bool:
+        """Whether an attempt without a result came to an orderly end."""
+        return objects.exists(objects.join(self.uri, "ledger", f"{place[0]}-{place[1]:04d}.parquet"))
+
+    def entries(self) -> list[Entry]:
+        """Every attempt that came to an end, in the order of its end."""
+        parts = objects.list_files(objects.join(self.uri, "ledger"), ".parquet")
+        rows = [row for table in objects.read_tables(parts) for row in table.to_pylist()]
+        return sorted(rows, key=lambda row: (row["published_at"], row["document_id"]))
+
+    def snapshot_uri(self, key: str) -> str:
+        return objects.join(self.uri, "snapshots", f"{key}.safetensors")
+
+    def snapshots(self) -> dict[str, str]:
+        """URIs by the document's key."""
+        files = objects.list_files(objects.join(self.uri, "snapshots"), ".safetensors")
+        return {file.rsplit("/", 1)[1].removesuffix(".safetensors"): file for file in files}
+
+    def forget_snapshots(self, keys: Collection[str]) -> None:
+        """Those of documents that are finished."""
+        for key, uri in self.snapshots().items():
+            if key in keys:
+                objects.delete(uri)
+
+    def publish_beat(self, beat: Beat) -> None:
+        objects.publish(objects.join(self.uri, "actors", f"{beat.reading.actor_id}.json"), _json(asdict(beat)))
+
+    def beat_uris(self) -> list[str]:
+        return objects.list_files(objects.join(self.uri, "actors"), ".json")
+
+    def beat(self, uri: str) -> Beat:
+        """Raises LedgerError where it is damaged, FileNotFoundError, StorageError."""
+        data = objects.read_bytes(uri)
+        try:
+            return _beat(json.loads(data))
+        except (ValueError, TypeError, KeyError) as error:
+            raise LedgerError(f"{uri}: the heartbeat is damaged ({error!r})") from error
+
+    def beats(self) -> list[Beat]:
+        """The last that each actor wrote. One that is damaged is left out: all that was published has readings too."""
+        found = []
+        for uri in self.beat_uris():
+            try:
+                found.append(self.beat(uri))
+            except LedgerError as error:
+                log.warning("heartbeat_left_out", run_id=self.run_id, reason=str(error))
+        return found
+
+    def stop(self, reason: str, start: int = 0) -> None:
+        """Ask everyone who works on that start of the run to stop."""
+        objects.publish(self._stop(start), _json({"reason": reason}))
+
+    def stop_reason(self, start: int = 0) -> str | None:
+        """Why `stop` was asked for, if it was."""
+        about = _read_json(self._stop(start))
+        return None if about is None else str(about["reason"])
+
+    def _stop(self, start: int) -> str:
+        return objects.join(self.uri, "stops", f"{start:04d}.json")
+
+    def _entry(self, entry: Entry) -> str:
+        key, attempt = place_of(entry)
+        name = key if entry["outcome"] == "finished" else f"{key}-{attempt:04d}"
+        return objects.join(self.uri, "ledger", f"{name}.parquet")
+
+    def _attempts(self, *names: str) -> str:
+        return objects.join(self.uri, "attempts", *names)
+
+
+def runs(output_uri: str) -> list[Ledger]:
+    """Every run below an output, the newest first."""
+    ledgers = [Ledger(output_uri, name) for name in objects.list_folders(objects.join(output_uri, "_runs"))]
+    with ThreadPoolExecutor(objects.READS_AT_ONCE) as threads:
+        abouts = list(threads.map(Ledger.about, ledgers))
+    begun = [(about["started_at"], ledger) for about, ledger in zip(abouts, ledgers, strict=True) if about is not None]
+    return [ledger for _, ledger in sorted(begun, key=itemgetter(0), reverse=True)]
+
+
+def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dict[str, Reading]:
+    """The last known reading of each actor: its own file, or its last part where that is newer.
+
+    Raises LedgerError where an actor published more time than its meter ever showed.
+    """
+    last: dict[str, Reading] = {}
+    for reading in [*readings, *(Reading(**entry["reading"]) for entry in entries)]:
+        known = last.get(reading.actor_id)
+        if known is None or reading.total_us > known.total_us:
+            last[reading.actor_id] = reading
+    for actor_id, reading in last.items():
+        if sum(reading.overheads.values()) > reading.total_us:
+            raise LedgerError(f"actor {actor_id}: overheads exceed the {reading.total_us} us on its meter")
+    return last
+
+
+def _beat(about: dict[str, Any]) -> Beat:
+    underway = tuple(_underway(each) for each in about["underway"])
+    return Beat(Reading(**about["reading"]), underway, about["ended"], about["is_stopped"])
+
+
+def _underway(about: dict[str, Any]) -> Underway:
+    if "spent" not in about:
+        # As actors wrote it that did not tell answers from reading.
+        about = about | {"spent": {"microseconds": about.pop("microseconds"), "saved": about.pop("saved_us")}}
+    return Underway(**about | {"spent": Spent(**about["spent"])})
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _read_json(uri: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(objects.read_bytes(uri))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""What a run will cost and where a model fits, before it starts."""

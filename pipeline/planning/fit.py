@@ -1,0 +1,114 @@
+"""A model on a GPU, by arithmetic alone: how many documents fit, how fast they are read, and at what price."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from configs.errors import ConfigError
+from configs.hardware import GIGA, Gpu
+from configs.prices import MARKETS, Catalogue, Market
+from models.backends.capacity import RESERVE_BYTES
+from pipeline.billing.metering import SECONDS_PER_HOUR
+from pipeline.billing.ratios import MILLION, RATIO_STEP
+from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, Size
+from pipeline.planning.quote import SHARE_OF_PEAK
+
+CURRENCY = "USD"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """With documents of one length."""
+
+    gpu: str
+    memory_bytes: int
+    num_tokens: int
+    """Of a document."""
+    documents: int | None
+    """In flight at a time; None where not even the weights fit."""
+    tokens_per_second: float | None
+    """None where no document fits."""
+    per_million: Mapping[Market, Decimal]
+    """Of the markets that have a price."""
+
+    @property
+    def market(self) -> Market | None:
+        """The cheaper one."""
+        return min(self.per_million, key=lambda market: self.per_million[market], default=None)
+
+    @property
+    def lowest(self) -> Decimal | None:
+        return self.per_million[self.market] if self.market else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of the planning table."""
+
+    size: Size
+    dtype: str
+    vram_bytes: float
+    """With what the table leaves for states, and without a cache."""
+    smallest_gpu: str | None
+    """None where none holds that and leaves the libraries their room."""
+    fits: Sequence[Fit]
+    """On the smallest, at each length."""
+    cheapest: Fit | None
+    """Of all GPUs, at the first length."""
+
+
+def fit(model: Planned, bytes_per_parameter: int, gpu: Gpu, num_tokens: int, catalogue: Catalogue) -> Fit:
+    documents = model.documents_that_fit(gpu.memory_bytes, bytes_per_parameter, num_tokens)
+    speed = SHARE_OF_PEAK * gpu.flops / model.reading_flops(num_tokens) if documents else None
+    prices = {} if speed is None else _gpu_hours(gpu, catalogue)
+    per_million = {market: dollars_per_million(hour, speed) for market, hour in prices.items() if speed}
+    return Fit(gpu.name, gpu.memory_bytes, num_tokens, documents, speed, per_million)
+
+
+def dollars_per_million(gpu_hour: Decimal, tokens_per_second: float) -> Decimal:
+    """Tokens, on a GPU at that price for an hour."""
+    return (gpu_hour * MILLION / (Decimal(tokens_per_second) * SECONDS_PER_HOUR)).quantize(RATIO_STEP)
+
+
+def cheapest(fits: Iterable[Fit]) -> Fit | None:
+    """Per token, on whichever market; None where none fits and has a price."""
+    return min((each for each in fits if each.lowest is not None), key=lambda each: each.lowest or 0, default=None)
+
+
+def planning_table(
+    gpus: Sequence[Gpu], lengths: Sequence[int], dtypes: Iterable[str], catalogue: Catalogue
+) -> list[Row]:
+    """Known sizes in each precision. `gpus` are the smallest first."""
+    precisions = {dtype: BYTES_PER_PARAMETER[dtype] for dtype in dtypes}
+    return [
+        _row(size, dtype, width, gpus, lengths, catalogue)
+        for size in SIZES.values()
+        for dtype, width in precisions.items()
+    ]
+
+
+def _row(size: Size, dtype: str, width: int, gpus: Sequence[Gpu], lengths: Sequence[int], catalogue: Catalogue) -> Row:
+    vram = size.model.vram_bytes(width, size.states_bytes)
+    smallest = next((gpu for gpu in gpus if vram + RESERVE_BYTES <= gpu.memory_bytes), None)
+    return Row(
+        size,
+        dtype,
+        vram,
+        smallest.name if smallest else None,
+        [fit(size.model, width, smallest, length, catalogue) for length in lengths] if smallest else [],
+        cheapest(fit(size.model, width, gpu, lengths[0], catalogue) for gpu in gpus),
+    )
+
+
+def _gpu_hours(gpu: Gpu, catalogue: Catalogue) -> dict[Market, Decimal]:
+    """The first in the catalogue."""
+    found: dict[Market, Decimal] = {}
+    for market in MARKETS:
+        try:
+            price, *_ = catalogue.fitting(f"{gpu.name} {gpu.memory_bytes // GIGA} GB", market, CURRENCY)
+        except ConfigError:
+            continue
+        hour = price.gpu_hour(market)
+        assert hour is not None, "fitting gives rows that have a price on this market"
+        found[market] = hour
+    return found

@@ -1,0 +1,83 @@
+"""What a model takes in memory and arithmetic, and what a transformer of its size would.
+
+n tokens, P parameters, Z layers, D width. GB are 10**9 bytes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from models.mamba.architecture import MambaConfig
+from models.mamba.language_model import MambaLM
+
+STATE_BYTES_PER_NUMBER = 4
+SCAN_FLOPS = 6
+"""Per token and number of the recurrent state: decay, write and read, each a multiplication and an addition."""
+SSM_OVERHEAD = 1.07
+"""Of weights, where no cache needs room."""
+TRANSFORMER_OVERHEAD = 1.15
+
+
+@dataclass(frozen=True)
+class Footprint:
+    parameters: int
+    """A tied head counted once."""
+    state_bytes: int
+    """Of one document, whatever its length."""
+    flops_per_token: float
+    """Of reading; logits are wanted at a document's end alone."""
+
+    def weights_bytes(self, bytes_per_parameter: float) -> float:
+        return self.parameters * bytes_per_parameter
+
+
+def footprint(config: MambaConfig) -> Footprint:
+    """Exact in memory, a count of the large terms in arithmetic."""
+    with torch.device("meta"):
+        model = MambaLM(config)
+    parameters = sum(parameter.numel() for parameter in {id(each): each for each in model.parameters()}.values())
+    shapes = config.ssm_cfg.state_shapes(config.d_model)
+    sizes = {name: torch.Size(shape).numel() for name, shape in shapes.items()}
+    backbone = parameters - config.d_model * config.padded_vocab_size * (1 if config.tie_embeddings else 2)
+    scan = SCAN_FLOPS * sizes["ssm"] * getattr(config.ssm_cfg, "rank", 1) * config.n_layer
+    state_bytes = sum(sizes.values()) * STATE_BYTES_PER_NUMBER * config.n_layer
+    return Footprint(parameters, state_bytes, 2.0 * backbone + scan)
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A dense decoder with grouped attention."""
+
+    name: str
+    parameters: int
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    width: int
+
+    def kv_cache_bytes(self, num_tokens: int, batch: int = 1, bytes_per_value: int = 2) -> int:
+        """Keys and values of every token so far."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * num_tokens * batch * bytes_per_value
+
+    def flops(self, num_tokens: int) -> float:
+        """Of reading so many tokens at once: the weights for each, and each with all before it."""
+        return 2.0 * self.parameters * num_tokens + 2.0 * self.num_layers * self.width * float(num_tokens) ** 2
+
+
+TRANSFORMERS = (
+    Transformer("Llama-3.2-1B", 1_240_000_000, 16, 8, 64, 2048),
+    Transformer("Llama-3.2-3B", 3_210_000_000, 28, 8, 128, 3072),
+    Transformer("Llama-3.1-8B", 8_030_000_000, 32, 8, 128, 4096),
+    Transformer("Yi-34B", 34_400_000_000, 60, 8, 128, 7168),
+    Transformer("Llama-3.1-70B", 70_600_000_000, 80, 8, 128, 8192),
+)
+
+
+def transformer_like(parameters: int) -> Transformer:
+    """The published one that is nearest in size."""
+    return min(TRANSFORMERS, key=lambda each: abs(each.parameters / parameters - 1))
+
+
+def vram_gb(parameters_billions: float, bytes_per_parameter: float, overhead: float, state_or_cache_gb: float) -> float:
+    """Planning figure: weights with an allowance, and what documents take."""
+    return parameters_billions * bytes_per_parameter * overhead + state_or_cache_gb

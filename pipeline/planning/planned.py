@@ -1,0 +1,144 @@
+"""A model as planning knows it: a checkpoint, or a size that need not exist.
+
+A share of its layers may be attention: none in a state space model, about a tenth in a hybrid, all in a transformer. It
+has that share of a transformer's cache and of its attention's arithmetic. GB are 10**9 bytes.
+"""
+
+from dataclasses import dataclass
+
+from configs.errors import ConfigError
+from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
+from models.mamba.architecture import Mamba3Config, MambaConfig
+from pipeline.planning.footprint import (
+    SCAN_FLOPS,
+    SSM_OVERHEAD,
+    STATE_BYTES_PER_NUMBER,
+    TRANSFORMER_OVERHEAD,
+    TRANSFORMERS,
+    Transformer,
+    footprint,
+    transformer_like,
+    vram_gb,
+)
+
+GB = 10**9
+BYTES_PER_PARAMETER = {"bfloat16": 2, "float8": 1}
+VOCAB_SIZE = 128_256
+"""Of the tokenizer of all published Mamba-3 models."""
+NEAR = 3
+"""Times larger or smaller: a transformer that is further off says nothing of a model's shape."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    name: str
+    parameters: int
+    state_bytes: int
+    """Of one document, in the layers without attention."""
+    flops_per_token: float
+    """Of reading, attention to earlier tokens aside."""
+    attention: Transformer | None
+    """Whose its attention would be: the published transformer that is nearest in size, None where none is near."""
+    attention_share: float = 0.0
+    vocab_size: int = VOCAB_SIZE
+
+    @property
+    def overhead(self) -> float:
+        """Weights with an allowance for workspace, as a multiple of them; a hybrid's lies between the others'."""
+        return SSM_OVERHEAD + self.attention_share * (TRANSFORMER_OVERHEAD - SSM_OVERHEAD)
+
+    def vram_bytes(self, bytes_per_parameter: float, documents_bytes: float = 0) -> float:
+        """Weights, workspace, and what documents take."""
+        return GB * vram_gb(self.parameters / GB, bytes_per_parameter, self.overhead, documents_bytes / GB)
+
+    def cache_bytes(self, num_tokens: int) -> float:
+        """Keys and values of one document."""
+        return self.attention_share * self.attention.kv_cache_bytes(num_tokens) if self.attention else 0
+
+    def document_bytes(self, num_tokens: int) -> float:
+        """Of one document in flight: state and logits twice, its own and an answer's, and the cache that both share."""
+        return 2 * (self.state_bytes + self.vocab_size * LOGITS_BYTES_PER_PLACE) + self.cache_bytes(num_tokens)
+
+    def documents_that_fit(self, memory_bytes: int, bytes_per_parameter: float, num_tokens: int) -> int | None:
+        """Of one length, in flight on one GPU at a time; None where not even the weights fit."""
+        room = memory_bytes - RESERVE_BYTES - self.vram_bytes(bytes_per_parameter)
+        return None if room < 0 else int(room // self.document_bytes(num_tokens))
+
+    def reading_flops(self, num_tokens: int) -> float:
+        """Of one token, on average over a document of that length."""
+        if self.attention is None:
+            return self.flops_per_token
+        attending = 2.0 * self.attention.num_layers * self.attention.width * num_tokens
+        return self.flops_per_token + self.attention_share * attending
+
+    def as_transformer(self) -> "Planned | None":
+        """A transformer with as many parameters; None where no published one is near."""
+        if self.attention is None:
+            return None
+        return of_size(self.parameters, attention_share=1.0, name="transformer of that size")
+
+
+def of_checkpoint(name: str, config: MambaConfig) -> Planned:
+    """Exact in memory."""
+    found = footprint(config)
+    return Planned(
+        name,
+        found.parameters,
+        found.state_bytes,
+        found.flops_per_token,
+        _near(found.parameters),
+        vocab_size=config.padded_vocab_size,
+    )
+
+
+def of_size(
+    parameters: int, state_bytes: int | None = None, attention_share: float = 0.0, name: str | None = None
+) -> Planned:
+    """A projection. Where no state is given, it is that of Mamba-3 with a transformer's layers and width.
+
+    Raises ConfigError where no published transformer is near that size, and its shape would be needed.
+    """
+    attention = _near(parameters)
+    if attention is None and (state_bytes is None or attention_share):
+        sizes = ", ".join(f"{each.name} ({each.parameters / GB:.3g}B)" for each in TRANSFORMERS)
+        raise ConfigError(
+            f"{parameters / GB:.3g}B parameters: no transformer is near whose layers could be taken for those of such "
+            f"a model; there are {sizes}. Give its state, and no share of attention"
+        )
+    if state_bytes is None:
+        state_bytes = round((1 - attention_share) * _projected_state_bytes(attention)) if attention else 0
+    scan = SCAN_FLOPS * state_bytes / STATE_BYTES_PER_NUMBER
+    kind = "transformer" if attention_share == 1 else "hybrid" if attention_share else "model"
+    return Planned(name or kind, parameters, state_bytes, 2.0 * parameters + scan, attention, attention_share)
+
+
+def _near(parameters: int) -> Transformer | None:
+    nearest = transformer_like(parameters)
+    return nearest if 1 / NEAR <= parameters / nearest.parameters <= NEAR else None
+
+
+def _projected_state_bytes(shape: Transformer) -> int:
+    mixer = Mamba3Config()
+    return shape.num_layers * mixer.expand * shape.width * mixer.d_state * STATE_BYTES_PER_NUMBER
+
+
+@dataclass(frozen=True)
+class Size:
+    """A row of the planning table."""
+
+    model: Planned
+    states_bytes: int
+    """Left for states: of the 2 to 4 GB that are usual, so much that the published table comes out."""
+
+
+SIZES = {
+    size.model.name: size
+    for size in (
+        Size(of_size(7 * GB, name="mamba3-7b"), 3_750_000_000),
+        Size(of_size(34 * GB, name="mamba3-34b"), 3_000_000_000),
+        Size(of_size(70 * GB, name="mamba3-70b"), 3_000_000_000),
+        Size(of_size(7 * GB, attention_share=1, name="transformer-7b"), 0),
+        Size(of_size(34 * GB, attention_share=1, name="transformer-34b"), 0),
+    )
+}
+"""Projections: no such Mamba-3 has been published."""

@@ -1,0 +1,1 @@
+"""What is asked about a document, and whether an answer will do."""

@@ -1,0 +1,1 @@
+"""What it cost: reports, bills, and reconciliation."""

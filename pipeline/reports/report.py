@@ -1,0 +1,390 @@
+"""What runs did and cost: every figure of a report, of an output as a whole, of its last days, or of one run.
+
+Figures are kept apart by currency; nothing is converted. Sums of money are exact, ratios are rounded.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from pipeline.billing.ratios import MILLION, part, per
+from pipeline.reports import breakdown, utilization
+from pipeline.reports.breakdown import Breakdown
+from pipeline.reports.utilization import Slice
+from pipeline.reports.warehouse import Warehouse
+
+MAX_DOCUMENTS = 10
+KINDS = ("prefill", "decode", "startup", "load", "idle", "snapshot", "drain", "node", "wasted")
+"""In the order of a run's life."""
+QUOTED_LIKE = {"currency": "currency", "documents": "documents_total"}
+"""Of a quote, and the columns of its run that must say the same."""
+ON_DOCUMENTS = ("prefill", "decode")
+"""What `costs` has as `document`."""
+# A row of an actor that died before it told its price has no currency, and that of its run holds.
+CHOOSE = (
+    """
+    CREATE OR REPLACE TEMP TABLE chosen_jobs AS
+    SELECT *, epoch(finished_at - started_at) AS seconds FROM jobs
+    WHERE ($run IS NULL OR run_id = $run) AND ($since IS NULL OR dt >= $since)
+    """,
+    """
+    CREATE OR REPLACE TEMP TABLE chosen_costs AS
+    SELECT costs.* EXCLUDE (currency), chosen_jobs.currency, model_id,
+           coalesce(run_started_at::DATE, chosen_jobs.dt) AS day,
+           kind = 'document' AND coalesce(outcome, 'finished') = 'finished' AS is_finished
+    FROM costs JOIN chosen_jobs USING (run_id)
+    """,
+)
+CURRENCIES = """
+    SELECT currency FROM chosen_jobs WHERE currency IS NOT NULL
+    GROUP BY currency ORDER BY max(started_at) DESC NULLS LAST, currency
+"""
+RUNS = """
+    WITH spent AS (
+        SELECT run_id, sum(cost) FILTER (kind = 'wasted') AS wasted,
+               sum(cost) FILTER (kind = 'document') AS cost_of_documents,
+               sum(gpu_seconds) FILTER (kind = 'document') AS document_seconds
+        FROM chosen_costs GROUP BY run_id
+    ), nights AS (
+        SELECT run_id, epoch(max(finished_at) - run_started_at) AS seconds
+        FROM chosen_costs WHERE run_started_at IS NOT NULL GROUP BY run_id, run_started_at
+    ), worked AS (
+        SELECT run_id, sum(seconds) AS seconds FROM nights GROUP BY run_id HAVING count(*) > 1
+    )
+    SELECT chosen_jobs.* EXCLUDE (config, peak_rss_bytes, seconds),
+           coalesce(worked.seconds, chosen_jobs.seconds) AS seconds, coalesce(wasted, 0) AS wasted,
+           coalesce(cost_of_documents, 0) AS cost_of_documents, document_seconds
+    FROM chosen_jobs LEFT JOIN spent USING (run_id) LEFT JOIN worked USING (run_id)
+    WHERE currency = $currency ORDER BY started_at DESC NULLS LAST, run_id DESC
+"""
+# Seconds and a price have 18 decimals together, so that parts of a cost sum to it.
+SPENT = """
+    WITH attempts AS (
+        SELECT outcome, cost, gpu_seconds, coalesce(decode_seconds, 0)::DECIMAL(18, 6) AS decoding,
+               (decoding * coalesce(price_per_second, 0))::DECIMAL(38, 18) AS cost_of_decoding
+        FROM chosen_costs WHERE currency = $currency AND kind = 'document'
+    ), parts AS (
+        SELECT 'prefill' AS kind, outcome, cost - cost_of_decoding AS cost, gpu_seconds - decoding AS gpu_seconds
+        FROM attempts
+        UNION ALL SELECT 'decode', outcome, cost_of_decoding, decoding FROM attempts WHERE decoding > 0
+        UNION ALL
+        SELECT kind, outcome, cost, gpu_seconds FROM chosen_costs WHERE currency = $currency AND kind <> 'document'
+    )
+    SELECT kind, CASE WHEN kind = 'wasted' THEN coalesce(outcome, 'unknown')
+                      WHEN kind IN $on_documents AND outcome = 'failed' THEN outcome END AS cause,
+           sum(cost) AS cost, sum(gpu_seconds) AS gpu_seconds, count(*) AS parts
+    FROM parts GROUP BY kind, cause ORDER BY list_position($kinds, kind) NULLS LAST, kind, cause NULLS FIRST
+"""
+# A run that was stopped goes on another night, whose costs are its own.
+NIGHTS = """
+    SELECT day, count(DISTINCT run_id) AS runs,
+           count(*) FILTER (is_finished) AS documents,
+           coalesce(sum(tokens_read), 0)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost,
+           coalesce(sum(cost) FILTER (kind = 'document'), 0) AS cost_of_documents,
+           coalesce(sum(cost) FILTER (kind = 'wasted'), 0) AS wasted,
+           coalesce(sum(gpu_seconds) FILTER (kind = 'document'), 0) AS document_seconds,
+           coalesce(sum(gpu_seconds) FILTER (kind <> 'node'), 0) AS seconds
+    FROM chosen_costs WHERE currency = $currency GROUP BY day ORDER BY day DESC
+"""
+ATTEMPTS = """
+    SELECT outcome, count(*) AS attempts FROM (
+        SELECT any_value(outcome) AS outcome FROM chosen_costs WHERE currency = $currency AND attempt IS NOT NULL
+        GROUP BY run_id, document_id, source_etag, attempt
+    ) GROUP BY outcome ORDER BY attempts DESC, outcome
+"""
+# Nothing is lost with a machine that nobody takes away. Where both prices are one, that on demand is not known.
+SPOT = """
+    SELECT sum(cost) AS paid,
+           sum(gpu_seconds * on_demand_price_per_second) FILTER (kind <> 'wasted') AS on_demand
+    FROM chosen_costs
+    WHERE currency = $currency AND market = 'spot' AND on_demand_price_per_second <> price_per_second
+"""
+DOCUMENTS = """
+    WITH dearest AS (
+        SELECT document_id, sum(tokens_read)::BIGINT AS tokens_read, sum(cost) AS cost,
+               count(DISTINCT (run_id, source_etag, attempt)) AS attempts, count(DISTINCT run_id) AS runs
+        FROM chosen_costs WHERE currency = $currency AND kind = 'document'
+        GROUP BY document_id ORDER BY cost DESC, document_id LIMIT $most
+    ), described AS (
+        SELECT document_id, any_value(title) AS title, max(size_bytes) AS size_bytes
+        FROM (SELECT run_id, document_id, title, size_bytes FROM summaries
+              UNION ALL SELECT run_id, document_id, NULL, size_bytes FROM failures) SEMI JOIN chosen_jobs USING (run_id)
+        SEMI JOIN dearest USING (document_id) GROUP BY document_id
+    )
+    SELECT * FROM dearest LEFT JOIN described USING (document_id) ORDER BY cost DESC, document_id
+"""
+
+
+FAILURES = """
+    SELECT error_class, count(*) AS documents, min(document_id) AS document_id,
+           arg_min(error_message, document_id) AS error_message
+    FROM failures SEMI JOIN (SELECT * FROM chosen_jobs WHERE currency = $currency) USING (run_id)
+    GROUP BY error_class ORDER BY documents DESC, error_class
+"""
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """What a run was said to cost before it began, and what it came to."""
+
+    cost: Decimal
+    difference: Decimal
+    """Of the actual cost, as a share of the quote; over 0 where it was dearer."""
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class Run:
+    run_id: str
+    status: str | None
+    day: date
+    started_at: datetime | None
+    seconds: float | None
+    """From start to end; of a run that was stopped and gone on with, of its starts together."""
+    documents: int
+    documents_failed: int
+    documents_left: int
+    tokens_read: int
+    gpu_type: str | None
+    gpu_seconds: Decimal
+    cost: Decimal
+    cost_per_million_tokens: Decimal | None
+    cost_per_document: Decimal | None
+    currency: str
+    cost_of_documents: Decimal
+    """Of the attempts at them; the rest is overhead, or wasted."""
+    wasted: Decimal
+    used: float | None
+    """Share of the devices' time that went to documents."""
+    model_id: str | None
+    quote: Quoted | None
+
+
+@dataclass(frozen=True)
+class Night:
+    """What was done by runs that were started, or gone on with, on one day."""
+
+    day: date
+    runs: int
+    documents: int
+    tokens_read: int
+    cost: Decimal
+    cost_of_documents: Decimal
+    wasted: Decimal
+    cost_per_million_tokens: Decimal | None
+    used: float | None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one kind of cost comes to. `cause` is why time was wasted, or `failed` for documents that failed."""
+
+    kind: str
+    cause: str | None
+    cost: Decimal
+    gpu_seconds: Decimal
+    parts: int
+
+
+@dataclass(frozen=True)
+class Spot:
+    """What spot machines cost, against the same work on demand, where what was lost with them would not have been."""
+
+    paid: Decimal
+    on_demand: Decimal
+    saved: Decimal
+
+
+@dataclass(frozen=True)
+class Dearest:
+    document_id: str
+    title: str | None
+    size_bytes: int | None
+    tokens_read: int
+    cost: Decimal
+    attempts: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Documents that failed for one reason, and the first of them."""
+
+    error_class: str
+    documents: int
+    document_id: str
+    error_message: str | None
+
+
+@dataclass(frozen=True)
+class Account:
+    """All that was paid for in one currency. The runs, and the nights, are the newest first."""
+
+    currency: str
+    first_day: date
+    last_day: date
+    documents: int
+    documents_failed: int
+    documents_left: int
+    """After the newest run."""
+    tokens_read: int
+    gpu_seconds: Decimal
+    used: float | None
+    cost: Decimal
+    cost_per_million_tokens: Decimal | None
+    cost_per_document: Decimal | None
+    wasted: Decimal
+    attempts: dict[str, int]
+    """By what became of them."""
+    spent: list[Spent]
+    spot: Spot | None
+    """None where no price of spot machines is known."""
+    nights: list[Night]
+    runs: list[Run]
+    top_documents: list[Dearest]
+    failures: list[Failure]
+    by: dict[Breakdown, list[breakdown.Group]]
+    newest_run: list[Slice]
+    """How the devices' time of the newest run was used, in slices of it."""
+
+    def spent_on(self, kind: str) -> list[Spent]:
+        return [spent for spent in self.spent if spent.kind == kind]
+
+
+@dataclass(frozen=True)
+class Report:
+    output: str
+    made_at: datetime
+    run_id: str | None
+    since: date | None
+    """Only runs that began on this day or later."""
+    accounts: list[Account]
+    """One per currency, that of the newest run first; empty where there is no run."""
+
+    @property
+    def runs(self) -> list[Run]:
+        """In any currency, the newest first."""
+        runs = [run for account in self.accounts for run in account.runs]
+        return sorted(runs, key=lambda run: (str(run.started_at or ""), run.run_id), reverse=True)
+
+
+def report(
+    warehouse: Warehouse,
+    run_id: str | None = None,
+    days: int | None = None,
+    by: Sequence[Breakdown] = tuple(Breakdown),
+) -> Report:
+    """Of all runs, of those that began in the last `days` days (UTC, today is one), or of one run."""
+    made_at = datetime.now(UTC)
+    since = None if days is None else made_at.date() - timedelta(days=days - 1)
+    _choose(warehouse, run_id, since)
+    found = warehouse.rows(CURRENCIES)
+    accounts = [_account(warehouse, row["currency"], by) for row in found]
+    return Report(warehouse.uri, made_at, run_id, since, accounts)
+
+
+def _choose(warehouse: Warehouse, run_id: str | None, since: date | None) -> None:
+    jobs, costs = CHOOSE
+    warehouse.sql(jobs, run=run_id, since=since)
+    warehouse.sql(costs)
+
+
+def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Account:
+    runs = [_run(row) for row in warehouse.rows(RUNS, currency=currency)]
+    kinds = {"kinds": list(KINDS), "on_documents": list(ON_DOCUMENTS)}
+    spent = [Spent(**row) for row in warehouse.rows(SPENT, currency=currency, **kinds)]
+    nights = [_night(row) for row in warehouse.rows(NIGHTS, currency=currency)]
+    attempts = warehouse.rows(ATTEMPTS, currency=currency)
+    dearest = warehouse.rows(DOCUMENTS, currency=currency, most=MAX_DOCUMENTS)
+    seconds = sum((each.gpu_seconds for each in spent if each.kind != "node"), Decimal(0))
+    on_documents = sum((each.gpu_seconds for each in spent if each.kind in ON_DOCUMENTS), Decimal(0))
+    cost = sum((run.cost for run in runs), Decimal(0))
+    documents, tokens = sum(run.documents for run in runs), sum(run.tokens_read for run in runs)
+    return Account(
+        currency=currency,
+        first_day=min([run.day for run in runs] + [night.day for night in nights]),
+        last_day=max([run.day for run in runs] + [night.day for night in nights]),
+        documents=documents,
+        documents_failed=sum(run.documents_failed for run in runs),
+        documents_left=runs[0].documents_left,
+        tokens_read=tokens,
+        gpu_seconds=seconds,
+        used=part(on_documents, seconds),
+        cost=cost,
+        cost_per_million_tokens=per(cost, tokens, MILLION),
+        cost_per_document=per(cost, documents),
+        wasted=sum((run.wasted for run in runs), Decimal(0)),
+        attempts={row["outcome"] or "unknown": row["attempts"] for row in attempts},
+        spent=spent,
+        spot=_spot(warehouse, currency),
+        nights=nights,
+        runs=runs,
+        top_documents=[Dearest(**row) for row in dearest],
+        failures=[Failure(**row) for row in warehouse.rows(FAILURES, currency=currency)],
+        by={each: breakdown.groups(warehouse, each, currency) for each in by},
+        newest_run=utilization.slices(warehouse, runs[0].run_id),
+    )
+
+
+def _run(row: dict[str, Any]) -> Run:
+    cost, seconds = row["cost"] or Decimal(0), row["gpu_seconds"] or Decimal(0)
+    documents, tokens = row["documents_succeeded"] or 0, row["tokens_read"] or 0
+    return Run(
+        run_id=row["run_id"],
+        status=row["status"],
+        day=row["dt"],
+        started_at=row["started_at"],
+        seconds=row["seconds"],
+        documents=documents,
+        documents_failed=row["documents_failed"] or 0,
+        documents_left=row["documents_left"] or 0,
+        tokens_read=tokens,
+        gpu_type=row["gpu_type"],
+        gpu_seconds=seconds,
+        cost=cost,
+        cost_per_million_tokens=per(cost, tokens, MILLION),
+        cost_per_document=per(cost, documents),
+        currency=row["currency"],
+        cost_of_documents=row["cost_of_documents"],
+        wasted=row["wasted"],
+        used=part(row["document_seconds"] or Decimal(0), seconds),
+        model_id=row["model_id"],
+        quote=_quoted(row, cost),
+    )
+
+
+def _quoted(run: dict[str, Any], actual: Decimal) -> Quoted | None:
+    """A quote is compared where it was given in the currency of the run and for as many documents: a run that is gone
+    on with another night may have more by then."""
+    quote = (json.loads(run["quote"], parse_float=Decimal) if run["quote"] else None) or {}
+    is_other = any(quote.get(name, run[column]) != run[column] for name, column in QUOTED_LIKE.items())
+    if quote.get("cost") is None or is_other:
+        return None
+    cost = Decimal(quote["cost"])
+    return Quoted(cost, per(actual - cost, cost) or Decimal(0), quote.get("tokens"))
+
+
+def _spot(warehouse: Warehouse, currency: str) -> Spot | None:
+    row = warehouse.rows(SPOT, currency=currency)[0]
+    if row["paid"] is None:
+        return None
+    on_demand = row["on_demand"] or Decimal(0)
+    return Spot(row["paid"], on_demand, on_demand - row["paid"])
+
+
+def _night(row: dict[str, Any]) -> Night:
+    cost, tokens = row["cost"], row["tokens_read"]
+    return Night(
+        day=row["day"],
+        runs=row["runs"],
+        documents=row["documents"],
+        tokens_read=tokens,
+        cost=cost,
+        cost_of_documents=row["cost_of_documents"],
+        wasted=row["wasted"],
+        cost_per_million_tokens=per(cost, tokens, MILLION),
+        used=part(row["document_seconds"], row["seconds"]),
+    )

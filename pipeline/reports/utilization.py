@@ -1,0 +1,71 @@
+"""How a run's devices were used as it went on: of each slice of its time, what went to documents."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil, floor
+
+from pipeline.reports.warehouse import Warehouse
+
+MAX_SLICES = 48
+SLICE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
+"""Round ones, of which a run has the shortest that gives no more than MAX_SLICES."""
+
+# An actor's rows tell its whole life, whose seconds are all on its meter. An attempt's are taken as spread evenly.
+SPANS = """
+    WITH lives AS (
+        SELECT actor_id, min(started_at) AS began, max(finished_at) AS ended, sum(gpu_seconds) AS alive, 0 AS reading
+        FROM chosen_costs WHERE run_id = $run AND actor_id IS NOT NULL AND kind <> 'node' GROUP BY actor_id
+    ), attempts AS (
+        SELECT actor_id, started_at AS began, finished_at AS ended, 0 AS alive, gpu_seconds AS reading
+        FROM chosen_costs WHERE run_id = $run AND kind = 'document'
+    )
+    SELECT epoch(began) AS began, greatest(epoch(ended), epoch(began) + 1e-3) AS ended, alive::DOUBLE AS alive,
+           reading::DOUBLE AS reading
+    FROM (SELECT * FROM lives UNION ALL SELECT * FROM attempts) WHERE began IS NOT NULL AND ended IS NOT NULL
+"""
+RANGE = f"SELECT min(began) AS began, max(ended) AS ended FROM ({SPANS})"
+SLICES = f"""
+    WITH slices AS (SELECT unnest(range($number)) AS place), overlapping AS (
+        SELECT place, alive, reading,
+               greatest(0, least(ended, $began + (place + 1) * $length) - greatest(began, $began + place * $length))
+               / (ended - began) AS share
+        FROM slices CROSS JOIN ({SPANS})
+    )
+    SELECT place, sum(alive * share) AS alive, sum(reading * share) AS reading
+    FROM overlapping GROUP BY place ORDER BY place
+"""
+
+
+@dataclass(frozen=True)
+class Slice:
+    began_at: datetime
+    seconds: int
+    """How long it is."""
+    gpu_seconds: float
+    """Of all devices that were held in it."""
+    used: float | None
+    """Share of them that went to documents; None where none was held."""
+
+
+def slices(warehouse: Warehouse, run_id: str) -> list[Slice]:
+    """Of one of the runs that a report has chosen; empty where its rows bear no times."""
+    span = warehouse.rows(RANGE, run=run_id)[0]
+    if span["began"] is None:
+        return []
+    length = next((each for each in SLICE_SECONDS if _number(span, each) <= MAX_SLICES), SLICE_SECONDS[-1])
+    began = floor(span["began"] / length) * length
+    rows = warehouse.rows(SLICES, run=run_id, began=float(began), length=length, number=_number(span, length))
+    return [
+        Slice(
+            began_at=datetime.fromtimestamp(began + row["place"] * length, UTC),
+            seconds=length,
+            gpu_seconds=round(row["alive"], 3),
+            used=min(1.0, round(row["reading"] / row["alive"], 6)) if row["alive"] > 0 else None,
+        )
+        for row in rows
+    ]
+
+
+def _number(span: dict[str, float], length: int) -> int:
+    """Slices of that length which cover the span, when they begin at round times."""
+    return max(1, ceil(span["ended"] / length) - floor(span["began"] / length))

@@ -1,0 +1,1 @@
+"""States that outlive an actor: snapshots, and those that are kept."""

@@ -1,0 +1,100 @@
+"""The states that outlive their runs: kept at a document's last cut, listed in the table `states`, until they expire.
+
+OUTPUT/_states/DOCUMENT/KEY-TOKENS-CONTENT.safetensors, by document, by what made the state, and by how far it was read.
+
+An object is safe until `expires_at` of the newest row that names it. Nothing goes by itself: `jobs.states expire`
+removes what has expired (`pipeline.states.expiry`), and the rows stay as history. A run does not go on from an expired
+state.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from configs.errors import StateError
+from pipeline.actor.assignment import Assignment, Row
+from pipeline.ledger import commits
+from pipeline.states import snapshot
+from pipeline.states.snapshot import Snapshot
+from pipeline.storage import objects
+
+FOLDER = "_states"
+MOST_HEADER_BYTES = 100_000_000
+"""As safetensors itself has it; more is damage."""
+COLUMNS = ["document_id", "state_uri", "state_key", "made_by", "tokens", "created_at", "expires_at"]
+
+
+def keep(assignment: Assignment, kept: Snapshot, tokens_total: int, parent_uri: str | None) -> Row:
+    """Store a state; its row for the table `states`. Raises StorageError."""
+    assert assignment.ttl_days is not None, "nothing is kept without a time to live"
+    content = sha256(f"{kept.source_etag}/{kept.position.digest}".encode()).hexdigest()
+    name = f"{kept.state_key[:12]}-{kept.midway.tokens_read:010d}-{content[:12]}.safetensors"
+    folder = sha256(kept.document_id.encode()).hexdigest()[:32]
+    uri = objects.join(assignment.output_uri, FOLDER, folder, name)
+    data = snapshot.to_bytes(kept)
+    objects.publish(uri, data)
+    now = datetime.now(UTC)
+    return {
+        "run_id": assignment.run_id,
+        "document_id": kept.document_id,
+        "source_uri": kept.source_uri,
+        "source_etag": kept.source_etag,
+        "title": kept.title,
+        "state_uri": uri,
+        "state_key": kept.state_key,
+        "made_by": kept.made_by,
+        "model_id": assignment.model_uri,
+        "model_revision": assignment.model_revision,
+        "settings_sha256": kept.settings_sha256,
+        "tokens_total": tokens_total,
+        "tokens": kept.midway.tokens_read,
+        "size_bytes": len(data),
+        "parent_uri": parent_uri,
+        "created_at": now,
+        "expires_at": now + timedelta(days=assignment.ttl_days),
+    }
+
+
+def newest(output_uri: str, state_key: str, makers: Collection[str]) -> dict[str, Row]:
+    """By document, the latest state that has this key, is of a text that one of the `makers` made, and has not expired:
+    its URI, its tokens, and when."""
+    latest: dict[str, Row] = {}
+    now = datetime.now(UTC)
+    for row in _catalogue(output_uri):
+        if row["state_key"] != state_key or row["made_by"] not in makers or row["expires_at"] <= now:
+            continue
+        known = latest.get(row["document_id"])
+        if known is None or row["created_at"] > known["created_at"]:
+            latest[row["document_id"]] = row
+    return latest
+
+
+def load(uri: str) -> Snapshot:
+    """Raises StateError where it is gone or damaged, StorageError."""
+    try:
+        return snapshot.from_bytes(objects.read_bytes(uri))
+    except FileNotFoundError as error:
+        raise StateError(f"The stored state is not there any more: {uri}.") from error
+
+
+def about(uri: str) -> dict[str, Any]:
+    """What an object says of itself. Only its head is read, so that damage behind it is not noticed.
+
+    Raises StateError where it is gone, damaged or of another format, StorageError.
+    """
+    try:
+        with objects.open_read(uri) as stream:
+            length = stream.read(snapshot.LENGTH_BYTES)
+            header = stream.read(min(int.from_bytes(length, "little"), MOST_HEADER_BYTES))
+        return snapshot.about_of(length + header)
+    except FileNotFoundError as error:
+        raise StateError(f"The stored state is not there any more: {uri}.") from error
+    except (ValueError, AttributeError) as error:
+        raise StateError(f"The stored state is damaged: {error}.") from error
+
+
+def _catalogue(output_uri: str) -> Iterable[Row]:
+    files = commits.files(output_uri, ["states"])["states"]
+    for table in objects.read_tables(files, COLUMNS):
+        yield from table.to_pylist()

@@ -1,0 +1,181 @@
+"""A question put to a kept state: what is read is the document's tail and the question, never the document.
+
+The answer is that of a reading of the whole document with this prompt, to the rounding of where its segments are cut.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from configs.errors import ModelError, StateError
+from configs.settings import EngineSettings, PromptSettings
+from models.backends.capacity import slots_that_fit
+from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
+from models.engine.request import Answer, Finished, Midway, Request
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Row
+from pipeline.ledger.run_folder import Ledger
+from pipeline.prompts.bound import Asked
+from pipeline.prompts.checks import AnswerCheck
+from pipeline.states import kept, snapshot
+from pipeline.states.library import Catalogue, KeptState
+from pipeline.states.snapshot import READING_VERSION, Snapshot, state_key
+
+DTYPES = ("float32", "bfloat16")
+JOB = "SELECT config FROM jobs WHERE run_id = $run AND config IS NOT NULL"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a state answered."""
+
+    answer: str
+    finish_reason: str
+    error: str | None
+    """What is wrong with the answer, as a sentence."""
+    retries: int
+    tokens: int
+    """Of the answer."""
+    tokens_read: int
+    """To give it: of the tail and of the question, that again for a second try."""
+    load_seconds: float
+    """To fetch state and model."""
+    seconds: float
+    """To read and answer."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """What the run that kept a state read it with, beside the model."""
+
+    tokenizer_uri: str | None = None
+    """As `model.tokenizer`."""
+    preamble: str | None = None
+
+    @staticmethod
+    def of(catalogue: Catalogue, state: KeptState) -> "Making":
+        """From the run's row in `jobs`, or from its folder; all unset where both are gone."""
+        run_id = state.row["run_id"]
+        jobs = catalogue.warehouse.rows(JOB, run=run_id)
+        about = {"config": json.loads(jobs[0]["config"])} if jobs else Ledger(catalogue.output_uri, run_id).about()
+        config = about["config"] if about else {}
+        return Making(config.get("model", {}).get("tokenizer"), config.get("preamble"))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The model and tokenizer that a state belongs to."""
+
+    directory: Path
+    tokenizer: Tokenizer
+    dtype: str
+    device: str
+
+    @staticmethod
+    def of(state: KeptState, making: Making, model_uri: str | None = None, device: str = "auto") -> "Reader":
+        """`model_uri`: a copy elsewhere of the model that the state's row names; nothing of it is loaded yet.
+
+        Raises ModelError where it is not to be had, StateError where the state was removed, or belongs to another model
+        or tokenizer.
+        """
+        _refuse_removed(state)
+        directory = _weights(state.row, model_uri)
+        tokenizer = Tokenizer.find(making.tokenizer_uri, model_uri or state.row["model_id"])
+        return Reader(directory, tokenizer, _dtype(state.row, tokenizer, making.preamble), _device(device))
+
+    def engine(self) -> Engine:
+        """For one document."""
+        model = checkpoint.load(self.directory, getattr(torch, self.dtype), self.device)
+        step_tokens = EngineSettings().step_tokens_on(self.device)
+        return Engine(model, self.tokenizer.end_id, slots_that_fit(model, 1, step_tokens), step_tokens)
+
+
+def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
+    """Raises StateError where the state is gone, damaged or does not fit, ModelError, StorageError."""
+    started = time.monotonic()
+    stored = kept.load(state.uri)
+    snapshot.refuse_model(stored, state.row["state_key"])
+    engine = reader.engine()
+    loaded = time.monotonic()
+    asked = Asked.of(prompt, reader.tokenizer)
+    answer, tokens_read = _read(engine, stored, asked)
+    verdict = AnswerCheck(prompt).judge(reader.tokenizer.decode(answer.tokens))
+    return Reply(
+        answer=verdict.summary,
+        finish_reason=answer.finish_reason,
+        error=verdict.error,
+        retries=answer.retries,
+        tokens=len(answer.tokens),
+        tokens_read=tokens_read,
+        load_seconds=loaded - started,
+        seconds=time.monotonic() - loaded,
+    )
+
+
+def _read(engine: Engine, stored: Snapshot, asked: Asked) -> tuple[Answer, int]:
+    """The answer, and how many tokens were read for it."""
+    start = Midway(stored.midway.state, stored.midway.tokens_read)
+    prompt = asked.prompt(stored.document_id)
+    engine.submit(Request(stored.document_id, ArrayFeed(stored.tail), (prompt,), start=start))
+    tokens_read, finished = 0, list[Finished]()
+    while not finished:
+        done = engine.step()
+        tokens_read += sum(done.shares.values()) if done.kind == "prefill" else 0
+        finished.extend(done.finished)
+    return finished[0].answers[0], tokens_read
+
+
+def _refuse_removed(state: KeptState) -> None:
+    if state.status == "removed":
+        raise StateError(
+            f"The state of {state.document_id} was removed (it was kept until {state.row['expires_at']:%Y-%m-%d}): "
+            "have the document read again"
+        )
+
+
+def _weights(row: Row, model_uri: str | None) -> Path:
+    try:
+        directory = checkpoint.resolve(model_uri or row["model_id"])
+    except ModelError as error:
+        raise error if model_uri else ModelError(f"{error}; --model leads to a copy of it elsewhere") from error
+    found = checkpoint.fingerprint(directory)
+    if found != row["model_revision"]:
+        raise StateError(
+            f"The state of {row['document_id']} was made by other weights: {row['model_id']} with the fingerprint "
+            f"{row['model_revision'][:12]}, and {directory} has {found[:12]}; --model leads to a copy of the former"
+        )
+    return directory
+
+
+def _dtype(row: Row, tokenizer: Tokenizer, preamble: str | None) -> str:
+    """The one that the state was made with; nothing but its key tells of it."""
+    document, made_with = row["document_id"], (tokenizer.fingerprint, preamble)
+    if (dtype := _dtype_at(row, READING_VERSION, *made_with)) is not None:
+        return dtype
+    for version in range(1, READING_VERSION):
+        if _dtype_at(row, version, *made_with) is not None:
+            raise StateError(
+                f"The state of {document} is of version {version} of how documents are read, which is "
+                f"{READING_VERSION} now: have the document read again"
+            )
+    raise StateError(
+        f"The state of {document} was made with another tokenizer, or in a way that is not known here: --tokenizer "
+        "leads to the one that it was made with; else have the document read again"
+    )
+
+
+def _dtype_at(row: Row, version: int, tokenizer: str, preamble: str | None) -> str | None:
+    keys = {state_key(row["model_revision"], tokenizer, dtype, version, preamble): dtype for dtype in DTYPES}
+    return keys.get(row["state_key"])
+
+
+def _device(wanted: str) -> str:
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
+        raise ModelError(f"torch {torch.__version__} sees no GPU here: --device cpu answers too, only slower")
+    return "cuda" if wanted != "cpu" and has_gpu else "cpu"

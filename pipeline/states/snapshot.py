@@ -1,0 +1,161 @@
+"""Where a document stands, as one object: the recurrent state and all that going on elsewhere needs.
+
+A safetensors file: the state's tensors by name (Z, ...), those of a state that is kept also `tail`, and beside them in
+its metadata `longhaul`, a JSON object of what the tensors belong to, with a checksum of it all. It is refused, never
+tried, where it belongs to anything else.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from configs.errors import StateError
+from models.engine.request import Answer, Midway
+from models.state import State
+from models.weights.tokenizer import LIBRARY
+from pipeline.documents.sections import Section
+from pipeline.documents.tokenize import TOKEN_DTYPE, Position
+
+READING_VERSION = 2
+"""Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
+FORMAT = "longhaul.snapshot.2"
+TAIL = "tail"
+LENGTH_BYTES = 8
+"""Of a safetensors file, how long its header is, little-endian; then the header, then the tensors."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One document, at one place in it, read by one model."""
+
+    document_id: str
+    source_uri: str
+    source_etag: str
+    """Of the content that was read."""
+    state_key: str
+    """As `state_key` gives it."""
+    made_by: str
+    """What made the text, as `extract.makers` has it."""
+    tokenized_by: str
+    """The version of the library that did."""
+    settings_sha256: str
+    """Of the settings that the answers belong to."""
+    run_id: str
+    title: str
+    position: Position
+    """The last canonical cut at or before the state: what is read again starts there."""
+    sections: tuple[Section, ...]
+    """Found before the cut."""
+    midway: Midway
+    tail: np.ndarray = field(default_factory=lambda: np.empty(0, TOKEN_DTYPE))
+    """Of a state that is kept at its document's last cut: the tokens (L,) int32 from there to the end."""
+
+
+def state_key(
+    model_revision: str, tokenizer: str, dtype: str, reading_version: int, preamble: str | None = None
+) -> str:
+    """Of all that a state depends on beside the document and what made its text: weights, tokenizer, dtype, how text
+    becomes tokens, and what is read before it."""
+    parts = {"model": model_revision, "tokenizer": tokenizer, "dtype": dtype, "reading_version": str(reading_version)}
+    parts |= {"preamble": preamble} if preamble is not None else {}
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def to_bytes(snapshot: Snapshot) -> bytes:
+    """The object as it is stored."""
+    midway = snapshot.midway
+    tensors = {name: tensor.contiguous() for name, tensor in midway.state.tensors.items()}
+    if len(snapshot.tail):
+        tensors[TAIL] = torch.from_numpy(np.asarray(snapshot.tail, TOKEN_DTYPE))
+    about = {
+        "format": FORMAT,
+        "tokens": midway.tokens_read,
+        "section_ends": midway.section_ends,
+        "answers": [[*place, asdict(answer)] for place, answer in midway.answers.items()],
+        "position": asdict(snapshot.position),
+        "sections": [asdict(section) for section in snapshot.sections],
+    }
+    about |= {name: getattr(snapshot, name) for name in _PLAIN}
+    sealed = about | {"checksum": _checksum(tensors, about)}
+    return safetensors.torch.save(tensors, {"longhaul": json.dumps(sealed)})
+
+
+def from_bytes(data: bytes) -> Snapshot:
+    """What `to_bytes` made. Raises StateError where it is damaged or of another format."""
+    try:
+        about = about_of(data)
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise StateError(f"The stored state is damaged: {error}.") from error
+    if about.pop("checksum", "") != _checksum(tensors, about):
+        raise StateError("The stored state is damaged: its checksum does not fit.")
+    tail = tensors.pop(TAIL, torch.empty(0, dtype=torch.int32)).numpy()
+    answers = {
+        (section, prompt): Answer(**answer | {"tokens": tuple(answer["tokens"])})
+        for section, prompt, answer in about["answers"]
+    }
+    return Snapshot(
+        **{name: about[name] for name in _PLAIN},
+        position=Position(**about["position"]),
+        sections=tuple(Section(**section) for section in about["sections"]),
+        midway=Midway(State(tensors), about["tokens"], tuple(about["section_ends"]), answers),
+        tail=tail,
+    )
+
+
+def about_of(data: bytes) -> dict[str, Any]:
+    """The metadata of an object, of which its first bytes suffice. Raises StateError for another format."""
+    length = int.from_bytes(data[:LENGTH_BYTES], "little")
+    header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
+    about: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("longhaul", "{}"))
+    if about.get("format") != FORMAT:
+        raise StateError(
+            f"This is no stored state of the format {FORMAT}, but {about.get('format', 'something else')}."
+        )
+    return about
+
+
+def refuse(
+    snapshot: Snapshot, key: str, makers: Collection[str], settings_sha256: str, has_sections: bool = False
+) -> None:
+    """Raises StateError where a state was made by anything else than what would go on from it."""
+    refuse_model(snapshot, key)
+    if snapshot.made_by not in makers:
+        raise StateError(f"The stored state is of a text that something else made of the document: {snapshot.made_by}.")
+    # Whole parts are known by the digest of their text; of those after the last cut there is but the number of tokens.
+    if snapshot.midway.tokens_read != snapshot.position.tokens and snapshot.tokenized_by != LIBRARY:
+        raise StateError(
+            f"The stored state lies within tokens that {snapshot.tokenized_by} cut, which is {LIBRARY} now."
+        )
+    # Answers about earlier sections would be missing, or belong to other questions.
+    if has_sections and snapshot.settings_sha256 != settings_sha256:
+        raise StateError("The stored state lies behind sections that were asked other questions.")
+
+
+def refuse_model(snapshot: Snapshot, key: str) -> None:
+    """Raises StateError where a state was made by another model than the one that would go on from it."""
+    if snapshot.state_key != key:
+        raise StateError("The stored state belongs to other weights, another tokenizer, dtype or preamble.")
+
+
+def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    # Processors have instructions for this one: half the time of BLAKE2.
+    digest = sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(torch.uint8).reshape(-1).numpy().data)
+    return digest.hexdigest()
+
+
+_PLAIN = (
+    *("document_id", "source_uri", "source_etag", "state_key", "made_by", "tokenized_by", "settings_sha256", "run_id"),
+    "title",
+)

@@ -1,0 +1,1 @@
+"""Objects on disk and in stores. Knows nothing of documents."""
