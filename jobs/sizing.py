@@ -24,7 +24,7 @@ from models.weights import hub
 from pipeline.planning.fit import CURRENCY, Fit, Row, cheapest, fit, planning_table
 from pipeline.planning.footprint import SSM_OVERHEAD, TRANSFORMER_OVERHEAD
 from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, of_checkpoint, of_size
-from pipeline.planning.quote import SHARE_OF_PEAK
+from pipeline.planning.speed import SHARE_OF_PEAK
 from pipeline.reports.quantities import UNKNOWN, count, money
 from pipeline.telemetry import logs
 

@@ -20,9 +20,10 @@ from configs.errors import ConfigError
 from configs.settings import PromptSettings
 from jobs import command, exits, screen
 from pipeline.reports.quantities import count, duration, size
-from pipeline.states import expiry, kept, question
+from pipeline.states import expiry, question
 from pipeline.states.expiry import Removable
 from pipeline.states.library import Catalogue, KeptState, newest_of_each
+from pipeline.storage import header
 from pipeline.telemetry import logs
 
 NAME_CHARS = 44
@@ -87,7 +88,7 @@ def show(output: command.OutputUri, state: StateName) -> None:
     found = catalogue.find(state)
     _print_fields("Row", {"status": found.status} | found.row)
     if found.status != "removed":
-        about = kept.about(found.uri)
+        about = header.about(found.uri)
         about["answers"] = f"{len(about['answers'])} of earlier sections"
         _print_fields("Object", about)
     lineage = catalogue.lineage(found)

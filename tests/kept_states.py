@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.actor.assignment import Row
+from pipeline.documents.handover import Row
 from pipeline.schemas.tables import STATES
 from pipeline.states import kept
 from pipeline.storage import objects as storage

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pipeline.schemas.tables import MICROSECOND, PRICE_STEP
+from pipeline.billing.money import MICROSECOND, PRICE_STEP
 from tests.outputs import write_part
 
 SPOT = (Decimal("2.25") / 3600).quantize(PRICE_STEP)

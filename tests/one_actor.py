@@ -8,9 +8,10 @@ from typing import Any
 from configs.settings import EngineSettings, InputSettings, PromptSettings
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import READ_ROW, Assignment, Row
+from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.billing.rates import Rates
+from pipeline.documents.handover import READ_ROW, Row
 from pipeline.ledger.run_folder import Ledger
 from tests.small_model import VOCAB_SIZE, build
 from tests.waiting import PATIENCE_SECONDS

@@ -17,7 +17,8 @@ from pipeline.actor.gauge import Actor
 from pipeline.actor.job import Job
 from pipeline.billing.metering import OVERHEADS, Meter, Rate
 from pipeline.billing.rates import Rates
-from pipeline.ledger.run_folder import Beat, Claim, Entry, Ledger, Reading, Underway, document_key
+from pipeline.ledger.records import Beat, Claim, Entry, Reading, Underway, document_key
+from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
 from pipeline.states import kept, snapshot
 from pipeline.storage import objects

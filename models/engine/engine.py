@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from configs.errors import LonghaulError, unexpected
+from models.engine.budget import share_budget
 from models.engine.device import synchronize
 from models.engine.request import WHOLE, Answer, Failed, Finished, Midway, Pass, Request
 from models.engine.sampling import choose_all, loop_start
@@ -387,31 +388,6 @@ class Engine:
     def _take_failed(self) -> tuple[Failed, ...]:
         failed, self._failed = tuple(self._failed), []
         return failed
-
-
-def share_budget(pending: Sequence[int], budget: int, chunk: int) -> list[int]:
-    """Tokens that each reader gets of a pass: equal shares, what short readers leave goes to the long ones.
-
-    A share that does not finish its reader is a multiple of `chunk`, so that a document is cut at the same places
-    whatever else is being read. Readers that the budget cannot serve get 0 and keep their place in the order.
-    """
-    shares = [0] * len(pending)
-    left = budget
-    waiting = list(range(len(pending)))
-    while waiting and left > 0:
-        fair = max(left // len(waiting) // chunk * chunk, chunk)
-        progress = False
-        for reader in list(waiting):
-            missing = pending[reader] - shares[reader]
-            share = missing if missing <= min(fair, left) else min(fair, left) // chunk * chunk
-            shares[reader] += share
-            left -= share
-            progress |= share > 0
-            if shares[reader] == pending[reader]:
-                waiting.remove(reader)
-        if not progress:
-            break
-    return shares
 
 
 def _add(shares: dict[Hashable, int], document: ActiveDocument, size: int) -> None:

@@ -16,7 +16,7 @@ from models.engine import device
 from models.engine.request import Failed, Finished, Request
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor import startup
-from pipeline.actor.assignment import Assignment, Row, receipt
+from pipeline.actor.assignment import Assignment, receipt
 from pipeline.actor.entries import Entries
 from pipeline.actor.gauge import Actor
 from pipeline.actor.intake import Intake
@@ -26,9 +26,11 @@ from pipeline.actor.ledger_writer import LedgerWriter
 from pipeline.actor.quarantine import Quarantine
 from pipeline.actor.snapshot_policy import Snapshots
 from pipeline.billing.rates import Labels
-from pipeline.driver import stopping
+from pipeline.documents.handover import Row
+from pipeline.ledger import stop
 from pipeline.ledger.device_failures import DeviceFailures
-from pipeline.ledger.run_folder import Beat, Ledger
+from pipeline.ledger.records import Beat
+from pipeline.ledger.run_folder import Ledger
 from pipeline.prompts.bound import Asked
 
 log = structlog.get_logger()
@@ -300,7 +302,7 @@ class EngineDriver(Thread):
         return self._jobs.pop(document_id)
 
     def _stop_if_it_is_time(self) -> None:
-        is_over = stopping.has_passed(self._assignment.deadline_us)
+        is_over = stop.has_passed(self._assignment.deadline_us)
         reason = "deadline" if is_over else self._writer.stop_reason
         if reason is not None and self._stop_reason is None:
             self._stop_reason = reason

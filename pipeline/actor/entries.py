@@ -13,11 +13,12 @@ from configs.errors import DocumentError
 from configs.settings import PromptSettings, every_prompt
 from models.engine.request import Answer, Finished
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import Assignment, Row, reason
+from pipeline.actor.assignment import Assignment
 from pipeline.actor.gauge import Actor
 from pipeline.actor.job import Job
 from pipeline.billing.metering import Spent
-from pipeline.ledger.run_folder import Entry, Outcome
+from pipeline.documents.handover import Row, reason
+from pipeline.ledger.records import Entry, Outcome
 from pipeline.prompts import template
 from pipeline.prompts.checks import AnswerCheck
 from pipeline.schemas.tables import COSTS, FAILURES

@@ -3,13 +3,12 @@
 import platform
 import resource
 import sys
-import time
 from decimal import Decimal
 from uuid import uuid4
 
 from models.engine.request import Pass
-from pipeline.billing.metering import UNKNOWN, Meter, Rate
-from pipeline.ledger.run_folder import Reading
+from pipeline.billing.metering import UNKNOWN, Meter, Rate, now_us
+from pipeline.ledger.records import Reading
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -74,8 +73,3 @@ class Actor:
             start=self._start,
             instance_id=self.rate.instance_id,
         )
-
-
-def now_us() -> int:
-    """UTC in microseconds since 1970."""
-    return time.time_ns() // 1000

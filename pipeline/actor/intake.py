@@ -9,11 +9,12 @@ import structlog
 
 from configs.errors import DocumentError, LonghaulError, StateError, unexpected
 from pipeline.actor.assignment import Assignment, receipt
-from pipeline.actor.gauge import now_us
 from pipeline.actor.job import Job
 from pipeline.actor.quarantine import Quarantine
+from pipeline.billing.metering import now_us
 from pipeline.documents import extract
-from pipeline.ledger.run_folder import Claim, Ledger
+from pipeline.ledger.records import Claim
+from pipeline.ledger.run_folder import Ledger
 from pipeline.states import kept, snapshot
 from pipeline.storage import objects
 

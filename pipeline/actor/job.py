@@ -12,13 +12,14 @@ from configs.errors import DocumentError, StateError
 from models.engine.feed import ArrayFeed, Feed
 from models.engine.request import Midway
 from models.weights.tokenizer import LIBRARY, Tokenizer
-from pipeline.actor.assignment import Assignment, Row, reason
+from pipeline.actor.assignment import Assignment
 from pipeline.billing.metering import Spent
 from pipeline.documents import sections, tokenize
+from pipeline.documents.handover import Row, reason
 from pipeline.documents.sections import Section
 from pipeline.documents.token_feed import TokenFeed
 from pipeline.documents.tokenize import Position
-from pipeline.ledger.run_folder import Underway, document_key
+from pipeline.ledger.records import Underway, document_key
 from pipeline.schemas.document import Document
 from pipeline.states.snapshot import Snapshot
 

@@ -8,9 +8,10 @@ from decimal import Decimal
 from functools import partial
 
 from models.engine.request import Finished
-from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.assignment import Assignment
 from pipeline.actor.gauge import Actor
 from pipeline.actor.job import Job
+from pipeline.documents.handover import Row
 from pipeline.states import kept as states
 
 GIB = 2**30
@@ -35,7 +36,12 @@ class Keeping:
         kept = job.kept(finished.kept, self._assignment) if finished.kept is not None else None
         if kept is None or not self._is_worth(kept.midway.tokens_read):
             return None
-        return partial(states.keep, self._assignment, kept, finished.tokens_read, job.parent_uri)
+        return partial(states.keep, self._keeper(), kept, finished.tokens_read, job.parent_uri)
+
+    def _keeper(self) -> states.Keeper:
+        told = self._assignment
+        assert told.ttl_days is not None, "nothing is kept without a time to live"
+        return states.Keeper(told.output_uri, told.model_uri, told.model_revision, told.ttl_days)
 
     def _is_worth(self, tokens: int) -> bool:
         reading = self._actor.cost_of_reading(tokens)

@@ -8,9 +8,10 @@ from typing import Any
 import structlog
 
 from configs.errors import LonghaulError, unexpected
-from pipeline.actor.assignment import Row, reason
 from pipeline.actor.entries import fenced, unstorable
-from pipeline.ledger.run_folder import Beat, Entry, Ledger, document_key
+from pipeline.documents.handover import Row, reason
+from pipeline.ledger.records import Beat, Entry, document_key
+from pipeline.ledger.run_folder import Ledger
 from pipeline.states import snapshot
 from pipeline.states.snapshot import Snapshot
 from pipeline.storage import objects

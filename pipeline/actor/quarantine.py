@@ -14,7 +14,8 @@ import structlog
 from configs.errors import ProcessKilledError
 from pipeline.actor.job import Job
 from pipeline.ledger.device_failures import DeviceFailure, DeviceFailures
-from pipeline.ledger.run_folder import Claim, Ledger
+from pipeline.ledger.records import Claim
+from pipeline.ledger.run_folder import Ledger
 
 LAST_ATTEMPTS = 2
 """Made in quarantine, before a document is given up."""

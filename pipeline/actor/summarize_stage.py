@@ -5,9 +5,10 @@ import asyncio
 import pyarrow as pa
 
 from configs.errors import LonghaulError, ModelError, StorageError
-from pipeline.actor.assignment import RECEIPT, Assignment, Row, read_rows, reason
+from pipeline.actor.assignment import RECEIPT, Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.cluster import node, preemption
+from pipeline.documents.handover import Row, read_rows, reason
 from pipeline.telemetry import logs
 
 

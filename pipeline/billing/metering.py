@@ -12,7 +12,7 @@ from decimal import Decimal
 from threading import Lock
 from typing import Any, Literal, get_args
 
-from pipeline.schemas.tables import MICROSECOND, PRICE_STEP
+from pipeline.billing.money import MICROSECOND, PRICE_STEP, split
 
 Overhead = Literal["startup", "load", "idle", "snapshot", "drain", "node"]
 OVERHEADS: tuple[Overhead, ...] = get_args(Overhead)
@@ -178,12 +178,10 @@ class Meter:
         return elapsed
 
 
-def split(amount: int, shares: Mapping[Hashable, int]) -> dict[Hashable, int]:
-    """Whole parts of `amount` in proportion to `shares`, summing to it exactly; the largest remainders round up."""
-    total = sum(shares.values())
-    assert total > 0, "time must go to somebody"
-    parts = {key: amount * share // total for key, share in shares.items()}
-    by_remainder = sorted(shares, key=lambda key: amount * shares[key] % total, reverse=True)
-    for key in by_remainder[: amount - sum(parts.values())]:
-        parts[key] += 1
-    return parts
+def now_us() -> int:
+    """UTC in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+NODE = "node"
+"""In place of a device, for a node that holds no actor."""

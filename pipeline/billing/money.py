@@ -1,10 +1,21 @@
-"""Money as whole units of its last digit, so that what is spread sums exactly to what there was."""
+"""Money and time as whole units of their last digit, so that what is spread sums exactly to what there was.
 
-from collections.abc import Hashable, Iterable, Sequence
+Money adds up exactly: seconds have 6 decimals, prices per second 12, so that every product has at most 18
+and no cost is ever rounded.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 
-from pipeline.billing.metering import split
-from pipeline.schemas.tables import MONEY
+import pyarrow as pa
+
+SECONDS = pa.decimal128(18, 6)
+PRICE_PER_SECOND = pa.decimal128(18, 12)
+MONEY = pa.decimal128(38, 18)
+TIME = pa.timestamp("us", tz="UTC")
+
+MICROSECOND = Decimal("0.000001")
+PRICE_STEP = Decimal("0.000000000001")
 
 EXACT = Context(prec=76)
 """Decimal's own 28 digits would round large sums."""
@@ -37,3 +48,14 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     for amount in amounts:
         total = EXACT.add(total, amount)
     return total
+
+
+def split(amount: int, shares: Mapping[Hashable, int]) -> dict[Hashable, int]:
+    """Whole parts of `amount` in proportion to `shares`, summing to it exactly; the largest remainders round up."""
+    total = sum(shares.values())
+    assert total > 0, "time must go to somebody"
+    parts = {key: amount * share // total for key, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda key: amount * shares[key] % total, reverse=True)
+    for key in by_remainder[: amount - sum(parts.values())]:
+        parts[key] += 1
+    return parts

@@ -5,16 +5,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from configs.errors import ConfigError
+from configs.labels import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, MARKET_LABEL, PROVIDER_LABEL, REGION_LABEL
 from configs.prices import Catalogue, Market, Where
 from configs.settings import PriceSettings
 from pipeline.billing.metering import Rate, per_second
 
-MARKET_LABEL = "ray.io/market-type"
-REGION_LABEL = "ray.io/availability-region"
-PROVIDER_LABEL = "longhaul/provider"
-INSTANCE_TYPE_LABEL = "longhaul/instance-type"
-INSTANCE_LABEL = "longhaul/instance-id"
-"""Ours are those that `pipeline.cluster.instance` finds out; `ray start --labels` may say them too, and wins."""
 MARKETS: Mapping[str, Market] = {"spot": "spot", "on-demand": "on_demand"}
 """By the label's value."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from pipeline.billing.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, REGION_LABEL
+from configs.labels import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, REGION_LABEL
 
 FIRMWARE = Path("/sys/class/dmi/id")
 METADATA_URL = "http://169.254.169.254"

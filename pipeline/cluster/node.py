@@ -4,7 +4,7 @@ from typing import Any
 
 import ray
 
-from pipeline.billing.rates import INSTANCE_LABEL
+from configs.labels import INSTANCE_LABEL
 from pipeline.cluster import instance
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"

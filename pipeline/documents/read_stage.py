@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from configs.settings import InputSettings, ModelSettings, SectionSettings
-from pipeline.actor.assignment import READ_ROW
 from pipeline.documents import reader_process
+from pipeline.documents.handover import READ_ROW
 from pipeline.documents.reader import ReaderSettings
 
 

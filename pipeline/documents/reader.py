@@ -11,10 +11,10 @@ import numpy as np
 from configs.errors import LonghaulError, unexpected
 from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import Row, reason
 from pipeline.documents import extract, tokenize
 from pipeline.documents.encoding import Piece
 from pipeline.documents.extract import Extracted, Extractor
+from pipeline.documents.handover import Row, reason
 from pipeline.documents.sections import SectionFinder
 from pipeline.documents.tokenize import Passage
 from pipeline.schemas.document import Document

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from configs.errors import DocumentError, ModelError, ProcessKilledError, TimeLimitError, TooLargeError
 from configs.settings import InputSettings
-from pipeline.actor.assignment import Row, reason
+from pipeline.documents.handover import Row, reason
 from pipeline.documents.reader import Reader, ReaderSettings
 
 OUT_OF_MEMORY = 77

@@ -23,7 +23,7 @@ from pipeline.actor.assignment import Assignment
 from pipeline.actor.summarize_stage import SummariseStage
 from pipeline.cluster import node
 from pipeline.documents.read_stage import read_batch
-from pipeline.driver import stopping
+from pipeline.ledger import stop
 from pipeline.schemas.document import MANIFEST, Document
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +164,7 @@ def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assign
     # Enough calls at once to fill the slots, and one more that waits.
     calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
     run = (assignment.output_uri, assignment.run_id, assignment.start)
-    is_stopping = partial(stopping.is_asked, *run, assignment.deadline_us)
+    is_stopping = partial(stop.is_asked, *run, assignment.deadline_us)
     return _read(tables, config, is_stopping).map_batches(
         SummariseStage,
         fn_constructor_args=(assignment,),

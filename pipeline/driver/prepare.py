@@ -13,9 +13,9 @@ from configs.settings import SummarizeConfig
 from models.mamba.architecture import MambaConfig
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import Row
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.documents import extract
+from pipeline.documents.handover import Row
 from pipeline.documents.sources import list_documents
 from pipeline.driver import dataset
 from pipeline.driver.error_budget import ErrorBudget

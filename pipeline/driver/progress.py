@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 import structlog
 
 from pipeline.documents import tokenize
-from pipeline.ledger.run_folder import Beat, Reading
+from pipeline.ledger.records import Beat, Reading
 from pipeline.reports import quantities
 from pipeline.telemetry import logs
 

@@ -12,9 +12,10 @@ import structlog
 
 from configs.errors import ConfigError, LonghaulError
 from configs.settings import OutputSettings, SummarizeConfig
-from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.assignment import Assignment
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.cluster import node
+from pipeline.documents.handover import Row
 from pipeline.driver import dataset
 from pipeline.driver.prepare import (
     Prepared,
@@ -32,7 +33,7 @@ from pipeline.ledger import commits
 from pipeline.ledger.commit import commit
 from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.lease import Lease
-from pipeline.ledger.run_folder import document_key
+from pipeline.ledger.records import document_key
 from pipeline.reports import quantities
 from pipeline.schemas.document import Document
 from pipeline.storage import objects

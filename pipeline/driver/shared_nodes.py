@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import structlog
 
-from pipeline.actor.gauge import now_us
-from pipeline.billing.metering import Rate
-from pipeline.ledger.run_folder import NODE, Beat, Ledger, Reading
+from pipeline.billing.metering import NODE, Rate, now_us
+from pipeline.ledger.records import Beat, Reading
+from pipeline.ledger.run_folder import Ledger
 
 log = structlog.get_logger()
 

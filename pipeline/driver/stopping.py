@@ -5,9 +5,9 @@ from threading import Event, Thread
 
 import structlog
 
-from pipeline.actor.gauge import now_us
 from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.run_folder import Ledger
+from pipeline.ledger.stop import has_passed
 from pipeline.telemetry.alerts import Alerts
 
 log = structlog.get_logger()
@@ -101,13 +101,3 @@ class Drain(Thread):
 
     def _is_silent(self, actor_id: str) -> bool:
         return self._heartbeats.silent_seconds(actor_id) >= SILENT_SECONDS
-
-
-def is_asked(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:
-    """For a reader: whether nothing more need be read in that start of a run."""
-    return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason(start) is not None
-
-
-def has_passed(deadline_us: int | None) -> bool:
-    """Whether there is a deadline (UTC, microseconds since 1970), and it is over."""
-    return deadline_us is not None and now_us() >= deadline_us

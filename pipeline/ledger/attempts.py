@@ -13,8 +13,9 @@ from typing import Any
 
 from configs.errors import StateError
 from pipeline.billing.metering import Spent
-from pipeline.ledger.run_folder import Beat, Claim, Entry, Ledger, Place, Reading, Underway, place_of
-from pipeline.states import kept
+from pipeline.ledger.records import Beat, Claim, Entry, Place, Reading, Underway, place_of
+from pipeline.ledger.run_folder import Ledger
+from pipeline.storage import header
 
 Row = dict[str, Any]
 ENDED = ("finished", "failed")
@@ -126,7 +127,7 @@ def _witness(ledger: Ledger, key: str, attempts: Sequence[Attempt], is_over: boo
 def _tokens_in(snapshot_uri: str) -> int:
     """0 where there is no snapshot."""
     try:
-        return int(kept.about(snapshot_uri)["tokens"])
+        return int(header.about(snapshot_uri)["tokens"])
     except StateError:
         return 0
 

@@ -12,15 +12,15 @@ from typing import Any
 
 from configs import VERSION
 from configs.errors import LedgerError, StorageError
-from pipeline.billing.metering import Rate, split
-from pipeline.billing.money import amount_of, proportioned, units
+from pipeline.billing.metering import Rate
+from pipeline.billing.money import MICROSECOND, amount_of, proportioned, split, units
 from pipeline.ledger import attempts
 from pipeline.ledger.attempts import ENDED
 from pipeline.ledger.commits import Commit
 from pipeline.ledger.lease import starts
-from pipeline.ledger.run_folder import Entry, Ledger, Reading, final_readings, place_of
+from pipeline.ledger.records import Entry, Reading, final_readings, place_of
+from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
-from pipeline.schemas.tables import MICROSECOND
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from configs.errors import DeviceError, unexpected
-from pipeline.actor.gauge import now_us
+from pipeline.billing.metering import now_us
 from pipeline.ledger.run_folder import Ledger
 from pipeline.storage import objects
 

@@ -7,7 +7,8 @@ from threading import Lock
 import structlog
 
 from configs.errors import LedgerError, StorageError
-from pipeline.ledger.run_folder import Beat, Ledger
+from pipeline.ledger.records import Beat
+from pipeline.ledger.run_folder import Ledger
 from pipeline.storage import objects
 
 log = structlog.get_logger()

@@ -21,182 +21,20 @@ can be repeated.
 import json
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from decimal import Decimal
-from hashlib import sha256
+from dataclasses import asdict
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import structlog
 
 from configs.errors import LedgerError
-from pipeline.billing.metering import OVERHEADS, Overhead, Rate, Spent
+from pipeline.billing.metering import Spent
+from pipeline.ledger.records import ENTRY, Beat, Claim, Entry, Place, Reading, Underway, document_key, place_of
 from pipeline.schemas.document import MANIFEST, Document
-from pipeline.schemas.tables import COSTS, FAILURES, STATES, SUMMARIES, TIME
 from pipeline.storage import objects
 
 log = structlog.get_logger()
-
-NODE = "node"
-"""In place of a device, for a node that holds no actor."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What an actor's meter showed at one moment, and what the actor is; or a node's that holds none."""
-
-    actor_id: str
-    node: str
-    gpu_type: str
-    devices: int
-    price_per_second: str
-    """Decimal, as text."""
-    currency: str
-    started_us: int
-    """UTC, microseconds since 1970."""
-    read_us: int
-    """When the meter was read, likewise."""
-    total_us: int
-    """Time on the meter, of one device."""
-    startup_us: int = 0
-    load_us: int = 0
-    idle_us: int = 0
-    snapshot_us: int = 0
-    drain_us: int = 0
-    tokens_read: int = 0
-    """Of documents, also of those not finished."""
-    tokens_decoded: int = 0
-    documents: int = 0
-    """Finished."""
-    peak_rss_bytes: int = 0
-    # Of runs that began before there were these, nothing.
-    market: str = ""
-    provider: str = ""
-    region: str = ""
-    instance_type: str = ""
-    on_demand_price_per_second: str = ""
-    """Decimal, as text."""
-    node_us: int = 0
-    """Of a node that holds no actor."""
-    start: int = 0
-    """Which start of the run the actor belongs to (`pipeline.ledger.lease`); 0 where that is not known."""
-    instance_id: str = ""
-    """Of the machine, as its cloud's bill names it."""
-
-    @property
-    def is_of_actor(self) -> bool:
-        return self.gpu_type != NODE
-
-    @property
-    def rate(self) -> Rate:
-        """What the actor's device is and costs."""
-        return Rate(
-            self.gpu_type,
-            self.devices,
-            Decimal(self.price_per_second),
-            self.currency,
-            market=self.market,
-            provider=self.provider,
-            region=self.region,
-            instance_type=self.instance_type,
-            on_demand=Decimal(self.on_demand_price_per_second or self.price_per_second),
-            instance_id=self.instance_id,
-        )
-
-    @property
-    def overheads(self) -> dict[Overhead, int]:
-        """Microseconds."""
-        return {overhead: getattr(self, f"{overhead}_us") for overhead in OVERHEADS}
-
-
-@dataclass(frozen=True)
-class Underway:
-    """An attempt that an actor is at."""
-
-    document_id: str
-    source_etag: str
-    attempt: int
-    started_us: int
-    spent: Spent
-    """Of the actor's time, so far."""
-    tokens_read: int
-    tokens_resumed: int
-
-    @property
-    def place(self) -> "Place":
-        return document_key(self.document_id, self.source_etag), self.attempt
-
-
-@dataclass(frozen=True)
-class Beat:
-    """What an actor writes down at every heartbeat."""
-
-    reading: Reading
-    underway: tuple[Underway, ...] = ()
-    ended: int = 0
-    """Documents that finished or failed at this actor."""
-    is_stopped: bool = False
-    """Whether the actor has heard of a stop, and all that it was given is in the ledger; or has left."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An actor begins to work on a document."""
-
-    document_id: str
-    source_etag: str
-    attempt: int
-    """From 1."""
-    actor_id: str
-    began_us: int
-    tokens_before: int
-    """Which it need not read."""
-    quarantined: bool = False
-    """Whether the document has the engine to itself."""
-    state_uri: str | None = None
-    """Of the state that holds those tokens."""
-    node_id: str = ""
-    """Ray's, of the actor's node."""
-
-
-READING = pa.struct(
-    [(name, pa.string() if kind is str else pa.int64()) for name, kind in Reading.__annotations__.items()]
-)
-
-ENTRY = pa.schema(
-    [
-        ("document_id", pa.string()),
-        ("source_etag", pa.string()),
-        ("settings_sha256", pa.string()),
-        ("attempt", pa.int32()),
-        ("actor_id", pa.string()),
-        ("outcome", pa.string()),
-        ("published_at", TIME),
-        ("summaries", pa.list_(pa.struct(list(SUMMARIES)))),
-        ("failures", pa.list_(pa.struct(list(FAILURES)))),
-        ("costs", pa.list_(pa.struct(list(COSTS)))),
-        ("states", pa.list_(pa.struct(list(STATES)))),
-        ("reading", READING),
-    ]
-)
-"""One attempt that came to an end: how (`outcome`, as in `costs`), its rows for the tables, and the meter at that time.
-
-Summaries come with an attempt that finished, or of what was read so far with one that was stopped."""
-
-Entry = dict[str, Any]
-Outcome = Literal["finished", "failed", "stopped", "fenced"]
-Place = tuple[str, int]
-"""Of an attempt: the document's key and its number."""
-
-
-def document_key(document_id: str, source_etag: str) -> str:
-    """A document at one content, as a name for files."""
-    return sha256(f"{document_id}\0{source_etag}".encode()).hexdigest()[:32]
-
-
-def place_of(entry: Entry) -> Place:
-    return document_key(entry["document_id"], entry["source_etag"]), entry["attempt"]
 
 
 class Ledger:
@@ -344,22 +182,6 @@ def runs(output_uri: str) -> list[Ledger]:
         abouts = list(threads.map(Ledger.about, ledgers))
     begun = [(about["started_at"], ledger) for about, ledger in zip(abouts, ledgers, strict=True) if about is not None]
     return [ledger for _, ledger in sorted(begun, key=itemgetter(0), reverse=True)]
-
-
-def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dict[str, Reading]:
-    """The last known reading of each actor: its own file, or its last part where that is newer.
-
-    Raises LedgerError where an actor published more time than its meter ever showed.
-    """
-    last: dict[str, Reading] = {}
-    for reading in [*readings, *(Reading(**entry["reading"]) for entry in entries)]:
-        known = last.get(reading.actor_id)
-        if known is None or reading.total_us > known.total_us:
-            last[reading.actor_id] = reading
-    for actor_id, reading in last.items():
-        if sum(reading.overheads.values()) > reading.total_us:
-            raise LedgerError(f"actor {actor_id}: overheads exceed the {reading.total_us} us on its meter")
-    return last
 
 
 def _beat(about: dict[str, Any]) -> Beat:

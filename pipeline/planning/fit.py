@@ -11,7 +11,7 @@ from models.backends.capacity import RESERVE_BYTES
 from pipeline.billing.metering import SECONDS_PER_HOUR
 from pipeline.billing.ratios import MILLION, RATIO_STEP
 from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, Size
-from pipeline.planning.quote import SHARE_OF_PEAK
+from pipeline.planning.speed import SHARE_OF_PEAK
 
 CURRENCY = "USD"
 

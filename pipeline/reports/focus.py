@@ -31,13 +31,11 @@ from typing import Any
 import pyarrow as pa
 
 from configs import VERSION
-from pipeline.billing.metering import SECONDS_PER_HOUR
-from pipeline.billing.money import EXACT, amount_of, proportioned
-from pipeline.ledger.run_folder import NODE
+from pipeline.billing.metering import NODE, SECONDS_PER_HOUR
+from pipeline.billing.money import EXACT, MICROSECOND, MONEY, SECONDS, TIME, amount_of, proportioned
 from pipeline.reports import reconciliation as reconciling
 from pipeline.reports.reconciliation import RATIO_DIGITS, RATIO_STEPS, Charge, Reconciliation
 from pipeline.reports.warehouse import Warehouse
-from pipeline.schemas.tables import MICROSECOND, MONEY, SECONDS, TIME
 from pipeline.storage import objects
 
 METHOD_ID = "longhaul-share-of-tokens"

@@ -23,10 +23,9 @@ from decimal import Decimal
 from typing import Any
 
 from configs.errors import ConfigError
-from pipeline.billing.money import EXACT, amount_of, exact_sum, proportioned, rounded_sum, units
+from pipeline.billing.money import EXACT, MICROSECOND, amount_of, exact_sum, proportioned, rounded_sum, units
 from pipeline.reports.bill import Bill, Line, read_bill
 from pipeline.reports.warehouse import Warehouse
-from pipeline.schemas.tables import MICROSECOND
 
 METHOD_ID = "longhaul-proportional-to-metered-cost"
 RATIO_DIGITS = 12

@@ -4,17 +4,9 @@ Money adds up exactly: seconds have 6 decimals, prices per second 12, so that ev
 and no cost is ever rounded.
 """
 
-from decimal import Decimal
-
 import pyarrow as pa
 
-SECONDS = pa.decimal128(18, 6)
-PRICE_PER_SECOND = pa.decimal128(18, 12)
-MONEY = pa.decimal128(38, 18)
-TIME = pa.timestamp("us", tz="UTC")
-
-MICROSECOND = Decimal("0.000001")
-PRICE_STEP = Decimal("0.000000000001")
+from pipeline.billing.money import MONEY, PRICE_PER_SECOND, SECONDS, TIME
 
 _DOCUMENT = [
     ("run_id", pa.string()),

@@ -8,35 +8,42 @@ state.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
 
 from configs.errors import StateError
-from pipeline.actor.assignment import Assignment, Row
+from pipeline.documents.handover import Row
 from pipeline.ledger import commits
 from pipeline.states import snapshot
 from pipeline.states.snapshot import Snapshot
 from pipeline.storage import objects
 
 FOLDER = "_states"
-MOST_HEADER_BYTES = 100_000_000
-"""As safetensors itself has it; more is damage."""
 COLUMNS = ["document_id", "state_uri", "state_key", "made_by", "tokens", "created_at", "expires_at"]
 
 
-def keep(assignment: Assignment, kept: Snapshot, tokens_total: int, parent_uri: str | None) -> Row:
+@dataclass(frozen=True)
+class Keeper:
+    """What reads the documents whose states are kept, and where these go."""
+
+    output_uri: str
+    model_id: str
+    model_revision: str
+    ttl_days: float
+
+
+def keep(keeper: Keeper, kept: Snapshot, tokens_total: int, parent_uri: str | None) -> Row:
     """Store a state; its row for the table `states`. Raises StorageError."""
-    assert assignment.ttl_days is not None, "nothing is kept without a time to live"
     content = sha256(f"{kept.source_etag}/{kept.position.digest}".encode()).hexdigest()
     name = f"{kept.state_key[:12]}-{kept.midway.tokens_read:010d}-{content[:12]}.safetensors"
     folder = sha256(kept.document_id.encode()).hexdigest()[:32]
-    uri = objects.join(assignment.output_uri, FOLDER, folder, name)
+    uri = objects.join(keeper.output_uri, FOLDER, folder, name)
     data = snapshot.to_bytes(kept)
     objects.publish(uri, data)
     now = datetime.now(UTC)
     return {
-        "run_id": assignment.run_id,
+        "run_id": kept.run_id,
         "document_id": kept.document_id,
         "source_uri": kept.source_uri,
         "source_etag": kept.source_etag,
@@ -44,15 +51,15 @@ def keep(assignment: Assignment, kept: Snapshot, tokens_total: int, parent_uri: 
         "state_uri": uri,
         "state_key": kept.state_key,
         "made_by": kept.made_by,
-        "model_id": assignment.model_uri,
-        "model_revision": assignment.model_revision,
+        "model_id": keeper.model_id,
+        "model_revision": keeper.model_revision,
         "settings_sha256": kept.settings_sha256,
         "tokens_total": tokens_total,
         "tokens": kept.midway.tokens_read,
         "size_bytes": len(data),
         "parent_uri": parent_uri,
         "created_at": now,
-        "expires_at": now + timedelta(days=assignment.ttl_days),
+        "expires_at": now + timedelta(days=keeper.ttl_days),
     }
 
 
@@ -76,22 +83,6 @@ def load(uri: str) -> Snapshot:
         return snapshot.from_bytes(objects.read_bytes(uri))
     except FileNotFoundError as error:
         raise StateError(f"The stored state is not there any more: {uri}.") from error
-
-
-def about(uri: str) -> dict[str, Any]:
-    """What an object says of itself. Only its head is read, so that damage behind it is not noticed.
-
-    Raises StateError where it is gone, damaged or of another format, StorageError.
-    """
-    try:
-        with objects.open_read(uri) as stream:
-            length = stream.read(snapshot.LENGTH_BYTES)
-            header = stream.read(min(int.from_bytes(length, "little"), MOST_HEADER_BYTES))
-        return snapshot.about_of(length + header)
-    except FileNotFoundError as error:
-        raise StateError(f"The stored state is not there any more: {uri}.") from error
-    except (ValueError, AttributeError) as error:
-        raise StateError(f"The stored state is damaged: {error}.") from error
 
 
 def _catalogue(output_uri: str) -> Iterable[Row]:

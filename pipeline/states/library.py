@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Literal
 
 from configs.errors import ConfigError
-from pipeline.actor.assignment import Row
+from pipeline.documents.handover import Row
 from pipeline.reports.warehouse import Warehouse
 from pipeline.states.kept import FOLDER
 from pipeline.storage import objects as storage

@@ -18,7 +18,7 @@ from models.engine.feed import ArrayFeed
 from models.engine.request import Answer, Finished, Midway, Request
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import Row
+from pipeline.documents.handover import Row
 from pipeline.ledger.run_folder import Ledger
 from pipeline.prompts.bound import Asked
 from pipeline.prompts.checks import AnswerCheck

@@ -23,13 +23,11 @@ from models.state import State
 from models.weights.tokenizer import LIBRARY
 from pipeline.documents.sections import Section
 from pipeline.documents.tokenize import TOKEN_DTYPE, Position
+from pipeline.storage.header import FORMAT, about_of
 
 READING_VERSION = 2
 """Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
-FORMAT = "longhaul.snapshot.2"
 TAIL = "tail"
-LENGTH_BYTES = 8
-"""Of a safetensors file, how long its header is, little-endian; then the header, then the tensors."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +107,6 @@ def from_bytes(data: bytes) -> Snapshot:
         midway=Midway(State(tensors), about["tokens"], tuple(about["section_ends"]), answers),
         tail=tail,
     )
-
-
-def about_of(data: bytes) -> dict[str, Any]:
-    """The metadata of an object, of which its first bytes suffice. Raises StateError for another format."""
-    length = int.from_bytes(data[:LENGTH_BYTES], "little")
-    header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
-    about: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("longhaul", "{}"))
-    if about.get("format") != FORMAT:
-        raise StateError(
-            f"This is no stored state of the format {FORMAT}, but {about.get('format', 'something else')}."
-        )
-    return about
 
 
 def refuse(

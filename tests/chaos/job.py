@@ -14,7 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.ledger.run_folder import Ledger, Reading, Underway
+from pipeline.ledger.records import Reading, Underway
+from pipeline.ledger.run_folder import Ledger
 from pipeline.reports.warehouse import Warehouse
 from pipeline.storage import objects
 from tests.waiting import PATIENCE_SECONDS, wait_for

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from configs.errors import CorruptError, LonghaulError, UnexpectedError
-from models.engine.engine import BURST, PATIENCE, Engine, share_budget
+from models.engine.budget import share_budget
+from models.engine.engine import BURST, PATIENCE, Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request
 from models.engine.sampling import Sampling, loop_start

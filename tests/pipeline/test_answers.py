@@ -24,7 +24,7 @@ from pipeline.actor.job import Job
 from pipeline.billing.metering import Rate
 from pipeline.driver.prepare import prepare
 from pipeline.ledger import history
-from pipeline.ledger.run_folder import ENTRY
+from pipeline.ledger.records import ENTRY
 from pipeline.reports.warehouse import Warehouse
 from tests.outputs import write_part
 from tests.small_model import build

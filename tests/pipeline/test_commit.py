@@ -10,10 +10,11 @@ import pytest
 
 from configs.errors import LedgerError, StorageError
 from pipeline.actor.entries import fenced
-from pipeline.billing.metering import Rate, Spent
+from pipeline.billing.metering import NODE, Rate, Spent
 from pipeline.ledger import commits
 from pipeline.ledger.commit import commit
-from pipeline.ledger.run_folder import NODE, Beat, Claim, Entry, Ledger, Outcome, Reading, Underway, document_key, runs
+from pipeline.ledger.records import Beat, Claim, Entry, Outcome, Reading, Underway, document_key
+from pipeline.ledger.run_folder import Ledger, runs
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import TABLES

@@ -12,7 +12,7 @@ from models.engine import engine as engines
 from models.engine.slots import ActiveDocument
 from models.mamba.language_model import MambaLM
 from models.state import State
-from pipeline.ledger.run_folder import Claim
+from pipeline.ledger.records import Claim
 from tests.driven import WAIT_US, Clock, Driven
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, tokenizer
 

@@ -13,12 +13,13 @@ import pytest
 from lxml import etree
 
 from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
-from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.documents import tokenize
 from pipeline.documents.encoding import Piece
+from pipeline.documents.handover import Row
 from pipeline.ledger.commit import commit
-from pipeline.ledger.run_folder import Claim, document_key
+from pipeline.ledger.records import Claim, document_key
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
 from pipeline.states import kept as states

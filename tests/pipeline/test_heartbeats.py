@@ -9,7 +9,8 @@ from configs.errors import StorageError
 from pipeline.driver.progress import Progress, Tally
 from pipeline.driver.stopping import Stopping
 from pipeline.ledger.heartbeats import Heartbeats
-from pipeline.ledger.run_folder import Beat, Ledger
+from pipeline.ledger.records import Beat
+from pipeline.ledger.run_folder import Ledger
 from pipeline.storage import objects
 from tests.pipeline.test_progress import RATE, reading
 

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.billing.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, REGION_LABEL
+from configs.labels import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, REGION_LABEL
 from pipeline.cluster import instance
 
 DOCUMENT = {"instanceId": "i-0abc", "instanceType": "p5.48xlarge", "region": "us-east-1", "accountId": "1"}

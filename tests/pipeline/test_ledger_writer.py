@@ -2,7 +2,8 @@
 
 from pipeline.actor.gauge import Actor
 from pipeline.actor.ledger_writer import LedgerWriter
-from pipeline.ledger.run_folder import Beat, Ledger
+from pipeline.ledger.records import Beat
+from pipeline.ledger.run_folder import Ledger
 
 
 def test_a_heartbeat_while_the_process_ends_is_left_out(tmp_path):

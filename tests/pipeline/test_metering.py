@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.billing.metering import OVERHEADS, Meter, Rate, Spent, split
+from pipeline.billing.metering import OVERHEADS, Meter, Rate, Spent
+from pipeline.billing.money import split
 
 
 class FakeClock:

@@ -10,11 +10,12 @@ from typing import Any, BinaryIO
 import pytest
 
 from configs.settings import EngineSettings, InputSettings
-from pipeline.actor.assignment import Assignment, Row
+from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries
 from pipeline.actor.job import Job
 from pipeline.documents import content
-from pipeline.ledger.run_folder import document_key
+from pipeline.documents.handover import Row
+from pipeline.ledger.records import document_key
 from pipeline.states import kept as states
 from pipeline.storage import objects
 from tests.one_actor import (

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pipeline.billing.metering import Rate
 from pipeline.driver.progress import Progress, Tally
-from pipeline.ledger.run_folder import Beat, Reading
+from pipeline.ledger.records import Beat, Reading
 
 RATE = Rate.hourly("cpu", 1, Decimal("3.60"), "USD")
 

@@ -13,7 +13,8 @@ from configs.settings import EngineSettings
 from pipeline.actor.job import Job
 from pipeline.actor.quarantine import Quarantine
 from pipeline.ledger.device_failures import DeviceFailures
-from pipeline.ledger.run_folder import Claim, Ledger, document_key
+from pipeline.ledger.records import Claim, document_key
+from pipeline.ledger.run_folder import Ledger
 from tests.driven import Driven
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, run, streamed
 

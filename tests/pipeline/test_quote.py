@@ -9,8 +9,9 @@ import pytest
 
 from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
 from pipeline.documents import tokenize
-from pipeline.planning import quote
-from pipeline.planning.quote import Tokens, count_tokens, measured_speed
+from pipeline.planning import quote, token_count
+from pipeline.planning.speed import measured_speed
+from pipeline.planning.token_count import Tokens, count_tokens
 from pipeline.schemas.document import Document
 from tests import pdf
 from tests.one_actor import tokenizer
@@ -146,7 +147,7 @@ def test_dated_files_are_one_kind_of_which_a_sample_is_read(tmp_path, monkeypatc
             (tmp_path / name).write_bytes(text)
             documents.append(Document(name, str(tmp_path / name), "e", len(text)))
 
-    class Sampler(quote._Sampler):
+    class Sampler(token_count._Sampler):
         def _read(self, document: Document, most_bytes: int) -> tuple[int, int, bool]:
             read.append(document.document_id)
             return super()._read(document, most_bytes)

@@ -7,17 +7,18 @@ from decimal import Decimal
 import pytest
 
 from configs.errors import ConfigError
+from configs.labels import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL
 from configs.prices import Catalogue, Price
 from configs.settings import PriceSettings
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.actor.gauge import Actor
 from pipeline.billing.metering import Rate, per_second
-from pipeline.billing.rates import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL, Rates
+from pipeline.billing.rates import Rates
 from pipeline.driver.dataset import Cluster
 from pipeline.driver.run import _refuse_gpus_without_a_price
 from pipeline.ledger.commit import commit
-from pipeline.ledger.run_folder import Reading
+from pipeline.ledger.records import Reading
 from pipeline.planning.quote import Prices
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from configs.settings import InputSettings, ModelSettings
-from pipeline.actor.assignment import READ_ROW
 from pipeline.documents import reader_process
+from pipeline.documents.handover import READ_ROW
 from pipeline.documents.read_stage import read_batch
 from pipeline.schemas.document import MANIFEST, Document
 

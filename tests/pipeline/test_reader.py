@@ -12,9 +12,9 @@ import zstandard
 
 from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import READ_ROW, read_rows
 from pipeline.documents import content as reading
 from pipeline.documents import pinned, tokenize
+from pipeline.documents.handover import READ_ROW, read_rows
 from pipeline.documents.reader import Reader, ReaderSettings
 from pipeline.documents.sections import Section
 from pipeline.documents.token_feed import TokenFeed

@@ -16,7 +16,7 @@ import pytest
 
 from configs.settings import InputSettings, ModelSettings
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import READ_ROW, Row, read_rows
+from pipeline.documents.handover import READ_ROW, Row, read_rows
 from pipeline.documents.reader import ReaderSettings
 from pipeline.documents.reader_process import ReaderProcess
 from pipeline.schemas.document import Document

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import ConfigError
+from configs.labels import INSTANCE_LABEL, PROVIDER_LABEL
 from configs.settings import PriceSettings
-from pipeline.billing.rates import INSTANCE_LABEL, PROVIDER_LABEL, Rates
+from pipeline.billing.rates import Rates
 from pipeline.ledger.commit import commit
 from pipeline.ledger.run_folder import Ledger
 from pipeline.reports import focus

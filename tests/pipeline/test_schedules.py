@@ -9,9 +9,10 @@ from random import Random
 import pytest
 
 from pipeline.actor.gauge import Actor
-from pipeline.billing.metering import Rate
+from pipeline.billing.metering import NODE, Rate
 from pipeline.ledger.commit import commit
-from pipeline.ledger.run_folder import NODE, Beat, Ledger
+from pipeline.ledger.records import Beat
+from pipeline.ledger.run_folder import Ledger
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
 from tests.worker import ABOUT, Worker, assert_tokens_add_up, bill

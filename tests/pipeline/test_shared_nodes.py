@@ -6,7 +6,8 @@ from threading import Event
 
 from pipeline.billing.metering import Rate
 from pipeline.driver.shared_nodes import SharedNodes
-from pipeline.ledger.run_folder import Beat, Ledger
+from pipeline.ledger.records import Beat
+from pipeline.ledger.run_folder import Ledger
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 RATE = Rate.hourly("node", 1, Decimal("0.36"), "USD")

@@ -14,7 +14,8 @@ from models.state import State
 from models.weights.tokenizer import LIBRARY
 from pipeline.documents.sections import Section
 from pipeline.documents.tokenize import Position
-from pipeline.states.snapshot import Snapshot, about_of, from_bytes, refuse, state_key, to_bytes
+from pipeline.states.snapshot import Snapshot, from_bytes, refuse, state_key, to_bytes
+from pipeline.storage.header import about_of
 from tests.small_model import VOCAB_SIZE, build
 
 MAKERS = ["text", "pdf pypdf 5.1"]

@@ -21,12 +21,12 @@ from pipeline.ledger.commit import commit
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
 from pipeline.states import expiry, question
-from pipeline.states import kept as states
 from pipeline.states import library as catalogues
 from pipeline.states.library import Catalogue, newest_of_each
 from pipeline.states.question import Making, Reader
-from pipeline.states.snapshot import LENGTH_BYTES, READING_VERSION, state_key
-from pipeline.storage import objects
+from pipeline.states.snapshot import READING_VERSION, state_key
+from pipeline.storage import header, objects
+from pipeline.storage.header import LENGTH_BYTES
 from tests.kept_states import NOW, Keeper
 from tests.one_actor import assignment_in, entries, ledger, run, streamed, tokenizer
 from tests.small_model import build
@@ -333,15 +333,15 @@ def test_only_the_head_of_an_object_is_read_for_what_it_says_of_itself(kept, out
     head = data[: LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")]
     uri = objects.join(output, "head")
     objects.publish(uri, head)
-    about = states.about(uri)
+    about = header.about(uri)
     assert about["document_id"] == "a.txt" and about["tokens"] == kept.find("a.txt").row["tokens"]
     for wrong in (head[:40], b"", b"\xff" * 100, bytes(7) + b"[]"):
         objects.publish(uri, wrong)
         with pytest.raises(StateError):
-            states.about(uri)
+            header.about(uri)
     objects.delete(uri)
     with pytest.raises(StateError, match="not there any more"):
-        states.about(uri)
+        header.about(uri)
 
 
 def test_what_a_run_has_still_to_commit_stays(read, tmp_path):

@@ -6,10 +6,13 @@ import time
 import pytest
 
 from configs.errors import StorageError
+from pipeline.billing.metering import NODE
 from pipeline.driver import stopping
-from pipeline.driver.stopping import Drain, Stopping, is_asked
+from pipeline.driver.stopping import Drain, Stopping
 from pipeline.ledger.heartbeats import Heartbeats
-from pipeline.ledger.run_folder import NODE, Beat, Ledger
+from pipeline.ledger.records import Beat
+from pipeline.ledger.run_folder import Ledger
+from pipeline.ledger.stop import is_asked
 from tests.pipeline.test_progress import reading
 
 PATIENCE_SECONDS = 60

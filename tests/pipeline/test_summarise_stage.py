@@ -7,9 +7,10 @@ import pytest
 
 from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings
 from models.weights import checkpoint
-from pipeline.actor.assignment import READ_ROW, Assignment
+from pipeline.actor.assignment import Assignment
 from pipeline.actor.summarize_stage import SummariseStage
 from pipeline.billing.rates import Rates
+from pipeline.documents.handover import READ_ROW
 from pipeline.documents.read_stage import read_batch
 from tests.small_model import build
 

@@ -1,0 +1,8 @@
+"""Labels of Ray's nodes by which a machine tells what it is, and what its price depends on."""
+
+MARKET_LABEL = "ray.io/market-type"
+REGION_LABEL = "ray.io/availability-region"
+PROVIDER_LABEL = "longhaul/provider"
+INSTANCE_TYPE_LABEL = "longhaul/instance-type"
+INSTANCE_LABEL = "longhaul/instance-id"
+"""Ours are those that `pipeline.cluster.instance` finds out; `ray start --labels` may say them too, and wins."""

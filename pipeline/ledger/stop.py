@@ -1,0 +1,14 @@
+"""Whether a run shall stop, as its actors and readers find it."""
+
+from pipeline.billing.metering import now_us
+from pipeline.ledger.run_folder import Ledger
+
+
+def is_asked(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:
+    """For a reader: whether nothing more need be read in that start of a run."""
+    return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason(start) is not None
+
+
+def has_passed(deadline_us: int | None) -> bool:
+    """Whether there is a deadline (UTC, microseconds since 1970), and it is over."""
+    return deadline_us is not None and now_us() >= deadline_us

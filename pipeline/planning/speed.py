@@ -1,0 +1,119 @@
+"""How fast a device reads: as earlier runs measured it, as its maker rates it, or as it is timed now."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from configs.errors import ConfigError
+from configs.hardware import Gpu, same_gpu
+from configs.settings import SummarizeConfig
+from models.weights import checkpoint
+from pipeline.planning.footprint import Footprint
+from pipeline.reports.warehouse import Warehouse
+
+SHARE_OF_PEAK = 0.3
+"""Of a GPU's dense bf16 peak that reading is thought to reach: the paper's 1.5B model on an H100 has 0.32."""
+UNMEASURED_STARTUP_SECONDS = 60.0
+RUNS_LOOKED_AT = 5
+TIMED_TOKENS = 4096
+MEASURED = """
+    with marked as (
+        select *, kind = 'document' and coalesce(outcome, 'finished') = 'finished' as is_finished from costs
+        where gpu_type = $device
+    ), spent as (
+        select run_id, count(distinct actor_id) as actors,
+            count(*) filter (is_finished) as documents, sum(tokens_read) filter (is_finished)::bigint as tokens,
+            sum(gpu_seconds - coalesce(decode_seconds, 0)) filter (is_finished or kind = 'snapshot')::double as reading,
+            coalesce(sum(decode_seconds) filter (is_finished), 0)::double as answering,
+            sum(gpu_seconds) filter (kind in ('startup', 'load', 'idle'))::double as starting
+        from marked group by run_id having tokens > 0 and reading > 0
+    )
+    select spent.*, config from spent join jobs on spent.run_id = jobs.run_id
+    where model_revision = $revision order by started_at desc limit $most
+"""
+"""The newest runs with a model on a device, by the attempts that finished: what was lost says nothing of speed."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What reading takes on one device."""
+
+    seconds_per_token: float
+    """Of reading."""
+    seconds_per_answered: float
+    """Document: of its answers."""
+    startup_seconds: float
+    """Of an actor, until it reads."""
+    source: str
+    """Where the figures come from, as a clause."""
+
+
+def measured_speed(output_uri: str, model_revision: str, device: str, config: SummarizeConfig) -> Speed | None:
+    """Of the newest runs into an output that read anything with this model on this device, by any of its names."""
+    try:
+        tables = Warehouse(output_uri)
+    except ConfigError:
+        return None
+    metered = [row["gpu_type"] for row in tables.rows(DEVICES, revision=model_revision)]
+    # `H100` fits one of PCIe and one of SXM; the figures of two devices are not mixed.
+    named = device if device in metered else next((name for name in metered if same_gpu(name, device)), None)
+    if named is None:
+        return None
+    runs = tables.rows(MEASURED, revision=model_revision, device=named, most=RUNS_LOOKED_AT)
+    if not runs:
+        return None
+    read = sum(run["tokens"] for run in runs)
+    starting = sum(run["starting"] or 0 for run in runs) / sum(run["actors"] for run in runs)
+    # Answers are as long as is allowed, or as their number is large.
+    asked = sum(run["documents"] * _most_answer_tokens(json.loads(run["config"])) for run in runs)
+    answering = sum(run["answering"] for run in runs) / asked if asked else 0.0
+    return Speed(
+        seconds_per_token=sum(run["reading"] for run in runs) / read,
+        seconds_per_answered=answering * _most_answer_tokens(config.model_dump()),
+        startup_seconds=starting,
+        source=f"measured in {len(runs)} run{'s' * (len(runs) > 1)} on {named}, the latest {runs[0]['run_id']}",
+    )
+
+
+def _most_answer_tokens(config: Mapping[str, Any]) -> int:
+    """That a document may get, sections counted once."""
+    prompts = [*config["prompts"], *((config.get("sections") or {}).get("prompts") or ())]
+    return sum(prompt["max_tokens"] for prompt in prompts)
+
+
+def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
+    """By arithmetic alone."""
+    return Speed(
+        model.flops_per_token / (gpu.flops * SHARE_OF_PEAK),
+        0.0,
+        UNMEASURED_STARTUP_SECONDS,
+        f"not measured: {SHARE_OF_PEAK:.0%} of an {gpu.name}'s arithmetic, answers left out",
+    )
+
+
+def timed_speed(config: SummarizeConfig) -> Speed:
+    """Of this machine's CPU, by reading some tokens that mean nothing."""
+    torch.set_num_threads(config.engine.cpus_per_actor)
+    started = time.perf_counter()
+    model = checkpoint.load(checkpoint.resolve(config.model.uri))
+    loading = time.perf_counter() - started
+    tokens, state = torch.zeros(TIMED_TOKENS, dtype=torch.long), model.empty_state(1)
+    with torch.inference_mode():
+        for _ in range(2):
+            started = time.perf_counter()
+            model.prefill_(tokens, [0, TIMED_TOKENS], state, [0], tokens[:1])
+    seconds = (time.perf_counter() - started) / TIMED_TOKENS
+    return Speed(seconds, 0.0, loading, "timed on this machine just now, answers left out")
+
+
+DEVICES = """
+    select costs.gpu_type from costs join jobs on costs.run_id = jobs.run_id
+    where model_revision = $revision and kind = 'document' and coalesce(outcome, 'finished') = 'finished'
+        and costs.tokens_read > 0
+    group by costs.gpu_type order by max(jobs.started_at) desc
+"""
+"""As meters name them, what was used last first."""

@@ -1,0 +1,127 @@
+"""How many tokens documents have, from a sample of them."""
+
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from configs.errors import DocumentError
+from configs.settings import SummarizeConfig
+from models.weights.tokenizer import Tokenizer
+from pipeline.documents import tokenize
+from pipeline.documents.content import compression_of
+from pipeline.documents.extract import Extractor, is_plain_by_name, parsed_whole
+from pipeline.documents.reader import ReaderSettings
+from pipeline.documents.reader_process import ReaderProcess
+from pipeline.schemas.document import Document
+
+SAMPLED_BYTES = 2 * 2**20
+"""Of text, of each kind of document."""
+LARGEST_PARSED_BYTES = 8 * 2**20
+"""Of what must be parsed whole, larger documents are not sampled."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    total: int
+    """To be read."""
+    longest: int
+    """Of one document."""
+    is_counted: bool
+    """Rather than judged by a sample."""
+
+
+def count_tokens(
+    documents: Sequence[Document],
+    config: SummarizeConfig,
+    tokenizer: Tokenizer,
+    exact: bool,
+    read_before: Mapping[str, int],
+) -> Tokens:
+    """The tokens per byte of some documents of a kind hold for the rest. Those that cannot be read count nothing, nor
+    do those of a document that were `read_before`."""
+    by_kind: dict[str, list[Document]] = defaultdict(list)
+    for document in documents:
+        by_kind[_kind(document.source_uri)].append(document)
+    sampler, total, longest, is_counted = _Sampler(config, tokenizer, exact), 0, 0, True
+    for group in by_kind.values():
+        known = sampler.counts(group, sys.maxsize if exact else SAMPLED_BYTES)
+        counts = [known.get(each.document_id, round(each.size_bytes * sampler.tokens_per_byte)) for each in group]
+        before = [read_before.get(document.document_id, 0) for document in group]
+        total += sum(max(0, count - had) for count, had in zip(counts, before, strict=True))
+        longest = max(longest, *counts)
+        is_counted &= len(known) == len(group)
+    return Tokens(total, longest, is_counted)
+
+
+class _Sampler:
+    """Reads some documents of a kind, the same ones each time. What must be parsed is read as a run's readers do it, in
+    a process that can be killed: a document that hangs or crashes a parser must not do that to the driver."""
+
+    def __init__(self, config: SummarizeConfig, tokenizer: Tokenizer, exact: bool) -> None:
+        self._extractor, self._tokenizer = Extractor(config.input), tokenizer
+        most = config.input.max_document_seconds
+        limits = {"max_document_seconds": most if exact else min(most, SAMPLED_SECONDS)}
+        self._process = ReaderProcess()
+        self._settings = ReaderSettings(config.input.model_copy(update=limits), config.model)
+        self.tokens_per_byte = tokenize.TOKENS_PER_BYTE
+        """Of the last group."""
+
+    def counts(self, group: Sequence[Document], most_bytes: int) -> dict[str, int]:
+        """Tokens of the documents that were read whole, of so many bytes altogether."""
+        known: dict[str, int] = {}
+        tokens, size, left = 0, 0, most_bytes
+        for document in random.Random(0).sample(group, len(group)):
+            if left <= 0:
+                break
+            if parsed_whole(document.source_uri) and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
+                continue
+            count, text_bytes, is_whole = self._read(document, left)
+            if is_whole:
+                known[document.document_id] = count
+            tokens, size = tokens + count, size + (document.size_bytes if is_whole else text_bytes)
+            left -= text_bytes
+        self.tokens_per_byte = tokens / size if size else tokenize.TOKENS_PER_BYTE
+        return known
+
+    def _read(self, document: Document, most_bytes: int) -> tuple[int, int, bool]:
+        """Tokens and bytes of a document's text, up to about so many bytes, and whether that is all of it. What has
+        come from the readers' process is whole, and its bytes are what so many tokens take elsewhere."""
+        if is_plain_by_name(document):
+            return self._streamed(document, most_bytes)
+        (read,) = self._process.read([document.as_row() | {"state_uri": None}], self._settings)
+        if read["error_class"] is not None:
+            return 0, 0, True
+        if read["tokens"] is None:
+            # Plain text after all, or too long to travel: then the process has been through it, and lives.
+            return self._streamed(document, most_bytes)
+        tokens = len(read["tokens"])
+        return tokens, round(tokens / tokenize.TOKENS_PER_BYTE), True
+
+    def _streamed(self, document: Document, most_bytes: int) -> tuple[int, int, bool]:
+        tokens, size = 1, 0
+        try:
+            extracted = self._extractor.read(document)
+            with closing(extracted):
+                for part in tokenize.cut(extracted.text):
+                    tokens, size = tokens + len(self._tokenizer.encode(part)), size + len(part.encode())
+                    if size >= most_bytes:
+                        break
+        except DocumentError:
+            return 0, 0, True
+        return tokens, size, size < most_bytes
+
+
+SAMPLED_SECONDS = 10.0
+"""Of CPU time, after which a document of a sample counts nothing."""
+
+
+def _kind(uri: str) -> str:
+    """A format and its compression, by the name. What holds a digit is a date or a number, which is no kind."""
+    *_, format, compression = ("", "", *PurePosixPath(uri).suffixes)
+    if compression_of(uri) is None:
+        format, compression = compression, ""
+    return f"{format if format[1:].isalpha() else ''}{compression}".lower()
