@@ -71,10 +71,10 @@ test-latest:  ## The same with the newest of all that pyproject.toml allows, in 
 	$(LATEST) -m pytest --durations=25 -m 'not gpu and not chaos' --deselect tests/test_lock.py::test_what_is_installed_is_the_lock
 
 chaos: setup  ## Every fault in the middle of a run, 50 random kills and 1,000 schedules too, and what each cost; CHAOS_SEED=... repeats them
-	$(PY) -m pytest -s --durations=0 tests/chaos tests/pipeline/test_schedules.py
+	$(PY) -m pytest -s --durations=0 tests/chaos tests/pipeline/ledger/test_schedules.py
 
 test-gpu:  ## The tests that need a CUDA device, after `make setup` there, or with PY=python3
-	$(PY) -m pytest tests/models/kernels tests/models/test_gpu.py
+	$(PY) -m pytest tests/models/kernels tests/models/backends/test_gpu.py
 
 bench: setup  ## The benchmarks for a CPU; each prints JSON that names the hardware
 	@for program in prefill length decode kernels; do $(PY) -m "benchmarks.$$program" || exit 1; done

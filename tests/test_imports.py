@@ -11,6 +11,16 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("configs", "models", "pipeline", "jobs")
 """Each may import itself and those before it."""
 RAY_FILES = {"pipeline/cluster/node.py", "pipeline/driver/dataset.py", "pipeline/cluster/preemption.py"}
+FOLDERS = (
+    ("storage", "prompts", "billing", "telemetry", "cluster"),
+    ("schemas",),
+    ("documents", "ledger"),
+    ("reports",),
+    ("states", "planning", "training"),
+    ("actor",),
+    ("driver",),
+)
+"""Of pipeline/, by level: each folder may import itself and those of the levels before its own."""
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "base", "misc"}
 
 FILES = sorted(path.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
@@ -39,6 +49,30 @@ def test_imports_are_found_wherever_they_stand():
 def test_imports_go_one_way(path):
     later = LAYERS[LAYERS.index(path.parts[0]) + 1 :]
     assert not tops(path) & {*later, "tests", "benchmarks"}
+
+
+def folders_imported(path: Path) -> set[str]:
+    """Of the same layer."""
+    source = (ROOT / path).read_text(encoding="utf-8")
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == path.parts[0]:
+            # `from pipeline import x` would be a module of the layer itself.
+            found |= {(node.module or "").split(".")[1]} if "." in (node.module or "") else {""}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parts[0] == "pipeline" and len(path.parts) > 2], ids=str
+)
+def test_folders_import_only_those_below(path):
+    folder = path.parts[1]
+    level = next(level for level, names in enumerate(FOLDERS) if folder in names)
+    assert folders_imported(path) <= {folder, *(name for names in FOLDERS[:level] for name in names)}
+
+
+def test_nothing_lies_beside_the_folders():
+    assert {path.parts[1] for path in FILES if path.parts[0] == "pipeline"} == {"__init__.py", *sum(FOLDERS, ())}
 
 
 def test_ray_is_imported_in_few_files():

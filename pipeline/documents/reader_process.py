@@ -29,7 +29,7 @@ OUT_OF_MEMORY = 77
 CLOCK_FACTOR = 10
 START_ATTEMPTS = 3
 PR_SET_PDEATHSIG = 1
-MAIN = "import sys; from pipeline import reader_process; reader_process.main(*map(int, sys.argv[1:]))"
+MAIN = "import sys; from pipeline.documents import reader_process; reader_process.main(*map(int, sys.argv[1:]))"
 
 
 class ReaderProcess:

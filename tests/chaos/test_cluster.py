@@ -17,7 +17,7 @@ DRIVER = textwrap.dedent(
     """
     import json, sys, time
     import ray
-    from pipeline.preemption import PreemptionWatch
+    from pipeline.cluster.preemption import PreemptionWatch
 
     @ray.remote(num_cpus=1)
     class Watched:

@@ -24,11 +24,11 @@ from tests import published_checkpoint
 from tests.small_model import build
 from tests.waiting import PATIENCE_SECONDS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ASK = """
 import sys
 from configs.errors import ModelError
-from models import hub
+from models.weights import hub
 try:
     print(hub.model(sys.argv[1]) if len(sys.argv) == 2 else hub.tokenizer(sys.argv[2], sys.argv[1]))
 except ModelError as error:

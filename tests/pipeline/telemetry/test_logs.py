@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import structlog
-from pipeline import logs
+from pipeline.telemetry import logs
 logs.configure()
 structlog.get_logger().info("document_finished", run_id="r", document_id="naïve 文書", tokens=3)
 structlog.get_logger().debug("never_seen")
@@ -18,7 +18,7 @@ structlog.get_logger().debug("never_seen")
 SIGNED = """
 import structlog
 from aiohttp import ClientError
-from pipeline import logs
+from pipeline.telemetry import logs
 logs.configure()
 try:
     raise ClientError("403, url='https://b.s3.amazonaws.com/k?X-Amz-Credential=hidden&X-Amz-Signature=hidden'")

@@ -10,15 +10,15 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL, LARGE = 4_000_000, 64_000_000
 READ = """
 import json, sys, threading
 from pathlib import Path
 from configs.settings import InputSettings
-from models.tokenizer import Tokenizer
-from pipeline.documents import Document
-from pipeline.token_feed import TokenFeed
+from models.weights.tokenizer import Tokenizer
+from pipeline.schemas.document import Document
+from pipeline.documents.token_feed import TokenFeed
 
 uri, tokenizer = sys.argv[1:]
 news, tokens = threading.Event(), 0

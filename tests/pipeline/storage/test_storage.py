@@ -244,11 +244,11 @@ OPERATIONS = ["list_files", "read_bytes", "publish", "create", "stat", "exists"]
 PROGRAM = """
 import sys
 from configs.errors import StorageError
-from pipeline import s3, storage
+from pipeline.storage import objects, s3
 s3.TRIES = 2
 for operation in sys.argv[2:]:
     try:
-        getattr(storage, operation)(sys.argv[1], *([b"x"] if operation in ("publish", "create") else []))
+        getattr(objects, operation)(sys.argv[1], *([b"x"] if operation in ("publish", "create") else []))
         print("fine")
     except StorageError as error:
         print(type(error.__cause__).__name__, "|", error)

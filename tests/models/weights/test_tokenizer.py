@@ -11,7 +11,7 @@ import pytest
 from configs.errors import ModelError
 from models.weights.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = "The state goes in and the state comes out. 文書 naïve 2026\n"
 
 

@@ -22,7 +22,7 @@ from pipeline.documents.reader_process import ReaderProcess
 from pipeline.schemas.document import Document
 from tests.pdf import operators
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MIB = 1024 * 1024
 PATIENCE_SECONDS = 60
 POISON = """
@@ -55,22 +55,22 @@ class Poison(AbstractFileSystem):
 READ = """
 import json, sys
 from configs.settings import SummarizeConfig
-from pipeline import plan
-from pipeline.documents import Document
+from pipeline.driver import dataset
+from pipeline.schemas.document import Document
 
 model, *uris = sys.argv[1:]
 values = {"input": {"sources": ["unused"]}, "output": {"uri": "unused"}, "model": {"uri": model}}
 config = SummarizeConfig.model_validate(values)
-with plan.cluster(config):
-    tables = plan.blocks([(Document(uri, uri, "etag", 1), None) for uri in uris], config.engine.documents_per_batch)
-    print(json.dumps(plan._read(tables, config, lambda: False).take_all()))
+with dataset.cluster(config):
+    tables = dataset.blocks([(Document(uri, uri, "etag", 1), None) for uri in uris], config.engine.documents_per_batch)
+    print(json.dumps(dataset._read(tables, config, lambda: False).take_all()))
 """
 LOOP = """
 import sys
 from configs.settings import InputSettings, ModelSettings
-from pipeline.documents import Document
-from pipeline.reader import ReaderSettings
-from pipeline.reader_process import ReaderProcess
+from pipeline.schemas.document import Document
+from pipeline.documents.reader import ReaderSettings
+from pipeline.documents.reader_process import ReaderProcess
 
 process = ReaderProcess()
 process._start()

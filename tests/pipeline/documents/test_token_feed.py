@@ -501,7 +501,9 @@ def test_whatever_the_thread_meets_is_a_failure_of_the_document(
     path = tmp_path / "a.txt"
     path.write_text(prose(100_000))
     with reading_ahead(path, Faulty()) as reader:
-        with pytest.raises(UnexpectedError, match=r"MemoryError: so many words \(at pipeline/tokenise\.py:\d+\)"):
+        with pytest.raises(
+            UnexpectedError, match=r"MemoryError: so many words \(at pipeline/documents/tokenize\.py:\d+\)"
+        ):
             reader.take()
         assert reader.feed.ended
 

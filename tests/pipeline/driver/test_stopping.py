@@ -13,7 +13,7 @@ from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.records import Beat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.ledger.stop import is_asked
-from tests.pipeline.test_progress import reading
+from tests.pipeline.driver.test_progress import reading
 
 PATIENCE_SECONDS = 60
 

@@ -12,7 +12,7 @@ from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.records import Beat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.storage import objects
-from tests.pipeline.test_progress import RATE, reading
+from tests.pipeline.driver.test_progress import RATE, reading
 
 
 @pytest.fixture
