@@ -51,7 +51,7 @@ lock: setup  ## Renew requirements.lock and requirements-torch.lock: the newest 
 		print "# Written by `make lock`: torch, and what its build with CUDA brings." > "requirements-torch.lock" } \
 		/^[a-z]/ { lock = /^(torch|nvidia|cuda)[-=]/ ? "requirements-torch.lock" : "requirements.lock" } { print > lock }' .venv/lock
 
-demo: setup  ## Summarise a few documents with the shipped model on this machine, and show what it cost
+demo: setup  ## Summarize a few documents with the shipped model on this machine, and show what it cost
 	$(PY) -m jobs.demo $(SOURCES)
 
 check: setup  ## Formatting, lint and types

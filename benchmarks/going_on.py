@@ -47,7 +47,9 @@ class Output:
 
     def seconds(self, kind: str) -> Decimal:
         """Of the newest run."""
-        newest = f"select coalesce(sum(gpu_seconds), 0) as seconds from costs where run_id = '{self.job()['run_id']}'"
+        newest = (
+            f"select coalesce(sum(device_seconds), 0) as seconds from costs where run_id = '{self.job()['run_id']}'"
+        )
         return Decimal(self.rows(f"{newest} and kind = '{kind}'")[0]["seconds"])
 
 
@@ -61,7 +63,7 @@ def stopped_and_finished(folder: Path, document: Path, whole: Output) -> dict[st
     return {
         "read_before_the_stop": round(read_before / whole.job()["tokens_read"], 3),
         "tokens_read_in_all_ratio": round(output.job()["tokens_read"] / whole.job()["tokens_read"], 5),
-        "wasted_share": round(float(output.seconds("wasted") / output.job()["gpu_seconds"]), 5),
+        "wasted_share": round(float(output.seconds("wasted") / output.job()["device_seconds"]), 5),
         "same_summary": output.summary() == whole.summary(),
     }
 
@@ -90,7 +92,7 @@ def main(document: str, megabytes: str) -> None:
             write_text(path, round(float(megabytes) * MEGABYTE))
         whole = Output(folder / "whole", path)
         assert whole.summarize() == 0
-        snapshots = float(whole.seconds("snapshot") / whole.job()["gpu_seconds"])
+        snapshots = float(whole.seconds("snapshot") / whole.job()["device_seconds"])
         measure.publish(
             "going_on",
             model="default",

@@ -76,7 +76,7 @@ def random_model(config: MambaConfig) -> MambaLM:
     """Weights that keep activations near 1, so that no product is fed zeros or infinities."""
     torch.manual_seed(0)
     with torch.device("cuda"):
-        model = MambaLM(config).initialise()
+        model = MambaLM(config).initialize()
     for name, parameter in model.named_parameters():
         if not name.endswith(("dt_bias", "B_bias", "C_bias", ".D", "mimo_x", "mimo_z", "mimo_o")):
             parameter.data = parameter.data.to(torch.bfloat16)

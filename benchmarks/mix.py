@@ -80,9 +80,8 @@ def through_ray(texts: list[str], model: str) -> dict[str, Any]:
         ]  # fmt: skip
         command = [sys.executable, "-m", "jobs.summarize", "configs/demo.yaml", *settings]
         subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
-        query = (
-            "select kind, sum(gpu_seconds)::double as seconds, sum(tokens_read)::bigint as tokens from costs group by 1"
-        )
+        sums = "sum(device_seconds)::double as seconds, sum(tokens_read)::bigint as tokens"
+        query = f"select kind, {sums} from costs group by 1"
         command = [sys.executable, "-m", "jobs.query", f"{scratch}/out", query, "--format", "json"]
         rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     by_kind = {row["kind"]: row for row in rows}
@@ -112,7 +111,7 @@ def main() -> None:
     torch.set_num_threads(1)
     directory = checkpoint.resolve(given["model"])
     model, tokenizer = checkpoint.load(directory), Tokenizer.load(directory)
-    question = tuple(tokenizer.encode(template.render("Summarise the document.")))
+    question = tuple(tokenizer.encode(template.render("Summarize the document.")))
     lengths = lengths_of_mix(float(given["scale"]))
     pairs = [text_of(length, tokenizer, seed) for seed, length in enumerate(lengths)]
     mix = [tokens for _, tokens in pairs]

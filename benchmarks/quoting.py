@@ -39,7 +39,7 @@ def main(megabytes: str) -> None:
     quote = json.loads(job["quote"])
     pairs = {
         "tokens": (quote["tokens"], job["tokens_read"]),
-        "device_seconds": (quote["device_seconds"], job["gpu_seconds"]),
+        "device_seconds": (quote["device_seconds"], job["device_seconds"]),
         "cost": (quote["cost"], job["cost"]),
     }
     measure.publish(

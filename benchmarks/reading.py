@@ -2,7 +2,7 @@
 actor reads itself.
 
 Prints JSON: tokens, megabytes of text per CPU-second and peak memory of a process that sends one text of each size
-through reading, extraction, cutting and tokenising, with a counter in place of the model unless one is named, and how
+through reading, extraction, cutting and tokenizing, with a counter in place of the model unless one is named, and how
 far the peaks are apart. Each size is read in a fresh process. With the tokenizer of the default model 1 GB takes some
 twelve minutes; with the default model 20 MB take half an hour.
 """

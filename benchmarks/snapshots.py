@@ -1,7 +1,7 @@
 """`python -m benchmarks.snapshots [slots=128] [output=DIR]`: can an actor save all its slots before its node goes?
 
 States of the size of Mamba-3 SISO 1.5B, written through the ledger's writer as a drain does. Prints JSON: seconds,
-GB/s, CPU-seconds per state, and what the writer's threads alone could do without a store (serialising and hashing).
+GB/s, CPU-seconds per state, and what the writer's threads alone could do without a store (serializing and hashing).
 `output` is a folder or an s3:// prefix; a cloud's notice is 30 s or 120 s.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import measure
-from models.engine.request import Midway
+from models.engine.request import ReadState
 from models.mamba.architecture import MambaConfig
 from models.state import State
 from pipeline.actor.ledger_writer import LedgerWriter
@@ -38,7 +38,7 @@ def state_of(config: MambaConfig) -> State:
 
 def snapshot_of(state: State, index: int) -> Snapshot:
     name = f"document {index}"
-    return Snapshot(name, name, "e", "k", "s", "r", name, Position(1000, 4000), (), Midway(state, 1000))
+    return Snapshot(name, name, "e", "k", "s", "r", name, Position(1000, 4000), (), ReadState(state, 1000))
 
 
 def main(slots: str, output: str) -> None:
@@ -66,7 +66,7 @@ def main(slots: str, output: str) -> None:
         seconds=round(seconds, 2),
         gigabytes_per_second=round(total / seconds / 1e9, 2),
         cpu_seconds_per_state=round(cpu_seconds / count, 4),
-        cpu_seconds_to_serialise_and_hash=round(alone, 4),
+        cpu_seconds_to_serialize_and_hash=round(alone, 4),
     )
 
 

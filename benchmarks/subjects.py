@@ -22,7 +22,7 @@ def ours() -> MambaLM:
     mixer = Mamba3Config(d_state=D_STATE, headdim=HEADDIM)
     config = MambaConfig(d_model=D_MODEL, d_intermediate=0, n_layer=NUM_LAYERS, vocab_size=VOCAB_SIZE, ssm_cfg=mixer)
     torch.manual_seed(0)
-    return MambaLM(config).initialise().eval()
+    return MambaLM(config).initialize().eval()
 
 
 def transformers_mamba2(chunk_size: int) -> Any:

@@ -36,14 +36,14 @@ import os, time, time_machine
 time_machine.travel(time.time() + float(os.environ["CLOCK_OFFSET"]), tick=True).start()
 """
 """What Python runs first in every process."""
-ACTOR = "SummariseStage"
+ACTOR = "SummarizeStage"
 SETTINGS = (
     "model.device=cpu",
     "incremental=true",
     "states.storage_gib_month=0",
     "run.ray_address=local",
     # So often that half a minute's work is saved as an hour's would be.
-    "snapshot.max_lost_gpu_seconds=5",
+    "snapshot.max_lost_device_seconds=5",
     "input.inline_bytes=20000",
     # That of a GPU, so that amounts look as they do where there is one.
     "price.cpu_hour=2.25",
@@ -98,7 +98,7 @@ class Week:
 
 
 def _tokens_read(ledger: Ledger) -> int:
-    return sum(beat.reading.tokens_read for beat in ledger.beats())
+    return sum(heartbeat.reading.tokens_read for heartbeat in ledger.heartbeats())
 
 
 def main(output: str) -> None:

@@ -64,7 +64,7 @@ class StateError(LonghaulError):
 
 
 class DocumentError(LonghaulError):
-    """One document cannot be summarised; it becomes a failure row with this class and message."""
+    """One document cannot be summarized; it becomes a failure row with this class and message."""
 
 
 class EmptyDocumentError(DocumentError):
@@ -96,7 +96,7 @@ class TimeLimitError(DocumentError):
 
 
 class ProcessKilledError(DocumentError):
-    """Reading or summarising the document killed the process: out of memory, a crash in native code."""
+    """Reading or summarizing the document killed the process: out of memory, a crash in native code."""
 
 
 class UnexpectedError(DocumentError):

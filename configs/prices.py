@@ -1,4 +1,4 @@
-"""What GPUs cost: a dated catalogue with a source for each price, and which row of it a GPU has."""
+"""What GPUs cost: a dated catalog with a source for each price, and which row of it a GPU has."""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -77,25 +77,25 @@ class Where(NamedTuple):
 NOWHERE = Where()
 
 
-class Catalogue(Settings):
+class Catalog(Settings):
     """Prices, of which those of one's own go before the shipped ones."""
 
     prices: tuple[Price, ...]
     shipped: tuple[Price, ...] = ()
 
     @staticmethod
-    def load(path: Path | str | None = None) -> "Catalogue":
+    def load(path: Path | str | None = None) -> "Catalog":
         """The shipped rows, behind those of a YAML of one's own. Raises ConfigError."""
-        shipped = load(Catalogue, SHIPPED)
-        return shipped if path is None else Catalogue(prices=Catalogue.read(path).prices, shipped=shipped.prices)
+        shipped = load(Catalog, SHIPPED)
+        return shipped if path is None else Catalog(prices=Catalog.read(path).prices, shipped=shipped.prices)
 
     @staticmethod
-    def read(path: Path | str) -> "Catalogue":
+    def read(path: Path | str) -> "Catalog":
         """The rows of one YAML alone. Raises ConfigError."""
         try:
-            return load(Catalogue, Path(path).expanduser())
+            return load(Catalog, Path(path).expanduser())
         except ConfigError as error:
-            raise ConfigError(f"price catalogue {path}: {error}") from error
+            raise ConfigError(f"price catalog {path}: {error}") from error
 
     def of_gpu(self, gpu: str) -> tuple[Price, ...]:
         """Rows of a GPU by any of its names."""
@@ -152,8 +152,8 @@ def _refusal(gpu: str, known: Sequence[Price], market: Market, currency: str, wh
     wanted = where._asdict() | {"market": market, "currency": currency}
     asked = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
     there = f"; there is {', '.join(_offers(known, MARKETS))}" if known else ""
-    return f"""no price for an hour of one {gpu} ({asked}) in the catalogue{there}.
-Add it to a file of your own and name that as price.catalogue=my-prices.yaml:
+    return f"""no price for an hour of one {gpu} ({asked}) in the catalog{there}.
+Add it to a file of your own and name that as price.catalog=my-prices.yaml:
 prices:
   - gpu: {gpu}
     provider: {where.provider or "null"}
@@ -219,7 +219,7 @@ def _warn(price: Price) -> None:
         date=price.date.isoformat(),
         days=price.age_days,
         source=price.source,
-        remedy="price.catalogue=my-prices.yaml with a row of today, or python -m jobs.prices refresh",
+        remedy="price.catalog=my-prices.yaml with a row of today, or python -m jobs.prices refresh",
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings of a summarisation run, as `jobs.summarize` takes them."""
+"""Settings of a summarization run, as `jobs.summarize` takes them."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -90,7 +90,7 @@ class PromptSettings(Settings):
 
     name: str = Field("summary", pattern=NAME_PATTERN)
     """Lands in the column prompt_id."""
-    instruction: str = Field("Summarise the document.", min_length=1)
+    instruction: str = Field("Summarize the document.", min_length=1)
     """What the model is told after it has read the document."""
     max_tokens: int = Field(128, ge=1, le=65536)
     """Longest answer, in tokens."""
@@ -130,7 +130,7 @@ class SectionSettings(Settings):
     """Questions about each section of a document, asked at its end, of all that was read so far."""
 
     prompts: tuple[PromptSettings, ...] = (
-        PromptSettings(name="section", instruction="Summarise the section that you have just read."),
+        PromptSettings(name="section", instruction="Summarize the section that you have just read."),
     )
     """A row for each section and prompt."""
     headings: bool = True
@@ -168,7 +168,7 @@ class EngineSettings(Settings):
     cpus_per_actor: Annotated[int, Field(ge=1)] = 1
     """CPUs that an actor reserves; on a machine without a GPU also its torch threads."""
     readers: int = Field(1, ge=1)
-    """Tasks that fetch, extract and tokenise documents ahead of the actors."""
+    """Tasks that fetch, extract and tokenize documents ahead of the actors."""
     documents_per_batch: int = Field(4, ge=1)
     """Documents that travel together from a reader to an actor."""
     max_attempts: int = Field(4, ge=2, le=100)
@@ -186,7 +186,7 @@ class EngineSettings(Settings):
 class SnapshotSettings(Settings):
     """How half-read documents are kept safe."""
 
-    max_lost_gpu_seconds: float = Field(60.0, gt=0)
+    max_lost_device_seconds: float = Field(60.0, gt=0)
     """What a lost actor may cost at most: when more of its device's time is at stake, the state of the document that
     has most of it is saved. A document that would be read again in less than 50 times what saving it takes never is."""
 
@@ -208,15 +208,15 @@ class PriceSettings(Settings):
     cpu_hour: Decimal = Field(Decimal("0.04"), ge=0, max_digits=12, decimal_places=6)
     """Price of one CPU for one hour, where actors run on CPUs."""
     gpu_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
-    """Price of one GPU for one hour, whichever it is. Unset: that of each actor's GPU in the catalogue."""
+    """Price of one GPU for one hour, whichever it is. Unset: that of each actor's GPU in the catalog."""
     node_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
     """Price of each of the cluster's other nodes for one hour: the head and readers' machines, which can hold no actor.
     Unset: they are not counted."""
-    catalogue: str | None = None
+    catalog: str | None = None
     """A YAML of one's own like configs/prices.yaml, whose rows go before those; `python -m jobs.prices refresh` writes
     one. Unset: the shipped rows alone."""
     provider: str | None = None
-    """Whose prices in the catalogue, as `aws`. Unset: those of the cloud that the node is in (`aws`, `gcp` or `azure`),
+    """Whose prices in the catalog, as `aws`. Unset: those of the cloud that the node is in (`aws`, `gcp` or `azure`),
     by its Ray label longhaul/provider or its firmware. Where that is not known either, and several prices fit, the run
     is refused."""
     region: str | None = None
@@ -275,7 +275,7 @@ class RunSettings(Settings):
 
 
 class SummarizeConfig(Settings):
-    """A summarisation run: documents in, summaries and their costs out."""
+    """A summarization run: documents in, summaries and their costs out."""
 
     input: InputSettings
     output: OutputSettings = OutputSettings()

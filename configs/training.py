@@ -53,7 +53,7 @@ class TrainConfig(Settings):
     segment_tokens: int = Field(192, ge=16)
     """Tokens of each stream per step; gradients stop at its edge, the state goes on."""
     steps: int = Field(20000, ge=1)
-    """Optimiser steps at the most."""
+    """Optimizer steps at the most."""
     max_minutes: float = Field(90, gt=0)
     """Wall time at the most; the learning rate falls with whichever of steps and time is further along."""
     learning_rate: float = Field(2e-3, gt=0)

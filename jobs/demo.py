@@ -1,4 +1,4 @@
-"""`python -m jobs.demo [SOURCE ...]`: summarise the Python language reference, and any paths given, on this machine."""
+"""`python -m jobs.demo [SOURCE ...]`: summarize the Python language reference, and any paths given, on this machine."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ Sources = Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help
 
 
 def demo(sources: Sources = None) -> int:
-    """Summarise the Python language reference that every CPython carries, plus any SOURCE, and show what it cost."""
+    """Summarize the Python language reference that every CPython carries, plus any SOURCE, and show what it cost."""
     default = load(SummarizeConfig, CONFIG).input.sources
     listed = json.dumps([*default, *(sources or [])], ensure_ascii=False)
     code = summarize(CONFIG, [f"input.sources={listed}", f"output.uri={OUTPUT}"])

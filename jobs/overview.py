@@ -11,7 +11,7 @@ from jobs import screen
 from pipeline.reports.breakdown import Breakdown
 from pipeline.reports.quantities import UNKNOWN, count, duration, money, rate, share, size
 from pipeline.reports.reconciliation import Reconciliation
-from pipeline.reports.report import Account, Run, Spent
+from pipeline.reports.report import Account, CostSums, Run
 
 MAX_RUNS = 10
 MAX_GROUPS = 20
@@ -53,13 +53,13 @@ def _figures(accounts: Sequence[Account]) -> dict[str, Callable[[Account], str]]
         "total cost": lambda account: money(account.cost, account.currency),
         "per 1M tokens": lambda account: money(account.cost_per_million_tokens, account.currency),
         "per document": lambda account: money(account.cost_per_document, account.currency),
-        "documents summarised": lambda account: count(account.documents),
+        "documents summarized": lambda account: count(account.documents),
         "documents failed": lambda account: count(account.documents_failed or None),
         "documents left": lambda account: count(account.documents_left or None),
         "tokens read": lambda account: count(account.tokens_read),
         "attempts": lambda account: count(sum(account.attempts.values()) or None),
         "attempts that did not finish": _unfinished,
-        "device time": lambda account: duration(account.gpu_seconds),
+        "device time": lambda account: duration(account.device_seconds),
         "device time on documents": lambda account: UNKNOWN if account.used is None else f"{account.used:.1%}",
         "wasted": lambda account: _with_share(account.wasted, account.cost, account.currency),
         **{f"wasted: {cause}": _wasted(cause) for cause in causes},
@@ -134,8 +134,8 @@ def _cost(run: Run) -> list[str]:
     """The whole cost, overheads included, spread over what the run got done."""
     return [
         run.run_id,
-        duration(run.gpu_seconds),
-        run.gpu_type or UNKNOWN,
+        duration(run.device_seconds),
+        run.device_type or UNKNOWN,
         money(run.cost, run.currency),
         money(run.cost_per_million_tokens, run.currency),
         money(run.cost_per_document, run.currency),
@@ -156,11 +156,11 @@ def _print_kinds(console: Console, run: Account, name: str) -> None:
     total = sum((each.cost for each in run.spent), Decimal(0))
     for each in run.spent:
         cells = [_kind(each), money(each.cost, run.currency), share(each.cost, total)]
-        table.add_row(*map(screen.plain, [*cells, duration(each.gpu_seconds), count(each.parts)]))
+        table.add_row(*map(screen.plain, [*cells, duration(each.device_seconds), count(each.parts)]))
     _print(console, table)
 
 
-def _kind(spent: Spent) -> str:
+def _kind(spent: CostSums) -> str:
     return f"{spent.kind}: {spent.cause}" if spent.cause else spent.kind
 
 

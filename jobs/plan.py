@@ -16,7 +16,7 @@ from pipeline.reports.quantities import count, duration, money, size
 from pipeline.telemetry import logs
 
 Gpu = Annotated[str | None, typer.Option(help="GPU to run on, as H100 or L40S; without it, this machine's CPU.")]
-Exact = Annotated[bool, typer.Option("--exact", help="Tokenise every document, instead of a sample of each kind.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Tokenize every document, instead of a sample of each kind.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 

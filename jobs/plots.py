@@ -1,6 +1,6 @@
 """Plots as inline SVG. Across, everything is in percent and down in pixels, so that text keeps its size on any screen.
 
-Colours are classes, which the page's style fills for light, dark and print. Every mark has a title for a pointer.
+Colors are classes, which the page's style fills for light, dark and print. Every mark has a title for a pointer.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ ROUND = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True)
 class Column:
-    """One place along a plot: its label, what the pointer shows, and values from the bottom up by colour class."""
+    """One place along a plot: its label, what the pointer shows, and values from the bottom up by color class."""
 
     label: str
     title: str

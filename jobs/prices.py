@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from configs.errors import ConfigError
-from configs.prices import Catalogue, Price
+from configs.prices import Catalog, Price
 from jobs import command, screen
 from pipeline.billing import spot_prices
 from pipeline.reports.quantities import UNKNOWN, count, money
@@ -16,26 +16,26 @@ from pipeline.storage import objects
 COLUMNS = ("GPU", "instance", "GPUs", "from", "region", "on demand", "spot", "date", "age", "source")
 NUMBERS = ("GPUs", "on demand", "spot", "age")
 DEFAULT_INSTANCES = ("p4d.24xlarge", "p4de.24xlarge", "p5.48xlarge", "p5en.48xlarge", "g6e.xlarge")
-HEAD = "# Per hour of one GPU; name this file as price.catalogue. `python -m jobs.prices refresh` updates it.\n"
+HEAD = "# Per hour of one GPU; name this file as price.catalog. `python -m jobs.prices refresh` updates it.\n"
 PRICES_LINE = re.compile(r"^prices:", re.MULTILINE)
 KEPT = "; on demand "
 
-CataloguePath = Annotated[
-    str | None, typer.Option("--catalogue", metavar="FILE", help="A YAML of your own, before the shipped rows.")
+CatalogPath = Annotated[
+    str | None, typer.Option("--catalog", metavar="FILE", help="A YAML of your own, before the shipped rows.")
 ]
 
 
 def list_prices(
     gpu: Annotated[str | None, typer.Option("--gpu", metavar="NAME", help="Of this one, by any of its names.")] = None,
-    catalogue: CataloguePath = None,
+    catalog: CatalogPath = None,
 ) -> None:
-    """The catalogue: prices per hour of one GPU, each with its date, its age and its source. A run takes the one
+    """The catalog: prices per hour of one GPU, each with its date, its age and its source. A run takes the one
     that fits where it is."""
-    known = Catalogue.load(catalogue)
+    known = Catalog.load(catalog)
     every = (*known.prices, *known.shipped)
     shown = every if gpu is None else known.of_gpu(gpu)
     if not shown:
-        raise ConfigError(f"--gpu {gpu}: the catalogue knows {', '.join(dict.fromkeys(each.gpu for each in every))}")
+        raise ConfigError(f"--gpu {gpu}: the catalog knows {', '.join(dict.fromkeys(each.gpu for each in every))}")
     table = screen.table("Prices per GPU-hour", COLUMNS, NUMBERS)
     for price in shown:
         table.add_row(*map(screen.plain, _cells(price)))
@@ -51,13 +51,13 @@ def refresh(
     ] = None,
     output: Annotated[str, typer.Option(metavar="FILE", help="Made, or updated: other rows stay.")] = "prices.yaml",
 ) -> None:
-    """Read the spot prices of AWS now, of the cheapest zone of each region, and write them to a catalogue.
+    """Read the spot prices of AWS now, of the cheapest zone of each region, and write them to a catalog.
 
     It asks with the credentials that the environment leads to, and needs no more than ec2:DescribeSpotPriceHistory and
     ec2:DescribeInstanceTypes.
     """
     path = Path(output).expanduser()
-    kept = Catalogue.read(path).prices if path.exists() else ()
+    kept = Catalog.read(path).prices if path.exists() else ()
     fresh: list[Price] = []
     for each in region or [spot_prices.default_region()]:
         instances = list(dict.fromkeys(instance or DEFAULT_INSTANCES))
@@ -67,10 +67,10 @@ def refresh(
             print(f"not offered on the spot market: {missing} in {each}")
     if not fresh:
         raise ConfigError("AWS offers none of these on the spot market there: try other --region or --instance")
-    _write(path, Catalogue(prices=merged(kept, fresh)))
+    _write(path, Catalog(prices=merged(kept, fresh)))
     for price in fresh:
         print(f"{price.gpu} in {price.region} ({price.instance_type}): {price.spot_gpu_hour} {price.currency} an hour")
-    print(f"wrote {len(fresh)} to {path}; use it as price.catalogue={path}")
+    print(f"wrote {len(fresh)} to {path}; use it as price.catalog={path}")
 
 
 def merged(kept: tuple[Price, ...], fresh: list[Price]) -> tuple[Price, ...]:
@@ -97,12 +97,12 @@ def _key(price: Price) -> tuple[str | None, ...]:
     return price.provider, price.region, price.instance_type, price.currency
 
 
-def _write(path: Path, catalogue: Catalogue) -> None:
+def _write(path: Path, catalog: Catalog) -> None:
     """With the comment that an earlier file begins with."""
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     start = PRICES_LINE.search(before)
     head = before[: start.start()] if start else HEAD
-    objects.publish(str(path), (head + catalogue.as_yaml()).encode())
+    objects.publish(str(path), (head + catalog.as_yaml()).encode())
 
 
 def _cells(price: Price) -> list[str]:
@@ -123,5 +123,5 @@ def _cells(price: Price) -> list[str]:
 if __name__ == "__main__":
     command.run_several(
         {"list": list_prices, "refresh": refresh},
-        "The price catalogue: what is in it, and today's spot prices of AWS for it.",
+        "The price catalog: what is in it, and today's spot prices of AWS for it.",
     )

@@ -17,11 +17,11 @@ from rich.table import Table
 
 from configs.errors import ConfigError, ModelError
 from configs.hardware import GPUS, gpu_named
-from configs.prices import Catalogue
+from configs.prices import Catalog
 from jobs import command, screen
 from models.mamba.architecture import read_config
 from models.weights import hub
-from pipeline.planning.fit import CURRENCY, Fit, Row, cheapest, fit, planning_table
+from pipeline.planning.fit import CURRENCY, Fit, PlanningRow, cheapest, fit, planning_table
 from pipeline.planning.footprint import SSM_OVERHEAD, TRANSFORMER_OVERHEAD
 from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, of_checkpoint, of_size
 from pipeline.planning.speed import SHARE_OF_PEAK
@@ -33,7 +33,7 @@ BASIS = (
     f"({TRANSFORMER_OVERHEAD - 1:.0%} in a transformer) and 1 GiB for libraries; for each document two states, its own "
     "and an answer's, of which a run has engine.slots at most (128 unless set). Reading at "
     f"{SHARE_OF_PEAK:.0%} of the rated bf16 arithmetic, in float8 too; answers and preemptions left out. Prices: the "
-    "first in the catalogue that fit, see jobs.prices list."
+    "first in the catalog that fit, see jobs.prices list."
 )
 NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([KMBT]?)", re.IGNORECASE)
 SCALES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -57,7 +57,7 @@ Hybrid = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="With --parameters: share of layers that are attention; 1 is a transformer."),
 ]
-CataloguePath = Annotated[str | None, typer.Option(metavar="FILE", help="Prices of your own, before the shipped rows.")]
+CatalogPath = Annotated[str | None, typer.Option(metavar="FILE", help="Prices of your own, before the shipped rows.")]
 
 
 def sizing(
@@ -68,7 +68,7 @@ def sizing(
     parameters: Parameters = None,
     state: State = None,
     hybrid: Hybrid = None,
-    catalogue: CataloguePath = None,
+    catalog: CatalogPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Which GPUs hold a model, how many documents at a time and what a million tokens cost, and what a transformer of
@@ -78,7 +78,7 @@ def sizing(
     tokens = list(dict.fromkeys(_number("--lengths", length, "16K,128K,1M") for length in lengths.split(",")))
     named = [gpu_named(name) for name in gpu or GPUS]
     gpus = [each for each in GPUS.values() if each in named]
-    prices = Catalogue.load(catalogue)
+    prices = Catalog.load(catalog)
     if chosen is None:
         dtypes = [dtype] if dtype else list(BYTES_PER_PARAMETER)
         _show_table(planning_table(gpus, tokens, dtypes, prices), tokens, as_json)
@@ -132,7 +132,7 @@ def _num_bytes(text: str) -> int:
     return number
 
 
-def _show_table(rows: Sequence[Row], lengths: Sequence[int], as_json: bool) -> None:
+def _show_table(rows: Sequence[PlanningRow], lengths: Sequence[int], as_json: bool) -> None:
     if as_json:
         _print_json({"sizes": [_table_row(row) for row in rows]})
         return
@@ -147,7 +147,7 @@ def _show_table(rows: Sequence[Row], lengths: Sequence[int], as_json: bool) -> N
     _print(table)
 
 
-def _table_row(row: Row) -> dict[str, Any]:
+def _table_row(row: PlanningRow) -> dict[str, Any]:
     return {
         "model": row.size.model.name,
         "dtype": row.dtype,

@@ -22,7 +22,7 @@ from jobs import command, exits, screen
 from pipeline.reports.quantities import count, duration, size
 from pipeline.states import expiry, question
 from pipeline.states.expiry import Removable
-from pipeline.states.library import Catalogue, KeptState, newest_of_each
+from pipeline.states.library import KeptState, StateLibrary, newest_of_each
 from pipeline.storage import header
 from pipeline.telemetry import logs
 
@@ -67,31 +67,31 @@ def list_states(
 
     `state` is a part of its URI that `show` and `ask` understand, `parents` says how many states it goes back to.
     """
-    catalogue = Catalogue(output)
-    found = catalogue.states if document is None else catalogue.like(document)
+    catalog = StateLibrary(output)
+    found = catalog.states if document is None else catalog.like(document)
     if model is not None:
         found = [state for state in found if model in state.row["model_id"]]
     newest = newest_of_each(found)
     shown = found if all_states else newest
     if as_json:
-        lines = [json.dumps(_record(catalogue, state), default=_text, ensure_ascii=False) for state in shown]
+        lines = [json.dumps(_record(catalog, state), default=_text, ensure_ascii=False) for state in shown]
         print("[" + ",\n ".join(lines) + "]")
         return
     if shown:
-        screen.console().print(_table(catalogue, shown, newest if all_states else None))
-    print("\n".join(_sums(catalogue, shown, len(found) - len(shown))))
+        screen.console().print(_table(catalog, shown, newest if all_states else None))
+    print("\n".join(_sums(catalog, shown, len(found) - len(shown))))
 
 
 def show(output: command.OutputUri, state: StateName) -> None:
     """All that is known of one state: its row, what its object says of itself, and the states it was gone on from."""
-    catalogue = Catalogue(output)
-    found = catalogue.find(state)
+    catalog = StateLibrary(output)
+    found = catalog.find(state)
     _print_fields("Row", {"status": found.status} | found.row)
     if found.status != "removed":
         about = header.about(found.uri)
         about["answers"] = f"{len(about['answers'])} of earlier sections"
         _print_fields("Object", about)
-    lineage = catalogue.lineage(found)
+    lineage = catalog.lineage(found)
     _print_fields("Lineage", dict(enumerate(lineage, 1)) if lineage else {"": "read from the document's start"})
 
 
@@ -114,9 +114,9 @@ def ask(
     """
     logs.configure()
     prompt = _prompt(asked, max_tokens, temperature, json_schema)
-    catalogue = Catalogue(output)
-    found = catalogue.find(state)
-    making = question.Making.of(catalogue, found)
+    catalog = StateLibrary(output)
+    found = catalog.find(state)
+    making = question.Making.of(catalog, found)
     if tokenizer is not None:
         making = replace(making, tokenizer_uri=tokenizer)
     reply = question.ask(found, prompt, question.Reader.of(found, making, model, device))
@@ -144,8 +144,8 @@ def expire(
     there is no terminal to ask on, as in cron, --yes is needed. Nothing goes that a run has still to commit. The rows
     stay as history.
     """
-    catalogue = Catalogue(output)
-    objects = expiry.removable(catalogue, document, whatever_their_time=every or document is not None)
+    catalog = StateLibrary(output)
+    objects = expiry.removable(catalog, document, whatever_their_time=every or document is not None)
     going = _going(objects)
     if dry_run:
         for each in objects:
@@ -171,20 +171,20 @@ def _agreed(going: str) -> bool:
     return typer.confirm(f"remove {going}?", err=True)
 
 
-def _table(catalogue: Catalogue, shown: Sequence[KeptState], newest: Sequence[KeptState] | None) -> Table:
+def _table(catalog: StateLibrary, shown: Sequence[KeptState], newest: Sequence[KeptState] | None) -> Table:
     """With a column for the status where `newest` is given."""
     table = screen.table("States", COLUMNS if newest is None else ALL_COLUMNS, numbers=NUMBERS)
     for state in shown:
-        cells = _cells(catalogue, state)
+        cells = _cells(catalog, state)
         if newest is not None:
             cells.append(("newest" if state in newest else "older") if state.status == "kept" else state.status)
         table.add_row(*map(screen.plain, cells))
     return table
 
 
-def _cells(catalogue: Catalogue, state: KeptState) -> list[str]:
+def _cells(catalog: StateLibrary, state: KeptState) -> list[str]:
     row = state.row
-    left = (row["expires_at"] - catalogue.now).total_seconds()
+    left = (row["expires_at"] - catalog.now).total_seconds()
     return [
         _end(state.document_id, NAME_CHARS),
         state.place.removesuffix(".safetensors")[-ID_CHARS:],
@@ -193,19 +193,19 @@ def _cells(catalogue: Catalogue, state: KeptState) -> list[str]:
         size(row["size_bytes"]),
         f"{row['created_at']:%Y-%m-%d %H:%M}",
         duration(left) if left > 0 else "-",
-        count(len(catalogue.lineage(state))),
+        count(len(catalog.lineage(state))),
     ]
 
 
-def _sums(catalogue: Catalogue, shown: Sequence[KeptState], left_out: int) -> list[str]:
+def _sums(catalog: StateLibrary, shown: Sequence[KeptState], left_out: int) -> list[str]:
     there = [state for state in shown if state.found]
     removed = f", {len(shown) - len(there)} removed" if len(there) < len(shown) else ""
     sums = [f"{len(there)} state{'' if len(there) == 1 else 's'}{removed}, {size(_bytes(there))}"]
     if left_out:
         sums.append(f"not shown: {left_out} older, expired or removed (--all)")
-    if catalogue.unnamed:
-        left = size(sum(entry.size_bytes for entry in catalogue.unnamed))
-        sums.append(f"of no row: {_objects(len(catalogue.unnamed))}, {left}, of a run under way or one that died")
+    if catalog.unnamed:
+        left = size(sum(entry.size_bytes for entry in catalog.unnamed))
+        sums.append(f"of no row: {_objects(len(catalog.unnamed))}, {left}, of a run under way or one that died")
     return sums
 
 
@@ -217,8 +217,8 @@ def _objects(number: int) -> str:
     return f"{number} object{'' if number == 1 else 's'}"
 
 
-def _record(catalogue: Catalogue, state: KeptState) -> dict[str, Any]:
-    return state.row | {"state_uri": state.uri, "status": state.status, "lineage": catalogue.lineage(state)}
+def _record(catalog: StateLibrary, state: KeptState) -> dict[str, Any]:
+    return state.row | {"state_uri": state.uri, "status": state.status, "lineage": catalog.lineage(state)}
 
 
 def _print_fields(title: str, fields: Mapping[Any, Any]) -> None:

@@ -19,7 +19,7 @@ STOPPED = {"interrupt": exits.INTERRUPTED, "failures": exits.TOO_MANY_FAILED}
 
 
 def summarize(config_path: command.ConfigPath, overrides: command.Overrides = None) -> int:
-    """Summarise documents of any length, and account for every second.
+    """Summarize documents of any length, and account for every second.
 
     Exit codes: 0 all done, 2 refused before anything started, 3 some documents failed, 4 stopped at the deadline or the
     budget, 5 stopped since too many documents failed, 130 interrupted. Run the same command again to go on inside the
@@ -80,7 +80,7 @@ def _outcome(job: dict[str, Any], output_uri: str) -> str:
     failed = f", {job['documents_failed']} failed" if job["documents_failed"] else ""
     cost = quantities.money(job["cost"], job["currency"])
     return (
-        f"run {job['run_id']} {job['status']}: {job['documents_succeeded']} documents summarised{failed}, "
+        f"run {job['run_id']} {job['status']}: {job['documents_succeeded']} documents summarized{failed}, "
         f"{quantities.count(job['tokens_read'])} tokens read, {cost}\n"
         f"  python -m jobs.report {output_uri}"
     )

@@ -1,1 +1,1 @@
-"""Documents in, rows out: storage, extraction, tokenising, summarising, the ledger, cost and the Ray Data plan."""
+"""Documents in, rows out: storage, extraction, tokenizing, summarizing, the ledger, cost and the Ray Data plan."""

@@ -182,7 +182,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Else small answers wait for an acknowledgement.
+    # Else small answers wait for an acknowledgment.
     disable_nagle_algorithm = True
     server: _Server
 

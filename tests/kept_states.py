@@ -5,8 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.documents.handover import Row
-from pipeline.schemas.tables import STATES
+from pipeline.schemas.tables import STATES, Row
 from pipeline.states import kept
 from pipeline.storage import objects as storage
 from tests.outputs import mark

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from pipeline.billing.money import MICROSECOND, PRICE_STEP
+from pipeline.schemas.tables import Row
 from tests.outputs import write_part
 
 SPOT = (Decimal("2.25") / 3600).quantize(PRICE_STEP)
@@ -20,7 +21,6 @@ FORMS = (("10-K", "annual report"), ("10-Q", "quarterly report"), ("calls", "ear
 MODEL = "state-spaces/mamba3-mimo-1.5b"
 SECTIONS = ("Prepared remarks", "Questions and answers")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'name'.pdf"
-Row = dict[str, Any]
 
 
 @dataclass
@@ -41,8 +41,8 @@ class Night:
             "kind": kind,
             "actor_id": actor,
             "node": f"node-{actor}",
-            "gpu_type": "NVIDIA H200",
-            "gpu_seconds": exact,
+            "device_type": "NVIDIA H200",
+            "device_seconds": exact,
             "price_per_second": SPOT,
             "cost": exact * SPOT,
             "market": "spot",
@@ -105,7 +105,7 @@ def _read(night: Night, actor: str, place: int, clock: float) -> float:
     }
     attempt = {"document_id": name, "source_etag": "v1", "attempt": 1, "outcome": "failed" if is_broken else "finished"}
     spent = night.cost("document", actor, (clock, clock + seconds), seconds, tokens_read=tokens, **attempt)
-    shared = about | {key: spent[key] for key in ("gpu_type", "gpu_seconds", "cost", "started_at", "finished_at")}
+    shared = about | {key: spent[key] for key in ("device_type", "device_seconds", "cost", "started_at", "finished_at")}
     if is_broken:
         reason = {"error_class": "CorruptError", "error_message": "the PDF breaks off"}
         night.failures.append(shared | reason | {"tokens_read": tokens, "status": "failed", "attempts": 1})
@@ -123,12 +123,12 @@ def _read(night: Night, actor: str, place: int, clock: float) -> float:
 
 def _by_section(summary: Row) -> list[Row]:
     """An answer for each of two sections, with half of the cost."""
-    half, tokens = (summary["gpu_seconds"] / 2).quantize(MICROSECOND), summary["tokens_read"]
+    half, tokens = (summary["device_seconds"] / 2).quantize(MICROSECOND), summary["tokens_read"]
     rows = []
-    for index, (title, seconds) in enumerate(((SECTIONS[0], half), (SECTIONS[1], summary["gpu_seconds"] - half))):
+    for index, (title, seconds) in enumerate(((SECTIONS[0], half), (SECTIONS[1], summary["device_seconds"] - half))):
         place = {"section_index": index, "section_title": title}
         span = {"section_start": index * tokens // 2, "section_end": (index + 1) * tokens // 2}
-        rows.append(summary | place | span | {"gpu_seconds": seconds, "cost": seconds * SPOT})
+        rows.append(summary | place | span | {"device_seconds": seconds, "cost": seconds * SPOT})
     return rows
 
 
@@ -144,19 +144,19 @@ def _lose(night: Night, actor: str, clock: float) -> float:
 def _job(night: Night) -> Row:
     ended = max(row["finished_at"] for row in night.costs)
     cost = sum((row["cost"] for row in night.costs), Decimal(0))
-    summarised = {row["document_id"] for row in night.summaries}
+    summarized = {row["document_id"] for row in night.summaries}
     return {
         "status": "partial",
         "started_at": night.began,
         "finished_at": ended + timedelta(seconds=9),
-        "documents_total": len(summarised) + len(night.failures),
-        "documents_succeeded": len(summarised),
+        "documents_total": len(summarized) + len(night.failures),
+        "documents_succeeded": len(summarized),
         "documents_failed": len(night.failures),
         "documents_left": 0,
         "tokens_read": sum(row.get("tokens_read") or 0 for row in night.costs),
         "actors": ACTORS,
-        "gpu_type": "NVIDIA H200",
-        "gpu_seconds": sum((row["gpu_seconds"] for row in night.costs), Decimal(0)),
+        "device_type": "NVIDIA H200",
+        "device_seconds": sum((row["device_seconds"] for row in night.costs), Decimal(0)),
         "cost": cost,
         "model_id": MODEL,
         "quote": f'{{"cost": "{cost * Decimal("0.93"):.6f}", "currency": "USD", "tokens": 9000000}}',

@@ -11,8 +11,9 @@ from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.billing.rates import Rates
-from pipeline.documents.handover import READ_ROW, Row
+from pipeline.documents.handover import READ_ROW
 from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.tables import Row
 from tests.small_model import VOCAB_SIZE, build
 from tests.waiting import PATIENCE_SECONDS
 

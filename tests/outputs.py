@@ -31,7 +31,7 @@ def mark(output: Path | str, run_id: str, number: int = 1) -> None:
 
 
 def cost_row(kind: str, cost: str, document_id: str | None = None, **others: Any) -> dict[str, Any]:
-    return {"kind": kind, "cost": Decimal(cost), "document_id": document_id, "gpu_seconds": Decimal(1), **others}
+    return {"kind": kind, "cost": Decimal(cost), "document_id": document_id, "device_seconds": Decimal(1), **others}
 
 
 def job_row(cost: str, started: datetime = STARTED, **others: Any) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def job_row(cost: str, started: datetime = STARTED, **others: Any) -> dict[str, 
         "documents_succeeded": 2,
         "documents_failed": 1,
         "tokens_read": 1_200_000,
-        "gpu_type": "cpu",
-        "gpu_seconds": Decimal("190.2"),
+        "device_type": "cpu",
+        "device_seconds": Decimal("190.2"),
         "cost": Decimal(cost),
         **others,
     }

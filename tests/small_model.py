@@ -14,7 +14,7 @@ def build(dtype: torch.dtype = torch.float64, **mixer: object) -> MambaLM:
     config = MambaConfig(
         d_model=24, d_intermediate=40, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=Mamba3Config(**shape | mixer)
     )
-    model = MambaLM(config).initialise()
+    model = MambaLM(config).initialize()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

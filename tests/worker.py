@@ -8,16 +8,16 @@ from functools import cache
 from random import Random
 
 from configs.settings import EngineSettings, PromptSettings
-from models.engine.request import Answer, Finished, Midway
+from models.engine.request import Answer, Finished, ReadState
 from models.state import State
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries, fenced
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
 from pipeline.billing.metering import OVERHEADS, Meter, Rate
 from pipeline.billing.rates import Rates
-from pipeline.ledger.records import Beat, Claim, Entry, Reading, Underway, document_key
+from pipeline.ledger.records import Claim, Entry, Heartbeat, MeterReading, Underway, document_key
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
 from pipeline.states import kept, snapshot
@@ -52,7 +52,7 @@ class Worker:
     def __init__(self, ledger: Ledger, draw: Random) -> None:
         self.ledger, self.draw, self.clock = ledger, draw, Clock()
         price = Decimal(draw.randint(1, 10**9)).scaleb(-6)
-        self.actor = Actor(Rate.hourly("H100", draw.randint(1, 8), price, "USD"))
+        self.actor = ActorGauge(Rate.hourly("H100", draw.randint(1, 8), price, "USD"))
         self.actor.meter = Meter(self.clock)
         self.assignment = Assignment(
             "o", ledger.run_id, "s", "default", "m", "cpu", "float32", PROMPTS, EngineSettings(), Rates(), 1
@@ -102,13 +102,13 @@ class Worker:
         job, then = self.jobs[name], self.actor.meter.documents().get(name)
         if then is None:
             return
-        taken = job.snapshot(Midway(State({}), self.read[name], (), {}), self.assignment)
+        taken = job.snapshot(ReadState(State({}), self.read[name], (), {}), self.assignment)
         key = document_key(*_content(job))
         objects.publish(self.ledger.snapshot_uri(key), snapshot.to_bytes(taken))
         if self.draw.random() < 0.5:
             self.actor.meter.save(name, then)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         known = self.actor.meter.documents()
         underway = tuple(
             Underway(*_content(job), job.attempt, 7, known[name], self.read[name] - resumed, resumed)
@@ -116,7 +116,7 @@ class Worker:
             if name in known
             for resumed in (job.tokens_resumed,)
         )
-        self.ledger.publish_beat(Beat(self.actor.reading(), underway))
+        self.ledger.publish_heartbeat(Heartbeat(self.actor.reading(), underway))
 
     def end(self, name: str, outcome: str) -> None:
         """As the engine's driver and the ledger's writer do."""
@@ -145,7 +145,7 @@ class Worker:
             self.end(name, "stopped")
         self.clock.now += self.draw.randint(0, 10**9)
         self.actor.meter.spend("drain")
-        self.beat()
+        self.heartbeat()
 
     def _time_goes_by(self) -> None:
         self.clock.now += self.draw.choice((0, 1, 999, 1000, self.draw.randint(0, 10**11)))
@@ -154,8 +154,10 @@ class Worker:
 def bill(ledger: Ledger) -> Decimal:
     """The last that is known of every meter, from beats and entries, times its price; nothing of `commit` is used."""
     entries: list[Entry] = ledger.entries()
-    readings = [beat.reading for beat in ledger.beats()] + [Reading(**entry["reading"]) for entry in entries]
-    most: dict[str, Reading] = {}
+    readings = [heartbeat.reading for heartbeat in ledger.heartbeats()] + [
+        MeterReading(**entry["reading"]) for entry in entries
+    ]
+    most: dict[str, MeterReading] = {}
     for reading in readings:
         if reading.total_us >= most.get(reading.actor_id, reading).total_us:
             most[reading.actor_id] = reading

@@ -20,7 +20,7 @@ import torch
 from configs.errors import LonghaulError, unexpected
 from models.engine.budget import share_budget
 from models.engine.device import synchronize
-from models.engine.request import WHOLE, Answer, Failed, Finished, Midway, Pass, Request
+from models.engine.request import WHOLE, Answer, Failed, Finished, Pass, ReadState, Request
 from models.engine.sampling import choose_all, loop_start
 from models.engine.slots import ActiveDocument, AnswerTry
 from models.mamba.language_model import MambaLM
@@ -100,7 +100,7 @@ class Engine:
         return {document.request.id: document.tokens_read for document in self._documents}
 
     @torch.inference_mode()
-    def midway(self, id: Hashable) -> Midway | None:
+    def read_state(self, id: Hashable) -> ReadState | None:
         """A copy of where a document in a slot stands, to go on from elsewhere.
 
         None while a section is being asked about: its answers go on from a state that is already gone. Nor is there one
@@ -112,7 +112,7 @@ class Engine:
         tries = [*document.tries, *(each for each in self._tries if each.document is document)]
         if any(each.section != WHOLE for each in tries):
             return None
-        return Midway(self._state(document), document.tokens_read, tuple(document.ends), dict(document.answers))
+        return ReadState(self._state(document), document.tokens_read, tuple(document.ends), dict(document.answers))
 
     def conclude(self, id: Hashable) -> None:
         """Ask about a document in a slot what has been read of it so far, and read no more of it.
@@ -230,7 +230,7 @@ class Engine:
                 self._fail(document, error)
                 continue
             if 0 in stops and document.kept is None:
-                document.kept = Midway(self._state(document), document.tokens_read, tuple(document.ends))
+                document.kept = ReadState(self._state(document), document.tokens_read, tuple(document.ends))
             if any(stops):
                 readable.append((document, min(filter(None, stops))))
             elif ended and not count:

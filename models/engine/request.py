@@ -44,7 +44,7 @@ Answers: TypeAlias = Mapping[tuple[int, int], Answer]
 
 
 @dataclass(frozen=True)
-class Midway:
+class ReadState:
     """How far a document has been read and asked: with its feed, all that is needed to go on."""
 
     state: State
@@ -67,7 +67,7 @@ class Request:
     """At least one."""
     section_prompts: tuple[Prompt, ...] = ()
     """Asked where the feed says that a section ends, of all that has been read so far."""
-    start: Midway | None = None
+    start: ReadState | None = None
     """Where an earlier reading stood; None for a document's beginning."""
     keep_state: bool = False
     """Whether to hand over the state at the feed's last cut."""
@@ -77,7 +77,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Section:
+class AnsweredSection:
     """What was answered at the end of one section."""
 
     end: int
@@ -95,11 +95,11 @@ class Finished:
     """Of the document, not of the prompts: its length, unless it is `so_far`."""
     answers: tuple[Answer, ...]
     """In the order of the request's prompts."""
-    sections: tuple[Section, ...] = ()
+    sections: tuple[AnsweredSection, ...] = ()
     """In the order of the document, where sections were asked about."""
     so_far: bool = False
     """Whether it was asked about before it was read to its end."""
-    kept: Midway | None = None
+    kept: ReadState | None = None
     """At the feed's last cut, where the request keeps the state and the reading came by there."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from models.engine.request import WHOLE, Answer, Finished, Midway, Prompt, Request, Section
+from models.engine.request import WHOLE, Answer, AnsweredSection, Finished, Prompt, ReadState, Request
 from models.engine.sampling import Sampler, Sampling
 
 
@@ -26,7 +26,7 @@ class ActiveDocument:
     """Tokens read at the end of each section so far."""
     answers: dict[tuple[int, int], Answer] = field(default_factory=dict)
     """By section, `WHOLE` for the whole document, and prompt."""
-    kept: Midway | None = None
+    kept: ReadState | None = None
     """At the last cut of the document; its answers are added in the end."""
 
     @staticmethod
@@ -58,7 +58,7 @@ class ActiveDocument:
             tuple(self.answers[section, index] for index in range(len(self.prompts(section))))
             for section in self._sections()
         )
-        ended = tuple(Section(end, answers) for end, answers in zip(self.ends, sections, strict=True))
+        ended = tuple(AnsweredSection(end, answers) for end, answers in zip(self.ends, sections, strict=True))
         kept = self.kept and replace(self.kept, answers=self._answers_of_sections(self.kept.section_ends))
         return Finished(self.request.id, self.tokens_read, whole, ended, self.so_far, kept)
 

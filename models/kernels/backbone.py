@@ -14,7 +14,7 @@ from models.kernels.prefill import scan_
 from models.kernels.residual import add_norm_, swiglu
 from models.kernels.shapes import Shapes
 from models.kernels.spans import Spans
-from models.mamba.mamba3 import Mixer
+from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SPAN_TOKENS = 512
 """Tokens of a document that one program reads, head by head. Shorter ones fill the GPU from less text; each costs a
 read and a write of the state (PN fp32 per head)."""
-Scan = Callable[[Mixer, Tensor, State], Tensor]
+Scan = Callable[[Mamba3Mixer, Tensor, State], Tensor]
 
 
 class FastPath:
@@ -37,7 +37,7 @@ class FastPath:
     def why_not(model: "MambaLM") -> str | None:
         """Why a model has to take the plain path, or None."""
         mixer = _blocks(model)[0].mixer
-        if not isinstance(mixer, Mixer):
+        if not isinstance(mixer, Mamba3Mixer):
             return f"there are no kernels for {model.config.ssm_cfg.layer}"
         return Shapes.of(mixer).why_not(mixer.in_proj.weight.dtype)
 
@@ -69,7 +69,7 @@ class FastPath:
         embedded = self._backbone.embedding(tokens)
         residual, branch = embedded.to(torch.float32, copy=True), None
         for index, block in enumerate(_blocks(self._model)):
-            mixer = cast(Mixer, block.mixer)
+            mixer = cast(Mamba3Mixer, block.mixer)
             proj = mixer.in_proj(add_norm_(residual, branch, block.norm, embedded.dtype))
             branch = mixer.out_proj(scan(mixer, proj, slots.layer(index)))
             if self._model.config.d_mlp:

@@ -16,14 +16,14 @@ from torch import Tensor
 from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
 from models.kernels.prefill import published_of, rank_factor
 from models.kernels.shapes import Shapes, optional_weights
-from models.mamba.mamba3 import Mixer
+from models.mamba.mamba3 import Mamba3Mixer
 from models.mamba.norms import NORM_EPS
 from models.state import State
 
 
 @triton.jit
 def _turned(source, weight, bias, cos, sin, N: tl.constexpr, A: tl.constexpr, IS_MIMO: tl.constexpr, EPS: tl.constexpr):
-    """(N,) B or C of one head and rank in turning order: normalised, with its bias, turned."""
+    """(N,) B or C of one head and rank in turning order: normalized, with its bias, turned."""
     place = tl.arange(0, N)
     own, partner = published_of(place, N, IS_MIMO), published_of(place ^ 1, N, IS_MIMO)
     values = tl.load(source + own).to(tl.float32)
@@ -120,7 +120,7 @@ def _step(
         tl.store(out + (document * H + head).to(tl.int64) * P + channel, total.to(out.dtype.element_ty))
 
 
-def step_(mixer: Mixer, proj: Tensor, layer: State, rows: Tensor) -> Tensor:
+def step_(mixer: Mamba3Mixer, proj: Tensor, layer: State, rows: Tensor) -> Tensor:
     """One token of S documents in one layer, moving the given rows of `layer` on in place.
 
     proj (S, d_in_proj), what `mixer.in_proj` gave; layer fp32 (slots, ...); rows (S,) int32 on the device, negative

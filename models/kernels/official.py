@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs.errors import ModelError
-from models.mamba.mamba3 import Mixer
+from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
 NEEDED = "mamba-ssm of 2.3.2 or newer with its Triton operators (MAMBA_SKIP_CUDA_BUILD=TRUE pip install mamba-ssm)"
@@ -64,7 +64,7 @@ def _without_its_init(name: str, locations: list[str]) -> Iterator[None]:
         del sys.modules[name]
 
 
-def scan(mixer: Mixer, proj: Tensor, state: State, cu_seqlens: Tensor) -> tuple[Tensor, State]:
+def scan(mixer: Mamba3Mixer, proj: Tensor, state: State, cu_seqlens: Tensor) -> tuple[Tensor, State]:
     """Read a pack in one SISO layer with the official operator.
 
     proj (L, d_in_proj), state one layer's fp32 (S, ...), cu_seqlens (S + 1,) int32 on the device. Returns the gated y

@@ -27,7 +27,7 @@ from torch import Tensor
 from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
 from models.kernels.shapes import ROWS_PER_CHUNK, Shapes, optional_weights
 from models.kernels.spans import Spans
-from models.mamba.mamba3 import Mixer
+from models.mamba.mamba3 import Mamba3Mixer
 from models.mamba.norms import NORM_EPS
 from models.state import State
 
@@ -107,7 +107,7 @@ def _prepare_channels(
     EPS: tl.constexpr,
     T: tl.constexpr,
 ):
-    """B and C of T tokens, normalised, in planes: (2, L, ROWS, N) with ROWS = R G. The biases too: (2, H R, N)."""
+    """B and C of T tokens, normalized, in planes: (2, L, ROWS, N) with ROWS = R G. The biases too: (2, H R, N)."""
     block, row, which = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     token = block * T + tl.arange(0, T)
     mask = (token < L)[:, None]
@@ -515,7 +515,7 @@ def _operands(proj: Tensor) -> tuple[tl.dtype, str]:
     return (tl.bfloat16 if proj.dtype == torch.bfloat16 else tl.float16), "tf32"
 
 
-def scan_(mixer: Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
+def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
     """Read a pack in one layer, moving the spans' rows of `layer` on in place.
 
     proj (L, d_in_proj) contiguous, what `mixer.in_proj` gave; layer fp32 (slots, ...). Returns the gated y (L, H P)

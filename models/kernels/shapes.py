@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.mamba.mamba3 import Mixer
+from models.mamba.mamba3 import Mamba3Mixer
 
 ROWS_PER_CHUNK = 64
 """QR: rows of a chunk's matrix products. 64 is what one warp group of a Hopper's matrix unit takes."""
@@ -27,7 +27,7 @@ class Shapes:
     is_mimo: bool
 
     @staticmethod
-    def of(mixer: Mixer) -> "Shapes":
+    def of(mixer: Mamba3Mixer) -> "Shapes":
         config = mixer.config
         return Shapes(
             heads=mixer.num_heads,
@@ -75,7 +75,7 @@ class Shapes:
         return None
 
 
-def optional_weights(mixer: Mixer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def optional_weights(mixer: Mamba3Mixer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """mimo_x, mimo_z, mimo_o and the output norm's weight; D, which is never read there, for those it does not have."""
     config = mixer.config
     ranks = (mixer.mimo_x, mixer.mimo_z, mixer.mimo_o) if config.is_mimo else (mixer.D,) * 3

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-Mixer = mamba2.Mixer | mamba3.Mixer
-MIXERS: dict[str, Callable[[int, Any], Mixer]] = {"Mamba2": mamba2.Mixer, "Mamba3": mamba3.Mixer}
+Mixer = mamba2.Mamba2Mixer | mamba3.Mamba3Mixer
+MIXERS: dict[str, Callable[[int, Any], Mixer]] = {"Mamba2": mamba2.Mamba2Mixer, "Mamba3": mamba3.Mamba3Mixer}
 """By `ssm_cfg.layer`."""
 
 
@@ -62,7 +62,7 @@ class Block(nn.Module):
 
     def forward_(self, residual: Tensor, slots: State, rows: Tensor, packing: Packing | None) -> Tensor:
         """`forward` from the given rows of one layer's slots, which then hold the next state."""
-        if packing is None and isinstance(self.mixer, mamba3.Mixer) and residual.device.type == "cpu":
+        if packing is None and isinstance(self.mixer, mamba3.Mamba3Mixer) and residual.device.type == "cpu":
             return self._mlp(residual + self.mixer.decode_(self._normed(residual), slots, rows))
         residual, after = self(residual, slots.gather(rows, dim=0), packing)
         slots.scatter_(rows, after, dim=0)
@@ -168,7 +168,7 @@ class MambaLM(nn.Module):
         shapes = config.ssm_cfg.state_shapes(config.d_model)
         return State.zeros(shapes, config.n_layer, num_rows, widened(weight.dtype), weight.device)
 
-    def initialise(self) -> "MambaLM":
+    def initialize(self) -> "MambaLM":
         """Draw fresh weights for training: normal of 0.02, outputs of the residual branches scaled by depth."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2 and not name.endswith("bias"):

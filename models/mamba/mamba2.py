@@ -23,7 +23,7 @@ from models.mamba.ssd import Inputs, scan, step
 from models.state import State
 
 
-class Mixer(nn.Module):
+class Mamba2Mixer(nn.Module):
     """One Mamba-2 mixer, state in and state out."""
 
     def __init__(self, d_model: int, config: Mamba2Config) -> None:
@@ -75,7 +75,7 @@ class Mixer(nn.Module):
         """The causal convolution with its SiLU, within each segment.
 
         xbc (L, C), before (S, C, W - 1) the last inputs of each document -> (L, C) and the last inputs after it.
-        The inputs that went before are laid in front of each segment, so that no window reaches into a neighbour.
+        The inputs that went before are laid in front of each segment, so that no window reaches into a neighbor.
         """
         taps, bias = self._taps(xbc.dtype)
         reach = len(taps) - 1

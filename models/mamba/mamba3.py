@@ -39,7 +39,7 @@ class Activations:
         return -positive.clamp(min=self.a_floor)
 
 
-class Mixer(nn.Module):
+class Mamba3Mixer(nn.Module):
     """One Mamba-3 mixer, state in and state out."""
 
     def __init__(self, d_model: int, config: Mamba3Config) -> None:
@@ -89,8 +89,8 @@ class Mixer(nn.Module):
         dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))
         inputs = Inputs(
             x=x.to(wide).unflatten(-1, (self.num_heads, -1)),
-            b=self._normalised(b, self.B_norm).to(wide),
-            c=self._normalised(c, self.C_norm).to(wide),
+            b=self._normalized(b, self.B_norm).to(wide),
+            c=self._normalized(c, self.C_norm).to(wide),
             dt=dt,
             a_dt=self.activations.decay_rate(a) * dt,
             trap=torch.sigmoid(trap.to(wide)),
@@ -98,7 +98,7 @@ class Mixer(nn.Module):
         )
         return inputs, z.unflatten(-1, (self.num_heads, -1))
 
-    def _normalised(self, flat: Tensor, norm: RMSNorm) -> Tensor:
+    def _normalized(self, flat: Tensor, norm: RMSNorm) -> Tensor:
         """(L, R * G * N) -> (L, R, G, N) in turning order."""
         return self._in_turning_order(norm(flat.unflatten(-1, (self.config.rank, self.config.ngroups, -1))))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.mamba.language_model import MambaLM
-from models.mamba.mamba3 import Mixer
+from models.mamba.mamba3 import Mamba3Mixer
 from models.mamba.norms import NORM_EPS
 
 
@@ -35,7 +35,7 @@ def _turning(theta: Tensor, num_channels: int, is_mimo: bool) -> Tensor:
     return matrix
 
 
-def mixer_outputs(mixer: Mixer, u: Tensor) -> Tensor:
+def mixer_outputs(mixer: Mamba3Mixer, u: Tensor) -> Tensor:
     """One mixer over one document, token by token: u (L, d_model) float64 -> (L, d_model)."""
     config, heads = mixer.config, mixer.num_heads
     width, channels, rank, groups = config.headdim, config.d_state, config.rank, config.ngroups
@@ -69,7 +69,7 @@ def mixer_outputs(mixer: Mixer, u: Tensor) -> Tensor:
 
 
 def _coefficients(
-    mixer: Mixer, head: int, dt_logit: Tensor, logit: Tensor, trap_logit: Tensor
+    mixer: Mamba3Mixer, head: int, dt_logit: Tensor, logit: Tensor, trap_logit: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """alpha, beta, gamma and dt of one head at one token."""
     dt = torch.log1p(torch.exp(dt_logit + mixer.dt_bias[head]))

@@ -33,7 +33,7 @@ class Inputs:
     x: Tensor
     """(L, H, P)"""
     b: Tensor
-    """(L, R, G, N) normalised, in turning order: the pair i is at channels 2i and 2i + 1."""
+    """(L, R, G, N) normalized, in turning order: the pair i is at channels 2i and 2i + 1."""
     c: Tensor
     """(L, R, G, N) likewise."""
     dt: Tensor

@@ -20,7 +20,7 @@ GRADIENT_CLIP = 1.0
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """A run of tokens of one document within one step."""
 
     tokens: np.ndarray
@@ -39,12 +39,12 @@ class Stream:
         self._segment_tokens = segment_tokens
         self._tokens, self._weights, self._offset = *next(documents), 0
 
-    def next_segment(self) -> list[Piece]:
+    def next_segment(self) -> list[Segment]:
         pieces, room = [], self._segment_tokens
         while room:
             stop = min(self._offset + room, len(self._tokens) - 1)
             pieces.append(
-                Piece(
+                Segment(
                     self._tokens[self._offset : stop + 1],
                     self._weights[self._offset + 1 : stop + 1],
                     self._offset == 0,
@@ -67,7 +67,7 @@ class StepResult:
 
 
 class Trainer:
-    """Model, optimiser and the carried states."""
+    """Model, optimizer and the carried states."""
 
     def __init__(self, model: MambaLM, streams: list[Stream], learning_rate: float, weight_decay: float) -> None:
         self.model, self.streams, self._peak = model, streams, learning_rate
@@ -82,7 +82,7 @@ class Trainer:
         )
 
     def step(self, rate: float) -> StepResult:
-        """One optimiser step on the next segment of every stream, at `rate` times the peak learning rate."""
+        """One optimizer step on the next segment of every stream, at `rate` times the peak learning rate."""
         segments = [stream.next_segment() for stream in self.streams]
         pieces = [piece for segment in segments for piece in segment]
         logits, after = self._read(pieces, segments)
@@ -95,7 +95,7 @@ class Trainer:
         losses, is_answer = losses.detach(), weights != 1
         return StepResult(losses[~is_answer].mean().item(), losses[is_answer].mean().item(), len(targets))
 
-    def _read(self, pieces: list[Piece], segments: list[list[Piece]]) -> tuple[Tensor, State]:
+    def _read(self, pieces: list[Segment], segments: list[list[Segment]]) -> tuple[Tensor, State]:
         inputs = torch.from_numpy(np.concatenate([piece.tokens[:-1] for piece in pieces]).astype(np.int64))
         bounds = [0, *np.cumsum([len(piece.weights) for piece in pieces]).tolist()]
         entering = [
@@ -112,7 +112,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _keep(self, after: State, segments: list[list[Piece]]) -> None:
+    def _keep(self, after: State, segments: list[list[Segment]]) -> None:
         """The state after each stream's last piece goes into its next segment, without its gradient."""
         last = np.cumsum([len(segment) for segment in segments]) - 1
         self._states = after.detach().gather(last.tolist())

@@ -20,9 +20,9 @@ BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<|endoftext|>")
 class Tokenizer:
     """Text to token ids and back. Special tokens are never produced from a document's own text."""
 
-    def __init__(self, backend: Backend, serialised: str) -> None:
+    def __init__(self, backend: Backend, serialized: str) -> None:
         self._backend = backend
-        self._serialised = serialised
+        self._serialized = serialized
         # A document that quotes <|endoftext|> must not end itself.
         self._backend.encode_special_tokens = True
 
@@ -31,11 +31,11 @@ class Tokenizer:
         """Read `tokenizer.json`. Raises ModelError where it is missing or broken."""
         path = directory / "tokenizer.json"
         try:
-            serialised = path.read_text(encoding="utf-8")
+            serialized = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{directory} holds no readable tokenizer.json ({error})") from error
         try:
-            return Tokenizer(Backend.from_str(serialised), serialised)
+            return Tokenizer(Backend.from_str(serialized), serialized)
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelError(f"{path} is no tokenizer: {error}") from error
 
@@ -65,7 +65,7 @@ class Tokenizer:
         return Tokenizer(backend, backend.to_str())
 
     def save(self, directory: Path) -> None:
-        (directory / "tokenizer.json").write_text(self._serialised, encoding="utf-8")
+        (directory / "tokenizer.json").write_text(self._serialized, encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens around it."""
@@ -104,7 +104,7 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        return sha256(self._serialised.encode()).hexdigest()
+        return sha256(self._serialized.encode()).hexdigest()
 
     def _first_of(self, names: tuple[str, ...]) -> int:
         for name in names:

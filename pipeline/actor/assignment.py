@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
 from pipeline.billing.rates import Rates
-from pipeline.documents.handover import Row
+from pipeline.schemas.tables import Row
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Assignment:
     heartbeat_seconds: float
     state_key: str = ""
     """Of the states that its model makes."""
-    max_lost_gpu_seconds: float = 60.0
-    """As `snapshot.max_lost_gpu_seconds`."""
+    max_lost_device_seconds: float = 60.0
+    """As `snapshot.max_lost_device_seconds`."""
     ttl_days: float | None = None
     """Of the states that are kept; None where none is."""
     storage_gib_month: Decimal = Decimal(0)

@@ -18,7 +18,7 @@ from models.weights.tokenizer import Tokenizer
 from pipeline.actor import startup
 from pipeline.actor.assignment import Assignment, receipt
 from pipeline.actor.entries import Entries
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.intake import Intake
 from pipeline.actor.job import Job, JobQueue
 from pipeline.actor.keeping import Keeping
@@ -26,12 +26,12 @@ from pipeline.actor.ledger_writer import LedgerWriter
 from pipeline.actor.quarantine import Quarantine
 from pipeline.actor.snapshot_policy import Snapshots
 from pipeline.billing.rates import Labels
-from pipeline.documents.handover import Row
 from pipeline.ledger import stop
 from pipeline.ledger.device_failures import DeviceFailures
-from pipeline.ledger.records import Beat
+from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
-from pipeline.prompts.bound import Asked
+from pipeline.prompts.bound import BoundPrompt
+from pipeline.schemas.tables import Row
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ class EngineDriver(Thread):
         super().__init__(name="engine", daemon=True)
         if assignment.device == "cpu":
             device.keep_freed_memory()
-        self._actor = Actor(start=assignment.start)
+        self._actor = ActorGauge(start=assignment.start)
         self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
         ledger = Ledger(assignment.output_uri, assignment.run_id)
@@ -128,7 +128,7 @@ class EngineDriver(Thread):
             self._load()
             while self._leave_by is None:
                 self._work()
-            self._leave()
+            self._evacuate()
         except LonghaulError:
             raise
         except Exception as error:  # of a document we would know; whatever else a model raises, its device cannot go on
@@ -143,14 +143,16 @@ class EngineDriver(Thread):
         self._tokenizer = Tokenizer.find(self._assignment.tokenizer_uri, self._assignment.model_uri)
         self._engine = startup.engine_of(self._assignment, directory, self._tokenizer)
         sections = self._assignment.sections
-        self._asked = [Asked.of(each, self._tokenizer) for each in self._assignment.prompts]
-        self._asked_of_sections = [Asked.of(each, self._tokenizer) for each in (sections.prompts if sections else ())]
+        self._asked = [BoundPrompt.of(each, self._tokenizer) for each in self._assignment.prompts]
+        self._asked_of_sections = [
+            BoundPrompt.of(each, self._tokenizer) for each in (sections.prompts if sections else ())
+        ]
         self._entries = Entries(self._assignment, self._actor, self._tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)
         self._actor.meter.spend("load")
         # Else an actor that dies at its first document has never told of its time.
-        self._writer.beat(self._beat())
+        self._writer.heartbeat(self._heartbeat())
         self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
 
     def _work(self) -> None:
@@ -166,17 +168,17 @@ class EngineDriver(Thread):
         has_worked = self._engine.busy and self._pass()
         if has_worked:
             self._snapshots.take_due(self._jobs)
-        self._beat_when_due()
+        self._heartbeat_when_due()
         if not (admitted or has_worked):
             self._news.wait(max(0.0, self._heartbeat_due - time.monotonic()))
             self._actor.meter.spend("idle")
 
-    def _beat_when_due(self) -> None:
+    def _heartbeat_when_due(self) -> None:
         if time.monotonic() >= self._heartbeat_due:
             if self._queue.is_reserved and time.monotonic() >= self._quarantine_due:
                 # Whatever kills this process next, what is quarantined has got further, and is not blamed for it.
                 self._snapshots.take_all(self._jobs)
-            self._writer.beat(self._beat())
+            self._writer.heartbeat(self._heartbeat())
             self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
 
     def _arrivals(self) -> Iterator[Job]:
@@ -191,7 +193,7 @@ class EngineDriver(Thread):
         if done.kind != "wait":
             self._actor.count(done)
         for finished in done.finished:
-            self._summarised(finished)
+            self._summarized(finished)
         for failed in done.failed:
             self._broken_off(failed)
         return done.kind != "wait" or bool(done.failed)
@@ -230,7 +232,7 @@ class EngineDriver(Thread):
                 tuple(each.prompt(job.document_id) for each in asked)
                 for asked in (self._asked, self._asked_of_sections)
             )
-            start = job.start.midway if job.start else None
+            start = job.start.read_state if job.start else None
             job = job.opened(self._assignment, self._tokenizer, self._news.set)
         except Exception as error:  # whatever it is, it is this document's
             self._queue.leave(job.document_id)
@@ -242,8 +244,8 @@ class EngineDriver(Thread):
         keep = self._keeping.may_be_worth(job)
         self._engine.submit(Request(job.document_id, job.feed, whole, sections, start, keep))
 
-    def _summarised(self, finished: Finished) -> None:
-        job = self._leaves(str(finished.id))
+    def _summarized(self, finished: Finished) -> None:
+        job = self._release(str(finished.id))
         was_saved = self._snapshots.forget(job.document_id)
         try:
             if finished.so_far:
@@ -279,7 +281,7 @@ class EngineDriver(Thread):
             # It has not left: what is quarantined keeps the engine to itself.
             self._read(replace(job, start=None, parent_uri=None, feed=None))
         elif isinstance(failed.error, DocumentError):
-            self._leaves(job.document_id)
+            self._release(job.document_id)
             self._fail(job.failing(failed.error), failed.tokens_read)
         else:
             raise failed.error
@@ -297,7 +299,7 @@ class EngineDriver(Thread):
         entry = self._entries.stopped(job, tokens_read, so_far)
         self._writer.publish(entry, receipt(job.row, "stopped", tokens_read), waiting)
 
-    def _leaves(self, document_id: str) -> Job:
+    def _release(self, document_id: str) -> Job:
         self._queue.leave(document_id)
         return self._jobs.pop(document_id)
 
@@ -325,7 +327,7 @@ class EngineDriver(Thread):
         in_slots = self._engine.in_slots
         for document_id, job in list(self._jobs.items()):
             self._engine.withdraw(document_id)
-            self._leaves(document_id)
+            self._release(document_id)
             self._end(job, in_slots.get(document_id, job.tokens_resumed))
 
     def _finish_answers(self, share: float) -> None:
@@ -336,13 +338,13 @@ class EngineDriver(Thread):
             if time.monotonic() >= began + share * (until - began) or not self._pass(read=False):
                 break
             # Else the driver takes an actor that writes a long answer for dead.
-            self._beat_when_due()
+            self._heartbeat_when_due()
 
     def _seconds_to_leave(self) -> float | None:
         """None where there is no hurry."""
         return None if self._leave_by is None else max(0.0, self._leave_by - time.monotonic())
 
-    def _leave(self) -> None:
+    def _evacuate(self) -> None:
         """The node goes away: everything is saved, and this process ends, so that the node is free at once."""
         assert self._leave_by is not None
         self._wind_down()
@@ -352,7 +354,7 @@ class EngineDriver(Thread):
                 self._end(job, job.tokens_resumed)
         self._writer.flush()
         self._actor.meter.spend("drain")
-        self._writer.close(self._beat(is_last=True))
+        self._writer.close(self._heartbeat(is_last=True))
         self._log.info("actor_left", tokens_read=self._actor.reading().tokens_read)
         self._end_process()
 
@@ -370,13 +372,13 @@ class EngineDriver(Thread):
             self._log.warning("states_not_saved", exc_info=True)
         self._writer.flush()
         self._actor.meter.spend("drain")
-        self._writer.close(self._beat(is_last=True))
+        self._writer.close(self._heartbeat(is_last=True))
         failure = self._failures.record(self._actor.id, self._assignment.start, error, in_engine)
         self._failures.check(failure, self._assignment.engine.actors, self._assignment.engine.max_attempts)
         self._leave_by = time.monotonic()
         self._end_process()
 
-    def _beat(self, is_last: bool = False) -> Beat:
+    def _heartbeat(self, is_last: bool = False) -> Heartbeat:
         in_slots = self._engine.in_slots if self._jobs else {}
         underway = tuple(
             self._jobs[document_id].underway(spent, in_slots.get(document_id))
@@ -384,7 +386,7 @@ class EngineDriver(Thread):
             if document_id in self._jobs
         )
         is_stopped = is_last or (self._stop_reason is not None and not self._owed)
-        return Beat(self._actor.reading(), underway, self._ended, is_stopped)
+        return Heartbeat(self._actor.reading(), underway, self._ended, is_stopped)
 
     def _refuse_all(self, error: Exception) -> None:
         """In this thread, which alone knows of the jobs in the engine."""

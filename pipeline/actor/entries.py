@@ -14,14 +14,14 @@ from configs.settings import PromptSettings, every_prompt
 from models.engine.request import Answer, Finished
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
 from pipeline.billing.metering import Spent
-from pipeline.documents.handover import Row, reason
+from pipeline.documents.handover import reason
 from pipeline.ledger.records import Entry, Outcome
 from pipeline.prompts import template
 from pipeline.prompts.checks import AnswerCheck
-from pipeline.schemas.tables import COSTS, FAILURES
+from pipeline.schemas.tables import COSTS, FAILURES, Row
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Entries:
     """Writes entries for one actor."""
 
     assignment: Assignment
-    actor: Actor
+    actor: ActorGauge
     tokenizer: Tokenizer
 
     @cached_property
@@ -109,7 +109,7 @@ class Entries:
             "attempts": job.attempt,
             "started_at": job.started_at,
             "finished_at": datetime.now(UTC),
-            "gpu_type": self.actor.rate.gpu_type,
+            "device_type": self.actor.rate.device_type,
             "currency": self.actor.rate.currency,
         }
 
@@ -128,7 +128,7 @@ class Entries:
     def _costs(self, job: Job, outcome: Outcome, spent: Spent, read: Finished) -> list[Row]:
         """The attempt's row, and another for what is lost of it."""
         answers = [*read.answers, *(answer for section in read.sections for answer in section.answers)]
-        earlier = job.start.midway.answers.values() if job.start else ()
+        earlier = job.start.read_state.answers.values() if job.start else ()
         decoded = sum(answer.tokens_decoded for answer in answers) - sum(answer.tokens_decoded for answer in earlier)
         common = {name: value for name, value in self._common(job).items() if name in COSTS.names} | {
             "outcome": outcome,

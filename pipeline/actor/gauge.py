@@ -8,12 +8,12 @@ from uuid import uuid4
 
 from models.engine.request import Pass
 from pipeline.billing.metering import UNKNOWN, Meter, Rate, now_us
-from pipeline.ledger.records import Reading
+from pipeline.ledger.records import MeterReading
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-class Actor:
+class ActorGauge:
     """Made first thing in an actor's process: its meter runs from there."""
 
     def __init__(self, rate: Rate = UNKNOWN, start: int = 0) -> None:
@@ -44,12 +44,12 @@ class Actor:
             return None
         return self.rate.cost(self._prefill_us) * tokens / self._prefilled
 
-    def reading(self) -> Reading:
+    def reading(self) -> MeterReading:
         total_us, overheads = self.meter.totals()
-        return Reading(
+        return MeterReading(
             actor_id=self.id,
             node=self.node,
-            gpu_type=self.rate.gpu_type,
+            device_type=self.rate.device_type,
             devices=self.rate.devices,
             price_per_second=str(self.rate.price_per_second),
             currency=self.rate.currency,

@@ -10,17 +10,18 @@ import numpy as np
 
 from configs.errors import DocumentError, StateError
 from models.engine.feed import ArrayFeed, Feed
-from models.engine.request import Midway
+from models.engine.request import ReadState
 from models.weights.tokenizer import LIBRARY, Tokenizer
 from pipeline.actor.assignment import Assignment
 from pipeline.billing.metering import Spent
 from pipeline.documents import sections, tokenize
-from pipeline.documents.handover import Row, reason
+from pipeline.documents.handover import reason
 from pipeline.documents.sections import Section
 from pipeline.documents.token_feed import TokenFeed
 from pipeline.documents.tokenize import Position
 from pipeline.ledger.records import Underway, document_key
 from pipeline.schemas.document import Document
+from pipeline.schemas.tables import Row
 from pipeline.states.snapshot import Snapshot
 
 
@@ -53,7 +54,7 @@ class Job:
     @property
     def tokens_resumed(self) -> int:
         """Read before this attempt."""
-        return self.start.midway.tokens_read if self.start else 0
+        return self.start.read_state.tokens_read if self.start else 0
 
     @property
     def title(self) -> str | None:
@@ -89,7 +90,7 @@ class Job:
         return replace(self, row=self.row | reason(error) | {"tokens": None})
 
     def opened(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> "Job":
-        """With its feed: of the tokens that have travelled with it, or one that reads the document from here on, and
+        """With its feed: of the tokens that have traveled with it, or one that reads the document from here on, and
         calls `on_change` when there is news of it."""
         return replace(
             self, feed=self._stream(assignment, tokenizer, on_change) if self.row["is_streamed"] else self._array()
@@ -134,20 +135,20 @@ class Job:
         cuts = [cut for cut in self.row["cuts"] or () if tokens_read is None or cut["tokens"] <= tokens_read]
         return Position(**cuts[-1]) if cuts else Position()
 
-    def snapshot(self, midway: Midway, assignment: Assignment) -> Snapshot:
+    def snapshot(self, read_state: ReadState, assignment: Assignment) -> Snapshot:
         """Of the place where the document stands now."""
-        return self._snapshot(midway, self.position(midway.tokens_read), assignment)
+        return self._snapshot(read_state, self.position(read_state.tokens_read), assignment)
 
-    def kept(self, midway: Midway, assignment: Assignment) -> Snapshot | None:
+    def kept(self, read_state: ReadState, assignment: Assignment) -> Snapshot | None:
         """Of the last cut of a document that has been read; None where the state is not of there."""
         position = self.position()
-        if position.tokens != midway.tokens_read or not position.parts:
+        if position.tokens != read_state.tokens_read or not position.parts:
             return None
         tail = self.feed.tail if isinstance(self.feed, TokenFeed) else self.row["tokens"][position.tokens :]
-        return self._snapshot(midway, position, assignment, tail)
+        return self._snapshot(read_state, position, assignment, tail)
 
     def _snapshot(
-        self, midway: Midway, position: Position, assignment: Assignment, tail: np.ndarray | Sequence[int] = ()
+        self, read_state: ReadState, position: Position, assignment: Assignment, tail: np.ndarray | Sequence[int] = ()
     ) -> Snapshot:
         found = [Section(**section) for section in self.sections or ()]
         return Snapshot(
@@ -162,7 +163,7 @@ class Job:
             title=self.title or "",
             position=position,
             sections=tuple(sections.before(found, position.tokens)),
-            midway=midway,
+            read_state=read_state,
             tail=np.asarray(tail, tokenize.TOKEN_DTYPE),
         )
 

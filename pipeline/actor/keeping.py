@@ -9,9 +9,9 @@ from functools import partial
 
 from models.engine.request import Finished
 from pipeline.actor.assignment import Assignment
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
-from pipeline.documents.handover import Row
+from pipeline.schemas.tables import Row
 from pipeline.states import kept as states
 
 GIB = 2**30
@@ -21,7 +21,7 @@ DAYS_PER_MONTH = 30
 class Keeping:
     """Belongs to the engine's thread."""
 
-    def __init__(self, assignment: Assignment, actor: Actor, state_bytes: int) -> None:
+    def __init__(self, assignment: Assignment, actor: ActorGauge, state_bytes: int) -> None:
         self._assignment, self._actor = assignment, actor
         self._cost = storage_cost(state_bytes, assignment.ttl_days or 0.0, assignment.storage_gib_month)
 
@@ -34,7 +34,7 @@ class Keeping:
     def storing(self, job: Job, finished: Finished) -> Callable[[], Row] | None:
         """What stores a document's state once it is read; None where it is not kept."""
         kept = job.kept(finished.kept, self._assignment) if finished.kept is not None else None
-        if kept is None or not self._is_worth(kept.midway.tokens_read):
+        if kept is None or not self._is_worth(kept.read_state.tokens_read):
             return None
         return partial(states.keep, self._keeper(), kept, finished.tokens_read, job.parent_uri)
 

@@ -9,9 +9,10 @@ import structlog
 
 from configs.errors import LonghaulError, unexpected
 from pipeline.actor.entries import fenced, unstorable
-from pipeline.documents.handover import Row, reason
-from pipeline.ledger.records import Beat, Entry, document_key
+from pipeline.documents.handover import reason
+from pipeline.ledger.records import Entry, Heartbeat, document_key
 from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.tables import Row
 from pipeline.states import snapshot
 from pipeline.states.snapshot import Snapshot
 from pipeline.storage import objects
@@ -31,7 +32,7 @@ class LedgerWriter:
         self._pool = ThreadPoolExecutor(THREADS, "ledger")
         self._pulse = ThreadPoolExecutor(1, "heartbeat")
         self._open: set[Future[Any]] = set()
-        self._beating: Future[None] | None = None
+        self._heartbeat_written: Future[None] | None = None
         self.stop_reason: str | None = None
         """Why the run shall stop; asked for at each heartbeat."""
 
@@ -43,7 +44,7 @@ class LedgerWriter:
         keep: Callable[[], Row] | None = None,
         has_snapshot: bool = False,
     ) -> None:
-        """Fulfil `waiting` with the receipt once the entry is in the ledger, or with what went wrong.
+        """Fulfill `waiting` with the receipt once the entry is in the ledger, or with what went wrong.
 
         `keep` stores a state first, and returns its row for the table `states`. The snapshot of a document that is
         finished, if it has one, goes.
@@ -54,11 +55,11 @@ class LedgerWriter:
         """Store a snapshot; `on_done` hears, in another thread, how many CPU-seconds that took, or None: it failed."""
         self._submit(self._save, taken, on_done)
 
-    def beat(self, beat: Beat) -> None:
+    def heartbeat(self, heartbeat: Heartbeat) -> None:
         """Left out while the last one is still being written: the next one says it again."""
-        if self._beating is None or self._beating.done():
+        if self._heartbeat_written is None or self._heartbeat_written.done():
             try:
-                self._beating = self._pulse.submit(self._beat, beat)
+                self._heartbeat_written = self._pulse.submit(self._heartbeat, heartbeat)
             except (
                 RuntimeError
             ) as error:  # the process is ending and takes no more work, which no device is to blame for
@@ -68,10 +69,10 @@ class LedgerWriter:
         """Wait until everything is written; False where the time does not suffice."""
         return not wait(set(self._open), seconds).not_done
 
-    def close(self, last: Beat) -> None:
+    def close(self, last: Heartbeat) -> None:
         """Wait until everything is written, the last heartbeat too."""
         self.flush()
-        self._pulse.submit(self._beat, last).result()
+        self._pulse.submit(self._heartbeat, last).result()
 
     def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
         future = self._pool.submit(work, *arguments)
@@ -132,9 +133,9 @@ class LedgerWriter:
     def _snapshot_uri(self, document_id: str, source_etag: str) -> str:
         return self._ledger.snapshot_uri(document_key(document_id, source_etag))
 
-    def _beat(self, beat: Beat) -> None:
+    def _heartbeat(self, heartbeat: Heartbeat) -> None:
         try:
-            self._ledger.publish_beat(beat)
+            self._ledger.publish_heartbeat(heartbeat)
             self.stop_reason = self._ledger.stop_reason(self._start)
         except Exception:  # the next heartbeat says it again; entries carry readings too
             log.warning("heartbeat_not_written", actor_id=self._actor_id, exc_info=True)

@@ -22,7 +22,9 @@ class Snapshots:
     def __init__(self, assignment: Assignment, meter: Meter, engine: Engine, writer: LedgerWriter) -> None:
         self._assignment, self._meter, self._engine, self._writer = assignment, meter, engine, writer
         # A device-second of an actor with several CPUs is less of its time.
-        self._most_at_stake_us = assignment.max_lost_gpu_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
+        self._most_at_stake_us = (
+            assignment.max_lost_device_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
+        )
         self._being_written: dict[Hashable, Spent] = {}
         self._taken: set[Hashable] = set()
         self._cost_us = 0.0
@@ -64,11 +66,11 @@ class Snapshots:
         document = job.document_id
         if document in self._being_written or document not in self._engine.in_slots:
             return False
-        midway = self._engine.midway(document)
+        read_state = self._engine.read_state(document)
         copying_us = self._meter.spend("snapshot")
-        if midway is None:
+        if read_state is None:
             return False
-        taken = job.snapshot(midway, self._assignment)
+        taken = job.snapshot(read_state, self._assignment)
         self._being_written[document] = self._meter.documents()[document]
         self._taken.add(document)
         self._writer.save(taken, partial(self._done, document, copying_us))

@@ -8,11 +8,12 @@ from configs.errors import LonghaulError, ModelError, StorageError
 from pipeline.actor.assignment import RECEIPT, Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.cluster import node, preemption
-from pipeline.documents.handover import Row, read_rows, reason
+from pipeline.documents.handover import read_rows, reason
+from pipeline.schemas.tables import Row
 from pipeline.telemetry import logs
 
 
-class SummariseStage:
+class SummarizeStage:
     """Loads the model once. Concurrent calls share its engine, so that the tail of one batch overlaps the next.
 
     What stops the run (a model that does not load, a store that is gone, device after device that fails) travels back

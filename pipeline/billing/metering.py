@@ -25,7 +25,7 @@ SECONDS_PER_HOUR = 3600
 class Rate:
     """What an actor's device is and costs."""
 
-    gpu_type: str
+    device_type: str
     """For example `NVIDIA H200`, or `cpu`."""
     devices: int
     """GPUs, or CPUs, that the actor reserves."""
@@ -43,8 +43,8 @@ class Rate:
     """Of the machine that it is in, as its cloud's bill names it."""
 
     @staticmethod
-    def hourly(gpu_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
-        return Rate(gpu_type, devices, per_second(price_per_hour), currency)
+    def hourly(device_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
+        return Rate(device_type, devices, per_second(price_per_hour), currency)
 
     @property
     def on_demand_price_per_second(self) -> Decimal:
@@ -55,7 +55,7 @@ class Rate:
     def columns(self) -> dict[str, Any]:
         """What a row of `costs` says of it."""
         return {
-            "gpu_type": self.gpu_type,
+            "device_type": self.device_type,
             "price_per_second": self.price_per_second,
             "currency": self.currency,
             "market": self.market or None,
@@ -77,7 +77,7 @@ class Rate:
     def charge(self, microseconds: int, decoding: int) -> dict[str, Decimal]:
         """What a row of `costs` says of so much time at a document, of which `decoding` went to answers."""
         return {
-            "gpu_seconds": self.seconds(microseconds),
+            "device_seconds": self.seconds(microseconds),
             "decode_seconds": self.seconds(decoding),
             "cost": self.cost(microseconds),
         }

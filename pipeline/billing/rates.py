@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from configs.errors import ConfigError
 from configs.labels import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, MARKET_LABEL, PROVIDER_LABEL, REGION_LABEL
-from configs.prices import Catalogue, Market, Where
+from configs.prices import Catalog, Market, Where
 from configs.settings import PriceSettings
 from pipeline.billing.metering import Rate, per_second
 
@@ -24,7 +24,7 @@ class Rates:
 
     price: PriceSettings = field(default_factory=PriceSettings)
     cpus_per_actor: int = 1
-    catalogue: Catalogue = field(default_factory=lambda: Catalogue(prices=()))
+    catalog: Catalog = field(default_factory=lambda: Catalog(prices=()))
 
     def num_devices(self, device: str) -> int:
         """That an actor reserves: CPUs, or a GPU."""
@@ -40,7 +40,7 @@ class Rates:
         if price.gpu_hour is not None:
             return self._at(name, 1, price.gpu_hour, labels)
         market, where = self.market(labels), self._where(labels)
-        row = self.catalogue.find(name, market, price.currency, where)
+        row = self.catalog.find(name, market, price.currency, where)
         hour, on_demand = row.gpu_hour(market), row.on_demand_gpu_hour
         assert hour is not None, "find gives rows that have a price on this market"
         return Rate(
@@ -59,7 +59,7 @@ class Rates:
     def check_gpu(self, name: str, labels: Labels) -> None:
         """Before there is an actor, which may know more of where it is. Raises ConfigError where no price fits."""
         if self.price.gpu_hour is None:
-            self.catalogue.fitting(name, self.market(labels), self.price.currency, self._where(labels))
+            self.catalog.fitting(name, self.market(labels), self.price.currency, self._where(labels))
 
     def of_node(self) -> Rate | None:
         """Of a node that holds no actor; None where such nodes are not counted."""
@@ -78,11 +78,11 @@ class Rates:
             )
         return MARKETS[value]
 
-    def _at(self, gpu_type: str, devices: int, hour: Decimal, labels: Labels) -> Rate:
+    def _at(self, device_type: str, devices: int, hour: Decimal, labels: Labels) -> Rate:
         """A price that the settings give."""
         where = self._where(labels)
         return Rate(
-            gpu_type,
+            device_type,
             devices,
             per_second(hour),
             self.price.currency,

@@ -1,4 +1,4 @@
-"""What AWS asks for its GPUs on the spot market now, as rows of the price catalogue."""
+"""What AWS asks for its GPUs on the spot market now, as rows of the price catalog."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence

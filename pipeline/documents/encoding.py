@@ -1,6 +1,6 @@
 """Bytes into text: which encoding they are in, and decoding a piece at a time.
 
-charset-normalizer proposes; what it takes for text too readily is refused here: a wrong guess would be summarised.
+charset-normalizer proposes; what it takes for text too readily is refused here: a wrong guess would be summarized.
 """
 
 import codecs

@@ -1,11 +1,10 @@
 """What a reader hands to an actor."""
 
-from typing import Any
-
 import pyarrow as pa
 
 from configs.errors import LonghaulError
 from pipeline.schemas.document import MANIFEST
+from pipeline.schemas.tables import Row
 
 _SECTION = pa.struct([("title", pa.string()), ("start", pa.int64()), ("named_at", pa.int64())])
 
@@ -36,9 +35,6 @@ READ_ROW = pa.schema(
 one. Tokens that travel with a `state_uri` are all of the document's. `sections` is null where nobody asks about them.
 `cuts` are the canonical cuts within the tokens, in order; null where there are no tokens. `made_by` is what made the
 text, as `extract.makers` has it; null where nobody has looked at the document yet."""
-
-
-Row = dict[str, Any]
 
 
 def read_rows(batch: pa.Table) -> list[Row]:

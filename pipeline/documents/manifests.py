@@ -14,7 +14,7 @@ from typing import Any
 from configs.credentials import masked, refuse_credentials
 from configs.errors import ConfigError, StorageError
 from pipeline.storage import objects
-from pipeline.storage.listing import Entry
+from pipeline.storage.listing import Listed
 
 SUFFIXES = (".manifest.parquet", ".manifest.jsonl")
 STATS_AT_ONCE = 16
@@ -25,7 +25,7 @@ def is_manifest(uri: str) -> bool:
     return uri.lower().endswith(SUFFIXES)
 
 
-def entries(manifest: str, allow_outside: bool) -> Iterator[tuple[str, Entry]]:
+def entries(manifest: str, allow_outside: bool) -> Iterator[tuple[str, Listed]]:
     """The document_id and the object of each row. One that is missing, or may not be named, has its `problem` set.
 
     Raises ConfigError where the manifest cannot be followed, StorageError.
@@ -37,7 +37,7 @@ def entries(manifest: str, allow_outside: bool) -> Iterator[tuple[str, Entry]]:
             yield document_id, entry
 
 
-def _entry(manifest: str, allow_outside: bool, named: str) -> Entry:
+def _entry(manifest: str, allow_outside: bool, named: str) -> Listed:
     uri = objects.join(manifest.rpartition("/")[0], named)
     try:
         refuse_credentials(uri)
@@ -45,15 +45,15 @@ def _entry(manifest: str, allow_outside: bool, named: str) -> Entry:
         uri = objects.resolve(uri)
         is_allowed = allow_outside or objects.is_within(uri, manifest)
     except (ValueError, StorageError) as error:
-        return Entry(masked(_escaped(uri)), problem=f"The manifest {manifest} names what cannot be opened: {error}.")
+        return Listed(masked(_escaped(uri)), problem=f"The manifest {manifest} names what cannot be opened: {error}.")
     if not is_allowed:
         where = "directory" if objects.is_local(manifest) else "bucket"
         problem = f"It lies outside of the {where} of the manifest {manifest}; input.allow_outside=true permits it."
-        return Entry(_escaped(uri), problem=problem)
+        return Listed(_escaped(uri), problem=problem)
     try:
         return objects.stat(uri)
     except (OSError, ValueError) as error:
-        return Entry(_escaped(uri), problem=f"The manifest {manifest} names what cannot be opened: {error}.")
+        return Listed(_escaped(uri), problem=f"The manifest {manifest} names what cannot be opened: {error}.")
 
 
 def _rows(manifest: str) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from configs.errors import ChangedError
 from pipeline.storage import objects
-from pipeline.storage.listing import Entry
+from pipeline.storage.listing import Listed
 
 HASHED_WHOLE_BYTES = 256 * 1024 * 1024
 """Larger local files are known by their ends: to read a terabyte on the driver for its hash would take an hour."""
@@ -33,7 +33,7 @@ class Pin:
     size_bytes: int
 
 
-def pin(entry: Entry) -> Pin:
+def pin(entry: Listed) -> Pin:
     """A file or object as it is now. Its content is read where its store has no ETags. Raises OSError, StorageError."""
     if entry.etag:
         return Pin(entry.uri, entry.etag, entry.size_bytes)

@@ -14,10 +14,11 @@ from models.weights.tokenizer import Tokenizer
 from pipeline.documents import extract, tokenize
 from pipeline.documents.encoding import Piece
 from pipeline.documents.extract import Extracted, Extractor
-from pipeline.documents.handover import Row, reason
+from pipeline.documents.handover import reason
 from pipeline.documents.sections import SectionFinder
 from pipeline.documents.tokenize import Passage
 from pipeline.schemas.document import Document
+from pipeline.schemas.tables import Row
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from configs.errors import DocumentError, ModelError, ProcessKilledError, TimeLimitError, TooLargeError
 from configs.settings import InputSettings
-from pipeline.documents.handover import Row, reason
+from pipeline.documents.handover import reason
 from pipeline.documents.reader import Reader, ReaderSettings
+from pipeline.schemas.tables import Row
 
 OUT_OF_MEMORY = 77
 """Exit code."""

@@ -13,7 +13,7 @@ from pipeline.documents import content, manifests, pinned
 from pipeline.documents.extract import parse_record
 from pipeline.schemas.document import Document
 from pipeline.storage import objects
-from pipeline.storage.listing import Entry
+from pipeline.storage.listing import Listed
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ def list_documents(settings: InputSettings) -> list[Document]:
     holds nothing or has a scheme that documents are not read from, a manifest that cannot be followed and ids that are
     not unique; StorageError for a store that cannot be listed.
     """
-    named: dict[str, tuple[str, Entry]] = {}
+    named: dict[str, tuple[str, Listed]] = {}
     given: dict[str, None] = {}
     found: dict[str, None] = {}
     for source in settings.sources:
@@ -47,11 +47,11 @@ def list_documents(settings: InputSettings) -> list[Document]:
 
 
 def _follow(
-    given: Iterable[str], named: dict[str, tuple[str, Entry]], allow_outside: bool
-) -> Iterable[tuple[str, Entry]]:
+    given: Iterable[str], named: dict[str, tuple[str, Listed]], allow_outside: bool
+) -> Iterable[tuple[str, Listed]]:
     """Add what manifests name; returns what of that cannot be read. Raises ConfigError."""
     ids: dict[str, str] = {}
-    failed: dict[tuple[str, str], tuple[str, Entry]] = {}
+    failed: dict[tuple[str, str], tuple[str, Listed]] = {}
     for manifest in given:
         for document_id, entry in manifests.entries(manifest, allow_outside):
             if entry.problem:
@@ -77,7 +77,7 @@ def _pass_over(found: Sequence[str], is_all: bool) -> None:
         )
 
 
-def _match(source: str) -> list[tuple[Entry, bool]]:
+def _match(source: str) -> list[tuple[Listed, bool]]:
     """What a source holds, each with whether it would be given as a manifest: by its name, or by a glob that ends in a
     manifest's suffix. A path that exists is itself even where it looks like a glob. Raises ConfigError."""
     try:
@@ -96,7 +96,7 @@ def _match(source: str) -> list[tuple[Entry, bool]]:
     return [(entry, manifests.is_manifest(uri) and (is_expanded or entry.uri == uri)) for entry in entries]
 
 
-def _expand(source: str, uri: str) -> list[Entry]:
+def _expand(source: str, uri: str) -> list[Listed]:
     fixed = uri[: GLOB.search(uri).start()].rpartition("/")[0] or "/"  # type: ignore[union-attr]
     if fixed.endswith(":/"):
         raise ConfigError(f"input.sources = {source!r}: name the bucket; only what follows it can be a glob")
@@ -114,7 +114,7 @@ def _is_hidden(uri: str, root: str) -> bool:
     return any(name.startswith(".") for name in uri[len(root) :].split("/"))
 
 
-def _documents(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:
+def _documents(document_id: str, entry: Listed, settings: InputSettings) -> Iterator[Document]:
     if entry.problem:
         yield _failed(document_id, entry, UnreadableError(entry.problem))
     elif JSON_LINES.search(entry.uri):
@@ -128,12 +128,12 @@ def _documents(document_id: str, entry: Entry, settings: InputSettings) -> Itera
         yield Document(document_id, pin.uri, pin.etag, pin.size_bytes)
 
 
-def _failed(document_id: str, entry: Entry, error: DocumentError) -> Document:
+def _failed(document_id: str, entry: Listed, error: DocumentError) -> Document:
     name, message = type(error).__name__, str(error)
     return Document(document_id, entry.uri, entry.etag, entry.size_bytes, error_class=name, error_message=message)
 
 
-def _records(document_id: str, entry: Entry, settings: InputSettings) -> Iterator[Document]:
+def _records(document_id: str, entry: Listed, settings: InputSettings) -> Iterator[Document]:
     """Each line as a document; what lies beyond a break in the file is one more, which failed."""
     taken: set[str] = set()
     try:

@@ -1,7 +1,7 @@
 """The tokens and the title of a document that an actor reads itself, since it is too long to travel: a thread reads
 ahead.
 
-The thread opens the document, extracts, cuts and tokenises as a reader does, and stops when enough tokens wait, so that
+The thread opens the document, extracts, cuts and tokenizes as a reader does, and stops when enough tokens wait, so that
 memory does not grow with the document. Canonical cuts make the tokens those that a reader would have made.
 """
 

@@ -38,7 +38,7 @@ class Position:
     """Before the cut."""
     digest: str = ""
     """Of the text of those parts, as `chained` gives it. Together with the tokenizer's fingerprint it says as much as
-    one of the tokens would, and it can be checked without tokenising again."""
+    one of the tokens would, and it can be checked without tokenizing again."""
 
 
 START = Position()
@@ -47,7 +47,7 @@ START = Position()
 
 @dataclass(frozen=True)
 class Passage:
-    """A canonical part of a document before it is tokenised, and where it begins."""
+    """A canonical part of a document before it is tokenized, and where it begins."""
 
     text: str
     offset: int | None
@@ -105,7 +105,7 @@ def parts(
     num_tokens: int = 0,
     max_tokens: int | None = None,
 ) -> Iterator[Part]:
-    """The passages of a document tokenised, before which there are `num_tokens`; `finder` hears of each.
+    """The passages of a document tokenized, before which there are `num_tokens`; `finder` hears of each.
 
     Raises TooLargeError instead of the part with which the document has more than `max_tokens`.
     """

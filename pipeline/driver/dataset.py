@@ -20,7 +20,7 @@ from configs import errors
 from configs.errors import ConfigError
 from configs.settings import SummarizeConfig
 from pipeline.actor.assignment import Assignment
-from pipeline.actor.summarize_stage import SummariseStage
+from pipeline.actor.summarize_stage import SummarizeStage
 from pipeline.cluster import node
 from pipeline.documents.read_stage import read_batch
 from pipeline.ledger import stop
@@ -122,7 +122,7 @@ def receipts(
     assignment: Assignment,
     is_over: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
-    """Summarise documents, each with the URI of a state to go on from, if there is one, and yield a `RECEIPT` for each
+    """Summarize documents, each with the URI of a state to go on from, if there is one, and yield a `RECEIPT` for each
     as it is published.
 
     `is_over` is asked several times a second, also while none comes: whether the rest need not go through the stages.
@@ -164,9 +164,9 @@ def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assign
     # Enough calls at once to fill the slots, and one more that waits.
     calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
     run = (assignment.output_uri, assignment.run_id, assignment.start)
-    is_stopping = partial(stop.is_asked, *run, assignment.deadline_us)
+    is_stopping = partial(stop.stop_requested, *run, assignment.deadline_us)
     return _read(tables, config, is_stopping).map_batches(
-        SummariseStage,
+        SummarizeStage,
         fn_constructor_args=(assignment,),
         batch_format="pyarrow",
         batch_size=engine.documents_per_batch,

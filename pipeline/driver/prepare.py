@@ -8,14 +8,13 @@ from hashlib import sha256
 from uuid import uuid4
 
 from configs.errors import ConfigError
-from configs.prices import Catalogue
+from configs.prices import Catalog
 from configs.settings import SummarizeConfig
 from models.mamba.architecture import MambaConfig
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.documents import extract
-from pipeline.documents.handover import Row
 from pipeline.documents.sources import list_documents
 from pipeline.driver import dataset
 from pipeline.driver.error_budget import ErrorBudget
@@ -26,8 +25,9 @@ from pipeline.ledger.run_folder import Ledger
 from pipeline.planning import quote
 from pipeline.prompts import template
 from pipeline.schemas.document import Document
+from pipeline.schemas.tables import Row
 from pipeline.states import kept as states
-from pipeline.states.snapshot import READING_VERSION, state_key
+from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
 from pipeline.storage import objects
 
 
@@ -45,7 +45,7 @@ class Prepared:
     documents: tuple[Document, ...]
     """Of this run: those listed, without those that other runs have done."""
     todo: tuple[Document, ...]
-    """Still to be summarised."""
+    """Still to be summarized."""
     num_skipped: int
     """Done in other runs."""
     deadline: datetime | None
@@ -67,7 +67,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     Raises ConfigError, ModelError or StorageError: the run cannot start.
     """
     _refuse_output_that_goes_with_the_job(config.output.uri)
-    rates = Rates(config.price, config.engine.cpus_per_actor, Catalogue.load(config.price.catalogue))
+    rates = Rates(config.price, config.engine.cpus_per_actor, Catalog.load(config.price.catalog))
     directory = checkpoint.resolve(config.model.uri)
     architecture = checkpoint.check(directory)
     model_revision = checkpoint.fingerprint(directory)
@@ -105,7 +105,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
 
 
 def remaining(documents: tuple[Document, ...], ledger: Ledger) -> tuple[Document, ...]:
-    """Those that the run has not summarised yet."""
+    """Those that the run has not summarized yet."""
     here = history.done_in(ledger)
     return tuple(each for each in documents if key_of(each) not in here)
 
@@ -147,7 +147,7 @@ def state_key_of(prepared: Prepared, device: str) -> str:
     """That of what the model makes on `cpu` or `cuda`."""
     config, tokenizer = prepared.config, prepared.tokenizer.fingerprint
     dtype = config.model.dtype_on(device)
-    return state_key(prepared.model_revision, tokenizer, dtype, READING_VERSION, config.preamble)
+    return state_key(prepared.model_revision, tokenizer, dtype, EXTRACTION_VERSION, config.preamble)
 
 
 def _run_id(config: SummarizeConfig, command: Command) -> str:
@@ -185,7 +185,7 @@ def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -
 def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: Tokenizer) -> str:
     """Of all that a summary depends on beside the document."""
     parts = {
-        "reading_version": READING_VERSION,
+        "extraction_version": EXTRACTION_VERSION,
         "model": model_revision,
         "tokenizer": tokenizer.fingerprint,
         "template": template.render("instruction"),

@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 import structlog
 
 from pipeline.documents import tokenize
-from pipeline.ledger.records import Beat, Reading
+from pipeline.ledger.records import Heartbeat, MeterReading
 from pipeline.reports import quantities
 from pipeline.telemetry import logs
 
@@ -93,14 +93,14 @@ class Progress(Thread):
         self,
         tally: Tally,
         currency: str,
-        beats: Callable[[], Sequence[Beat]],
+        heartbeats: Callable[[], Sequence[Heartbeat]],
         run_id: str,
         on_cost: Callable[[Decimal], None] | None = None,
     ) -> None:
         """`on_cost` hears every second, in this thread, what this start of the run has cost so far."""
         super().__init__(name="progress", daemon=True)
         self._tally, self._currency, self._run_id, self._on_cost = tally, currency, run_id, on_cost
-        self._beats = beats
+        self._beats = heartbeats
         self._as_json = logs.as_json()
         self._as_line = sys.stderr.isatty() and not self._as_json
         self._stopped = Event()
@@ -132,8 +132,8 @@ class Progress(Thread):
                 logged = time.monotonic()
                 self._say(now)
 
-    def _readings(self) -> list[Reading]:
-        return [beat.reading for beat in self._beats()]
+    def _readings(self) -> list[MeterReading]:
+        return [heartbeat.reading for heartbeat in self._beats()]
 
     def standing(self, before: frozenset[str]) -> Standing:
         """How far the run is now, without the actors `before`."""
@@ -171,7 +171,7 @@ class Progress(Thread):
             log.info("progress", run_id=self._run_id, **fields)
 
 
-def _speed(reading: Reading) -> float:
+def _speed(reading: MeterReading) -> float:
     """Tokens per second of an actor while it has documents."""
     busy = (reading.total_us - sum(reading.overheads.values())) / 1e6
     return reading.tokens_read / busy if busy else 0.0

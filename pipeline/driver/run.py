@@ -1,4 +1,4 @@
-"""One run, prepared, to its committed tables: summarise or stop, commit."""
+"""One run, prepared, to its committed tables: summarize or stop, commit."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,6 @@ from configs.settings import OutputSettings, SummarizeConfig
 from pipeline.actor.assignment import Assignment
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.cluster import node
-from pipeline.documents.handover import Row
 from pipeline.driver import dataset
 from pipeline.driver.prepare import (
     Prepared,
@@ -36,6 +35,7 @@ from pipeline.ledger.lease import Lease
 from pipeline.ledger.records import document_key
 from pipeline.reports import quantities
 from pipeline.schemas.document import Document
+from pipeline.schemas.tables import Row
 from pipeline.storage import objects
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ QUOTE_SECONDS = 10.0
 
 
 def execute(prepared: Prepared) -> dict[str, Any] | None:
-    """Summarise what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
+    """Summarize what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
     there was nothing to do. Raises ConfigError where another driver is at work on the run, or on the same command."""
     if _is_done(prepared):
         return None
@@ -54,13 +54,13 @@ def execute(prepared: Prepared) -> dict[str, Any] | None:
     prepared.command.claim(ledger.run_id, whoever_else=prepared.config.run.id is not None)
     with Lease(ledger) as held:
         refuse_other_settings(ledger, prepared.settings_sha256, prepared.config.price.currency)
-        prepared = _looked_again(prepared, held)
+        prepared = _refreshed(prepared, held)
         if _is_done(prepared):
             return None
         ledger.begin(_about(prepared))
         if prepared.todo:
             _begin(prepared, held)
-            _summarise(prepared, held)
+            _summarize(prepared, held)
         stopped = stopping.reason is not None
         job = commit(ledger, prepared.documents, stopped, start=held.number, confirm=held.confirm)
     log.info("run_committed", run_id=ledger.run_id, status=job["status"], documents=job["documents_total"])
@@ -87,7 +87,7 @@ def _refuse_unsafe_store(output: OutputSettings) -> None:
     log.warning("unsafe_store", uri=output.uri)
 
 
-def _looked_again(prepared: Prepared, held: Lease) -> Prepared:
+def _refreshed(prepared: Prepared, held: Lease) -> Prepared:
     """Where another start of the run was at work while this one was being prepared, without what that has done."""
     if held.number == prepared.last_start + 1:
         return prepared
@@ -108,7 +108,7 @@ def _begin(prepared: Prepared, held: Lease) -> None:
     )
 
 
-def _summarise(prepared: Prepared, held: Lease) -> None:
+def _summarize(prepared: Prepared, held: Lease) -> None:
     config, ledger, stopping = prepared.config, prepared.ledger, prepared.stopping
     tally = Tally(len(prepared.todo), sum(document.size_bytes for document in prepared.todo))
     with dataset.cluster(config) as cluster:
@@ -216,7 +216,7 @@ def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
         heartbeat_seconds=config.run.heartbeat_seconds,
         state_key=state_key_of(prepared, device),
         preamble=config.preamble,
-        max_lost_gpu_seconds=config.snapshot.max_lost_gpu_seconds,
+        max_lost_device_seconds=config.snapshot.max_lost_device_seconds,
         ttl_days=config.states.ttl_days if config.incremental else None,
         storage_gib_month=config.states.storage_gib_month,
         deadline_us=prepared.deadline_us,

@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 
 from pipeline.billing.metering import NODE, Rate, now_us
-from pipeline.ledger.records import Beat, Reading
+from pipeline.ledger.records import Heartbeat, MeterReading
 from pipeline.ledger.run_folder import Ledger
 
 log = structlog.get_logger()
@@ -64,14 +64,14 @@ class SharedNodes(Thread):
             self._served_us[id] = self._served_us.get(id, 0) + (elapsed_us if id in self._there else 0)
         self._there = there
         for id, (host, instance_id) in there.items():
-            self._ledger.publish_beat(Beat(self._reading(id, host, instance_id)))
+            self._ledger.publish_heartbeat(Heartbeat(self._reading(id, host, instance_id)))
 
-    def _reading(self, id: str, host: str, instance_id: str) -> Reading:
+    def _reading(self, id: str, host: str, instance_id: str) -> MeterReading:
         served_us = self._served_us[id]
-        return Reading(
+        return MeterReading(
             actor_id=f"node-{id[:12]}-{self._suffix}",
             node=host,
-            gpu_type=NODE,
+            device_type=NODE,
             devices=1,
             price_per_second=str(self._rate.price_per_second),
             currency=self._rate.currency,

@@ -96,8 +96,12 @@ class Drain(Thread):
 
     def look(self) -> bool:
         """Whether no actor of this start has anything under way."""
-        beats = [beat for beat in self._heartbeats() if beat.reading.start == self._number and beat.reading.is_of_actor]
-        return all(beat.is_stopped or self._is_silent(beat.reading.actor_id) for beat in beats)
+        heartbeats = [
+            heartbeat
+            for heartbeat in self._heartbeats()
+            if heartbeat.reading.start == self._number and heartbeat.reading.is_of_actor
+        ]
+        return all(heartbeat.is_stopped or self._is_silent(heartbeat.reading.actor_id) for heartbeat in heartbeats)
 
     def _is_silent(self, actor_id: str) -> bool:
         return self._heartbeats.silent_seconds(actor_id) >= SILENT_SECONDS

@@ -9,15 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from configs.errors import StateError
 from pipeline.billing.metering import Spent
-from pipeline.ledger.records import Beat, Claim, Entry, Place, Reading, Underway, place_of
+from pipeline.ledger.records import Claim, Entry, Heartbeat, MeterReading, Place, Underway, place_of
 from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.tables import Row
 from pipeline.storage import header
 
-Row = dict[str, Any]
 ENDED = ("finished", "failed")
 
 
@@ -32,7 +31,7 @@ class Attempt:
     """Where it stood when it was last heard of."""
     saved: int = 0
     """Where later ones started from."""
-    lost: tuple[Underway, Reading] | None = None
+    lost: tuple[Underway, MeterReading] | None = None
     """Of one whose actor has died, what was last heard."""
 
     @property
@@ -44,12 +43,12 @@ def lost_costs(
     ledger: Ledger,
     places: Sequence[Place],
     entries: Sequence[Entry],
-    beats: Sequence[Beat],
-    meters: Mapping[str, Reading],
+    heartbeats: Sequence[Heartbeat],
+    meters: Mapping[str, MeterReading],
 ) -> list[Row]:
     """Rows of the attempts, of all `places`, whose actors have died: what snapshots hold of each, and the rest."""
     ended = {place_of(entry) for entry in entries}
-    seen = {each.place: (each, beat.reading) for beat in beats for each in beat.underway}
+    seen = {each.place: (each, heartbeat.reading) for heartbeat in heartbeats for each in heartbeat.underway}
     of_documents: dict[str, list[Attempt]] = defaultdict(list)
     for key, number in places:
         if (key, number) not in ended:
@@ -97,11 +96,11 @@ def _attempt(row: Row) -> Attempt:
     return Attempt(row["attempt"], start, start + row["tokens_read"])
 
 
-def _unseen(claim: Claim, meters: Mapping[str, Reading]) -> tuple[Underway, Reading]:
+def _unseen(claim: Claim, meters: Mapping[str, MeterReading]) -> tuple[Underway, MeterReading]:
     """Of an attempt that its actor's last heartbeat did not know, nothing is known but that it was begun; of an actor
     that died before its first, not what it is."""
     began = claim.began_us
-    unknown = Reading(claim.actor_id, "", "", 1, "0", "", began, began, total_us=0)
+    unknown = MeterReading(claim.actor_id, "", "", 1, "0", "", began, began, total_us=0)
     place = (claim.document_id, claim.source_etag, claim.attempt)
     return Underway(*place, began, Spent(), 0, claim.tokens_before), meters.get(claim.actor_id, unknown)
 

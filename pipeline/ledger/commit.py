@@ -18,11 +18,10 @@ from pipeline.ledger import attempts
 from pipeline.ledger.attempts import ENDED
 from pipeline.ledger.commits import Commit
 from pipeline.ledger.lease import starts
-from pipeline.ledger.records import Entry, Reading, final_readings, place_of
+from pipeline.ledger.records import Entry, MeterReading, final_readings, place_of
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
-
-Row = dict[str, Any]
+from pipeline.schemas.tables import Row
 
 
 def commit(
@@ -76,13 +75,13 @@ class _Account:
     def __init__(self, ledger: Ledger) -> None:
         self.run_id = ledger.run_id
         self.entries, self.quote = ledger.entries(), ledger.quote()
-        beats = ledger.beats()
+        heartbeats = ledger.heartbeats()
         places = ledger.places()
-        self.meters = final_readings(self.entries, [beat.reading for beat in beats])
+        self.meters = final_readings(self.entries, [heartbeat.reading for heartbeat in heartbeats])
         self.begun = Counter(key for key, _ in places)
         """Attempts, by the document's key."""
         costs = [row for entry in self.entries for row in entry["costs"]]
-        costs += attempts.lost_costs(ledger, places, self.entries, beats, self.meters)
+        costs += attempts.lost_costs(ledger, places, self.entries, heartbeats, self.meters)
         attempts.add_wasted_tokens(costs)
         self._starts = starts(ledger)
         self.costs: list[Row] = [row | self._start(row) for row in [*costs, *self._overheads(costs)]]
@@ -111,7 +110,7 @@ class _Account:
         """What the actors' meters show beyond attempts, and what was lost without being any one document's."""
         of_attempts: dict[str, Decimal] = defaultdict(Decimal)
         for cost in costs:
-            of_attempts[cost["actor_id"]] += cost["gpu_seconds"]
+            of_attempts[cost["actor_id"]] += cost["device_seconds"]
         rows: list[Row] = []
         for reading in self.meters.values():
             rate = reading.rate
@@ -145,12 +144,12 @@ def _one_per_document(entries: Sequence[Entry], etags: Mapping[str, str]) -> dic
 
 def _sharing(rows: Sequence[Row], costs: Sequence[Row]) -> list[Row]:
     """The rows with equal parts of the costs, to the microsecond, which sum to them exactly."""
-    shared = [row | {"gpu_seconds": Decimal(0), "cost": Decimal(0)} for row in rows]
+    shared = [row | {"device_seconds": Decimal(0), "cost": Decimal(0)} for row in rows]
     for cost in costs if rows else ():
-        parts = split(int(cost["gpu_seconds"] / MICROSECOND), dict.fromkeys(range(len(rows)), 1))
+        parts = split(int(cost["device_seconds"] / MICROSECOND), dict.fromkeys(range(len(rows)), 1))
         for place, row in enumerate(shared):
             seconds = parts[place] * MICROSECOND
-            row["gpu_seconds"] += seconds
+            row["device_seconds"] += seconds
             row["cost"] += seconds * cost["price_per_second"]
     return shared
 
@@ -165,13 +164,13 @@ def _in_full(rows: Sequence[Row], costs: Sequence[Row]) -> None:
         row["full_cost"] = amount_of(part)
 
 
-def _overhead(run_id: str, kind: str, seconds: Decimal, reading: Reading, rate: Rate) -> Row:
+def _overhead(run_id: str, kind: str, seconds: Decimal, reading: MeterReading, rate: Rate) -> Row:
     return rate.columns | {
         "run_id": run_id,
         "kind": kind,
         "actor_id": reading.actor_id,
         "node": reading.node,
-        "gpu_seconds": seconds,
+        "device_seconds": seconds,
         "cost": seconds * rate.price_per_second,
         "started_at": attempts.moment(reading.started_us),
         "finished_at": attempts.moment(reading.read_us),
@@ -196,8 +195,8 @@ def _job(about: Mapping[str, Any], account: _Account) -> Row:
         "tokens_read": sum(cost.get("tokens_read") or 0 for cost in costs),
         "tokens_decoded": sum(cost.get("tokens_decoded") or 0 for cost in costs),
         "actors": len(actors),
-        "gpu_type": next((reading.gpu_type for reading in actors), None),
-        "gpu_seconds": sum((cost["gpu_seconds"] for cost in costs if cost["kind"] != "node"), Decimal(0)),
+        "device_type": next((reading.device_type for reading in actors), None),
+        "device_seconds": sum((cost["device_seconds"] for cost in costs if cost["kind"] != "node"), Decimal(0)),
         "cost": sum((cost["cost"] for cost in costs), Decimal(0)),
         "currency": account.currency or about["config"]["price"]["currency"],
         "peak_rss_bytes": max((reading.peak_rss_bytes for reading in actors), default=0),

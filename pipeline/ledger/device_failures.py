@@ -42,7 +42,7 @@ class DeviceFailures:
 
     def record(self, actor_id: str, start: int, error: Exception, documents: Sequence[str]) -> DeviceFailure:
         """Write down what has happened to an actor, which has written its last heartbeat."""
-        ended = sum(beat.ended for beat in self._ledger.beats() if beat.reading.start == start)
+        ended = sum(heartbeat.ended for heartbeat in self._ledger.heartbeats() if heartbeat.reading.start == start)
         failure = DeviceFailure(actor_id, start, now_us(), str(unexpected(error)), tuple(documents), ended)
         objects.publish(self._uri(f"{actor_id}.json"), json.dumps(asdict(failure), indent=2).encode())
         return failure

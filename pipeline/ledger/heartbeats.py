@@ -7,7 +7,7 @@ from threading import Lock
 import structlog
 
 from configs.errors import LedgerError, StorageError
-from pipeline.ledger.records import Beat
+from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.storage import objects
 
@@ -20,7 +20,7 @@ class Heartbeats:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._known: dict[str, Beat] = {}
+        self._known: dict[str, Heartbeat] = {}
         """By the URI of its file."""
         self._heard: dict[str, float] = {}
         """When each actor's meter was first seen where it is, on the monotonic clock."""
@@ -29,35 +29,35 @@ class Heartbeats:
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(objects.READS_AT_ONCE, "heartbeats")
 
-    def __call__(self) -> list[Beat]:
+    def __call__(self) -> list[Heartbeat]:
         """The last known heartbeat of each actor."""
         with self._lock:
             try:
-                uris = self._ledger.beat_uris()
+                uris = self._ledger.heartbeat_uris()
             except StorageError:
                 log.warning("heartbeats_not_listed", run_id=self._ledger.run_id, exc_info=True)
                 uris = []
-            for uri, beat in zip(uris, self._threads.map(self._read, uris), strict=True):
-                if beat is not None:
-                    self._hear(uri, beat)
+            for uri, heartbeat in zip(uris, self._threads.map(self._read, uris), strict=True):
+                if heartbeat is not None:
+                    self._hear(uri, heartbeat)
             return list(self._known.values())
 
     def silent_seconds(self, actor_id: str) -> float:
         """How long an actor's meter has stood still, as far as it was looked at."""
         return time.monotonic() - self._heard[actor_id]
 
-    def _hear(self, uri: str, beat: Beat) -> None:
-        before, self._known[uri] = self._known.get(uri), beat
-        if before is None or before.reading.total_us != beat.reading.total_us:
-            self._heard[beat.reading.actor_id] = time.monotonic()
+    def _hear(self, uri: str, heartbeat: Heartbeat) -> None:
+        before, self._known[uri] = self._known.get(uri), heartbeat
+        if before is None or before.reading.total_us != heartbeat.reading.total_us:
+            self._heard[heartbeat.reading.actor_id] = time.monotonic()
 
-    def _read(self, uri: str) -> Beat | None:
+    def _read(self, uri: str) -> Heartbeat | None:
         try:
-            beat = self._ledger.beat(uri)
+            heartbeat = self._ledger.heartbeat(uri)
         except (StorageError, LedgerError, FileNotFoundError) as error:
             if uri not in self._unreadable:
                 self._unreadable.add(uri)
                 log.warning("heartbeat_unreadable", run_id=self._ledger.run_id, uri=uri, reason=str(error))
             return None
         self._unreadable.discard(uri)
-        return beat
+        return heartbeat

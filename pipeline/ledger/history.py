@@ -9,7 +9,7 @@ Key = tuple[str, str]
 
 
 def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> set[Key]:
-    """Documents that committed runs have summarised with the same model, prompts and settings."""
+    """Documents that committed runs have summarized with the same model, prompts and settings."""
     columns = ["run_id", "document_id", "source_etag", "settings_sha256", "truncated"]
     done: set[Key] = set()
     files = commits.files(output_uri, ["summaries"])["summaries"]
@@ -22,6 +22,6 @@ def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> se
 
 
 def done_in(ledger: Ledger) -> set[Key]:
-    """What one run has summarised."""
+    """What one run has summarized."""
     entries = (entry for entry in ledger.entries() if entry["outcome"] == "finished")
     return {(entry["document_id"], entry["source_etag"]) for entry in entries}

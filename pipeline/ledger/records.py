@@ -15,12 +15,12 @@ from pipeline.schemas.tables import COSTS, FAILURES, STATES, SUMMARIES
 
 
 @dataclass(frozen=True)
-class Reading:
+class MeterReading:
     """What an actor's meter showed at one moment, and what the actor is; or a node's that holds none."""
 
     actor_id: str
     node: str
-    gpu_type: str
+    device_type: str
     devices: int
     price_per_second: str
     """Decimal, as text."""
@@ -58,13 +58,13 @@ class Reading:
 
     @property
     def is_of_actor(self) -> bool:
-        return self.gpu_type != NODE
+        return self.device_type != NODE
 
     @property
     def rate(self) -> Rate:
         """What the actor's device is and costs."""
         return Rate(
-            self.gpu_type,
+            self.device_type,
             self.devices,
             Decimal(self.price_per_second),
             self.currency,
@@ -101,10 +101,10 @@ class Underway:
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """What an actor writes down at every heartbeat."""
 
-    reading: Reading
+    reading: MeterReading
     underway: tuple[Underway, ...] = ()
     ended: int = 0
     """Documents that finished or failed at this actor."""
@@ -132,8 +132,8 @@ class Claim:
     """Ray's, of the actor's node."""
 
 
-READING = pa.struct(
-    [(name, pa.string() if kind is str else pa.int64()) for name, kind in Reading.__annotations__.items()]
+METER_READING = pa.struct(
+    [(name, pa.string() if kind is str else pa.int64()) for name, kind in MeterReading.__annotations__.items()]
 )
 
 ENTRY = pa.schema(
@@ -149,7 +149,7 @@ ENTRY = pa.schema(
         ("failures", pa.list_(pa.struct(list(FAILURES)))),
         ("costs", pa.list_(pa.struct(list(COSTS)))),
         ("states", pa.list_(pa.struct(list(STATES)))),
-        ("reading", READING),
+        ("reading", METER_READING),
     ]
 )
 """One attempt that came to an end: how (`outcome`, as in `costs`), its rows for the tables, and the meter at that time.
@@ -176,13 +176,13 @@ def place_of(entry: Entry) -> Place:
     return document_key(entry["document_id"], entry["source_etag"]), entry["attempt"]
 
 
-def final_readings(entries: Sequence[Entry], readings: Sequence[Reading]) -> dict[str, Reading]:
+def final_readings(entries: Sequence[Entry], readings: Sequence[MeterReading]) -> dict[str, MeterReading]:
     """The last known reading of each actor: its own file, or its last part where that is newer.
 
     Raises LedgerError where an actor published more time than its meter ever showed.
     """
-    last: dict[str, Reading] = {}
-    for reading in [*readings, *(Reading(**entry["reading"]) for entry in entries)]:
+    last: dict[str, MeterReading] = {}
+    for reading in [*readings, *(MeterReading(**entry["reading"]) for entry in entries)]:
         known = last.get(reading.actor_id)
         if known is None or reading.total_us > known.total_us:
             last[reading.actor_id] = reading

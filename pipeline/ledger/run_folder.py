@@ -30,7 +30,17 @@ import structlog
 
 from configs.errors import LedgerError
 from pipeline.billing.metering import Spent
-from pipeline.ledger.records import ENTRY, Beat, Claim, Entry, Place, Reading, Underway, document_key, place_of
+from pipeline.ledger.records import (
+    ENTRY,
+    Claim,
+    Entry,
+    Heartbeat,
+    MeterReading,
+    Place,
+    Underway,
+    document_key,
+    place_of,
+)
 from pipeline.schemas.document import MANIFEST, Document
 from pipeline.storage import objects
 
@@ -130,26 +140,28 @@ class Ledger:
             if key in keys:
                 objects.delete(uri)
 
-    def publish_beat(self, beat: Beat) -> None:
-        objects.publish(objects.join(self.uri, "actors", f"{beat.reading.actor_id}.json"), _json(asdict(beat)))
+    def publish_heartbeat(self, heartbeat: Heartbeat) -> None:
+        objects.publish(
+            objects.join(self.uri, "actors", f"{heartbeat.reading.actor_id}.json"), _json(asdict(heartbeat))
+        )
 
-    def beat_uris(self) -> list[str]:
+    def heartbeat_uris(self) -> list[str]:
         return objects.list_files(objects.join(self.uri, "actors"), ".json")
 
-    def beat(self, uri: str) -> Beat:
+    def heartbeat(self, uri: str) -> Heartbeat:
         """Raises LedgerError where it is damaged, FileNotFoundError, StorageError."""
         data = objects.read_bytes(uri)
         try:
-            return _beat(json.loads(data))
+            return _heartbeat(json.loads(data))
         except (ValueError, TypeError, KeyError) as error:
             raise LedgerError(f"{uri}: the heartbeat is damaged ({error!r})") from error
 
-    def beats(self) -> list[Beat]:
+    def heartbeats(self) -> list[Heartbeat]:
         """The last that each actor wrote. One that is damaged is left out: all that was published has readings too."""
         found = []
-        for uri in self.beat_uris():
+        for uri in self.heartbeat_uris():
             try:
-                found.append(self.beat(uri))
+                found.append(self.heartbeat(uri))
             except LedgerError as error:
                 log.warning("heartbeat_left_out", run_id=self.run_id, reason=str(error))
         return found
@@ -184,9 +196,9 @@ def runs(output_uri: str) -> list[Ledger]:
     return [ledger for _, ledger in sorted(begun, key=itemgetter(0), reverse=True)]
 
 
-def _beat(about: dict[str, Any]) -> Beat:
+def _heartbeat(about: dict[str, Any]) -> Heartbeat:
     underway = tuple(_underway(each) for each in about["underway"])
-    return Beat(Reading(**about["reading"]), underway, about["ended"], about["is_stopped"])
+    return Heartbeat(MeterReading(**about["reading"]), underway, about["ended"], about["is_stopped"])
 
 
 def _underway(about: dict[str, Any]) -> Underway:

@@ -4,7 +4,7 @@ from pipeline.billing.metering import now_us
 from pipeline.ledger.run_folder import Ledger
 
 
-def is_asked(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:
+def stop_requested(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:
     """For a reader: whether nothing more need be read in that start of a run."""
     return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason(start) is not None
 

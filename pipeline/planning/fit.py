@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from configs.errors import ConfigError
 from configs.hardware import GIGA, Gpu
-from configs.prices import MARKETS, Catalogue, Market
+from configs.prices import MARKETS, Catalog, Market
 from models.backends.capacity import RESERVE_BYTES
 from pipeline.billing.metering import SECONDS_PER_HOUR
 from pipeline.billing.ratios import MILLION, RATIO_STEP
@@ -42,7 +42,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanningRow:
     """Of the planning table."""
 
     size: Size
@@ -57,10 +57,10 @@ class Row:
     """Of all GPUs, at the first length."""
 
 
-def fit(model: Planned, bytes_per_parameter: int, gpu: Gpu, num_tokens: int, catalogue: Catalogue) -> Fit:
+def fit(model: Planned, bytes_per_parameter: int, gpu: Gpu, num_tokens: int, catalog: Catalog) -> Fit:
     documents = model.documents_that_fit(gpu.memory_bytes, bytes_per_parameter, num_tokens)
     speed = SHARE_OF_PEAK * gpu.flops / model.reading_flops(num_tokens) if documents else None
-    prices = {} if speed is None else _gpu_hours(gpu, catalogue)
+    prices = {} if speed is None else _gpu_hours(gpu, catalog)
     per_million = {market: dollars_per_million(hour, speed) for market, hour in prices.items() if speed}
     return Fit(gpu.name, gpu.memory_bytes, num_tokens, documents, speed, per_million)
 
@@ -76,36 +76,38 @@ def cheapest(fits: Iterable[Fit]) -> Fit | None:
 
 
 def planning_table(
-    gpus: Sequence[Gpu], lengths: Sequence[int], dtypes: Iterable[str], catalogue: Catalogue
-) -> list[Row]:
+    gpus: Sequence[Gpu], lengths: Sequence[int], dtypes: Iterable[str], catalog: Catalog
+) -> list[PlanningRow]:
     """Known sizes in each precision. `gpus` are the smallest first."""
     precisions = {dtype: BYTES_PER_PARAMETER[dtype] for dtype in dtypes}
     return [
-        _row(size, dtype, width, gpus, lengths, catalogue)
+        _row(size, dtype, width, gpus, lengths, catalog)
         for size in SIZES.values()
         for dtype, width in precisions.items()
     ]
 
 
-def _row(size: Size, dtype: str, width: int, gpus: Sequence[Gpu], lengths: Sequence[int], catalogue: Catalogue) -> Row:
+def _row(
+    size: Size, dtype: str, width: int, gpus: Sequence[Gpu], lengths: Sequence[int], catalog: Catalog
+) -> PlanningRow:
     vram = size.model.vram_bytes(width, size.states_bytes)
     smallest = next((gpu for gpu in gpus if vram + RESERVE_BYTES <= gpu.memory_bytes), None)
-    return Row(
+    return PlanningRow(
         size,
         dtype,
         vram,
         smallest.name if smallest else None,
-        [fit(size.model, width, smallest, length, catalogue) for length in lengths] if smallest else [],
-        cheapest(fit(size.model, width, gpu, lengths[0], catalogue) for gpu in gpus),
+        [fit(size.model, width, smallest, length, catalog) for length in lengths] if smallest else [],
+        cheapest(fit(size.model, width, gpu, lengths[0], catalog) for gpu in gpus),
     )
 
 
-def _gpu_hours(gpu: Gpu, catalogue: Catalogue) -> dict[Market, Decimal]:
-    """The first in the catalogue."""
+def _gpu_hours(gpu: Gpu, catalog: Catalog) -> dict[Market, Decimal]:
+    """The first in the catalog."""
     found: dict[Market, Decimal] = {}
     for market in MARKETS:
         try:
-            price, *_ = catalogue.fitting(f"{gpu.name} {gpu.memory_bytes // GIGA} GB", market, CURRENCY)
+            price, *_ = catalog.fitting(f"{gpu.name} {gpu.memory_bytes // GIGA} GB", market, CURRENCY)
         except ConfigError:
             continue
         hour = price.gpu_hour(market)

@@ -121,7 +121,7 @@ def for_run(
     exact: bool = False,
     may_time: bool = True,
 ) -> Quote | None:
-    """Of these documents. `device` is `cpu` or a GPU's name, on a node with these `labels`. `exact` tokenises all of
+    """Of these documents. `device` is `cpu` or a GPU's name, on a node with these `labels`. `exact` tokenizes all of
     them. `other_nodes` of the cluster hold no actor; there is a head at least. `read_before` are tokens that need not
     be read again, by document.
 
@@ -189,7 +189,7 @@ def quote(
 def _expected_loss(seconds: float, config: SummarizeConfig, speed: Speed) -> float:
     """A preemption loses half of what may be at stake, on average, and one start of an actor."""
     interruptions = INTERRUPTIONS_PER_HOUR * seconds / 3600
-    return interruptions * (config.snapshot.max_lost_gpu_seconds / 2 + speed.startup_seconds)
+    return interruptions * (config.snapshot.max_lost_device_seconds / 2 + speed.startup_seconds)
 
 
 def _cost(seconds: float, price_per_hour: Decimal) -> Decimal:

@@ -23,13 +23,14 @@ TIMED_TOKENS = 4096
 MEASURED = """
     with marked as (
         select *, kind = 'document' and coalesce(outcome, 'finished') = 'finished' as is_finished from costs
-        where gpu_type = $device
+        where device_type = $device
     ), spent as (
         select run_id, count(distinct actor_id) as actors,
             count(*) filter (is_finished) as documents, sum(tokens_read) filter (is_finished)::bigint as tokens,
-            sum(gpu_seconds - coalesce(decode_seconds, 0)) filter (is_finished or kind = 'snapshot')::double as reading,
+            sum(device_seconds - coalesce(decode_seconds, 0))
+                filter (is_finished or kind = 'snapshot')::double as reading,
             coalesce(sum(decode_seconds) filter (is_finished), 0)::double as answering,
-            sum(gpu_seconds) filter (kind in ('startup', 'load', 'idle'))::double as starting
+            sum(device_seconds) filter (kind in ('startup', 'load', 'idle'))::double as starting
         from marked group by run_id having tokens > 0 and reading > 0
     )
     select spent.*, config from spent join jobs on spent.run_id = jobs.run_id
@@ -58,7 +59,7 @@ def measured_speed(output_uri: str, model_revision: str, device: str, config: Su
         tables = Warehouse(output_uri)
     except ConfigError:
         return None
-    metered = [row["gpu_type"] for row in tables.rows(DEVICES, revision=model_revision)]
+    metered = [row["device_type"] for row in tables.rows(DEVICES, revision=model_revision)]
     # `H100` fits one of PCIe and one of SXM; the figures of two devices are not mixed.
     named = device if device in metered else next((name for name in metered if same_gpu(name, device)), None)
     if named is None:
@@ -111,9 +112,9 @@ def timed_speed(config: SummarizeConfig) -> Speed:
 
 
 DEVICES = """
-    select costs.gpu_type from costs join jobs on costs.run_id = jobs.run_id
+    select costs.device_type from costs join jobs on costs.run_id = jobs.run_id
     where model_revision = $revision and kind = 'document' and coalesce(outcome, 'finished') = 'finished'
         and costs.tokens_read > 0
-    group by costs.gpu_type order by max(jobs.started_at) desc
+    group by costs.device_type order by max(jobs.started_at) desc
 """
 """As meters name them, what was used last first."""

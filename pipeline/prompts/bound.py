@@ -12,7 +12,7 @@ from pipeline.prompts.checks import AnswerCheck
 
 
 @dataclass(frozen=True)
-class Asked:
+class BoundPrompt:
     """What is read after a document, and what judges the answer."""
 
     settings: PromptSettings
@@ -20,10 +20,10 @@ class Asked:
     check: Check
 
     @staticmethod
-    def of(settings: PromptSettings, tokenizer: Tokenizer) -> "Asked":
+    def of(settings: PromptSettings, tokenizer: Tokenizer) -> "BoundPrompt":
         question = tokenizer.encode(template.render(settings.instruction, settings.json_schema))
         check = AnswerCheck(settings)
-        return Asked(settings, tuple(question), lambda tokens: check.judge(tokenizer.decode(tokens)).reason)
+        return BoundPrompt(settings, tuple(question), lambda tokens: check.judge(tokenizer.decode(tokens)).reason)
 
     def prompt(self, document_id: str) -> Prompt:
         """Asked of one document."""

@@ -2,8 +2,8 @@
 
 import json
 
-DEFAULT_INSTRUCTION = "Summarise the document."
-ONE_SENTENCE_INSTRUCTION = "Summarise the document in one sentence."
+DEFAULT_INSTRUCTION = "Summarize the document."
+ONE_SENTENCE_INSTRUCTION = "Summarize the document in one sentence."
 
 UNSHOWN = ("$schema", "$id", "$comment")
 """Keys of a schema that say nothing about an answer."""

@@ -30,7 +30,7 @@ class Group:
 
     name: str
     documents: int
-    """Summarised."""
+    """Summarized."""
     tokens_read: int
     cost: Decimal
     share: float | None
@@ -53,7 +53,7 @@ MODEL = """
            sum(tokens_read)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost
     FROM chosen_jobs WHERE currency = $currency GROUP BY ALL
 """
-# A document that no run has summarised yet may have a source from an earlier one.
+# A document that no run has summarized yet may have a source from an earlier one.
 SOURCE = """
     WITH located AS (
         SELECT document_id, any_value(regexp_replace(source_uri, '[^/]*$', '')) AS folder FROM (

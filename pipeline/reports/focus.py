@@ -23,7 +23,7 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -36,6 +36,7 @@ from pipeline.billing.money import EXACT, MICROSECOND, MONEY, SECONDS, TIME, amo
 from pipeline.reports import reconciliation as reconciling
 from pipeline.reports.reconciliation import RATIO_DIGITS, RATIO_STEPS, Charge, Reconciliation
 from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.tables import Row
 from pipeline.storage import objects
 
 METHOD_ID = "longhaul-share-of-tokens"
@@ -123,8 +124,6 @@ CHARGES = f"""
     ORDER BY run_id, actor_id, started_at, kind, document_id, attempt, ordinal
 """
 
-Row = Mapping[str, Any]
-
 
 def export(
     warehouse: Warehouse, target_uri: str, run_id: str | None = None, reconciliation: Reconciliation | None = None
@@ -155,8 +154,8 @@ def charges(warehouse: Warehouse, run_id: str | None = None, reconciliation: Rec
 def _ratios(rows: pa.Table) -> list[Decimal | None]:
     """Each row's part of its actor's seconds; those of an actor sum to 1. None for an actor without any."""
     origins: dict[tuple[Any, ...], list[tuple[int, int]]] = defaultdict(list)
-    for place, row in enumerate(rows.select(["run_id", "actor_id", "gpu_seconds"]).to_pylist()):
-        microseconds = int((row["gpu_seconds"] or Decimal(0)) / MICROSECOND)
+    for place, row in enumerate(rows.select(["run_id", "actor_id", "device_seconds"]).to_pylist()):
+        microseconds = int((row["device_seconds"] or Decimal(0)) / MICROSECOND)
         origins[row["run_id"], row["actor_id"]].append((place, microseconds))
     ratios: list[Decimal | None] = [None] * rows.num_rows
     for origin in origins.values():
@@ -220,7 +219,7 @@ def _allocation(row: Row, ratio: Decimal | None, scaled: Charge | None, currency
             _element(share.ratio, currency, share.metered, f', "x_Day": "{share.day}"') for share in scaled.shares
         ]
     elif ratio is not None:
-        elements = [_element(ratio, f"{_device_unit(row)}-Seconds", row["gpu_seconds"])]
+        elements = [_element(ratio, f"{_device_unit(row)}-Seconds", row["device_seconds"])]
     else:
         elements = []
     return {
@@ -254,11 +253,11 @@ def _period(row: Row) -> dict[str, datetime]:
 
 def _pricing(row: Row, cost: Decimal) -> dict[str, Any]:
     """What was used, and what it costs by the prices that were known."""
-    seconds = row["gpu_seconds"] or Decimal(0)
+    seconds = row["device_seconds"] or Decimal(0)
     price = row["price_per_second"]
     list_price = row.get("on_demand_price_per_second")
     list_price = price if list_price is None else list_price
-    sku = row.get("instance_type") or row["gpu_type"] or UNKNOWN_DEVICE
+    sku = row.get("instance_type") or row["device_type"] or UNKNOWN_DEVICE
     of_sku = [sku, *(row.get(name) for name in ("provider", "region", "market"))]
     instance = row.get("instance_type")
     return {
@@ -302,7 +301,7 @@ def _description(row: Row, status: str) -> str:
 
 
 def _device_unit(row: Row) -> str:
-    return {"cpu": "CPU", NODE: "Node"}.get(row["gpu_type"], "GPU")
+    return {"cpu": "CPU", NODE: "Node"}.get(row["device_type"], "GPU")
 
 
 def _tags(**tags: Any) -> str:

@@ -25,7 +25,7 @@ RUNS = """
     WITH spent AS (
         SELECT run_id, sum(cost) FILTER (kind = 'wasted') AS wasted,
                sum(cost) FILTER (kind = 'document') AS cost_of_documents,
-               sum(gpu_seconds) FILTER (kind = 'document') AS document_seconds
+               sum(device_seconds) FILTER (kind = 'document') AS document_seconds
         FROM chosen_costs GROUP BY run_id
     ), nights AS (
         SELECT run_id, epoch(max(finished_at) - run_started_at) AS seconds
@@ -44,19 +44,19 @@ RUNS = """
 # Seconds and a price have 18 decimals together, so that parts of a cost sum to it.
 SPENT = """
     WITH attempts AS (
-        SELECT outcome, cost, gpu_seconds, coalesce(decode_seconds, 0)::DECIMAL(18, 6) AS decoding,
+        SELECT outcome, cost, device_seconds, coalesce(decode_seconds, 0)::DECIMAL(18, 6) AS decoding,
                (decoding * coalesce(price_per_second, 0))::DECIMAL(38, 18) AS cost_of_decoding
         FROM chosen_costs WHERE currency = $currency AND kind = 'document'
     ), parts AS (
-        SELECT 'prefill' AS kind, outcome, cost - cost_of_decoding AS cost, gpu_seconds - decoding AS gpu_seconds
+        SELECT 'prefill' AS kind, outcome, cost - cost_of_decoding AS cost, device_seconds - decoding AS device_seconds
         FROM attempts
         UNION ALL SELECT 'decode', outcome, cost_of_decoding, decoding FROM attempts WHERE decoding > 0
         UNION ALL
-        SELECT kind, outcome, cost, gpu_seconds FROM chosen_costs WHERE currency = $currency AND kind <> 'document'
+        SELECT kind, outcome, cost, device_seconds FROM chosen_costs WHERE currency = $currency AND kind <> 'document'
     )
     SELECT kind, CASE WHEN kind = 'wasted' THEN coalesce(outcome, 'unknown')
                       WHEN kind IN $on_documents AND outcome = 'failed' THEN outcome END AS cause,
-           sum(cost) AS cost, sum(gpu_seconds) AS gpu_seconds, count(*) AS parts
+           sum(cost) AS cost, sum(device_seconds) AS device_seconds, count(*) AS parts
     FROM parts GROUP BY kind, cause ORDER BY list_position($kinds, kind) NULLS LAST, kind, cause NULLS FIRST
 """
 
@@ -68,8 +68,8 @@ NIGHTS = """
            coalesce(sum(tokens_read), 0)::BIGINT AS tokens_read, coalesce(sum(cost), 0) AS cost,
            coalesce(sum(cost) FILTER (kind = 'document'), 0) AS cost_of_documents,
            coalesce(sum(cost) FILTER (kind = 'wasted'), 0) AS wasted,
-           coalesce(sum(gpu_seconds) FILTER (kind = 'document'), 0) AS document_seconds,
-           coalesce(sum(gpu_seconds) FILTER (kind <> 'node'), 0) AS seconds
+           coalesce(sum(device_seconds) FILTER (kind = 'document'), 0) AS document_seconds,
+           coalesce(sum(device_seconds) FILTER (kind <> 'node'), 0) AS seconds
     FROM chosen_costs WHERE currency = $currency GROUP BY day ORDER BY day DESC
 """
 
@@ -84,7 +84,7 @@ ATTEMPTS = """
 # Nothing is lost with a machine that nobody takes away. Where both prices are one, that on demand is not known.
 SPOT = """
     SELECT sum(cost) AS paid,
-           sum(gpu_seconds * on_demand_price_per_second) FILTER (kind <> 'wasted') AS on_demand
+           sum(device_seconds * on_demand_price_per_second) FILTER (kind <> 'wasted') AS on_demand
     FROM chosen_costs
     WHERE currency = $currency AND market = 'spot' AND on_demand_price_per_second <> price_per_second
 """

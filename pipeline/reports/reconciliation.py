@@ -26,6 +26,7 @@ from configs.errors import ConfigError
 from pipeline.billing.money import EXACT, MICROSECOND, amount_of, exact_sum, proportioned, rounded_sum, units
 from pipeline.reports.bill import Bill, Line, read_bill
 from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.tables import Row
 
 METHOD_ID = "longhaul-proportional-to-metered-cost"
 RATIO_DIGITS = 12
@@ -40,12 +41,12 @@ COSTS = f"""
 """
 """Rows of `costs`, told apart by KEY."""
 METERED = f"""
-    SELECT {", ".join(KEY)}, node, instance_id, cost, gpu_seconds, currency, started_at, finished_at, dt FROM ({COSTS})
+    SELECT {", ".join(KEY)}, node, instance_id, cost, device_seconds, currency, started_at, finished_at, dt
+    FROM ({COSTS})
     ORDER BY {", ".join(KEY)}
 """
 
 Key = tuple[Any, ...]
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _parts(row: Row) -> Iterator[_Part]:
     on_days = on_days or {start.date(): 1}
     lasted = list(on_days.values())
     metered = proportioned(units(row["cost"] or Decimal(0)), lasted)
-    seconds = proportioned(int((row["gpu_seconds"] or Decimal(0)) / MICROSECOND), lasted)
+    seconds = proportioned(int((row["device_seconds"] or Decimal(0)) / MICROSECOND), lasted)
     name, instance = ((row[column] or "").casefold() for column in ("node", "instance_id"))
     # A bill has the machine's name, a node may have the domain too.
     names = tuple(filter(None, (instance, name, name.partition(".")[0])))

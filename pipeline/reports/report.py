@@ -48,8 +48,8 @@ class Run:
     documents_failed: int
     documents_left: int
     tokens_read: int
-    gpu_type: str | None
-    gpu_seconds: Decimal
+    device_type: str | None
+    device_seconds: Decimal
     cost: Decimal
     cost_per_million_tokens: Decimal | None
     cost_per_document: Decimal | None
@@ -79,13 +79,13 @@ class Night:
 
 
 @dataclass(frozen=True)
-class Spent:
+class CostSums:
     """What one kind of cost comes to. `cause` is why time was wasted, or `failed` for documents that failed."""
 
     kind: str
     cause: str | None
     cost: Decimal
-    gpu_seconds: Decimal
+    device_seconds: Decimal
     parts: int
 
 
@@ -131,7 +131,7 @@ class Account:
     documents_left: int
     """After the newest run."""
     tokens_read: int
-    gpu_seconds: Decimal
+    device_seconds: Decimal
     used: float | None
     cost: Decimal
     cost_per_million_tokens: Decimal | None
@@ -139,7 +139,7 @@ class Account:
     wasted: Decimal
     attempts: dict[str, int]
     """By what became of them."""
-    spent: list[Spent]
+    spent: list[CostSums]
     spot: Spot | None
     """None where no price of spot machines is known."""
     nights: list[Night]
@@ -150,7 +150,7 @@ class Account:
     newest_run: list[Slice]
     """How the devices' time of the newest run was used, in slices of it."""
 
-    def spent_on(self, kind: str) -> list[Spent]:
+    def spent_on(self, kind: str) -> list[CostSums]:
         return [spent for spent in self.spent if spent.kind == kind]
 
 
@@ -195,12 +195,12 @@ def _choose(warehouse: Warehouse, run_id: str | None, since: date | None) -> Non
 def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Account:
     runs = [_run(row) for row in warehouse.rows(RUNS, currency=currency)]
     kinds = {"kinds": list(KINDS), "on_documents": list(ON_DOCUMENTS)}
-    spent = [Spent(**row) for row in warehouse.rows(SPENT, currency=currency, **kinds)]
+    spent = [CostSums(**row) for row in warehouse.rows(SPENT, currency=currency, **kinds)]
     nights = [_night(row) for row in warehouse.rows(NIGHTS, currency=currency)]
     attempts = warehouse.rows(ATTEMPTS, currency=currency)
     dearest = warehouse.rows(DOCUMENTS, currency=currency, most=MAX_DOCUMENTS)
-    seconds = sum((each.gpu_seconds for each in spent if each.kind != "node"), Decimal(0))
-    on_documents = sum((each.gpu_seconds for each in spent if each.kind in ON_DOCUMENTS), Decimal(0))
+    seconds = sum((each.device_seconds for each in spent if each.kind != "node"), Decimal(0))
+    on_documents = sum((each.device_seconds for each in spent if each.kind in ON_DOCUMENTS), Decimal(0))
     cost = sum((run.cost for run in runs), Decimal(0))
     documents, tokens = sum(run.documents for run in runs), sum(run.tokens_read for run in runs)
     return Account(
@@ -211,7 +211,7 @@ def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Ac
         documents_failed=sum(run.documents_failed for run in runs),
         documents_left=runs[0].documents_left,
         tokens_read=tokens,
-        gpu_seconds=seconds,
+        device_seconds=seconds,
         used=part(on_documents, seconds),
         cost=cost,
         cost_per_million_tokens=per(cost, tokens, MILLION),
@@ -230,7 +230,7 @@ def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Ac
 
 
 def _run(row: dict[str, Any]) -> Run:
-    cost, seconds = row["cost"] or Decimal(0), row["gpu_seconds"] or Decimal(0)
+    cost, seconds = row["cost"] or Decimal(0), row["device_seconds"] or Decimal(0)
     documents, tokens = row["documents_succeeded"] or 0, row["tokens_read"] or 0
     return Run(
         run_id=row["run_id"],
@@ -242,8 +242,8 @@ def _run(row: dict[str, Any]) -> Run:
         documents_failed=row["documents_failed"] or 0,
         documents_left=row["documents_left"] or 0,
         tokens_read=tokens,
-        gpu_type=row["gpu_type"],
-        gpu_seconds=seconds,
+        device_type=row["device_type"],
+        device_seconds=seconds,
         cost=cost,
         cost_per_million_tokens=per(cost, tokens, MILLION),
         cost_per_document=per(cost, documents),

@@ -13,10 +13,10 @@ SLICE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400,
 # An actor's rows tell its whole life, whose seconds are all on its meter. An attempt's are taken as spread evenly.
 SPANS = """
     WITH lives AS (
-        SELECT actor_id, min(started_at) AS began, max(finished_at) AS ended, sum(gpu_seconds) AS alive, 0 AS reading
+        SELECT actor_id, min(started_at) AS began, max(finished_at) AS ended, sum(device_seconds) AS alive, 0 AS reading
         FROM chosen_costs WHERE run_id = $run AND actor_id IS NOT NULL AND kind <> 'node' GROUP BY actor_id
     ), attempts AS (
-        SELECT actor_id, started_at AS began, finished_at AS ended, 0 AS alive, gpu_seconds AS reading
+        SELECT actor_id, started_at AS began, finished_at AS ended, 0 AS alive, device_seconds AS reading
         FROM chosen_costs WHERE run_id = $run AND kind = 'document'
     )
     SELECT epoch(began) AS began, greatest(epoch(ended), epoch(began) + 1e-3) AS ended, alive::DOUBLE AS alive,
@@ -41,7 +41,7 @@ class Slice:
     began_at: datetime
     seconds: int
     """How long it is."""
-    gpu_seconds: float
+    device_seconds: float
     """Of all devices that were held in it."""
     used: float | None
     """Share of them that went to documents; None where none was held."""
@@ -59,7 +59,7 @@ def slices(warehouse: Warehouse, run_id: str) -> list[Slice]:
         Slice(
             began_at=datetime.fromtimestamp(began + row["place"] * length, UTC),
             seconds=length,
-            gpu_seconds=round(row["alive"], 3),
+            device_seconds=round(row["alive"], 3),
             used=min(1.0, round(row["reading"] / row["alive"], 6)) if row["alive"] > 0 else None,
         )
         for row in rows

@@ -22,7 +22,7 @@ class Warehouse:
     def __init__(self, uri: str) -> None:
         self.uri = objects.resolve(uri)
         self._parts = commits.files(self.uri, TABLES)
-        self._refuse_what_is_no_output()
+        self._require_output()
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
         # Times of day depend on no machine's zone.
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -67,7 +67,7 @@ class Warehouse:
         table = self.sql(query, **parameters)
         return table.to_pylist() if table is not None else []
 
-    def _refuse_what_is_no_output(self) -> None:
+    def _require_output(self) -> None:
         folders = [*TABLES, RUNS_FOLDER]
         if not any(self._parts.values()) and not any(objects.exists(objects.join(self.uri, name)) for name in folders):
             expected = ", ".join(f"{name}/" for name in folders)

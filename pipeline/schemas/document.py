@@ -1,4 +1,4 @@
-"""A document as it travels: listed, read, summarised."""
+"""A document as it travels: listed, read, summarized."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -4,9 +4,14 @@ Money adds up exactly: seconds have 6 decimals, prices per second 12, so that ev
 and no cost is ever rounded.
 """
 
+from typing import Any
+
 import pyarrow as pa
 
 from pipeline.billing.money import MONEY, PRICE_PER_SECOND, SECONDS, TIME
+
+Row = dict[str, Any]
+"""Of a table, by its columns."""
 
 _DOCUMENT = [
     ("run_id", pa.string()),
@@ -20,8 +25,8 @@ _ATTEMPT = [
     ("attempts", pa.int32()),
     ("started_at", TIME),
     ("finished_at", TIME),
-    ("gpu_type", pa.string()),
-    ("gpu_seconds", SECONDS),
+    ("device_type", pa.string()),
+    ("device_seconds", SECONDS),
     ("cost", MONEY),
     ("full_cost", MONEY),
     ("currency", pa.string()),
@@ -52,10 +57,11 @@ SUMMARIES = pa.schema(
         *_ATTEMPT,
     ]
 )
-"""One row per document and prompt, and per section and its prompt. `gpu_seconds` and `cost` are the row's equal share
-of its document's, whose attempts that were stopped or lost count with what snapshots saved of them: the rows sum to the
-`document` rows of `costs`. `full_cost` is the row's part of all that the run cost, overheads, waste and the cluster's
-other nodes included, in proportion to `cost`: those of summaries and failures sum to the `cost` of the run in `jobs`.
+"""One row per document and prompt, and per section and its prompt. `device_seconds` and `cost` are the row's equal
+share of its document's, whose attempts that were stopped or lost count with what snapshots saved of them: the rows sum
+to the `document` rows of `costs`. `full_cost` is the row's part of all that the run cost, overheads, waste and the
+cluster's other nodes included, in proportion to `cost`: those of summaries and failures sum to the `cost` of the run in
+`jobs`.
 
 `tokens_read` are those that the answer is drawn from; `tokens_resumed` of them had been read before, by an attempt
 whose state was gone on from. `truncated` is false, and `status` `ok`; a summary so far, from a run that had to stop, is
@@ -94,8 +100,8 @@ COSTS = pa.schema(
         ("tokens_resumed", pa.int64()),
         ("tokens_wasted", pa.int64()),
         ("tokens_decoded", pa.int64()),
-        ("gpu_type", pa.string()),
-        ("gpu_seconds", SECONDS),
+        ("device_type", pa.string()),
+        ("device_seconds", SECONDS),
         ("decode_seconds", SECONDS),
         ("price_per_second", PRICE_PER_SECOND),
         ("cost", MONEY),
@@ -122,10 +128,10 @@ that they sum to the work done; `tokens_resumed` are those that it did not need 
 finished; null as long as the document has no result. Over the attempts at a finished document `tokens_read` less
 `tokens_wasted` sum to its `tokens_total`, but for those that another run had kept.
 
-`gpu_seconds` times `price_per_second` is `cost`, and the rows of an actor sum to all its seconds. On a machine without
-a GPU the device is a CPU: `gpu_type` is `cpu` and `gpu_seconds` are CPU-seconds reserved; of a `node` it is `node`, and
-they are its seconds, which count in no sum of devices' time. Of an attempt's,
-`decode_seconds` went to writing answers, and the rest to reading: the document, and the questions about it.
+`device_seconds` times `price_per_second` is `cost`, and the rows of an actor sum to all its seconds. On a machine
+without a GPU the device is a CPU: `device_type` is `cpu` and `device_seconds` are CPU-seconds reserved; of a `node` it
+is `node`, and they are its seconds, which count in no sum of devices' time. Of an attempt's, `decode_seconds` went to
+writing answers, and the rest to reading: the document, and the questions about it.
 
 `market` (`spot` or `on_demand`), `instance_type`, `region` and `provider` say which price was in force; null where that
 is not known. `on_demand_price_per_second` is what the device would have cost on demand: `price_per_second` where it was
@@ -175,8 +181,8 @@ JOBS = pa.schema(
         ("tokens_read", pa.int64()),
         ("tokens_decoded", pa.int64()),
         ("actors", pa.int32()),
-        ("gpu_type", pa.string()),
-        ("gpu_seconds", SECONDS),
+        ("device_type", pa.string()),
+        ("device_seconds", SECONDS),
         ("cost", MONEY),
         ("currency", pa.string()),
         ("peak_rss_bytes", pa.int64()),

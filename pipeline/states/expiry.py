@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from pipeline.ledger import commits
 from pipeline.ledger.run_folder import runs
-from pipeline.states.library import Catalogue, place_of
+from pipeline.states.library import StateLibrary, place_of
 from pipeline.storage import objects as storage
 
-LEFT_BEHIND = timedelta(days=1)
+ORPHANED_AFTER = timedelta(days=1)
 """A run's ledger names a state a moment after its object is there."""
 
 
@@ -28,19 +28,19 @@ class Removable:
     """None where no row names it."""
 
 
-def removable(catalogue: Catalogue, document: str | None = None, whatever_their_time: bool = False) -> list[Removable]:
+def removable(catalog: StateLibrary, document: str | None = None, whatever_their_time: bool = False) -> list[Removable]:
     """The objects that may go now; with `document` those of the document of exactly this id alone.
 
     `whatever_their_time`: also those that have not expired. Raises ConfigError where there is no such document.
     """
-    states = catalogue.states if document is None else catalogue.of_document(document)
+    states = catalog.states if document is None else catalog.of_document(document)
     of_rows = [
         Removable(state.uri, state.found.size_bytes, state.document_id)
         for state in states
         if state.found and (whatever_their_time or state.status == "expired")
     ]
-    found = [*of_rows, *(_left_behind(catalogue) if document is None else ())]
-    held = set(_to_be_committed(catalogue)) if found else set()
+    found = [*of_rows, *(_orphans(catalog) if document is None else ())]
+    held = set(_to_be_committed(catalog)) if found else set()
     return [each for each in found if place_of(each.uri) not in held]
 
 
@@ -51,20 +51,20 @@ def remove(objects: Sequence[Removable]) -> None:
             pass
 
 
-def _left_behind(catalogue: Catalogue) -> Iterator[Removable]:
-    for entry in catalogue.unnamed:
+def _orphans(catalog: StateLibrary) -> Iterator[Removable]:
+    for entry in catalog.unnamed:
         modified = None if entry.problem else _modified(entry.uri)
-        if modified is not None and modified < catalogue.now - LEFT_BEHIND:
+        if modified is not None and modified < catalog.now - ORPHANED_AFTER:
             yield Removable(entry.uri, entry.size_bytes, None)
 
 
-def _to_be_committed(catalogue: Catalogue) -> Iterator[str]:
+def _to_be_committed(catalog: StateLibrary) -> Iterator[str]:
     """Places of objects whose rows wait in the ledgers of runs."""
-    for ledger in runs(catalogue.output_uri):
+    for ledger in runs(catalog.output_uri):
         if not commits.is_complete(ledger):
             for entry in ledger.entries():
                 places = [place_of(row["state_uri"]) for row in entry.get("states") or ()]
-                yield from (place for place in places if not catalogue.names(ledger.run_id, place))
+                yield from (place for place in places if not catalog.names(ledger.run_id, place))
 
 
 def _modified(uri: str) -> datetime | None:

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from configs.errors import StateError
-from pipeline.documents.handover import Row
 from pipeline.ledger import commits
+from pipeline.schemas.tables import Row
 from pipeline.states import snapshot
 from pipeline.states.snapshot import Snapshot
 from pipeline.storage import objects
@@ -36,7 +36,7 @@ class Keeper:
 def keep(keeper: Keeper, kept: Snapshot, tokens_total: int, parent_uri: str | None) -> Row:
     """Store a state; its row for the table `states`. Raises StorageError."""
     content = sha256(f"{kept.source_etag}/{kept.position.digest}".encode()).hexdigest()
-    name = f"{kept.state_key[:12]}-{kept.midway.tokens_read:010d}-{content[:12]}.safetensors"
+    name = f"{kept.state_key[:12]}-{kept.read_state.tokens_read:010d}-{content[:12]}.safetensors"
     folder = sha256(kept.document_id.encode()).hexdigest()[:32]
     uri = objects.join(keeper.output_uri, FOLDER, folder, name)
     data = snapshot.to_bytes(kept)
@@ -55,7 +55,7 @@ def keep(keeper: Keeper, kept: Snapshot, tokens_total: int, parent_uri: str | No
         "model_revision": keeper.model_revision,
         "settings_sha256": kept.settings_sha256,
         "tokens_total": tokens_total,
-        "tokens": kept.midway.tokens_read,
+        "tokens": kept.read_state.tokens_read,
         "size_bytes": len(data),
         "parent_uri": parent_uri,
         "created_at": now,
@@ -68,7 +68,7 @@ def newest(output_uri: str, state_key: str, makers: Collection[str]) -> dict[str
     its URI, its tokens, and when."""
     latest: dict[str, Row] = {}
     now = datetime.now(UTC)
-    for row in _catalogue(output_uri):
+    for row in _catalog(output_uri):
         if row["state_key"] != state_key or row["made_by"] not in makers or row["expires_at"] <= now:
             continue
         known = latest.get(row["document_id"])
@@ -85,7 +85,7 @@ def load(uri: str) -> Snapshot:
         raise StateError(f"The stored state is not there any more: {uri}.") from error
 
 
-def _catalogue(output_uri: str) -> Iterable[Row]:
+def _catalog(output_uri: str) -> Iterable[Row]:
     files = commits.files(output_uri, ["states"])["states"]
     for table in objects.read_tables(files, COLUMNS):
         yield from table.to_pylist()

@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import Literal
 
 from configs.errors import ConfigError
-from pipeline.documents.handover import Row
 from pipeline.reports.warehouse import Warehouse
+from pipeline.schemas.tables import Row
 from pipeline.states.kept import FOLDER
 from pipeline.storage import objects as storage
-from pipeline.storage.listing import Entry
+from pipeline.storage.listing import Listed
 
 MAX_CANDIDATES = 10
 ROWS = "SELECT * EXCLUDE (dt) FROM states ORDER BY created_at DESC, run_id DESC"
@@ -31,7 +31,7 @@ class KeptState:
     """Of its object, below OUTPUT/_states."""
     row: Row
     """The newest that names it."""
-    found: Entry | None
+    found: Listed | None
     """Its object; None where that was removed."""
     status: Status
     """`expired` is what may go at any time and is still there."""
@@ -46,7 +46,7 @@ class KeptState:
         return self.found.uri if self.found else str(self.row["state_uri"])
 
 
-class Catalogue:
+class StateLibrary:
     """What an output holds at one moment; one listing tells which objects are there."""
 
     def __init__(self, output_uri: str) -> None:
@@ -124,7 +124,7 @@ class Catalogue:
     def _named(self) -> set[tuple[str, str]]:
         return {(row["run_id"], place_of(row["state_uri"])) for row in self._rows}
 
-    def _state(self, place: str, row: Row, found: Entry | None) -> KeptState:
+    def _state(self, place: str, row: Row, found: Listed | None) -> KeptState:
         expired: Status = "expired" if row["expires_at"] <= self.now else "kept"
         return KeptState(place, row, found, expired if found else "removed")
 

@@ -15,16 +15,16 @@ from configs.settings import EngineSettings, PromptSettings
 from models.backends.capacity import slots_that_fit
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import Answer, Finished, Midway, Request
+from models.engine.request import Answer, Finished, ReadState, Request
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
-from pipeline.documents.handover import Row
 from pipeline.ledger.run_folder import Ledger
-from pipeline.prompts.bound import Asked
+from pipeline.prompts.bound import BoundPrompt
 from pipeline.prompts.checks import AnswerCheck
+from pipeline.schemas.tables import Row
 from pipeline.states import kept, snapshot
-from pipeline.states.library import Catalogue, KeptState
-from pipeline.states.snapshot import READING_VERSION, Snapshot, state_key
+from pipeline.states.library import KeptState, StateLibrary
+from pipeline.states.snapshot import EXTRACTION_VERSION, Snapshot, state_key
 
 DTYPES = ("float32", "bfloat16")
 JOB = "SELECT config FROM jobs WHERE run_id = $run AND config IS NOT NULL"
@@ -58,11 +58,11 @@ class Making:
     preamble: str | None = None
 
     @staticmethod
-    def of(catalogue: Catalogue, state: KeptState) -> "Making":
+    def of(catalog: StateLibrary, state: KeptState) -> "Making":
         """From the run's row in `jobs`, or from its folder; all unset where both are gone."""
         run_id = state.row["run_id"]
-        jobs = catalogue.warehouse.rows(JOB, run=run_id)
-        about = {"config": json.loads(jobs[0]["config"])} if jobs else Ledger(catalogue.output_uri, run_id).about()
+        jobs = catalog.warehouse.rows(JOB, run=run_id)
+        about = {"config": json.loads(jobs[0]["config"])} if jobs else Ledger(catalog.output_uri, run_id).about()
         config = about["config"] if about else {}
         return Making(config.get("model", {}).get("tokenizer"), config.get("preamble"))
 
@@ -102,7 +102,7 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     snapshot.refuse_model(stored, state.row["state_key"])
     engine = reader.engine()
     loaded = time.monotonic()
-    asked = Asked.of(prompt, reader.tokenizer)
+    asked = BoundPrompt.of(prompt, reader.tokenizer)
     answer, tokens_read = _read(engine, stored, asked)
     verdict = AnswerCheck(prompt).judge(reader.tokenizer.decode(answer.tokens))
     return Reply(
@@ -117,9 +117,9 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     )
 
 
-def _read(engine: Engine, stored: Snapshot, asked: Asked) -> tuple[Answer, int]:
+def _read(engine: Engine, stored: Snapshot, asked: BoundPrompt) -> tuple[Answer, int]:
     """The answer, and how many tokens were read for it."""
-    start = Midway(stored.midway.state, stored.midway.tokens_read)
+    start = ReadState(stored.read_state.state, stored.read_state.tokens_read)
     prompt = asked.prompt(stored.document_id)
     engine.submit(Request(stored.document_id, ArrayFeed(stored.tail), (prompt,), start=start))
     tokens_read, finished = 0, list[Finished]()
@@ -155,13 +155,13 @@ def _weights(row: Row, model_uri: str | None) -> Path:
 def _dtype(row: Row, tokenizer: Tokenizer, preamble: str | None) -> str:
     """The one that the state was made with; nothing but its key tells of it."""
     document, made_with = row["document_id"], (tokenizer.fingerprint, preamble)
-    if (dtype := _dtype_at(row, READING_VERSION, *made_with)) is not None:
+    if (dtype := _dtype_at(row, EXTRACTION_VERSION, *made_with)) is not None:
         return dtype
-    for version in range(1, READING_VERSION):
+    for version in range(1, EXTRACTION_VERSION):
         if _dtype_at(row, version, *made_with) is not None:
             raise StateError(
                 f"The state of {document} is of version {version} of how documents are read, which is "
-                f"{READING_VERSION} now: have the document read again"
+                f"{EXTRACTION_VERSION} now: have the document read again"
             )
     raise StateError(
         f"The state of {document} was made with another tokenizer, or in a way that is not known here: --tokenizer "

@@ -18,15 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from configs.errors import StateError
-from models.engine.request import Answer, Midway
+from models.engine.request import Answer, ReadState
 from models.state import State
 from models.weights.tokenizer import LIBRARY
 from pipeline.documents.sections import Section
 from pipeline.documents.tokenize import TOKEN_DTYPE, Position
 from pipeline.storage.header import FORMAT, about_of
 
-READING_VERSION = 2
-"""Raised when extraction or tokenising changes what a model reads: results from before are then not reused."""
+EXTRACTION_VERSION = 2
+"""Raised when extraction or tokenizing changes what a model reads: results from before are then not reused."""
 TAIL = "tail"
 
 
@@ -52,32 +52,37 @@ class Snapshot:
     """The last canonical cut at or before the state: what is read again starts there."""
     sections: tuple[Section, ...]
     """Found before the cut."""
-    midway: Midway
+    read_state: ReadState
     tail: np.ndarray = field(default_factory=lambda: np.empty(0, TOKEN_DTYPE))
     """Of a state that is kept at its document's last cut: the tokens (L,) int32 from there to the end."""
 
 
 def state_key(
-    model_revision: str, tokenizer: str, dtype: str, reading_version: int, preamble: str | None = None
+    model_revision: str, tokenizer: str, dtype: str, extraction_version: int, preamble: str | None = None
 ) -> str:
     """Of all that a state depends on beside the document and what made its text: weights, tokenizer, dtype, how text
     becomes tokens, and what is read before it."""
-    parts = {"model": model_revision, "tokenizer": tokenizer, "dtype": dtype, "reading_version": str(reading_version)}
+    parts = {
+        "model": model_revision,
+        "tokenizer": tokenizer,
+        "dtype": dtype,
+        "extraction_version": str(extraction_version),
+    }
     parts |= {"preamble": preamble} if preamble is not None else {}
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def to_bytes(snapshot: Snapshot) -> bytes:
     """The object as it is stored."""
-    midway = snapshot.midway
-    tensors = {name: tensor.contiguous() for name, tensor in midway.state.tensors.items()}
+    read_state = snapshot.read_state
+    tensors = {name: tensor.contiguous() for name, tensor in read_state.state.tensors.items()}
     if len(snapshot.tail):
         tensors[TAIL] = torch.from_numpy(np.asarray(snapshot.tail, TOKEN_DTYPE))
     about = {
         "format": FORMAT,
-        "tokens": midway.tokens_read,
-        "section_ends": midway.section_ends,
-        "answers": [[*place, asdict(answer)] for place, answer in midway.answers.items()],
+        "tokens": read_state.tokens_read,
+        "section_ends": read_state.section_ends,
+        "answers": [[*place, asdict(answer)] for place, answer in read_state.answers.items()],
         "position": asdict(snapshot.position),
         "sections": [asdict(section) for section in snapshot.sections],
     }
@@ -104,7 +109,7 @@ def from_bytes(data: bytes) -> Snapshot:
         **{name: about[name] for name in _PLAIN},
         position=Position(**about["position"]),
         sections=tuple(Section(**section) for section in about["sections"]),
-        midway=Midway(State(tensors), about["tokens"], tuple(about["section_ends"]), answers),
+        read_state=ReadState(State(tensors), about["tokens"], tuple(about["section_ends"]), answers),
         tail=tail,
     )
 
@@ -117,7 +122,7 @@ def refuse(
     if snapshot.made_by not in makers:
         raise StateError(f"The stored state is of a text that something else made of the document: {snapshot.made_by}.")
     # Whole parts are known by the digest of their text; of those after the last cut there is but the number of tokens.
-    if snapshot.midway.tokens_read != snapshot.position.tokens and snapshot.tokenized_by != LIBRARY:
+    if snapshot.read_state.tokens_read != snapshot.position.tokens and snapshot.tokenized_by != LIBRARY:
         raise StateError(
             f"The stored state lies within tokens that {snapshot.tokenized_by} cut, which is {LIBRARY} now."
         )

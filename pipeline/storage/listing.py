@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Entry:
+class Listed:
     """What a listing found."""
 
     uri: str
@@ -19,7 +19,7 @@ class Entry:
     """Why it cannot be read, as a sentence; set for what a listing sees and a read would trip over."""
 
 
-def walk_disk(root: str, depth: int | None) -> Iterator[Entry]:
+def walk_disk(root: str, depth: int | None) -> Iterator[Listed]:
     """All files below a path, or the file there, as `storage.walk` promises."""
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(root, frozenset())]
     while pending:
@@ -28,18 +28,18 @@ def walk_disk(root: str, depth: int | None) -> Iterator[Entry]:
             info = os.stat(path)
             identity = (info.st_dev, info.st_ino)
             if not modes.S_ISDIR(info.st_mode):
-                yield Entry(_printable(path), info.st_size, problem=_problem(path, info))
+                yield Listed(_printable(path), info.st_size, problem=_problem(path, info))
             elif identity in ancestors:
-                yield Entry(_printable(path), problem="This symbolic link leads back to a directory that holds it.")
+                yield Listed(_printable(path), problem="This symbolic link leads back to a directory that holds it.")
             elif depth is None or len(ancestors) < depth:
                 inner = ancestors | {identity}
                 pending.extend((os.path.join(path, name), inner) for name in os.listdir(path))
             elif path == root:
-                yield Entry(_printable(path), problem="This is a directory, not a document.")
+                yield Listed(_printable(path), problem="This is a directory, not a document.")
         except OSError as error:
             # Without a link, what is missing was never there or went during the walk.
             if os.path.islink(path) or not isinstance(error, FileNotFoundError | NotADirectoryError):
-                yield Entry(_printable(path), problem=_link_problem(path, error))
+                yield Listed(_printable(path), problem=_link_problem(path, error))
 
 
 def _problem(path: str, info: os.stat_result) -> str | None:

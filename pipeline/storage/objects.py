@@ -30,7 +30,7 @@ from s3fs.utils import FileExpired
 
 from configs.errors import StorageError
 from pipeline.storage import disk, s3
-from pipeline.storage.listing import Entry, walk_disk
+from pipeline.storage.listing import Listed, walk_disk
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -114,7 +114,7 @@ def join(uri: str, *parts: str) -> str:
         else:
             scheme, rest = split(uri)
             bucket, _, path = rest.lstrip("/").partition("/")
-            # A normalised absolute path has no `..` left.
+            # A normalized absolute path has no `..` left.
             path = os.path.normpath("/" + f"{path}/{part}".lstrip("/"))
             uri = f"{scheme}://{bucket}{path}".rstrip("/")
     return uri
@@ -137,7 +137,7 @@ def create(uri: str, data: bytes | memoryview) -> bool:
     from another's. So who must know that it was first puts an id of its own into the data; of two writers of the
     same bytes both are told True. False, and nothing changed, where there was another object.
 
-    Of many writers one wins on a disk, on an S3 that honours If-None-Match, and wherever else fsspec's mode="create" is
+    Of many writers one wins on a disk, on an S3 that honors If-None-Match, and wherever else fsspec's mode="create" is
     atomic (gs, abfs); other file systems look, then write. On a disk without hard links the object is empty for a
     moment before it is whole.
     """
@@ -274,25 +274,25 @@ def list_folders(uri: str) -> list[str]:
     return sorted(info["name"].rstrip("/").rsplit("/", 1)[1] for info in found if info["type"] == "directory")
 
 
-def stat(uri: str) -> Entry:
+def stat(uri: str) -> Listed:
     """One object, with `problem` set where it is missing or unreadable. Raises StorageError."""
     files, path = filesystem(uri)
     if is_local(uri):
-        return next(walk_disk(path, 0), None) or Entry(path, problem="There is no such file.")
+        return next(walk_disk(path, 0), None) or Listed(path, problem="There is no such file.")
     uri = str(files.unstrip_protocol(path))
     try:
         with _translated(uri):
             info = files.info(path)
     except FileNotFoundError:
-        return Entry(uri, problem="There is no such object in the store.")
+        return Listed(uri, problem="There is no such object in the store.")
     except PermissionError:
-        return Entry(uri, problem="The store does not permit reading this object.")
+        return Listed(uri, problem="The store does not permit reading this object.")
     if info["type"] == "directory":
-        return Entry(uri, problem="This is a directory, not a document.")
+        return Listed(uri, problem="This is a directory, not a document.")
     return _remote_entry(files, info)
 
 
-def walk(uri: str, depth: int | None = None) -> Iterator[Entry]:
+def walk(uri: str, depth: int | None = None) -> Iterator[Listed]:
     """The object at `uri` or all objects below it, in no order; at most `depth` names deep. Raises StorageError.
 
     Symbolic links are followed. What cannot be read (a loop, a link to nowhere, no permission, a pipe) is an Entry
@@ -308,8 +308,8 @@ def walk(uri: str, depth: int | None = None) -> Iterator[Entry]:
     yield from (_remote_entry(files, info) for info in found.values() if not info["name"].endswith("/"))
 
 
-def _remote_entry(files: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Entry:
-    return Entry(str(files.unstrip_protocol(info["name"])), info["size"] or 0, _etag(info))
+def _remote_entry(files: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Listed:
+    return Listed(str(files.unstrip_protocol(info["name"])), info["size"] or 0, _etag(info))
 
 
 def _etag(info: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ UNKNOWN_BYTES = 512 * 1024 * 1024
 LONGEST_SECONDS = TRYING_SECONDS + TRY_SECONDS
 """An operation that moves little, with all its tries."""
 ONE_PUT_BYTES = 4 * 1024**3
-PASSING_ERRORS = (
+TRANSIENT_ERRORS = (
     ClientError,
     ConnectionError,
     HTTPClientError,
@@ -47,8 +47,8 @@ PASSING_ERRORS = (
     ResponseParserError,
     TimeoutError,
 )
-PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509}
-PASSING_CODES = {
+TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509}
+TRANSIENT_CODES = {
     # These come with 400.
     "BadDigest",
     "IncompleteBody",
@@ -83,7 +83,7 @@ class Files(S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
             try:
                 return await self._try(method, *more, **request)
             except Exception as error:
-                if not _passes(error):
+                if not _is_transient(error):
                     raise
                 tried += 1
                 pause = _pause_seconds(uri, tried, time.monotonic() - begun, error)
@@ -161,13 +161,13 @@ async def _whole(body: Any, size_bytes: int | None) -> bytes:
     return data
 
 
-def _passes(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     """Whether a fault of S3 goes by itself, so that it is tried again: the one place that says so."""
     response = response_of(error)
     if not response:
-        return isinstance(error, PASSING_ERRORS)
+        return isinstance(error, TRANSIENT_ERRORS)
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status in PASSING_STATUSES or response["Error"].get("Code") in PASSING_CODES
+    return status in TRANSIENT_STATUSES or response["Error"].get("Code") in TRANSIENT_CODES
 
 
 def response_of(error: BaseException) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A training under way: data, model and optimiser, saved every so often, so that it goes on after an interruption."""
+"""A training under way: data, model and optimizer, saved every so often, so that it goes on after an interruption."""
 
 import math
 import time
@@ -41,7 +41,7 @@ class Training:
 
     @staticmethod
     def start(config: TrainConfig, tokenizer: Tokenizer, corpus: Corpus, output: Path) -> "Training":
-        model = MambaLM(_architecture(config, tokenizer)).initialise()
+        model = MambaLM(_architecture(config, tokenizer)).initialize()
         saved = _read_saved(output)
         # Go on with documents that an earlier attempt has not drawn yet.
         seed = config.seed + 1_000_003 * (saved["steps"] if saved else 0)

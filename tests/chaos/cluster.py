@@ -78,7 +78,7 @@ class Node:
         return self.node_id in self._cluster.alive()
 
     def workers(self, words: str = "") -> list[psutil.Process]:
-        """Processes of actors and tasks whose title, as `ray::_MapWorker(SummariseStage).submit`, has these words."""
+        """Processes of actors and tasks whose title, as `ray::_MapWorker(SummarizeStage).submit`, has these words."""
         titles = {process: title_of(process) for process in self.processes()}
         return [process for process, title in titles.items() if is_worker(title) and words in title]
 

@@ -6,7 +6,7 @@ from tests.chaos.cluster import Cluster, Node
 from tests.waiting import wait_for
 
 CPUS_PER_ACTOR = 2
-ACTOR = "SummariseStage"
+ACTOR = "SummarizeStage"
 
 
 class Fleet:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.ledger.records import Reading, Underway
+from pipeline.ledger.records import MeterReading, Underway
 from pipeline.ledger.run_folder import Ledger
 from pipeline.reports.warehouse import Warehouse
 from pipeline.storage import objects
@@ -120,9 +120,13 @@ class Job:
     def told(self) -> str:
         return self.log.read_text(errors="replace")[-6000:]
 
-    def readings(self) -> dict[str, Reading]:
+    def readings(self) -> dict[str, MeterReading]:
         """The last heartbeat of every actor, by its id."""
-        return {beat.reading.actor_id: beat.reading for beat in self.ledger.beats() if beat.reading.is_of_actor}
+        return {
+            heartbeat.reading.actor_id: heartbeat.reading
+            for heartbeat in self.ledger.heartbeats()
+            if heartbeat.reading.is_of_actor
+        }
 
     def tokens_read(self) -> int:
         return sum(reading.tokens_read for reading in self.readings().values())
@@ -142,8 +146,8 @@ class Job:
         at_stake: dict[str, list[Underway]] = {}
 
         def some() -> bool:
-            for beat in self.ledger.beats():
-                at_stake[beat.reading.actor_id] = [each for each in beat.underway if each.spent.at_stake]
+            for heartbeat in self.ledger.heartbeats():
+                at_stake[heartbeat.reading.actor_id] = [each for each in heartbeat.underway if each.spent.at_stake]
             return max(map(len, at_stake.values()), default=0) >= 2
 
         wait_for(some, "an actor is in the middle of two documents", self.told)
@@ -199,16 +203,16 @@ def assert_costs_add_up(job: Job, about: dict[str, Any], costs: list[dict], answ
     """To the last digit: over rows, over actors, over attempts and over documents."""
     of_devices = [row for row in costs if row["kind"] != "node"]
     assert sum((row["cost"] for row in costs), Decimal(0)) == about["cost"]
-    assert sum((row["gpu_seconds"] for row in of_devices), Decimal(0)) == about["gpu_seconds"]
+    assert sum((row["device_seconds"] for row in of_devices), Decimal(0)) == about["device_seconds"]
     assert sum((row["full_cost"] for row in answers), Decimal(0)) == about["cost"]
     assert len(of_devices) < len(costs), "the head costs something"
-    assert all(row["gpu_seconds"] * row["price_per_second"] == row["cost"] for row in costs)
+    assert all(row["device_seconds"] * row["price_per_second"] == row["cost"] for row in costs)
     of_documents = sum((row["cost"] for row in costs if row["kind"] == "document"), Decimal(0))
     assert sum((row["cost"] for row in answers), Decimal(0)) == of_documents > 0
 
     by_actor: dict[str, Decimal] = {}
     for row in costs:
-        by_actor[row["actor_id"]] = by_actor.get(row["actor_id"], Decimal(0)) + row["gpu_seconds"]
+        by_actor[row["actor_id"]] = by_actor.get(row["actor_id"], Decimal(0)) + row["device_seconds"]
     assert {id: seconds for id, seconds in by_actor.items() if seconds} == metered(job.ledger)
 
     attempts = [(row["document_id"], row["attempt"]) for row in costs if row["document_id"]]
@@ -223,7 +227,9 @@ def assert_costs_add_up(job: Job, about: dict[str, Any], costs: list[dict], answ
 
 def metered(ledger: Ledger) -> dict[str, Decimal]:
     """Device-seconds on each actor's meter when it last told of it: at a heartbeat or with a document."""
-    readings = [beat.reading for beat in ledger.beats()] + [Reading(**entry["reading"]) for entry in ledger.entries()]
+    readings = [heartbeat.reading for heartbeat in ledger.heartbeats()] + [
+        MeterReading(**entry["reading"]) for entry in ledger.entries()
+    ]
     seconds: dict[str, Decimal] = {}
     for reading in readings:
         shown = Decimal(reading.total_us) / 1_000_000 * reading.devices
@@ -246,13 +252,13 @@ def toll(costs: list[dict]) -> Toll:
     lost: dict[str, Decimal] = {}
     for row in costs:
         if row["kind"] == "wasted" and row["outcome"] == "lost":
-            lost[row["actor_id"]] = lost.get(row["actor_id"], Decimal(0)) + row["gpu_seconds"]
+            lost[row["actor_id"]] = lost.get(row["actor_id"], Decimal(0)) + row["device_seconds"]
     return Toll(
         attempts=len({(row["document_id"], row["attempt"]) for row in costs if row["document_id"]}),
         lost=sum(row["kind"] == "document" and row["outcome"] == "lost" for row in costs),
         actors=len({row["actor_id"] for row in costs if row["kind"] != "node"}),
         tokens_twice=sum(row["tokens_wasted"] or 0 for row in costs),
-        wasted_seconds=sum((row["gpu_seconds"] for row in costs if row["kind"] == "wasted"), Decimal(0)),
+        wasted_seconds=sum((row["device_seconds"] for row in costs if row["kind"] == "wasted"), Decimal(0)),
         lost_seconds=lost,
     )
 

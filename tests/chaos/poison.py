@@ -24,7 +24,7 @@ class Poison(LocalFileSystem):
 
     def _open(self, path, mode="rb", **options):
         with open("/proc/self/cmdline") as title:
-            if "SummariseStage" in title.read():
+            if "SummarizeStage" in title.read():
                 os.kill(os.getpid(), signal.SIGKILL)
         return super()._open(path, mode, **options)
 """

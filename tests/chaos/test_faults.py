@@ -45,7 +45,7 @@ NUM_LONG, LONG_CHARS, NUM_SHORT = 8, 30_000, 20
 INLINE_BYTES = 10_000
 LOST_SECONDS = 1.0
 SETTINGS = (
-    "prompts=[{name: summary, instruction: Summarise., max_tokens: 12}]",
+    "prompts=[{name: summary, instruction: Summarize., max_tokens: 12}]",
     "engine.actors=2",
     f"engine.cpus_per_actor={CPUS_PER_ACTOR}",
     # As many long documents for each actor as it takes at once, so that both are busy to the end.
@@ -53,7 +53,7 @@ SETTINGS = (
     "engine.documents_per_batch=1",
     "engine.step_tokens=32",
     f"input.inline_bytes={INLINE_BYTES}",
-    f"snapshot.max_lost_gpu_seconds={LOST_SECONDS}",
+    f"snapshot.max_lost_device_seconds={LOST_SECONDS}",
     f"run.heartbeat_seconds={HEARTBEAT_SECONDS}",
     "price.node_hour=0.36",
 )

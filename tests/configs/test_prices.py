@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from configs import prices
 from configs.errors import ConfigError
 from configs.loader import load
-from configs.prices import SHIPPED, STALE_DAYS, Catalogue, Price, Where
+from configs.prices import SHIPPED, STALE_DAYS, Catalog, Price, Where
 from configs.settings import SummarizeConfig
 
 TODAY = datetime.now(UTC).date()
@@ -21,12 +21,12 @@ def price(gpu: str, **values: object) -> Price:
     )
 
 
-def catalogue(*rows: Price) -> Catalogue:
-    return Catalogue(prices=rows)
+def catalog(*rows: Price) -> Catalog:
+    return Catalog(prices=rows)
 
 
 def test_the_shipped_prices_are_found_by_the_names_that_torch_gives():
-    shipped = Catalogue.load()
+    shipped = Catalog.load()
     cloud = shipped.find("NVIDIA H100 80GB HBM3", "spot", where=Where("gpu-cloud"))
     assert cloud.spot_gpu_hour == Decimal("0.8")
     assert shipped.find("NVIDIA A100-SXM4-80GB").on_demand_gpu_hour == Decimal("1.64")
@@ -35,7 +35,7 @@ def test_the_shipped_prices_are_found_by_the_names_that_torch_gives():
 
 
 def test_a_price_is_that_of_the_row_which_fits_provider_region_market_and_currency():
-    rows = catalogue(
+    rows = catalog(
         price("H100", provider="a", region="east", currency="EUR"),
         price("H100", provider="a", region="east"),
         price("H100", provider="a", region="west", on_demand_gpu_hour=None, spot_gpu_hour="1"),
@@ -52,7 +52,7 @@ def test_a_price_is_that_of_the_row_which_fits_provider_region_market_and_curren
 
 
 def test_a_row_that_names_the_place_goes_before_one_that_holds_anywhere():
-    rows = catalogue(
+    rows = catalog(
         price("H100", on_demand_gpu_hour="1"),
         price("H100", region="west", on_demand_gpu_hour="2"),
         price("H100", provider="a", on_demand_gpu_hour="3"),
@@ -73,10 +73,10 @@ def test_a_row_that_names_the_place_goes_before_one_that_holds_anywhere():
 def test_prices_that_differ_where_nothing_says_which_is_meant_are_refused():
     """One spot H100 of AWS was billed at another cloud's price."""
     with pytest.raises(ConfigError) as refused:
-        Catalogue.load().find("NVIDIA H100 80GB HBM3", "spot")
+        Catalog.load().find("NVIDIA H100 80GB HBM3", "spot")
     assert "gpu-cloud spot 0.8 USD, aws p5.48xlarge spot 2.25 USD" in str(refused.value)
     assert "Set price.provider=aws|gpu-cloud, or give the price itself: price.gpu_hour=PRICE" in str(refused.value)
-    rows = catalogue(
+    rows = catalog(
         price("H100", provider="a", region="east"), price("H100", provider="a", region="west", on_demand_gpu_hour="4")
     )
     with pytest.raises(ConfigError, match=r"Set price\.region=east\|west, or"):
@@ -84,7 +84,7 @@ def test_prices_that_differ_where_nothing_says_which_is_meant_are_refused():
 
 
 def test_what_differs_in_nothing_but_the_place_needs_no_answer_and_the_first_of_one_place_wins():
-    rows = catalogue(
+    rows = catalog(
         price("H100", provider="a", source="newer"),
         price("H100", provider="a", on_demand_gpu_hour="9", source="older"),
         price("H100", provider="b"),
@@ -94,7 +94,7 @@ def test_what_differs_in_nothing_but_the_place_needs_no_answer_and_the_first_of_
 
 def test_it_is_told_once_whose_price_is_taken_and_warned_of_where_that_is_a_guess():
     prices._tell.cache_clear()
-    rows = catalogue(price("H100", provider="a", instance_type="large"))
+    rows = catalog(price("H100", provider="a", instance_type="large"))
     with capture_logs() as logs:
         for where in (Where("a", "west", "large"), Where(), Where()):
             rows.find("H100", where=where)
@@ -108,7 +108,7 @@ def test_it_is_told_once_whose_price_is_taken_and_warned_of_where_that_is_a_gues
 def test_rows_of_ones_own_go_before_the_shipped_ones(tmp_path):
     own = tmp_path / "my-prices.yaml"
     own.write_text("prices:\n  - {gpu: H100, on_demand_gpu_hour: 2.10, date: 2026-01-02, source: our contract}\n")
-    known = Catalogue.load(own)
+    known = Catalog.load(own)
     # Of whoever it is, and though it says less of where it holds.
     for where in (Where(), Where("gpu-cloud")):
         assert known.find("NVIDIA H100 80GB HBM3", where=where).source == "our contract"
@@ -116,21 +116,21 @@ def test_rows_of_ones_own_go_before_the_shipped_ones(tmp_path):
 
 
 def test_what_an_unknown_gpu_says_to_add_is_enough(tmp_path):
-    with pytest.raises(ConfigError, match=r"price\.catalogue=my-prices\.yaml") as refused:
-        Catalogue.load().find("NVIDIA H200", "spot")
+    with pytest.raises(ConfigError, match=r"price\.catalog=my-prices\.yaml") as refused:
+        Catalog.load().find("NVIDIA H200", "spot")
     lines = str(refused.value).splitlines()
     added = "\n".join(lines[lines.index("prices:") : -1])
     own = tmp_path / "my-prices.yaml"
     own.write_text(added)
     with pytest.raises(ConfigError, match=r"my-prices\.yaml: prices\.0\.spot_gpu_hour = 'PRICE'"):
-        Catalogue.load(own)
+        Catalog.load(own)
     own.write_text(added.replace("PRICE", "1.25"))
-    assert Catalogue.load(own).find("NVIDIA H200", "spot").spot_gpu_hour == Decimal("1.25")
+    assert Catalog.load(own).find("NVIDIA H200", "spot").spot_gpu_hour == Decimal("1.25")
 
 
 def test_a_gpu_that_is_not_offered_so_says_how_it_is(tmp_path):
     with pytest.raises(ConfigError, match=r"there is gpu-cloud on_demand 0\.72 USD"):
-        Catalogue.load().find("NVIDIA L40S", "spot")
+        Catalog.load().find("NVIDIA L40S", "spot")
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ def test_a_gpu_that_is_not_offered_so_says_how_it_is(tmp_path):
         ("prices:\n  - {gpu: H100, on_demand: 1, date: 2026-01-01, source: s}\n", "on_demand_gpu_hour"),
     ],
 )
-def test_a_wrong_catalogue_is_refused_with_its_name(tmp_path, text, says):
+def test_a_wrong_catalog_is_refused_with_its_name(tmp_path, text, says):
     path = tmp_path / "my-prices.yaml"
     if text:
         path.write_text(text)
     with pytest.raises(ConfigError, match=f"my-prices.yaml.*{says}"):
-        Catalogue.load(path)
+        Catalog.load(path)
 
 
 def test_a_stale_price_is_warned_of_once():
@@ -157,29 +157,29 @@ def test_a_stale_price_is_warned_of_once():
     stale = price("H200", date=TODAY - timedelta(days=STALE_DAYS + 1))
     with capture_logs() as logs:
         for _ in range(2):
-            catalogue(fresh, stale).find("H100")
-            catalogue(fresh, stale).find("H200")
+            catalog(fresh, stale).find("H100")
+            catalog(fresh, stale).find("H200")
     told = [(each["event"], each["log_level"], each["gpu"]) for each in logs if each["event"] != "price_found"]
     assert told == [("price_is_old", "warning", "H200")]
 
 
-def test_a_catalogue_is_what_it_was_after_it_was_written(tmp_path):
-    rows = catalogue(
+def test_a_catalog_is_what_it_was_after_it_was_written(tmp_path):
+    rows = catalog(
         price("H100", on_demand_gpu_hour=None, spot_gpu_hour="0.000001250", gpus_per_instance=8),
         price("H200", on_demand_gpu_hour="2", currency="EUR", source="so: #1 of 'all'"),
     )
     path = tmp_path / "prices.yaml"
     path.write_text(rows.as_yaml())
-    assert Catalogue.read(path) == rows
+    assert Catalog.read(path) == rows
 
 
-def test_settings_name_a_catalogue_and_a_market():
-    config = load(SummarizeConfig, None, ["input.sources=[a]", "price.catalogue=my.yaml", "price.market=spot"])
-    assert (config.price.catalogue, config.price.market) == ("my.yaml", "spot")
+def test_settings_name_a_catalog_and_a_market():
+    config = load(SummarizeConfig, None, ["input.sources=[a]", "price.catalog=my.yaml", "price.market=spot"])
+    assert (config.price.catalog, config.price.market) == ("my.yaml", "spot")
     with pytest.raises(ConfigError, match=r"price\.market"):
         load(SummarizeConfig, None, ["input.sources=[a]", "price.market=cheap"])
 
 
 def test_every_shipped_price_has_a_source_and_is_not_of_the_future():
-    for row in Catalogue.read(SHIPPED).prices:
+    for row in Catalog.read(SHIPPED).prices:
         assert row.source and row.age_days >= 0

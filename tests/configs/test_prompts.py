@@ -144,7 +144,7 @@ def test_without_a_schema_settings_are_written_as_before_there_were_any():
     """Their fingerprint is made of this: with another, finished documents would be done again."""
     assert PromptSettings().model_dump(mode="json") == {
         "name": "summary",
-        "instruction": "Summarise the document.",
+        "instruction": "Summarize the document.",
         "max_tokens": 128,
         "temperature": 0.0,
         "top_p": 1.0,

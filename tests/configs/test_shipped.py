@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs.loader import load
-from configs.prices import Catalogue
+from configs.prices import Catalog
 from configs.settings import SummarizeConfig
 from configs.training import TrainConfig
 
@@ -14,7 +14,7 @@ SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_a_shipped_file_loads(path):
-    kinds = {"prices.yaml": Catalogue, "train_default.yaml": TrainConfig}
+    kinds = {"prices.yaml": Catalog, "train_default.yaml": TrainConfig}
     assert load(kinds.get(path.name, SummarizeConfig), path)
 
 

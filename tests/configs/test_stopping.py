@@ -45,7 +45,7 @@ def test_what_is_no_deadline_is_refused(given):
         (["run.budget_usd=0"], "run.budget_usd = 0"),
         (["run.budget_usd=-2"], "run.budget_usd = -2"),
         (["run.budget_usd=5", "price.currency=EUR"], "price.currency is 'EUR'"),
-        (["snapshot.max_lost_gpu_seconds=0"], "snapshot.max_lost_gpu_seconds = 0"),
+        (["snapshot.max_lost_device_seconds=0"], "snapshot.max_lost_device_seconds = 0"),
         (["engine.max_attempts=1"], "engine.max_attempts = 1"),
         (["states.ttl_days=0"], "states.ttl_days = 0"),
         (["incremental=maybe"], "incremental = 'maybe'"),

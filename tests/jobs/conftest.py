@@ -28,7 +28,7 @@ def small_model(tmp_path_factory) -> str:
     torch.manual_seed(3)
     mixer = Mamba3Config(d_state=16, headdim=32, chunk_size=32)
     config = MambaConfig(d_model=64, d_intermediate=128, n_layer=2, vocab_size=512, ssm_cfg=mixer)
-    model = MambaLM(config).initialise()
+    model = MambaLM(config).initialize()
     with torch.no_grad():
         # Loud weights: a quiet random model says the same of every document.
         for parameter in model.parameters():
@@ -52,7 +52,7 @@ class Summarize:
         self._warm = warm
         self._fixed = [
             f"model.uri={model}",
-            "prompts=[{name: summary, instruction: Summarise., max_tokens: 12}]",
+            "prompts=[{name: summary, instruction: Summarize., max_tokens: 12}]",
             "engine.slots=4",
             "engine.documents_per_batch=2",
             "run.heartbeat_seconds=0.2",

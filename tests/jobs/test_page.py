@@ -104,7 +104,7 @@ def test_an_output_without_runs_has_a_page_that_says_so(tmp_path):
 
 
 def test_a_run_that_cost_nothing_and_read_nothing_has_a_page(tmp_path):
-    none = {"documents_succeeded": 0, "tokens_read": 0, "gpu_seconds": Decimal(0), "started_at": None}
+    none = {"documents_succeeded": 0, "tokens_read": 0, "device_seconds": Decimal(0), "started_at": None}
     write_part(tmp_path, "jobs", "night", [job_row("0") | none])
     assert "Total cost" in page(reporting.report(Warehouse(str(tmp_path))))
 

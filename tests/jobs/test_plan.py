@@ -72,9 +72,9 @@ def test_a_second_runs_quote_is_within_a_tenth_of_what_it_takes(summarize, libra
     # What the second run really took depends on who else works on this machine meanwhile.
     (spent,) = Warehouse(summarize.output).rows(
         """
-        select sum(gpu_seconds - coalesce(decode_seconds, 0)) filter (kind in ('document', 'snapshot')) as reading,
+        select sum(device_seconds - coalesce(decode_seconds, 0)) filter (kind in ('document', 'snapshot')) as reading,
                sum(decode_seconds) filter (kind = 'document') as answering,
-               sum(gpu_seconds) filter (kind in ('startup', 'load', 'idle')) as starting,
+               sum(device_seconds) filter (kind in ('startup', 'load', 'idle')) as starting,
                count(*) filter (kind = 'document' and outcome = 'finished') as documents, sum(tokens_read) as tokens
         from costs where run_id = $run and coalesce(outcome, '') <> 'failed'
         """,

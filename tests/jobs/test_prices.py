@@ -1,4 +1,4 @@
-"""`jobs.prices` shows the catalogue and brings it up to date, from an AWS that is moto's."""
+"""`jobs.prices` shows the catalog and brings it up to date, from an AWS that is moto's."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -7,7 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from configs.errors import ConfigError
-from configs.prices import Catalogue, Where
+from configs.prices import Catalog, Where
 from jobs import prices
 from pipeline.billing import spot_prices
 from pipeline.reports.warehouse import Warehouse
@@ -49,10 +49,10 @@ def job(warm):
     return lambda *arguments, name="prices": warm(f"jobs.{name}", arguments)
 
 
-def test_refresh_writes_a_catalogue_that_a_run_can_use(aws, tmp_path, capsys):
+def test_refresh_writes_a_catalog_that_a_run_can_use(aws, tmp_path, capsys):
     path = tmp_path / "prices.yaml"
     prices.refresh(["us-east-1", "us-west-2"], ["p5.48xlarge", "p4d.24xlarge", "x9.huge"], str(path))
-    rows = Catalogue.read(path).prices
+    rows = Catalog.read(path).prices
     assert {(row.gpu, row.region, row.instance_type, row.gpus_per_instance) for row in rows} == {
         ("H100 80GB", "us-east-1", "p5.48xlarge", 8),
         ("A100 40GB", "us-east-1", "p4d.24xlarge", 8),
@@ -61,7 +61,7 @@ def test_refresh_writes_a_catalogue_that_a_run_can_use(aws, tmp_path, capsys):
     }
     assert {(row.provider, row.date, row.source) for row in rows} == {("aws", TODAY, spot_prices.SOURCE)}
     assert {row.spot_gpu_hour for row in rows} == {MOTOS_PRICE / 8}
-    found = Catalogue.load(path).find("NVIDIA H100 80GB HBM3", "spot", where=Where("aws", "us-west-2"))
+    found = Catalog.load(path).find("NVIDIA H100 80GB HBM3", "spot", where=Where("aws", "us-west-2"))
     assert (found.provider, found.region) == ("aws", "us-west-2")
     assert "not offered on the spot market: x9.huge in us-east-1" in capsys.readouterr().out
 
@@ -75,15 +75,15 @@ def test_refresh_leaves_other_rows_and_what_is_said_of_them_alone(aws, tmp_path)
         "     gpus_per_instance: 8, on_demand_gpu_hour: 6.88, spot_gpu_hour: 2.5,\n"
         "     date: 2026-01-02, source: the price list}\n"
     )
-    ours = Catalogue.read(path).prices[0]
+    ours = Catalog.read(path).prices[0]
     for _ in range(2):
         prices.refresh(["us-east-1"], ["p5.48xlarge", "g6e.xlarge"], str(path))
-        first, p5, l40s = Catalogue.read(path).prices
+        first, p5, l40s = Catalog.read(path).prices
         assert first == ours
         assert (p5.gpu, p5.date) == ("H100 SXM5 80 GB", TODAY)
         assert (p5.on_demand_gpu_hour, p5.spot_gpu_hour) == (Decimal("6.88"), MOTOS_PRICE / 8)
         assert p5.source == f"{spot_prices.SOURCE}; on demand as of 2026-01-02, the price list"
-        assert Catalogue(prices=(l40s,)).find("NVIDIA L40S", "spot") == l40s
+        assert Catalog(prices=(l40s,)).find("NVIDIA L40S", "spot") == l40s
     assert path.read_text().startswith("# Ours.\nprices:\n")
 
 
@@ -133,7 +133,7 @@ def test_list_shows_each_price_with_date_and_source(job):
         assert shown in done.stdout
     assert "L40S" not in done.stdout
     unknown = job("list", "--gpu", "T5")
-    assert unknown.returncode == 2 and "the catalogue knows H100 SXM5 80 GB, A100" in unknown.stderr
+    assert unknown.returncode == 2 and "the catalog knows H100 SXM5 80 GB, A100" in unknown.stderr
 
 
 def test_a_run_records_the_market_of_its_node(summarize, tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_a_gpu_without_a_price_stops_the_run_before_it_starts(summarize, tmp_pat
     write_documents(tmp_path / "docs", ["A document."])
     done = summarize.alone([str(tmp_path / "docs")])
     assert done.returncode == 2
-    assert "refused: no price for an hour of one H200" in done.stderr and "price.catalogue=" in done.stderr
+    assert "refused: no price for an hour of one H200" in done.stderr and "price.catalog=" in done.stderr
 
 
 def test_a_spot_gpu_whose_provider_nobody_knows_is_refused_with_the_settings_that_say(tmp_path, job):

@@ -94,7 +94,7 @@ def test_tables_name_the_cheapest_and_say_what_they_are(checkpoint, capsys):
 def test_ones_own_prices_go_first(told, tmp_path):
     prices = tmp_path / "prices.yaml"
     prices.write_text("prices: [{gpu: H200, on_demand_gpu_hour: 0.01, date: 2100-01-01, source: a friend}]")
-    assert told("mamba3-7b", lengths="1M", catalogue=str(prices))["model"]["cheapest"] == {"1000000": "H200"}
+    assert told("mamba3-7b", lengths="1M", catalog=str(prices))["model"]["cheapest"] == {"1000000": "H200"}
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_document_that_is_gone_answers_as_a_full_reading_did(read, name, state
     (summary,) = Warehouse(output).rows(
         "select summary from summaries where document_id = $id", id=reply["document_id"]
     )
-    again = warm("jobs.states", ["ask", output, reply["state_uri"], "Summarise.", "--max-tokens", "12"])
+    again = warm("jobs.states", ["ask", output, reply["state_uri"], "Summarize.", "--max-tokens", "12"])
     # Without what could steer a terminal.
     assert again.stdout.removesuffix("\n") == job._printable(summary["summary"])
 

@@ -45,7 +45,7 @@ def test_stopped_twice_finished_by_the_next_start_and_grown_at_the_price_of_what
     # How far a budget takes it depends on the machine; this is stopped when it has read some.
     command = summarize.command([str(folder)], *SLOW, handles)
     ledger = Ledger(summarize.output, "stopped")
-    before = {beat.reading.actor_id for beat in ledger.beats()}
+    before = {heartbeat.reading.actor_id for heartbeat in ledger.heartbeats()}
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as job:
         wait_for(lambda: sum(tokens_underway(ledger, before).values()) > 2000)
         job.send_signal(signal.SIGINT)

@@ -40,17 +40,17 @@ def write_documents(directory: Path, texts: list[str] = TEXTS) -> list[Path]:
 
 def assert_costs_add_up(output: str) -> None:
     tables = Warehouse(output)
-    (job,) = tables.rows("select cost, gpu_seconds from jobs")
-    (costs,) = tables.rows("select sum(cost) as cost, sum(gpu_seconds) as gpu_seconds from costs")
+    (job,) = tables.rows("select cost, device_seconds from jobs")
+    (costs,) = tables.rows("select sum(cost) as cost, sum(device_seconds) as device_seconds from costs")
     assert costs == job
     assert job["cost"] > 0
-    wrong = tables.rows("select * from costs where cost is distinct from gpu_seconds * price_per_second")
-    assert [row for row in wrong if row["gpu_seconds"] * row["price_per_second"] != row["cost"]] == []
+    wrong = tables.rows("select * from costs where cost is distinct from device_seconds * price_per_second")
+    assert [row for row in wrong if row["device_seconds"] * row["price_per_second"] != row["cost"]] == []
     # Each meter goes on between the last document that came with a reading and the end of its actor.
     files = [file for file in objects.list_files(f"{output}/_runs", ".json") if "/actors/" in file]
     with_documents = [entry["reading"] for entry in entries(output)]
     with_heartbeats = [json.loads(objects.read_bytes(file))["reading"] for file in files]
-    assert metered(with_documents) <= job["gpu_seconds"] <= metered(with_documents + with_heartbeats)
+    assert metered(with_documents) <= job["device_seconds"] <= metered(with_documents + with_heartbeats)
 
 
 def metered(readings: list[dict]) -> Decimal:
@@ -62,7 +62,7 @@ def metered(readings: list[dict]) -> Decimal:
     return sum(shown.values(), Decimal(0))
 
 
-def test_good_documents_are_summarised_and_bad_ones_have_a_reason(summarize, tmp_path, small_model):
+def test_good_documents_are_summarized_and_bad_ones_have_a_reason(summarize, tmp_path, small_model):
     folder = tmp_path / "docs"
     good = write_documents(folder)
     odd_name = folder / 'it\'s a "naïve" name — 文書 #1?.md'
@@ -144,7 +144,7 @@ def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summari
     summarize.output = str(tmp_path / "output")
     run = "run.id=killed"
     # Without a snapshot, so that what the killed one had begun is lost however slow the machine.
-    command = summarize.command([documents], run, "engine.step_tokens=512", "snapshot.max_lost_gpu_seconds=1000000")
+    command = summarize.command([documents], run, "engine.step_tokens=512", "snapshot.max_lost_device_seconds=1000000")
     driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     wait_for(lambda: objects.list_files(f"{summarize.output}/_runs", ".alive"))
     second = summarize([documents], run)
@@ -281,8 +281,8 @@ def entries(output: str) -> list[dict]:
 
 def tokens_underway(ledger: Ledger, but: Collection[str] = ()) -> dict[str, int]:
     """Of documents that are being read, as the last heartbeats of all actors but some say."""
-    beats = [beat for beat in ledger.beats() if beat.reading.actor_id not in but]
-    return {each.document_id: each.tokens_read for beat in beats for each in beat.underway}
+    heartbeats = [heartbeat for heartbeat in ledger.heartbeats() if heartbeat.reading.actor_id not in but]
+    return {each.document_id: each.tokens_read for heartbeat in heartbeats for each in heartbeat.underway}
 
 
 def files_below(output: str) -> dict[str, int]:
@@ -300,7 +300,7 @@ def test_a_document_inline_as_a_handle_and_in_other_company_gives_the_same_rows(
     book.write_text("\n\n".join(chapters), encoding="utf-8")
     (folder / "cut.txt.gz").write_bytes(gzip.compress(("word and another " * 3000).encode())[:-40])
     prompts = (
-        "prompts=[{name: whole, instruction: Summarise., max_tokens: 6},"
+        "prompts=[{name: whole, instruction: Summarize., max_tokens: 6},"
         "{name: facts, instruction: List facts., max_tokens: 8, json_schema: {type: object}}]",
         "sections.prompts=[{name: section, instruction: And this part., max_tokens: 5}]",
         "sections.least_tokens=64",

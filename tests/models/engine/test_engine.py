@@ -186,7 +186,7 @@ def test_documents_that_are_still_arriving_answer_as_if_they_were_all_there():
     assert all(feed.is_closed for feed in feeds.values())
 
 
-def test_a_document_that_breaks_off_leaves_its_slot_and_its_neighbours_go_on():
+def test_a_document_that_breaks_off_leaves_its_slot_and_its_neighbors_go_on():
     engine, asked, failed, results = Engine(MODEL, END, 2, 32), request("any", 1).prompts, [], {}
     broken = Trickle(tokens_of(99), breaks_at=12)
     engine.submit(Request("broken", broken, asked))

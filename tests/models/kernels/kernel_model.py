@@ -24,7 +24,7 @@ def build(form: str, device: str, dtype: torch.dtype = torch.float32) -> MambaLM
     shape = {"d_state": 64, "headdim": 32, "dt_min": 0.05, "dt_max": 0.9}
     mixer = Mamba3Config(**(shape | FORMS[form]))
     config = MambaConfig(d_model=32, d_intermediate=40, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=mixer)
-    model = MambaLM(config).initialise()
+    model = MambaLM(config).initialize()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

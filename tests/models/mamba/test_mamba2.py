@@ -56,7 +56,7 @@ def build(dtype: torch.dtype = torch.float64, variant: str = "published") -> Mam
     shape = {"d_state": 16, "headdim": 12, "chunk_size": 8, "dt_min": 0.05, "dt_max": 0.9}
     mixer = Mamba2Config(**shape | VARIANTS[variant])
     model = MambaLM(MambaConfig(d_model=24, d_intermediate=0, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=mixer))
-    away_from_start(model.initialise())
+    away_from_start(model.initialize())
     return model.to(dtype).eval().requires_grad_(False)
 
 

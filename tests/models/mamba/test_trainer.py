@@ -55,7 +55,7 @@ def test_the_loss_of_a_step_is_that_of_the_whole_document_only_with_the_state_ca
 
 def test_training_learns():
     torch.manual_seed(0)
-    model = MambaLM(build().config).initialise()
+    model = MambaLM(build().config).initialize()
     streams = [Stream(documents([50, 70, 31], num_tokens=4), 32) for _ in range(3)]
     trainer = Trainer(model, streams, learning_rate=1e-2, weight_decay=0.0)
     losses = [trainer.step(1.0).text_loss for _ in range(40)]

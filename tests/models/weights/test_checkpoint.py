@@ -181,9 +181,9 @@ def test_a_tensor_that_does_not_fit_is_named(saved, change, says):
         ("ssm_cfg", {"layer": "Mamba4"}, "ssm_cfg"),
         ("ssm_cfg", {}, "Mamba-1 is not supported"),
         ("ssm_cfg", {"layer": "Mamba1"}, "Mamba-1 is not supported"),
-        ("ssm_cfg", {"layer": "Mamba3", "headdim": 12, "colour": "red"}, "colour"),
+        ("ssm_cfg", {"layer": "Mamba3", "headdim": 12, "color": "red"}, "color"),
         ("d_model", "wide", "d_model"),
-        ("colour", "red", "colour"),
+        ("color", "red", "color"),
         ("attn_layer_idx", [1], "attention layers"),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_bin_that_holds_other_things_than_tensors_is_refused(saved):
 
 
 def test_the_fingerprint_is_that_of_the_bytes():
-    """What a finished document is known by: another one would have it summarised again."""
+    """What a finished document is known by: another one would have it summarized again."""
     directory = checkpoint.DEFAULT
     content = (directory / "model.safetensors").read_bytes() + (directory / "config.json").read_bytes()
     assert checkpoint.fingerprint(directory) == sha256(content).hexdigest()

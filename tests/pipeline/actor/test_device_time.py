@@ -79,7 +79,7 @@ def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: P
         tries = 1 + summary["retries"]
         # The first token of an answer comes with its prompt.
         decoded_us = DECODED_US * (cost["tokens_decoded"] - tries)
-        assert cost["gpu_seconds"] * 1_000_000 == TOKEN_US * (len(each["tokens"]) + prompt * tries) + decoded_us
+        assert cost["device_seconds"] * 1_000_000 == TOKEN_US * (len(each["tokens"]) + prompt * tries) + decoded_us
         assert cost["decode_seconds"] * 1_000_000 == decoded_us
     assert driver.overheads() == loaded and not driver.waits
 
@@ -123,4 +123,4 @@ def test_an_actor_without_work_is_idle_and_sleeps_whatever_came_last(tmp_path: P
     # Until the next heartbeat.
     assert all(0 <= seconds <= assignment.heartbeat_seconds for seconds in driver.waits)
     costs = [entry["costs"][0] for entry in entries(assignment).values() if entry["outcome"] == "finished"]
-    assert sum(cost["gpu_seconds"] for cost in costs) * 1_000_000 == device.now_us - sum(driver.overheads().values())
+    assert sum(cost["device_seconds"] for cost in costs) * 1_000_000 == device.now_us - sum(driver.overheads().values())

@@ -1,4 +1,4 @@
-"""Documents that an actor reads itself: summarised, or broken off with a reason and their cost."""
+"""Documents that an actor reads itself: summarized, or broken off with a reason and their cost."""
 
 import queue
 import threading
@@ -82,7 +82,7 @@ def test_a_document_that_breaks_off_is_a_failure_with_its_cost_and_the_others_go
     answering = {name: entry["costs"][0]["decode_seconds"] > 0 for name, entry in found.items()}
     assert answering == {each["document_id"]: each in good for each in (broken, gone, *good)}
     for entry in found.values():
-        assert entry["costs"][0]["decode_seconds"] <= entry["costs"][0]["gpu_seconds"]
+        assert entry["costs"][0]["decode_seconds"] <= entry["costs"][0]["device_seconds"]
     wait_for(lambda: not feed_threads())
 
 

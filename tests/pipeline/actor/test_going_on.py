@@ -17,11 +17,11 @@ from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.documents import tokenize
 from pipeline.documents.encoding import Piece
-from pipeline.documents.handover import Row
 from pipeline.ledger.commit import commit
 from pipeline.ledger.records import Claim, document_key
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
+from pipeline.schemas.tables import Row
 from pipeline.states import kept as states
 from pipeline.storage import objects
 from tests.one_actor import TEXT, assignment_in, begin, entries, ledger, row, run, streamed, tokenizer
@@ -91,7 +91,7 @@ def test_what_is_half_read_when_a_run_stops_is_finished_by_the_next_start(assign
     assert sum(receipt["tokens_read"] for receipt in first.values()) == read
     assert len(ledger(assignment).snapshots()) == 3
     # For the run's driver, which need not wait any longer.
-    wait_for(lambda: all(beat.is_stopped for beat in ledger(assignment).beats()))
+    wait_for(lambda: all(heartbeat.is_stopped for heartbeat in ledger(assignment).heartbeats()))
 
     again, futures = run(next_start(assignment), *rows)
     assert {receipt["status"] for receipt in results(futures)} == {"ok"}
@@ -109,7 +109,7 @@ def test_what_is_half_read_when_a_run_stops_is_finished_by_the_next_start(assign
     documents = [Document(each["document_id"], each["source_uri"], "e", 1) for each in rows]
     begin(assignment)
     # Both meters go on; what is committed lies between what they told before and what they show after.
-    told = [beat.reading for beat in ledger(assignment).beats()]
+    told = [heartbeat.reading for heartbeat in ledger(assignment).heartbeats()]
     job = commit(ledger(assignment), documents)
     shown = [one._actor.reading() for one in (driver, again)]
     before, after = (sum(one.rate.cost(one.total_us) for one in readings) for readings in (told, shown))
@@ -136,19 +136,19 @@ def test_an_actor_whose_node_goes_away_saves_everything_and_leaves(assignment, t
     assert left.wait(PATIENCE_SECONDS)
     assert not any(future.done() for future in [*futures, late])
     assert not ledger(assignment).claims(document_key("late.txt", "e"))
-    (beat,) = ledger(assignment).beats()
-    assert not beat.underway and beat.reading.drain_us > 0
+    (heartbeat,) = ledger(assignment).heartbeats()
+    assert not heartbeat.underway and heartbeat.reading.drain_us > 0
 
     other, futures = run(assignment, *rows)
     assert {receipt["status"] for receipt in results(futures)} == {"ok"}
     assert texts_of(assignment) == expected
-    assert beat.reading.tokens_read + other._actor.reading().tokens_read == 2 * len(rows[1]["tokens"])
+    assert heartbeat.reading.tokens_read + other._actor.reading().tokens_read == 2 * len(rows[1]["tokens"])
 
 
 def test_a_lost_actor_costs_no_more_than_what_was_at_stake(assignment, tmp_path):
     """Its last snapshot is used, and the attempt is charged with what was lost."""
     # Saved often: the small state takes next to nothing.
-    saving = replace(assignment, max_lost_gpu_seconds=0.2, engine=EngineSettings(slots=4, step_tokens=128))
+    saving = replace(assignment, max_lost_device_seconds=0.2, engine=EngineSettings(slots=4, step_tokens=128))
     rows = [streamed(tmp_path / "a.txt", 2 * BOOK.encode()), inline(tmp_path / "b.txt", 2 * BOOK)]
     expected = undisturbed(assignment, tmp_path, *rows)
     driver, _ = run(saving, *rows)

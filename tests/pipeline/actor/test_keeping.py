@@ -9,7 +9,7 @@ import pytest
 
 from models.engine.request import Pass
 from pipeline.actor.assignment import Assignment
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
 from pipeline.actor.keeping import Keeping, storage_cost
 from pipeline.billing.metering import Meter, Rate
@@ -28,10 +28,10 @@ def told(tmp_path: Path) -> Assignment:
     return replace(assignment_in(tmp_path), ttl_days=30.0, storage_gib_month=Decimal("0.023"))
 
 
-def actor(seconds: float) -> Actor:
+def actor(seconds: float) -> ActorGauge:
     """That has read for so long."""
     now_ns = [0]
-    made = Actor(RATE)
+    made = ActorGauge(RATE)
     made.meter = Meter(lambda: now_ns[0])
     now_ns[0] = round(seconds * 1e9)
     if seconds:

@@ -14,8 +14,8 @@ from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries
 from pipeline.actor.job import Job
 from pipeline.documents import content
-from pipeline.documents.handover import Row
 from pipeline.ledger.records import document_key
+from pipeline.schemas.tables import Row
 from pipeline.states import kept as states
 from pipeline.storage import objects
 from tests.one_actor import (

@@ -8,7 +8,7 @@ import pytest
 from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings
 from models.weights import checkpoint
 from pipeline.actor.assignment import Assignment
-from pipeline.actor.summarize_stage import SummariseStage
+from pipeline.actor.summarize_stage import SummarizeStage
 from pipeline.billing.rates import Rates
 from pipeline.documents.handover import READ_ROW
 from pipeline.documents.read_stage import read_batch
@@ -16,9 +16,9 @@ from tests.small_model import build
 
 
 @pytest.fixture
-def stage(tmp_path) -> SummariseStage:
+def stage(tmp_path) -> SummarizeStage:
     checkpoint.save(build(), tmp_path / "model")
-    return SummariseStage(
+    return SummarizeStage(
         Assignment(
             output_uri=str(tmp_path / "output"),
             run_id="r",
@@ -35,7 +35,7 @@ def stage(tmp_path) -> SummariseStage:
     )
 
 
-def receipts(stage: SummariseStage, **row: object) -> list[dict]:
+def receipts(stage: SummarizeStage, **row: object) -> list[dict]:
     batch = pa.Table.from_pylist([{"document_id": "one", "size_bytes": 1} | row], READ_ROW)
     return asyncio.run(stage(batch)).to_pylist()
 

@@ -8,17 +8,17 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.labels import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, PROVIDER_LABEL
-from configs.prices import Catalogue, Price
+from configs.prices import Catalog, Price
 from configs.settings import PriceSettings
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.billing.metering import Rate, per_second
 from pipeline.billing.rates import Rates
 from pipeline.driver.dataset import Cluster
 from pipeline.driver.run import _refuse_gpus_without_a_price
 from pipeline.ledger.commit import commit
-from pipeline.ledger.records import Reading
+from pipeline.ledger.records import MeterReading
 from pipeline.planning.quote import Prices
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
@@ -40,7 +40,7 @@ SPOT = {"ray.io/market-type": "spot", "ray.io/availability-region": "us-east-1"}
 
 
 def rates(**price: object) -> Rates:
-    return Rates(PriceSettings.model_validate(price), 2, Catalogue(prices=(P5,)))
+    return Rates(PriceSettings.model_validate(price), 2, Catalog(prices=(P5,)))
 
 
 def test_the_price_on_a_spot_node_with_that_on_demand_beside_it():
@@ -66,7 +66,7 @@ def test_a_node_that_says_nothing_else_was_bought_on_demand(labels):
     assert rate.on_demand_price_per_second == rate.price_per_second
 
 
-def test_settings_go_before_labels_and_an_explicit_price_before_the_catalogue():
+def test_settings_go_before_labels_and_an_explicit_price_before_the_catalog():
     assert rates(market="spot").of_gpu("H100", {}).market == "spot"
     assert rates(market="on_demand").of_gpu("H100", SPOT).market == "on_demand"
     explicit = rates(gpu_hour="1.5").of_gpu("a GPU that nobody knows", SPOT)
@@ -76,7 +76,7 @@ def test_settings_go_before_labels_and_an_explicit_price_before_the_catalogue():
 
 def test_a_cpu_has_its_price_and_its_nodes_market():
     rate = rates(provider="aws").of_cpu(SPOT)
-    assert (rate.gpu_type, rate.devices, rate.market, rate.provider) == ("cpu", 2, "spot", "aws")
+    assert (rate.device_type, rate.devices, rate.market, rate.provider) == ("cpu", 2, "spot", "aws")
     assert rate.price_per_second == Rate.hourly("cpu", 2, Decimal("0.04"), "USD").price_per_second
 
 
@@ -88,8 +88,8 @@ def test_a_market_that_nobody_knows_is_refused_unless_settings_name_one():
 
 
 def test_the_cloud_that_a_node_says_it_is_in_is_the_provider():
-    """Default settings: a spot H100 of AWS was billed at the price of the first cloud in the catalogue."""
-    shipped = Rates(PriceSettings(), 1, Catalogue.load())
+    """Default settings: a spot H100 of AWS was billed at the price of the first cloud in the catalog."""
+    shipped = Rates(PriceSettings(), 1, Catalog.load())
     aws = {PROVIDER_LABEL: "aws", INSTANCE_TYPE_LABEL: "p5.48xlarge", INSTANCE_LABEL: "i-0abc"}
     rate = shipped.of_gpu("NVIDIA H100 80GB HBM3", SPOT | aws)
     assert rate.price_per_second == per_second(Decimal("2.25"))
@@ -111,7 +111,7 @@ def test_the_cloud_that_a_node_says_it_is_in_is_the_provider():
 
 
 def test_a_quote_takes_both_markets_of_one_provider():
-    shipped = Rates(PriceSettings(), 1, Catalogue.load())
+    shipped = Rates(PriceSettings(), 1, Catalog.load())
     quoted = Prices.of(shipped, "H100", {})
     assert [round(each, 6) for each in (quoted.now, quoted.on_demand, quoted.spot)] == [
         Decimal("2.9"),
@@ -130,7 +130,7 @@ def test_a_run_is_refused_where_a_gpu_of_the_cluster_has_no_price():
 
 def test_an_actors_reading_says_what_it_pays():
     rate = rates().of_gpu("NVIDIA H100 80GB HBM3", SPOT)
-    assert Actor(rate).reading().rate == rate
+    assert ActorGauge(rate).reading().rate == rate
 
 
 def test_cost_rows_say_which_price_was_in_force(tmp_path):
@@ -146,7 +146,7 @@ def test_cost_rows_say_which_price_was_in_force(tmp_path):
         assert (row["market"], row["region"]) == ("spot", "us-east-1")
         assert row["provider"] is row["instance_type"] is None
         assert row["on_demand_price_per_second"] == row["price_per_second"] > 0
-        assert row["cost"] == row["gpu_seconds"] * row["price_per_second"]
+        assert row["cost"] == row["device_seconds"] * row["price_per_second"]
 
 
 def committed(assignment: Assignment, *names: str) -> list[dict]:
@@ -168,8 +168,8 @@ def test_a_device_without_a_price_stops_the_actor_with_the_refusal(tmp_path):
 
 
 def test_a_reading_from_before_markets_were_recorded_still_counts():
-    now = asdict(Actor(Rate.hourly("cpu", 2, Decimal("0.04"), "USD")).reading())
+    now = asdict(ActorGauge(Rate.hourly("cpu", 2, Decimal("0.04"), "USD")).reading())
     added = ("market", "provider", "region", "instance_type", "on_demand_price_per_second")
-    columns = Reading(**{name: value for name, value in now.items() if name not in added}).rate.columns
+    columns = MeterReading(**{name: value for name, value in now.items() if name not in added}).rate.columns
     assert columns["market"] is None and columns["region"] is None
     assert columns["on_demand_price_per_second"] == columns["price_per_second"] > 0

@@ -16,10 +16,11 @@ import pytest
 
 from configs.settings import InputSettings, ModelSettings
 from models.weights.tokenizer import Tokenizer
-from pipeline.documents.handover import READ_ROW, Row, read_rows
+from pipeline.documents.handover import READ_ROW, read_rows
 from pipeline.documents.reader import ReaderSettings
 from pipeline.documents.reader_process import ReaderProcess
 from pipeline.schemas.document import Document
+from pipeline.schemas.tables import Row
 from tests.pdf import operators
 
 ROOT = Path(__file__).parents[3]

@@ -667,7 +667,7 @@ def test_places_are_those_of_the_document_as_it_is_now(tmp_path: Path) -> None:
         assert reader.feed.position() == cuts(path)[-1] != start
 
 
-def test_history_is_checked_in_one_pass_without_tokenising(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_is_checked_in_one_pass_without_tokenizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(prose(500_000).encode()))
     *_, start = cuts(path)

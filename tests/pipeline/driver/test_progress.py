@@ -4,17 +4,17 @@ from decimal import Decimal
 
 from pipeline.billing.metering import Rate
 from pipeline.driver.progress import Progress, Tally
-from pipeline.ledger.records import Beat, Reading
+from pipeline.ledger.records import Heartbeat, MeterReading
 
 RATE = Rate.hourly("cpu", 1, Decimal("3.60"), "USD")
 
 
-def reading(actor: str, tokens: int, seconds: float, idle: float = 0, startup: float = 2) -> Reading:
+def reading(actor: str, tokens: int, seconds: float, idle: float = 0, startup: float = 2) -> MeterReading:
     total = round((seconds + idle + startup) * 1e6)
-    return Reading(
+    return MeterReading(
         actor_id=actor,
         node="n",
-        gpu_type="cpu",
+        device_type="cpu",
         devices=1,
         price_per_second=str(RATE.price_per_second),
         currency="USD",
@@ -40,7 +40,7 @@ def test_speed_is_that_of_the_actors_while_they_have_documents():
     tally.add("failed", 0, 0)
     tally.add("stopped", 4000, 500)
     readings = [reading("a", 3000, 10, idle=50), reading("b", 3000, 5)]
-    now = Progress(tally, "USD", lambda: [Beat(each) for each in readings], "run").standing(before=frozenset())
+    now = Progress(tally, "USD", lambda: [Heartbeat(each) for each in readings], "run").standing(before=frozenset())
     assert (now.done, now.failed, now.total, now.tokens) == (5, 1, 10, 6000)
     assert now.tokens_per_second == 300 + 600
     # 4 bytes a token so far: 10,000 tokens in all, 4,000 of them left.
@@ -52,7 +52,9 @@ def test_speed_is_that_of_the_actors_while_they_have_documents():
 def test_actors_of_earlier_attempts_do_not_count():
     tally = Tally(1, 4000)
     readings = [reading("old", 9000, 10), reading("new", 500, 1)]
-    now = Progress(tally, "USD", lambda: [Beat(each) for each in readings], "run").standing(before=frozenset({"old"}))
+    now = Progress(tally, "USD", lambda: [Heartbeat(each) for each in readings], "run").standing(
+        before=frozenset({"old"})
+    )
     assert (now.tokens, now.tokens_per_second) == (500, 500)
 
 

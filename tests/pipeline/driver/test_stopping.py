@@ -10,9 +10,9 @@ from pipeline.billing.metering import NODE
 from pipeline.driver import stopping
 from pipeline.driver.stopping import Drain, Stopping
 from pipeline.ledger.heartbeats import Heartbeats
-from pipeline.ledger.records import Beat
+from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
-from pipeline.ledger.stop import is_asked
+from pipeline.ledger.stop import stop_requested
 from tests.pipeline.driver.test_progress import reading
 
 PATIENCE_SECONDS = 60
@@ -23,9 +23,11 @@ def ledger(tmp_path) -> Ledger:
     return Ledger(str(tmp_path), "r")
 
 
-def beat(actor: str, is_stopped: bool, tokens: int = 1, start: int = 2, gpu_type: str = "cpu") -> Beat:
+def heartbeat(actor: str, is_stopped: bool, tokens: int = 1, start: int = 2, device_type: str = "cpu") -> Heartbeat:
     about = reading(actor, tokens, tokens).__dict__
-    return Beat(type(reading("", 0, 0))(**about | {"start": start, "gpu_type": gpu_type}), is_stopped=is_stopped)
+    return Heartbeat(
+        type(reading("", 0, 0))(**about | {"start": start, "device_type": device_type}), is_stopped=is_stopped
+    )
 
 
 def test_a_stop_is_asked_for_until_the_store_takes_it(ledger, monkeypatch):
@@ -64,19 +66,19 @@ def test_nobody_is_asked_once_the_run_has_ended(ledger, monkeypatch):
 def test_a_stop_of_one_start_is_none_of_the_next(ledger):
     """Also one that an older driver, which was thought dead, writes late."""
     ledger.stop("budget", 1)
-    assert is_asked(ledger.output_uri, "r", 1, None)
-    assert not is_asked(ledger.output_uri, "r", 2, None)
+    assert stop_requested(ledger.output_uri, "r", 1, None)
+    assert not stop_requested(ledger.output_uri, "r", 2, None)
 
 
 def test_a_run_may_end_when_all_its_actors_have_stopped(ledger):
     drain = Drain(Stopping(ledger), Heartbeats(ledger), start=2)
     assert drain.look(), "nobody works"
-    for told in (beat("a", False), beat("b", True)):
-        ledger.publish_beat(told)
+    for told in (heartbeat("a", False), heartbeat("b", True)):
+        ledger.publish_heartbeat(told)
     assert not drain.look()
-    others = beat("old", False, start=1), beat("head", False, gpu_type=NODE)
-    for told in (beat("a", True), *others):
-        ledger.publish_beat(told)
+    others = heartbeat("old", False, start=1), heartbeat("head", False, device_type=NODE)
+    for told in (heartbeat("a", True), *others):
+        ledger.publish_heartbeat(told)
     assert drain.look()
 
 
@@ -85,14 +87,14 @@ def test_an_actor_that_has_died_is_not_waited_for(ledger, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     heartbeats = Heartbeats(ledger)
     drain = Drain(Stopping(ledger), heartbeats, start=2)
-    ledger.publish_beat(beat("dead", False))
+    ledger.publish_heartbeat(heartbeat("dead", False))
     for second in range(100, 1000, 100):
         # The driver reads all of them, long before a stop, for its progress line.
         heartbeats()
         now[0] = second
-        ledger.publish_beat(beat("alive", False, tokens=second))
+        ledger.publish_heartbeat(heartbeat("alive", False, tokens=second))
         assert not drain.look()
-    ledger.publish_beat(beat("alive", True))
+    ledger.publish_heartbeat(heartbeat("alive", True))
     assert drain.look()
 
 

@@ -13,7 +13,7 @@ from pipeline.actor.entries import fenced
 from pipeline.billing.metering import NODE, Rate, Spent
 from pipeline.ledger import commits
 from pipeline.ledger.commit import commit
-from pipeline.ledger.records import Beat, Claim, Entry, Outcome, Reading, Underway, document_key
+from pipeline.ledger.records import Claim, Entry, Heartbeat, MeterReading, Outcome, Underway, document_key
 from pipeline.ledger.run_folder import Ledger, runs
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
@@ -32,9 +32,9 @@ ABOUT = {
 }
 
 
-def reading(actor: str = "a1", total: int = 0, startup: int = 0, idle: int = 0) -> Reading:
+def reading(actor: str = "a1", total: int = 0, startup: int = 0, idle: int = 0) -> MeterReading:
     price = str(RATE.price_per_second)
-    return Reading(actor, "node", "cpu", 2, price, "USD", 0, 1, total, startup, 0, idle, 0, 0, 0, 0, 0, 1000)
+    return MeterReading(actor, "node", "cpu", 2, price, "USD", 0, 1, total, startup, 0, idle, 0, 0, 0, 0, 0, 1000)
 
 
 def entry(
@@ -67,7 +67,7 @@ def entry(
         if outcome == "failed"
         else [],
         "costs": [
-            cost | {"kind": kind, "gpu_seconds": RATE.seconds(part), "cost": RATE.cost(part)}
+            cost | {"kind": kind, "device_seconds": RATE.seconds(part), "cost": RATE.cost(part)}
             for kind, part in (("document", microseconds), ("wasted", wasted))
             if part
         ],
@@ -101,7 +101,7 @@ def ledger(tmp_path, monkeypatch):
 def test_each_document_has_one_row_and_all_attempts_have_costs(ledger):
     publish(ledger, entry("one", 100, 1), entry("two", 50, 2, outcome="failed"))
     publish(ledger, entry("two", 60, 3, attempt=2), entry("three", 5, 5, outcome="failed"))
-    ledger.publish_beat(Beat(reading(total=1000, startup=300, idle=200)))
+    ledger.publish_heartbeat(Heartbeat(reading(total=1000, startup=300, idle=200)))
     job = commit(ledger, [document("one"), document("two"), document("three")])
 
     tables = Warehouse(ledger.output_uri)
@@ -116,8 +116,8 @@ def test_each_document_has_one_row_and_all_attempts_have_costs(ledger):
 
 def test_costs_sum_exactly_to_the_meter_with_the_waste_named(ledger):
     publish(ledger, entry("one", 333_333, 1), entry("two", 77, 2))
-    ledger.publish_beat(Beat(reading(total=1_000_001, startup=100_003, idle=7)))
-    ledger.publish_beat(Beat(reading("a2", total=999_999, startup=1)))
+    ledger.publish_heartbeat(Heartbeat(reading(total=1_000_001, startup=100_003, idle=7)))
+    ledger.publish_heartbeat(Heartbeat(reading("a2", total=999_999, startup=1)))
     job = commit(ledger, [document("one"), document("two")])
 
     tables = Warehouse(ledger.output_uri)
@@ -125,26 +125,26 @@ def test_costs_sum_exactly_to_the_meter_with_the_waste_named(ledger):
     assert job["cost"] == bill
     assert tables.rows("select sum(cost) as cost from costs") == [{"cost": bill}]
     assert tables.rows("select cost from jobs") == [{"cost": bill}]
-    wasted = tables.rows("select actor_id, gpu_seconds from costs where kind = 'wasted' order by 1")
+    wasted = tables.rows("select actor_id, device_seconds from costs where kind = 'wasted' order by 1")
     assert wasted == [
-        {"actor_id": "a1", "gpu_seconds": RATE.seconds(1_000_001 - 333_333 - 77 - 100_003 - 7)},
-        {"actor_id": "a2", "gpu_seconds": RATE.seconds(999_998)},
+        {"actor_id": "a1", "device_seconds": RATE.seconds(1_000_001 - 333_333 - 77 - 100_003 - 7)},
+        {"actor_id": "a2", "device_seconds": RATE.seconds(999_998)},
     ]
 
 
 def test_rows_share_all_that_a_run_cost_with_its_other_nodes(ledger):
     publish(ledger, entry("one", 333_333, 1, rows=2), entry("two", 77, 2, outcome="failed", total=400_000))
-    head = replace(reading("node-1", total=3_000_001), gpu_type=NODE, devices=1, node_us=3_000_001)
-    ledger.publish_beat(Beat(head))
+    head = replace(reading("node-1", total=3_000_001), device_type=NODE, devices=1, node_us=3_000_001)
+    ledger.publish_heartbeat(Heartbeat(head))
     job = commit(ledger, [document("one"), document("two")])
 
     tables = Warehouse(ledger.output_uri)
-    nodes = tables.rows("select gpu_type, gpu_seconds, cost from costs where kind = 'node'")
+    nodes = tables.rows("select device_type, device_seconds, cost from costs where kind = 'node'")
     of_node = Decimal("3.000001") * RATE.price_per_second
-    assert nodes == [{"gpu_type": "node", "gpu_seconds": Decimal("3.000001"), "cost": of_node}]
+    assert nodes == [{"device_type": "node", "device_seconds": Decimal("3.000001"), "cost": of_node}]
     assert job["cost"] == RATE.cost(400_000) + of_node
     # Nodes are no devices.
-    assert (job["gpu_seconds"], job["actors"], job["gpu_type"]) == (RATE.seconds(400_000), 1, "cpu")
+    assert (job["device_seconds"], job["actors"], job["device_type"]) == (RATE.seconds(400_000), 1, "cpu")
     rows = tables.rows("select cost, full_cost from summaries union all select cost, full_cost from failures")
     assert sum(row["full_cost"] for row in rows) == job["cost"]
     for row in rows:
@@ -160,7 +160,7 @@ def test_each_cost_is_of_the_start_that_its_actor_belongs_to(ledger):
     two["reading"] = two["reading"] | {"actor_id": "a2", "start": 2}
     two["costs"] = [cost | {"actor_id": "a2"} for cost in two["costs"]]
     publish(ledger, replace_reading(one, start=1), two)
-    ledger.publish_beat(Beat(replace(reading("a2", total=900, startup=100), start=2)))
+    ledger.publish_heartbeat(Heartbeat(replace(reading("a2", total=900, startup=100), start=2)))
     commit(ledger, [document("one"), document("two")])
     found = Warehouse(ledger.output_uri).rows("select actor_id, kind, run_started_at from costs order by 1, 2")
     assert [(row["actor_id"], row["kind"], row["run_started_at"]) for row in found] == [
@@ -172,7 +172,7 @@ def test_each_cost_is_of_the_start_that_its_actor_belongs_to(ledger):
 
 
 def test_an_entry_newer_than_the_last_heartbeat_still_balances(ledger):
-    ledger.publish_beat(Beat(reading(total=10, startup=10)))
+    ledger.publish_heartbeat(Heartbeat(reading(total=10, startup=10)))
     publish(ledger, entry("one", 90, 1, total=100, startup=10))
     assert commit(ledger, [document("one")])["cost"] == RATE.cost(100)
 
@@ -218,7 +218,7 @@ def test_a_meter_that_shows_less_than_was_published_is_refused(ledger):
 
 
 def replace_reading(one: Entry, **changes: object) -> Entry:
-    return one | {"reading": replace(Reading(**one["reading"]), **changes).__dict__}
+    return one | {"reading": replace(MeterReading(**one["reading"]), **changes).__dict__}
 
 
 def underway(name: str, microseconds: int, saved: int, attempt: int = 1) -> Underway:
@@ -234,8 +234,8 @@ def test_a_document_is_finished_once_and_who_comes_second_has_worked_in_vain(led
     commit(ledger, [document("one")])
     tables = Warehouse(ledger.output_uri)
     assert tables.rows("select summary, attempts from summaries") == [{"summary": "one 1", "attempts": 2}]
-    costs = tables.rows("select kind, outcome, gpu_seconds from costs where gpu_seconds > 0 order by 1")
-    assert [(row["kind"], row["outcome"], row["gpu_seconds"]) for row in costs] == [
+    costs = tables.rows("select kind, outcome, device_seconds from costs where device_seconds > 0 order by 1")
+    assert [(row["kind"], row["outcome"], row["device_seconds"]) for row in costs] == [
         ("document", "finished", RATE.seconds(100)),
         ("wasted", "fenced", RATE.seconds(70)),
     ]
@@ -245,19 +245,19 @@ def test_a_document_costs_what_its_attempts_come_to_but_for_what_was_lost(ledger
     """One attempt was lost with its actor, one was stopped; the third finished, with three rows."""
     assert begin(ledger, "one", 1, actor="a0")
     dead = replace(reading("a0", total=1000, startup=100), node="spot")
-    ledger.publish_beat(Beat(dead, (underway("one", 700, saved=600),)))
+    ledger.publish_heartbeat(Heartbeat(dead, (underway("one", 700, saved=600),)))
     publish(ledger, entry("one", 50, 1, "stopped", attempt=2, wasted=7))
     publish(ledger, entry("one", 101, 2, attempt=3, rows=3, total=50 + 7 + 101))
     job = commit(ledger, [document("one")])
     tables = Warehouse(ledger.output_uri)
-    summaries = tables.rows("select prompt_id, attempts, gpu_seconds, cost from summaries order by 1")
+    summaries = tables.rows("select prompt_id, attempts, device_seconds, cost from summaries order by 1")
     assert [row["attempts"] for row in summaries] == [3, 3, 3]
-    assert sum(row["gpu_seconds"] for row in summaries) == RATE.seconds(600 + 50 + 101)
+    assert sum(row["device_seconds"] for row in summaries) == RATE.seconds(600 + 50 + 101)
     assert sum(row["cost"] for row in summaries) == RATE.cost(600 + 50 + 101)
     wasted = tables.rows(
-        "select outcome, document_id, attempt, gpu_seconds from costs where kind = 'wasted' order by 3"
+        "select outcome, document_id, attempt, device_seconds from costs where kind = 'wasted' order by 3"
     )
-    assert [(row["outcome"], row["attempt"], row["gpu_seconds"]) for row in wasted if row["gpu_seconds"]] == [
+    assert [(row["outcome"], row["attempt"], row["device_seconds"]) for row in wasted if row["device_seconds"]] == [
         ("lost", 1, RATE.seconds(100)),
         ("stopped", 2, RATE.seconds(7)),
         (None, None, RATE.seconds(1000 - 100 - 700)),
@@ -272,14 +272,14 @@ def test_where_the_next_attempt_starts_tells_more_of_a_lost_one_than_its_last_he
     uri = ledger.snapshot_uri(document_key("one", "v1"))
     assert begin(ledger, "one", 1, actor="a0")
     known = replace(underway("one", 700, saved=300), tokens_read=100, tokens_resumed=0)
-    ledger.publish_beat(Beat(reading("a0", total=1000, startup=100), (known,)))
+    ledger.publish_heartbeat(Heartbeat(reading("a0", total=1000, startup=100), (known,)))
     assert ledger.begin_attempt(Claim("one", "v1", 2, "a1", 5, tokens_before=292, state_uri=uri))
     assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=108, resumed=292))
     job = commit(ledger, [document("one")])
     costs = Warehouse(ledger.output_uri).rows("select * from costs where attempt is not null order by attempt, kind")
     assert [tokens(row) for row in costs] == [("lost", 292, 0, 0), ("finished", 108, 292, 0)]
     # All the time that the actor told of went into what was saved.
-    assert [row["gpu_seconds"] for row in costs] == [RATE.seconds(700), RATE.seconds(50)]
+    assert [row["device_seconds"] for row in costs] == [RATE.seconds(700), RATE.seconds(50)]
     assert (job["tokens_read"], job["cost"]) == (400, RATE.cost(1000 + 50))
 
 
@@ -287,7 +287,7 @@ def test_time_is_saved_as_far_as_the_next_attempt_starts(ledger):
     uri = ledger.snapshot_uri(document_key("one", "v1"))
     assert begin(ledger, "one", 1, actor="a0")
     known = replace(underway("one", 1000, saved=100), tokens_read=400, tokens_resumed=0)
-    ledger.publish_beat(Beat(reading("a0", total=1000), (known,)))
+    ledger.publish_heartbeat(Heartbeat(reading("a0", total=1000), (known,)))
     assert ledger.begin_attempt(Claim("one", "v1", 2, "a1", 5, tokens_before=300, state_uri=uri))
     assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=300))
     commit(ledger, [document("one")])
@@ -297,14 +297,14 @@ def test_time_is_saved_as_far_as_the_next_attempt_starts(ledger):
         ("lost", None, None, None),
         ("finished", 200, 300, 0),
     ]
-    assert [row["gpu_seconds"] for row in costs] == [RATE.seconds(750), RATE.seconds(250), RATE.seconds(50)]
+    assert [row["device_seconds"] for row in costs] == [RATE.seconds(750), RATE.seconds(250), RATE.seconds(50)]
 
 
 def test_of_an_unfinished_document_the_snapshot_itself_tells_how_far_a_lost_attempt_came(ledger, tmp_path):
     worker = Worker(ledger, Random(0))
     worker.take(Document("one", "/one", "v1", 500))
     worker.advance(["one"], 300)
-    worker.beat()
+    worker.heartbeat()
     worker.advance(["one"], 300)
     worker.save("one")
     saved = worker.read["one"]
@@ -320,7 +320,7 @@ def test_a_state_that_another_run_kept_says_nothing_of_this_ones_attempts(ledger
         claim = Claim("one", "v1", attempt, actor, 5, tokens_before=100, state_uri="elsewhere")
         assert ledger.begin_attempt(claim)
     known = replace(underway("one", 70, saved=0), tokens_read=30, tokens_resumed=100)
-    ledger.publish_beat(Beat(reading("a0", total=70), (known,)))
+    ledger.publish_heartbeat(Heartbeat(reading("a0", total=70), (known,)))
     assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=100))
     commit(ledger, [document("one")])
     costs = Warehouse(ledger.output_uri).rows("select * from costs where kind = 'document' order by attempt")
@@ -376,7 +376,7 @@ def test_an_attempt_of_which_nothing_is_known_is_still_a_row(ledger):
     publish(ledger, entry("one", 10, 1, attempt=2))
     commit(ledger, [document("one")])
     (lost,) = Warehouse(ledger.output_uri).rows("select * from costs where outcome = 'lost'")
-    assert (lost["attempt"], lost["actor_id"], lost["gpu_seconds"], lost["cost"]) == (1, "gone", 0, 0)
+    assert (lost["attempt"], lost["actor_id"], lost["device_seconds"], lost["cost"]) == (1, "gone", 0, 0)
 
 
 def test_a_run_that_stops_commits_what_there_is_and_a_summary_so_far_is_replaced_later(ledger):

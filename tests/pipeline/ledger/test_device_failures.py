@@ -16,9 +16,9 @@ from configs.settings import EngineSettings
 from models.mamba.language_model import MambaLM
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
-from pipeline.documents.handover import Row
 from pipeline.ledger.commit import commit
 from pipeline.schemas.document import Document
+from pipeline.schemas.tables import Row
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, begin, entries, ledger, row, tokenizer
 
 POISON = 60

@@ -9,7 +9,7 @@ from configs.errors import StorageError
 from pipeline.driver.progress import Progress, Tally
 from pipeline.driver.stopping import Stopping
 from pipeline.ledger.heartbeats import Heartbeats
-from pipeline.ledger.records import Beat
+from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.storage import objects
 from tests.pipeline.driver.test_progress import RATE, reading
@@ -19,7 +19,7 @@ from tests.pipeline.driver.test_progress import RATE, reading
 def ledger(tmp_path) -> Ledger:
     ledger = Ledger(str(tmp_path), "r")
     for name in ("a", "b"):
-        ledger.publish_beat(Beat(reading(name, 10, 1)))
+        ledger.publish_heartbeat(Heartbeat(reading(name, 10, 1)))
     return ledger
 
 
@@ -27,8 +27,8 @@ def uri_of(ledger: Ledger, actor: str) -> str:
     return f"{ledger.uri}/actors/{actor}.json"
 
 
-def tokens(beats: list[Beat]) -> dict[str, int]:
-    return {beat.reading.actor_id: beat.reading.tokens_read for beat in beats}
+def tokens(heartbeats: list[Heartbeat]) -> dict[str, int]:
+    return {heartbeat.reading.actor_id: heartbeat.reading.tokens_read for heartbeat in heartbeats}
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[1]", b'{"reading": {"actor": 1}, "underway": []}'])
@@ -36,15 +36,15 @@ def test_a_damaged_heartbeat_keeps_the_last_reading_and_is_told_of_once(ledger, 
     heartbeats = Heartbeats(ledger)
     assert tokens(heartbeats()) == {"a": 10, "b": 10}
     objects.publish(uri_of(ledger, "a"), damage)
-    ledger.publish_beat(Beat(reading("b", 20, 2)))
+    ledger.publish_heartbeat(Heartbeat(reading("b", 20, 2)))
     with structlog.testing.capture_logs() as logged:
         assert tokens(heartbeats()) == tokens(heartbeats()) == {"a": 10, "b": 20}
     assert [(entry["event"], entry["uri"]) for entry in logged] == [("heartbeat_unreadable", uri_of(ledger, "a"))]
-    ledger.publish_beat(Beat(reading("a", 30, 3)))
+    ledger.publish_heartbeat(Heartbeat(reading("a", 30, 3)))
     assert tokens(heartbeats()) == {"a": 30, "b": 20}
     # Nor does it stop a commit for ever.
     objects.publish(uri_of(ledger, "a"), damage)
-    assert tokens(ledger.beats()) == {"b": 20}
+    assert tokens(ledger.heartbeats()) == {"b": 20}
 
 
 def test_a_store_that_stumbles_leaves_what_was_known(ledger, monkeypatch):
@@ -69,7 +69,7 @@ def test_an_unreadable_heartbeat_does_not_switch_off_a_budget(ledger):
     objects.publish(uri_of(ledger, "a"), b"")
     progress._on_cost(progress._look().cost)
     assert stopping.reason is None
-    ledger.publish_beat(Beat(replace(reading("b", 20, 2), total_us=100_000_000)))
+    ledger.publish_heartbeat(Heartbeat(replace(reading("b", 20, 2), total_us=100_000_000)))
     progress._on_cost(progress._look().cost)
     assert stopping.reason == "budget"
 

@@ -64,7 +64,7 @@ def work(ledger: Ledger, documents: tuple[Document, ...], outcomes: dict, start:
         if event == "die":
             worker = Worker(ledger, draw)
         elif event == "beat":
-            worker.beat()
+            worker.heartbeat()
         elif name in todo:
             if name not in worker.jobs:
                 worker.take(todo[name])

@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.billing.metering import NODE, Rate
 from pipeline.ledger.commit import commit
-from pipeline.ledger.records import Beat
+from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
@@ -46,7 +46,7 @@ def run_schedule(ledger: Ledger, draw: Random) -> list[Document]:
             if outcome in ("finished", "failed"):
                 left.pop(name, None)
         elif happens < 0.30:
-            worker.beat()
+            worker.heartbeat()
         elif happens < 0.35:
             workers.remove(worker)
             if draw.random() < 0.5:
@@ -75,8 +75,8 @@ def test_costs_sum_to_the_bill_and_tokens_to_what_was_read_whatever_the_schedule
         documents = run_schedule(ledger, draw)
         head = Rate.hourly(NODE, 1, Decimal("0.37"), "USD")
         served_us = draw.randint(1, 10**9)
-        reading = Actor(head).reading()
-        ledger.publish_beat(Beat(replace(reading, total_us=served_us, node_us=served_us)))
+        reading = ActorGauge(head).reading()
+        ledger.publish_heartbeat(Heartbeat(replace(reading, total_us=served_us, node_us=served_us)))
         job = commit(ledger, documents)
         bills[ledger.run_id] = bill(ledger)
         assert job["cost"] == bills[ledger.run_id], ledger.run_id
@@ -84,8 +84,8 @@ def test_costs_sum_to_the_bill_and_tokens_to_what_was_read_whatever_the_schedule
     tables = Warehouse(str(tmp_path))
     costs, rows = defaultdict(Decimal), tables.rows("select * from costs")
     for row in rows:
-        assert row["cost"] == row["gpu_seconds"] * row["price_per_second"]
-        assert 0 <= (row["decode_seconds"] or 0) <= row["gpu_seconds"]
+        assert row["cost"] == row["device_seconds"] * row["price_per_second"]
+        assert 0 <= (row["decode_seconds"] or 0) <= row["device_seconds"]
         costs[row["run_id"]] += row["cost"]
     assert costs == bills
     results = "(select run_id, cost, full_cost from summaries union all select run_id, cost, full_cost from failures)"

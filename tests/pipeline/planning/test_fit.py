@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from configs.hardware import GPUS, Gpu
-from configs.prices import Catalogue, Price
+from configs.prices import Catalog, Price
 from models.mamba.architecture import MambaConfig
 from pipeline.planning.fit import Fit, cheapest, dollars_per_million, fit, planning_table
 from pipeline.planning.planned import SIZES, of_checkpoint
@@ -19,7 +19,7 @@ def price(gpu: str, on_demand: str | None, spot: str | None = None, currency: st
     return Price.model_validate({"gpu": gpu, "date": "2100-01-01", "source": "a test", **hours})
 
 
-CATALOGUE = Catalogue(
+CATALOGUE = Catalog(
     prices=(price("H100 SXM5 80 GB", "2.90", "0.80"), price("L40S", "0.72"), price("A100 40 GB", "0.01"))
 )
 
@@ -67,8 +67,8 @@ def test_the_price_of_a_smaller_gpu_of_that_name_is_not_taken():
 
 
 def test_prices_in_another_currency_are_not_taken():
-    catalogue = Catalogue(prices=(price("L40S", "0.5", currency="EUR"),))
-    assert fit(SIZES["mamba3-7b"].model, 2, GPUS["L40S"], 1000, catalogue).per_million == {}
+    catalog = Catalog(prices=(price("L40S", "0.5", currency="EUR"),))
+    assert fit(SIZES["mamba3-7b"].model, 2, GPUS["L40S"], 1000, catalog).per_million == {}
 
 
 def test_where_no_document_fits_there_is_no_speed_and_no_price():

@@ -28,11 +28,11 @@ def config(*most_tokens: int, sections: SectionSettings | None = None) -> Summar
 def write_run(root, name: str, *costs: dict, started=STARTED) -> None:
     job = job_row("1", started, model_revision="m", config=json.dumps(ASKED))
     write_part(root, "jobs", name, [job])
-    write_part(root, "costs", name, [{"gpu_type": "cpu", "actor_id": "a"} | cost for cost in costs])
+    write_part(root, "costs", name, [{"device_type": "cpu", "actor_id": "a"} | cost for cost in costs])
 
 
 def seconds(total: str, answering: str | None = None) -> dict[str, Decimal | None]:
-    return {"gpu_seconds": Decimal(total), "decode_seconds": answering and Decimal(answering)}
+    return {"device_seconds": Decimal(total), "decode_seconds": answering and Decimal(answering)}
 
 
 def test_reading_answers_and_starts_are_told_apart(tmp_path):
@@ -136,7 +136,7 @@ def test_of_devices_of_one_name_only_the_one_used_last_is_taken(tmp_path):
 
 
 def read_in(total: str, device: str) -> dict:
-    return cost_row("document", "0", "a", tokens_read=1000, outcome="finished", gpu_type=device) | seconds(total)
+    return cost_row("document", "0", "a", tokens_read=1000, outcome="finished", device_type=device) | seconds(total)
 
 
 def test_dated_files_are_one_kind_of_which_a_sample_is_read(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries
-from pipeline.actor.gauge import Actor
+from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
 from pipeline.billing.metering import Rate
 from pipeline.driver.prepare import prepare
@@ -60,10 +60,10 @@ def tokenizer() -> Tokenizer:
 def entries(tokenizer: Tokenizer, prompts: tuple[PromptSettings, ...]) -> Entries:
     rate = Rate.hourly("cpu", 1, Decimal("0.04"), "USD")
     assignment = Assignment("o", "r1", "s", "default", "m", "cpu", "float32", prompts, EngineSettings(), rate, 1)
-    return Entries(assignment, Actor(rate), tokenizer)
+    return Entries(assignment, ActorGauge(rate), tokenizer)
 
 
-def summarised(
+def summarized(
     tokenizer: Tokenizer,
     prompts: tuple[PromptSettings, ...],
     *answers: tuple[str, str, int],
@@ -80,7 +80,7 @@ def summarised(
 def test_rows_say_what_became_of_each_answer(tokenizer):
     prompts = tuple(PromptSettings(name=name, json_schema=YEAR) for name in ("good", "bad", "round"))
     prompts += (PromptSettings(name="plain"),)
-    entry = summarised(
+    entry = summarized(
         tokenizer,
         prompts,
         ("{'year': 1851}", "stop", 1),

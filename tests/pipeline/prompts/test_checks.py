@@ -22,7 +22,7 @@ FACTS = {
 }
 
 
-def judge(answer: str, instruction: str = "Summarise the document.", schema: dict | None = None) -> Verdict:
+def judge(answer: str, instruction: str = "Summarize the document.", schema: dict | None = None) -> Verdict:
     return AnswerCheck(PromptSettings(instruction=instruction, json_schema=schema)).judge(answer)
 
 
@@ -37,11 +37,11 @@ def test_blanks_are_an_empty_answer(answer, schema):
     [
         (LONG, LONG),
         (LONG, "In short: say of EACH what they\nwant, and what... becomes of them. Anna goes home."),
-        ("Summarise the document.", "summarise the document"),
-        ("Summarise the document.", "Summarise the document. It is about a whale."),
-        ("Summarise the document.", "### Instruction\nSummarise the document.\n\n### Response\nIt is"),
-        ("Summarise.", "  Summarise. "),
-        ("Summarise.", "### Instruction\nSummarise."),
+        ("Summarize the document.", "summarize the document"),
+        ("Summarize the document.", "Summarize the document. It is about a whale."),
+        ("Summarize the document.", "### Instruction\nSummarize the document.\n\n### Response\nIt is"),
+        ("Summarize.", "  Summarize. "),
+        ("Summarize.", "### Instruction\nSummarize."),
         ("Résumé!", "RÉSUMÉ"),
     ],
 )
@@ -56,9 +56,9 @@ def test_an_answer_that_says_the_prompt_back_is_copied(instruction, answer):
     ("instruction", "answer"),
     [
         (LONG, "The people who appear in the document are Anna and Peter; Anna wants what becomes of them."),
-        ("Summarise the document.", "It is about a whale, and how to summarise the document that tells of it."),
+        ("Summarize the document.", "It is about a whale, and how to summarize the document that tells of it."),
         ("Title?", "Title of the book: Moby-Dick"),
-        ("Summarise.", "Summarise the accounts every month, says the manual."),
+        ("Summarize.", "Summarize the accounts every month, says the manual."),
         ("???", "What?"),
         ("请总结这篇文档。", "这篇文档讲的是一头鲸鱼。"),
     ],
@@ -119,7 +119,7 @@ def test_the_schema_said_back_is_copied_even_where_it_fits():
     free = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
     for answer in (json.dumps(free), '{"type": "object"}'):
         assert judge(answer, schema=free).reason == "copied"
-    assert judge(render("Summarise.", FACTS), "Summarise.", FACTS).reason == "copied"
+    assert judge(render("Summarize.", FACTS), "Summarize.", FACTS).reason == "copied"
     assert judge('{"type": "objects"}', schema=free).reason is None
 
 
@@ -146,12 +146,12 @@ def test_no_answer_raises_and_each_canonical_text_is_its_own_canonical_text(answ
 
 
 def test_a_question_without_a_schema_reads_as_it_always_did():
-    assert render(" Summarise. ") == "\n\n### Instruction\nSummarise.\n\n### Response\n"
+    assert render(" Summarize. ") == "\n\n### Instruction\nSummarize.\n\n### Response\n"
 
 
 def test_a_question_shows_the_schema_in_one_spelling():
     schema = {"type": "object", "$schema": "https://json-schema.org/draft/2020-12/schema", "maxProperties": 3}
-    text = render("Summarise. ", schema)
-    assert text == render("Summarise.", dict(reversed(schema.items())))
+    text = render("Summarize. ", schema)
+    assert text == render("Summarize.", dict(reversed(schema.items())))
     shown = 'Answer with JSON only, which fits this JSON schema: {"maxProperties":3,"type":"object"}'
-    assert text == f"\n\n### Instruction\nSummarise.\n{shown}\n\n### Response\n"
+    assert text == f"\n\n### Instruction\nSummarize.\n{shown}\n\n### Response\n"

@@ -112,9 +112,9 @@ def metered(kind: str, seconds: str, document_id: str | None = None, **others):
     return (
         cost_row(kind, str(Decimal(seconds) * PRICE), document_id)
         | {
-            "gpu_seconds": Decimal(seconds),
+            "device_seconds": Decimal(seconds),
             "price_per_second": PRICE,
-            "gpu_type": "NVIDIA H200",
+            "device_type": "NVIDIA H200",
             "actor_id": "actor-1",
             "node": "node-1",
             "started_at": BEGAN,
@@ -134,7 +134,7 @@ NIGHT = [
     metered("wasted", "3.3", "books/1", attempt=1, outcome="lost", **SPOT),
     document("17.000001", 'a"b\u2028,c', **SPOT),
     metered("idle", "1.1", **SPOT),
-    metered("startup", "2", actor_id="actor-2", market="on_demand", gpu_type="cpu"),
+    metered("startup", "2", actor_id="actor-2", market="on_demand", device_type="cpu"),
 ]
 
 
@@ -145,7 +145,7 @@ def output(tmp_path: Path) -> Path:
     write_part(root, "jobs", "older", [job_row("1", currency="EUR")])
     write_part(root, "costs", "night", NIGHT)
     # Of an actor that died before its first heartbeat, little is known.
-    nothing = {"gpu_seconds": Decimal(0), "actor_id": "actor-3", "node": "", "gpu_type": "", "currency": ""}
+    nothing = {"device_seconds": Decimal(0), "actor_id": "actor-3", "node": "", "device_type": "", "currency": ""}
     write_part(root, "costs", "older", [cost_row("document", "0", "lost.txt", **nothing), cost_row("idle", "0.5")])
     return root
 

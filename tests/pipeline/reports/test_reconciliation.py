@@ -161,7 +161,9 @@ def test_a_run_has_its_part_of_what_all_runs_of_the_day_are_billed(one_day):
 
 
 def test_costs_without_a_price_are_spread_by_time(tmp_path):
-    rows = [at(NOON, 1, "document", "0", name, gpu_seconds=Decimal(seconds)) for name, seconds in (("a", 1), ("b", 3))]
+    rows = [
+        at(NOON, 1, "document", "0", name, device_seconds=Decimal(seconds)) for name, seconds in (("a", 1), ("b", 3))
+    ]
     result = reconciled(output(tmp_path / "output", *rows), "date,cost\n2026-03-01,8\n")
     assert list(scaled(result).values()) == [2, 6]
     assert result.days[0].factor is None

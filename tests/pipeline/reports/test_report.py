@@ -58,7 +58,7 @@ def test_waste_has_its_cause_and_failed_documents_a_line_of_their_own(account):
 
 
 def test_spot_saving_is_against_the_work_without_what_was_lost(week, account):
-    kept = sum(row["gpu_seconds"] for row in costs(week[0]) if row["kind"] != "wasted")
+    kept = sum(row["device_seconds"] for row in costs(week[0]) if row["kind"] != "wasted")
     assert account.spot == Spot(account.cost, kept * ON_DEMAND, kept * ON_DEMAND - account.cost)
 
 
@@ -172,13 +172,13 @@ def test_sources_are_told_apart_by_the_first_folder_that_they_do_not_share(tmp_p
 def test_slices_of_the_newest_run_hold_all_its_time(week, account):
     rows = week[0][-1].costs
     slices = account.newest_run
-    assert sum(each.gpu_seconds for each in slices) == pytest.approx(
-        float(sum(row["gpu_seconds"] for row in rows)), 1e-4
+    assert sum(each.device_seconds for each in slices) == pytest.approx(
+        float(sum(row["device_seconds"] for row in rows)), 1e-4
     )
-    reading = sum(each.gpu_seconds * each.used for each in slices if each.used is not None)
-    on_documents = sum(row["gpu_seconds"] for row in rows if row["kind"] == "document")
+    reading = sum(each.device_seconds * each.used for each in slices if each.used is not None)
+    on_documents = sum(row["device_seconds"] for row in rows if row["kind"] == "document")
     assert reading == pytest.approx(float(on_documents), rel=0.02)
-    assert max(each.gpu_seconds for each in slices) <= ACTORS * slices[0].seconds * 1.01
+    assert max(each.device_seconds for each in slices) <= ACTORS * slices[0].seconds * 1.01
     assert slices[0].used < 0.7 < max(each.used for each in slices)
 
 

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from configs.errors import StateError
-from models.engine.request import WHOLE, Answer, Midway
+from models.engine.request import WHOLE, Answer, ReadState
 from models.state import State
 from models.weights.tokenizer import LIBRARY
 from pipeline.documents.sections import Section
@@ -40,7 +40,7 @@ def snapshot_of(state: State, tokens_read: int = 300) -> Snapshot:
         title="Títle",
         position=Position(tokens=290, offset=1001, encoding="utf-8", parts=3, digest="ab"),
         sections=(Section(None, 0), Section("Two", 64)),
-        midway=Midway(state, tokens_read, (64,), answers),
+        read_state=ReadState(state, tokens_read, (64,), answers),
         tail=np.array([7, 8, 9], np.int32),
     )
 
@@ -53,10 +53,12 @@ def random_state(seed: int = 1) -> State:
 def test_what_is_stored_comes_back_to_the_last_bit():
     stored = snapshot_of(random_state())
     found = from_bytes(to_bytes(stored))
-    assert replace(found, midway=None, tail=None) == replace(stored, midway=None, tail=None)
-    assert replace(found.midway, state=None) == replace(stored.midway, state=None)
-    assert set(found.midway.state) == set(stored.midway.state)
-    assert all(torch.equal(found.midway.state[name], stored.midway.state[name]) for name in stored.midway.state)
+    assert replace(found, read_state=None, tail=None) == replace(stored, read_state=None, tail=None)
+    assert replace(found.read_state, state=None) == replace(stored.read_state, state=None)
+    assert set(found.read_state.state) == set(stored.read_state.state)
+    assert all(
+        torch.equal(found.read_state.state[name], stored.read_state.state[name]) for name in stored.read_state.state
+    )
     assert found.tail.tolist() == [7, 8, 9]
 
 
@@ -109,7 +111,7 @@ def test_a_state_of_what_something_else_made_of_a_document_is_refused():
     other = replace(stored, tokenized_by="tokenizers 0.1")
     with pytest.raises(StateError, match="tokenizers 0"):
         refuse(other, KEY, MAKERS, "s")
-    at_a_cut = replace(other, position=replace(other.position, tokens=other.midway.tokens_read))
+    at_a_cut = replace(other, position=replace(other.position, tokens=other.read_state.tokens_read))
     refuse(at_a_cut, KEY, MAKERS, "s")
 
 
@@ -119,10 +121,10 @@ def test_log_probabilities_after_a_stored_state_are_those_of_reading_on_bit_by_b
     tokens, cut = tokens_of(400), 25 * model.chunk_size
     everywhere = torch.arange(cut)
     with torch.inference_mode():
-        first, midway = model.prefill(tokens[:cut], [0, cut], model.empty_state(1), everywhere)
+        first, read_state = model.prefill(tokens[:cut], [0, cut], model.empty_state(1), everywhere)
         rest = (tokens[cut:], [0, 400 - cut])
-        on, _ = model.prefill(*rest, midway, torch.arange(400 - cut))
-        stored = from_bytes(to_bytes(snapshot_of(midway))).midway.state
+        on, _ = model.prefill(*rest, read_state, torch.arange(400 - cut))
+        stored = from_bytes(to_bytes(snapshot_of(read_state))).read_state.state
         resumed, _ = model.prefill(*rest, stored, torch.arange(400 - cut))
         afresh, _ = model.prefill(*rest, model.empty_state(1), torch.arange(400 - cut))
         whole, _ = model.prefill(tokens, [0, 400], model.empty_state(1), torch.arange(400))

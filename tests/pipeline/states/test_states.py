@@ -21,10 +21,10 @@ from pipeline.ledger.commit import commit
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
 from pipeline.states import expiry, question
-from pipeline.states import library as catalogues
-from pipeline.states.library import Catalogue, newest_of_each
+from pipeline.states import library as catalogs
+from pipeline.states.library import StateLibrary, newest_of_each
 from pipeline.states.question import Making, Reader
-from pipeline.states.snapshot import READING_VERSION, state_key
+from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
 from pipeline.storage import header, objects
 from pipeline.storage.header import LENGTH_BYTES
 from tests.kept_states import NOW, Keeper
@@ -57,7 +57,7 @@ def test_each_document_has_a_newest_state_and_rows_of_what_is_gone_stay(keeper):
     )
     objects.delete(gone["state_uri"])
     stray = keeper.object("x/stray.safetensors")
-    found = Catalogue(keeper.output)
+    found = StateLibrary(keeper.output)
     assert {state.row["state_uri"][-14:-12]: state.status for state in found.states} == {
         "a1": "kept",
         "a2": "kept",
@@ -73,7 +73,7 @@ def test_an_object_belongs_to_its_newest_row(keeper):
     keeper.keep(keeper.row("a.txt", "a1", days_old=40, days_left=-10), run_id="old")
     again = keeper.row("a.txt", "a1", days_old=1)
     keeper.keep(again | {"parent_uri": again["state_uri"]}, run_id="new")
-    found = Catalogue(keeper.output)
+    found = StateLibrary(keeper.output)
     (state,) = found.states
     assert (state.status, state.row["run_id"]) == ("kept", "new")
     assert found.lineage(state) == []
@@ -84,7 +84,7 @@ def test_an_output_that_was_moved_still_knows_its_states(tmp_path):
     keeper = Keeper(str(tmp_path / "here"))
     keeper.keep(keeper.row("a.txt", "a1"))
     shutil.move(tmp_path / "here", tmp_path / "there")
-    (state,) = Catalogue(str(tmp_path / "there")).states
+    (state,) = StateLibrary(str(tmp_path / "there")).states
     assert state.status == "kept" and state.uri.startswith(str(tmp_path / "there"))
 
 
@@ -94,20 +94,20 @@ def test_the_lineage_goes_back_to_what_the_table_does_not_know(keeper):
         child["parent_uri"] = parent["state_uri"]
     rows[0]["parent_uri"] = "/elsewhere/_runs/r/snapshots/x.safetensors"
     keeper.keep(*rows)
-    found = Catalogue(keeper.output)
+    found = StateLibrary(keeper.output)
     uris = [row["state_uri"] for row in rows]
     assert found.lineage(found.states[0]) == [uris[1], uris[0], rows[0]["parent_uri"]]
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Catalogue:
+def many(tmp_path: Path) -> StateLibrary:
     keeper = Keeper(str(tmp_path / "many"))
     rows = [keeper.row(f"logs/{name}.txt", f"{name}{number}") for name in ("ab", "abc", "x") for number in (1, 2)]
     for days_old, row in enumerate(rows):
         row["created_at"] -= timedelta(days=days_old)
     keeper.keep(*rows)
     objects.delete(rows[0]["state_uri"])
-    return Catalogue(keeper.output)
+    return StateLibrary(keeper.output)
 
 
 def test_a_state_is_found_by_document_or_uri_or_a_part_that_names_one(many):
@@ -148,7 +148,7 @@ def test_only_the_whole_id_of_a_document_names_its_states(many):
 def test_what_has_expired_goes_and_what_no_row_names_a_day_later(keeper):
     keeper.keep(keeper.row("a.txt", "a1", days_left=-1), keeper.row("a.txt", "a2"), keeper.row("b.txt", "b1"))
     keeper.object("x/k-0000000001-s1.safetensors", 32)
-    found = Catalogue(keeper.output)
+    found = StateLibrary(keeper.output)
     assert [(each.document_id, each.size_bytes) for each in expiry.removable(found)] == [("a.txt", 10)]
     assert keeper.ends() == ["a1", "a2", "b1", "s1"]
     found.now += timedelta(days=1, minutes=1)
@@ -158,7 +158,7 @@ def test_what_has_expired_goes_and_what_no_row_names_a_day_later(keeper):
     assert keeper.ends() == ["a2", "b1"]
     # Twice is fine, and the rows tell of what went.
     expiry.remove(removable)
-    again = Catalogue(keeper.output)
+    again = StateLibrary(keeper.output)
     assert [state.status for state in again.states] == ["removed", "kept", "kept"]
     assert expiry.removable(again) == []
 
@@ -166,7 +166,7 @@ def test_what_has_expired_goes_and_what_no_row_names_a_day_later(keeper):
 def test_states_of_a_document_go_whatever_their_time(keeper):
     keeper.keep(keeper.row("a.txt", "a1", days_left=-1), keeper.row("a.txt", "a2"), keeper.row("a.txt.gz", "z1"))
     keeper.object("x/k-0000000001-s1.safetensors")
-    found = Catalogue(keeper.output)
+    found = StateLibrary(keeper.output)
     found.now += timedelta(days=2)
     expiry.remove(expiry.removable(found, "a.txt", whatever_their_time=True))
     assert keeper.ends() == ["s1", "z1"]
@@ -181,7 +181,7 @@ def test_age_is_that_of_the_object(tmp_path):
     young, old = (keeper.object(f"x/k-0000000001-{name}.safetensors") for name in ("s1", "s2"))
     yesterday = (NOW - timedelta(hours=25)).timestamp()
     os.utime(old, (yesterday, yesterday))
-    assert [each.uri for each in expiry.removable(Catalogue(str(tmp_path)))] == [old] != [young]
+    assert [each.uri for each in expiry.removable(StateLibrary(str(tmp_path)))] == [old] != [young]
 
 
 # What follows is kept by a real engine.
@@ -208,13 +208,13 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Assignment, str]:
 
 
 def keeping(assignment: Assignment, dtype: str = "float32") -> Assignment:
-    made_with = (assignment.model_revision, tokenizer().fingerprint, dtype, READING_VERSION, assignment.preamble)
+    made_with = (assignment.model_revision, tokenizer().fingerprint, dtype, EXTRACTION_VERSION, assignment.preamble)
     key = state_key(*made_with)
     engine = EngineSettings(slots=4, step_tokens=512)
     return replace(assignment, ttl_days=1.0, dtype=dtype, state_key=key, engine=engine)
 
 
-def finish(assignment: Assignment, *document_ids: str) -> Catalogue:
+def finish(assignment: Assignment, *document_ids: str) -> StateLibrary:
     model = {"uri": assignment.model_uri, "tokenizer": None}
     config: dict[str, Any] = {"price": {"currency": "USD"}, "model": model, "input": {"sources": ["x"]}}
     if assignment.preamble is not None:
@@ -222,11 +222,11 @@ def finish(assignment: Assignment, *document_ids: str) -> Catalogue:
     about = {"run_id": "r", "started_at": NOW.isoformat(), "settings_sha256": "s", "model_revision": "m"}
     ledger(assignment).begin(about | {"config": config})
     commit(ledger(assignment), [Document(each, each, "e", 1) for each in document_ids])
-    return Catalogue(assignment.output_uri)
+    return StateLibrary(assignment.output_uri)
 
 
 @pytest.fixture
-def kept(read: tuple[Assignment, str], tmp_path: Path) -> Catalogue:
+def kept(read: tuple[Assignment, str], tmp_path: Path) -> StateLibrary:
     """A copy of its own, committed."""
     assignment, _ = read
     own = replace(assignment, output_uri=str(tmp_path / "own"))
@@ -234,7 +234,7 @@ def kept(read: tuple[Assignment, str], tmp_path: Path) -> Catalogue:
     return finish(own, *NAMES)
 
 
-def reader(found: Catalogue, name: str = "a.txt", model: str | None = None, tokens: str | None = None) -> Reader:
+def reader(found: StateLibrary, name: str = "a.txt", model: str | None = None, tokens: str | None = None) -> Reader:
     making = Making.of(found, found.find(name))
     return Reader.of(found.find(name), replace(making, tokenizer_uri=tokens or making.tokenizer_uri), model)
 
@@ -279,7 +279,7 @@ def test_states_in_a_bucket_are_asked_and_removed(read, bucket):
     local = question.ask(found.find("a.txt"), QUESTION, reader(found))
     assert local.tokens > 0 and found.find("a.txt").uri.startswith(bucket)
     expiry.remove(expiry.removable(found, "a.txt", whatever_their_time=True))
-    left = Catalogue(own.output_uri)
+    left = StateLibrary(own.output_uri)
     assert [left.find(name).status for name in NAMES] == ["removed", "kept"]
 
 
@@ -305,8 +305,8 @@ def test_another_tokenizer_is_refused(kept, tmp_path):
 
 def test_a_state_of_an_earlier_way_of_reading_is_refused(kept, read):
     row = kept.find("a.txt").row
-    row["state_key"] = state_key(row["model_revision"], tokenizer().fingerprint, "bfloat16", READING_VERSION - 1)
-    with pytest.raises(StateError, match=f"of version {READING_VERSION - 1} of how documents are read"):
+    row["state_key"] = state_key(row["model_revision"], tokenizer().fingerprint, "bfloat16", EXTRACTION_VERSION - 1)
+    with pytest.raises(StateError, match=f"of version {EXTRACTION_VERSION - 1} of how documents are read"):
         reader(kept)
 
 
@@ -320,7 +320,7 @@ def damage(uri: str) -> None:
 def test_a_state_that_is_gone_or_damaged_is_refused(kept, spoil: Callable[[str], None], reason):
     before = kept.find("a.txt")
     spoil(before.uri)
-    found = Catalogue(kept.output_uri)
+    found = StateLibrary(kept.output_uri)
     with pytest.raises(StateError, match=reason):
         question.ask(found.find("a.txt"), QUESTION, reader(found))
     if spoil is objects.delete:
@@ -349,7 +349,7 @@ def test_what_a_run_has_still_to_commit_stays(read, tmp_path):
     own = replace(assignment, output_uri=str(tmp_path / "own"))
     shutil.copytree(assignment.output_uri, own.output_uri)
     Ledger(own.output_uri, "r").begin({"run_id": "r", "started_at": "", "config": {"model": {}}})
-    underway = Catalogue(own.output_uri)
+    underway = StateLibrary(own.output_uri)
     underway.now += timedelta(days=9)
     assert len(underway.unnamed) == 2 and not underway.states
     assert expiry.removable(underway, whatever_their_time=True) == []
@@ -357,8 +357,8 @@ def test_what_a_run_has_still_to_commit_stays(read, tmp_path):
     keeper = Keeper(own.output_uri)
     for entry in underway.unnamed:
         old = keeper.row("a.txt", "", days_old=9, days_left=-5) | {"state_uri": entry.uri}
-        keeper.keep(old, run_id=f"old-{catalogues.place_of(entry.uri)[:4]}", objects=False)
-    again = Catalogue(own.output_uri)
+        keeper.keep(old, run_id=f"old-{catalogs.place_of(entry.uri)[:4]}", objects=False)
+    again = StateLibrary(own.output_uri)
     assert {state.status for state in again.states} == {"expired"}
     assert expiry.removable(again, "a.txt", whatever_their_time=True) == []
 
@@ -372,9 +372,9 @@ def test_the_tokenizer_is_that_of_the_run_though_its_table_is_gone(kept):
     assert Making.of(kept, state) == Making()
     for file in objects.list_files(objects.join(kept.output_uri, "jobs")):
         objects.delete(file)
-    assert Making.of(Catalogue(kept.output_uri), state) == Making("elsewhere")
+    assert Making.of(StateLibrary(kept.output_uri), state) == Making("elsewhere")
     objects.delete(objects.join(ledger_of_run.uri, "run.json"))
-    assert Making.of(Catalogue(kept.output_uri), state) == Making()
+    assert Making.of(StateLibrary(kept.output_uri), state) == Making()
 
 
 def test_a_preamble_is_known_from_the_run_and_is_in_the_state(tmp_path):

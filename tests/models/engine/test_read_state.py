@@ -8,7 +8,7 @@ import torch
 
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import WHOLE, Finished, Midway, Prompt, Request
+from models.engine.request import WHOLE, Finished, Prompt, ReadState, Request
 from models.engine.sampling import Sampling
 from tests.small_model import build
 
@@ -23,7 +23,7 @@ def tokens_of(length: int) -> np.ndarray:
     return np.random.default_rng(length).integers(0, 60, length)
 
 
-def request(length: int, start: Midway | None = None, last_cut: int | None = None) -> Request:
+def request(length: int, start: ReadState | None = None, last_cut: int | None = None) -> Request:
     begin = start.tokens_read if start else 0
     feed = ArrayFeed(tokens_of(length), ENDS.get(length, ()), last_cut, start=begin)
     sections = PROMPTS[:1] if length in ENDS else ()
@@ -59,8 +59,8 @@ def test_a_pack_that_is_broken_off_goes_on_in_another_engine(steps):
     while first.busy and (passed := first.step(read=False)).kind != "wait":
         assert passed.document_tokens == 0
         done |= {each.id: each for each in passed.finished}
-    left = {length: first.midway(length) for length in first.in_slots}
-    assert all(first.in_slots[length] == midway.tokens_read for length, midway in left.items())
+    left = {length: first.read_state(length) for length in first.in_slots}
+    assert all(first.in_slots[length] == read_state.tokens_read for length, read_state in left.items())
 
     other = Engine(MODEL, END, 2, 96)
     other.warm_up()
@@ -79,14 +79,14 @@ def test_the_state_is_used():
         engine.step()
     while engine.step(read=False).kind != "wait":
         pass
-    midway = engine.midway(700)
-    assert 0 < midway.tokens_read < 700
+    read_state = engine.read_state(700)
+    assert 0 < read_state.tokens_read < 700
     other = tokens_of(700)
-    other[: midway.tokens_read] = 7
-    feed = ArrayFeed(other, ENDS[700], start=midway.tokens_read)
-    found, read = finish(Engine(MODEL, END, 1, 64), [replace(request(700, midway), feed=feed)])
+    other[: read_state.tokens_read] = 7
+    feed = ArrayFeed(other, ENDS[700], start=read_state.tokens_read)
+    found, read = finish(Engine(MODEL, END, 1, 64), [replace(request(700, read_state), feed=feed)])
     assert found[700] == UNDISTURBED[700]
-    assert read == 700 - midway.tokens_read
+    assert read == 700 - read_state.tokens_read
 
 
 def test_whoever_is_being_asked_about_a_section_has_no_snapshot_before_the_answer():
@@ -98,10 +98,10 @@ def test_whoever_is_being_asked_about_a_section_has_no_snapshot_before_the_answe
         engine.step()
         if 700 not in engine.in_slots:
             break
-        midway = engine.midway(700)
-        seen.add(midway is None)
-        if midway is not None:
-            assert len(midway.answers) == len(midway.section_ends)
+        read_state = engine.read_state(700)
+        seen.add(read_state is None)
+        if read_state is not None:
+            assert len(read_state.answers) == len(read_state.section_ends)
     assert seen == {True, False}
 
 
@@ -120,7 +120,7 @@ def test_the_state_at_the_last_cut_is_kept_and_a_grown_document_goes_on_from_it(
     grown = np.concatenate([tokens_of(700), tokens_of(40)])
     ends = (*ENDS[700], 720)
 
-    def ask(start: Midway | None) -> tuple[Finished, int]:
+    def ask(start: ReadState | None) -> tuple[Finished, int]:
         feed = ArrayFeed(grown, ends, start=start.tokens_read if start else 0)
         results, count = finish(Engine(MODEL, END, 2, 64), [Request(1, feed, PROMPTS, PROMPTS[:1], start)])
         return results[1], count
@@ -180,8 +180,8 @@ def test_a_document_that_is_withdrawn_leaves_nothing_behind():
 
 
 def test_answers_of_the_whole_document_are_carried_over():
-    midway = Midway(MODEL.empty_state(1), 0, (), {(WHOLE, 0): UNDISTURBED[64].answers[0]})
-    found, _ = finish(Engine(MODEL, END, 1, 64), [request(64, midway)])
+    read_state = ReadState(MODEL.empty_state(1), 0, (), {(WHOLE, 0): UNDISTURBED[64].answers[0]})
+    found, _ = finish(Engine(MODEL, END, 1, 64), [request(64, read_state)])
     assert found[64] == UNDISTURBED[64]
 
 
@@ -229,7 +229,7 @@ def test_after_a_pass_that_raised_only_states_that_it_did_not_touch_are_given_ou
     with pytest.raises(torch.OutOfMemoryError):
         engine.step()
     assert engine.in_slots == before
-    assert engine.midway(700) is None and engine.midway(301) is None
-    assert engine.midway(64).tokens_read == 64
-    found, read = finish(Engine(MODEL, END, 1, 64), [request(64, engine.midway(64))])
+    assert engine.read_state(700) is None and engine.read_state(301) is None
+    assert engine.read_state(64).tokens_read == 64
+    found, read = finish(Engine(MODEL, END, 1, 64), [request(64, engine.read_state(64))])
     assert (found[64], read) == (UNDISTURBED[64], 0)
