@@ -152,8 +152,8 @@ def test_dated_files_are_one_kind_of_which_a_sample_is_read(tmp_path, monkeypatc
             read.append(document.document_id)
             return super()._read(document, most_bytes)
 
-    monkeypatch.setattr(quote, "_Sampler", Sampler)
-    monkeypatch.setattr(quote, "SAMPLED_BYTES", 2 * len(line))
+    monkeypatch.setattr(token_count, "_Sampler", Sampler)
+    monkeypatch.setattr(token_count, "SAMPLED_BYTES", 2 * len(line))
     assert not count_tokens(documents, config(1), tokenizer(), False, {}).is_counted
     # Two of each of the three kinds.
     assert len(read) == 6
