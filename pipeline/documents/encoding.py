@@ -138,6 +138,11 @@ def decode_pieces(
         yield piece
 
 
+def without_surrogates(text: str) -> str:
+    """Joins pairs of surrogates and marks single ones as unknown characters."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 class _Decoder:
     """Takes bytes for ASCII up to the piece with the first other one, and chooses the encoding there."""
 

@@ -1,8 +1,5 @@
 """The text and title of a document: plain text, Markdown, HTML, PDF, JSON, each also within gzip or zstd."""
 
-import io
-import json
-import logging
 import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -10,16 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
-
-import pypdf
-from lxml import etree
+from typing import BinaryIO
 
 from configs import errors
-from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UndecodableError, UnreadableError
+from configs.errors import EmptyDocumentError, UndecodableError, UnreadableError
 from configs.settings import InputSettings
-from pipeline.documents import content as reading
-from pipeline.documents import encoding, html
+from pipeline.documents import content, encoding, html, json_records, pdf
 from pipeline.documents.encoding import Piece
 from pipeline.documents.pinned import Pin
 from pipeline.schemas.document import Document
@@ -87,7 +80,7 @@ class Extractor:
 
     def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
-        self._records = reading.RecordReader(settings.max_expansion)
+        self._records = content.RecordReader(settings.max_expansion)
 
     def read(self, document: Document) -> Extracted:
         """Open a document and read up to its first words.
@@ -134,22 +127,28 @@ class Extractor:
         if document.record_offset is not None and document.record_length is not None:
             place = document.record_offset, document.record_length
             record = self._records.read(document.source_uri, *place, document.source_etag)
-            return "json", *_from_character(offset, *_json(record, self._settings))
+            return "json", *_from_character(offset, *json_records.parse(record, self._settings.text_field))
         kind, first, stream = self._opened(document, streams)
         if kind == "text":
             return kind, None, _from_byte(offset, encoding, first, stream)
-        content = chain([first], reading.pieces(stream, len(first)))
-        whole = reading.whole(content, self._settings.max_document_bytes)
+        whole = content.whole(chain([first], content.pieces(stream, len(first))), self._settings.max_document_bytes)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
-        parsed = html.parse(whole) if kind == "html" else _pdf(whole) if kind == "pdf" else _json(whole, self._settings)
-        return kind, *_from_character(offset, *parsed)
+        return kind, *_from_character(offset, *self._parse(kind, whole))
+
+    def _parse(self, kind: str, data: bytes) -> tuple[str | None, Iterator[str]]:
+        """Title and text of a document that is parsed whole."""
+        if kind == "html":
+            return html.parse(data)
+        if kind == "pdf":
+            return pdf.parse(data)
+        return json_records.parse(data, self._settings.text_field)
 
     def _opened(self, document: Document, streams: ExitStack) -> tuple[str, bytes, BinaryIO]:
         """Kind, first piece, and the stream that goes on behind it."""
         pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
-        stream = streams.enter_context(reading.open_document(pin.uri, self._settings.max_expansion, pin))
-        first = next(reading.pieces(stream), b"")
+        stream = streams.enter_context(content.open_document(pin.uri, self._settings.max_expansion, pin))
+        first = next(content.pieces(stream), b"")
         return _kind(document.source_uri, first), first, stream
 
 
@@ -157,30 +156,10 @@ def makers(text_field: str) -> Mapping[str, str]:
     """By kind of document, what makes its text out of it, whose next version may make another."""
     return {
         "text": "text",
-        "html": f"html lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}",
-        "pdf": f"pdf pypdf {pypdf.__version__}",
-        "json": f"json field {text_field}",
+        "html": html.MADE_BY,
+        "pdf": pdf.MADE_BY,
+        "json": json_records.made_by(text_field),
     }
-
-
-def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
-    """A JSON object with its text. `what` names it in messages. Raises CorruptError."""
-    try:
-        record = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise CorruptError(f"{what} is not valid UTF-8 at its byte {error.start}.") from error
-    except json.JSONDecodeError as error:
-        raise CorruptError(f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from error
-    except (ValueError, RecursionError) as error:
-        raise CorruptError(f"{what} is JSON that cannot be read: {error}.") from error
-    if not isinstance(record, dict):
-        raise CorruptError(f"{what} holds no JSON object but a {type(record).__name__}.")
-    if not isinstance(record.get(text_field), str):
-        problem = "is no string" if text_field in record else "is missing"
-        raise CorruptError(
-            f"In {what[0].lower()}{what[1:]} the field {text_field!r}, which input.text_field names, {problem}."
-        )
-    return record
 
 
 def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -231,25 +210,25 @@ def _begins_as_html(head: bytes) -> bool:
 
 def _kind_by_name(uri: str) -> str | None:
     path = PurePosixPath(uri)
-    return KINDS.get((path.with_suffix("") if reading.compression_of(uri) else path).suffix.lower())
+    return KINDS.get((path.with_suffix("") if content.compression_of(uri) else path).suffix.lower())
 
 
 def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO) -> Iterator[Piece]:
     """Plain text from an offset in its bytes, the first piece of which are read already."""
     # An encoding still to be chosen must meet the same piece as when the document was read from its start.
-    known = 0 if chosen else offset % reading.PIECE_BYTES
+    known = 0 if chosen else offset % content.PIECE_BYTES
     start = offset - known
     is_read = start < len(first) or not start
-    content = chain([first[start:]], reading.pieces(stream, len(first))) if is_read else _beyond(stream, first, start)
-    return encoding.decode_pieces(content, None, offset, chosen, known)
+    parts = chain([first[start:]], content.pieces(stream, len(first))) if is_read else _beyond(stream, first, start)
+    return encoding.decode_pieces(parts, None, offset, chosen, known)
 
 
 def _beyond(stream: BinaryIO, first: bytes, start: int) -> Iterator[bytes]:
     try:
-        reached = reading.skip(stream, len(first), start)
+        reached = content.skip(stream, len(first), start)
     except OSError as error:
-        raise reading.unreadable(error) from error
-    yield from reading.pieces(stream, reached)
+        raise content.unreadable(error) from error
+    yield from content.pieces(stream, reached)
 
 
 def _from_character(offset: int, title: str | None, texts: Iterator[str]) -> tuple[str | None, Iterator[Piece]]:
@@ -308,57 +287,3 @@ def _title_in(lead: list[Piece]) -> str | None:
 
 def _name(document: Document) -> str:
     return document.document_id if document.record_offset is not None else PurePosixPath(document.source_uri).name
-
-
-def _json(data: bytes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    record = parse_record(data, settings.text_field, "The document")
-    title = record.get("title")
-    text = record[settings.text_field].replace("\r\n", "\n").replace("\r", "\n")
-    if re.search("[\ud800-\udfff]", text):
-        raise UndecodableError(
-            "The text holds half of a surrogate pair, as \\ud83d alone in JSON, which is no character."
-        )
-    return _without_surrogates(title) if isinstance(title, str) else None, iter([text] if text else [])
-
-
-def _without_surrogates(text: str) -> str:
-    """Joins pairs of surrogates and marks single ones as unknown characters."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _pdf(data: bytes) -> tuple[str | None, Iterator[str]]:
-    # It warns of every flaw that it mends.
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-    try:
-        reader = pypdf.PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UnreadableError("The PDF is protected by a password.")
-        num_pages = len(reader.pages)
-        title = reader.metadata.title if reader.metadata else None
-    except (DocumentError, MemoryError):
-        raise
-    except Exception as error:  # a damaged PDF makes pypdf raise nearly anything
-        raise CorruptError(f"The PDF is damaged and cannot be opened ({type(error).__name__}: {error}).") from error
-    if not num_pages:
-        raise CorruptError("The PDF has no pages; it may be cut short.")
-    return _without_surrogates(str(title)) if title else None, _pages(reader, num_pages)
-
-
-def _pages(reader: pypdf.PdfReader, num_pages: int) -> Iterator[str]:
-    found = False
-    for number in range(num_pages):
-        try:
-            text = _without_surrogates(reader.pages[number].extract_text())
-        except MemoryError:
-            raise
-        except Exception as error:  # as above
-            raise CorruptError(
-                f"Page {number + 1} of {num_pages} of the PDF is damaged ({type(error).__name__}: {error})."
-            ) from error
-        if text.strip():
-            found = True
-            yield text.replace("\r\n", "\n").replace("\r", "\n") + "\n"
-    if not found:
-        raise EmptyDocumentError(
-            f"The PDF has no text layer on any of its {num_pages} page(s); a scanned PDF needs OCR first."
-        )

@@ -8,6 +8,8 @@ from lxml import etree
 from configs.errors import CorruptError, EmptyDocumentError
 from pipeline.documents import encoding
 
+MADE_BY = f"html lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}"
+"""What the text depends on: another version may extract another text."""
 DECLARED_ENCODING = re.compile(
     rb"""(?:<meta[^>]+charset|<\?xml[^>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
