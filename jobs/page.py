@@ -16,7 +16,7 @@ from markupsafe import Markup
 from jobs import plots, screen
 from jobs.overview import in_bill
 from jobs.plots import Column
-from pipeline.billing.ratios import MILLION, per
+from pipeline.billing.money import MILLION, per
 from pipeline.reports.quantities import SYMBOLS, UNKNOWN, count, duration, money, size
 from pipeline.reports.reconciliation import Reconciliation
 from pipeline.reports.report import Account, Night, Report

@@ -1,7 +1,7 @@
 """Money and time as whole units of their last digit, so that what is spread sums exactly to what there was.
 
 Money adds up exactly: seconds have 6 decimals, prices per second 12, so that every product has at most 18
-and no cost is ever rounded.
+and no cost is ever rounded. Ratios are: those of money to 12 decimals, shares to 6.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -16,6 +16,8 @@ TIME = pa.timestamp("us", tz="UTC")
 
 MICROSECOND = Decimal("0.000001")
 PRICE_STEP = Decimal("0.000000000001")
+RATIO_STEP = Decimal("1e-12")
+MILLION = 1_000_000
 
 EXACT = Context(prec=76)
 """Decimal's own 28 digits would round large sums."""
@@ -59,3 +61,13 @@ def split(amount: int, shares: Mapping[Hashable, int]) -> dict[Hashable, int]:
     for key in by_remainder[: amount - sum(parts.values())]:
         parts[key] += 1
     return parts
+
+
+def per(amount: Decimal, number: int | Decimal | None, unit: int = 1) -> Decimal | None:
+    """The amount for each `unit` of the number, to 12 decimals; None for none."""
+    return (amount * unit / number).quantize(RATIO_STEP) if number else None
+
+
+def part(some: Decimal, whole: Decimal) -> float | None:
+    """Between 0 and 1, to 6 decimals; None of nothing."""
+    return min(1.0, round(float(some / whole), 6)) if whole else None

@@ -12,7 +12,7 @@ import zstandard
 from configs.errors import ChangedError, CorruptError, DocumentError, TooLargeError, UnreadableError
 from pipeline.documents import pinned
 from pipeline.documents.pinned import Pin
-from pipeline.storage import objects
+from pipeline.storage import objects, remote
 
 PIECE_BYTES = 1024 * 1024
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
@@ -51,7 +51,7 @@ def open_document(uri: str, max_expansion: int, pin: Pin | None = None) -> Binar
 
 def unreadable(error: OSError) -> UnreadableError | ChangedError:
     """What the store says, as a sentence about the document."""
-    if isinstance(error, objects.Replaced):
+    if isinstance(error, remote.Replaced):
         return pinned.changed()
     if isinstance(error, FileNotFoundError):
         return UnreadableError("The document is not there any more.")
@@ -130,7 +130,7 @@ class RecordReader:
         """None where the file was exchanged, or has become shorter."""
         try:
             record = self._stream_at(uri, offset).read(length)
-        except objects.Replaced:
+        except remote.Replaced:
             return None
         except (OSError, DocumentError) as error:
             self._close()

@@ -50,7 +50,7 @@ def pin(entry: Listed) -> Pin:
 def open_read(wanted: Pin) -> BinaryIO:
     """A seekable stream of that content.
 
-    Raises OSError (storage.Replaced for an object with another ETag), StorageError and, at the end of a local file too,
+    Raises OSError (remote.Replaced for an object with another ETag), StorageError and, at the end of a local file too,
     ChangedError.
     """
     kind = wanted.etag.partition(":")[0]

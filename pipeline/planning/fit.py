@@ -9,7 +9,7 @@ from configs.hardware import GIGA, Gpu
 from configs.prices import MARKETS, Catalog, Market
 from models.backends.capacity import RESERVE_BYTES
 from pipeline.billing.metering import SECONDS_PER_HOUR
-from pipeline.billing.ratios import MILLION, RATIO_STEP
+from pipeline.billing.money import MILLION, RATIO_STEP
 from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, Size
 from pipeline.planning.speed import SHARE_OF_PEAK
 

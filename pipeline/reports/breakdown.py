@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
-from pipeline.billing.ratios import MILLION, part, per
+from pipeline.billing.money import MILLION, part, per
 from pipeline.reports.warehouse import Warehouse
 
 ROOT = re.compile(r"^(?:[a-z][a-z0-9+.-]*://[^/]*/|/)?", re.IGNORECASE)

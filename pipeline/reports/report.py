@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from pipeline.billing.ratios import MILLION, part, per
+from pipeline.billing.money import MILLION, part, per
 from pipeline.reports import breakdown, utilization
 from pipeline.reports.breakdown import Breakdown
 from pipeline.reports.queries import ATTEMPTS, CHOOSE, CURRENCIES, DOCUMENTS, FAILURES, NIGHTS, RUNS, SPENT, SPOT

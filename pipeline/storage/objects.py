@@ -11,38 +11,29 @@ Faults of S3 that pass by themselves are waited out in `pipeline.storage.s3`, fo
 again, and file systems of other stores bring retries of their own.
 """
 
-import errno
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from uuid import uuid4
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from aiohttp import ClientError
-from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
-from s3fs.utils import FileExpired
 
 from configs.errors import StorageError
-from pipeline.storage import disk, s3
+from pipeline.storage import disk, remote, s3
 from pipeline.storage.listing import Listed, walk_disk
+from pipeline.storage.translation import translated
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-BLOCK_BYTES = 4 * 1024 * 1024
 READS_AT_ONCE = 16
 fsspec.register_implementation("sample", "pipeline.storage.samples.Samples")
 SCHEMES = ("", "file", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "sample")
 """That documents are read from. None that asks any server for anything, as http does: what names documents could make
 the cluster ask its own network."""
-Replaced = FileExpired
-"""The OSError of an object that is no longer the one that was opened, or that was asked for."""
-DENIED = {"AccessDenied", "AllAccessDisabled"}
-TAKEN = {"PreconditionFailed", "412"}
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -51,7 +42,7 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if is_local(uri):
         return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(rest))
     try:
-        with _translated(uri):
+        with translated(uri):
             is_s3 = scheme in s3.Files.protocol
             files = s3.open_files() if is_s3 else fsspec.filesystem(scheme, use_listings_cache=False)
     except (ImportError, ValueError) as error:
@@ -123,7 +114,7 @@ def join(uri: str, *parts: str) -> str:
 def publish(uri: str, data: bytes | memoryview) -> None:
     """Write an object that appears whole or not at all. Raises StorageError."""
     files, path = filesystem(uri)
-    with _translated(uri, whole_store=True):
+    with translated(uri, whole_store=True):
         if is_local(uri):
             disk.publish(path, data)
         else:
@@ -143,8 +134,8 @@ def create(uri: str, data: bytes | memoryview) -> bool:
     """
     data = bytes(data)
     files, path = filesystem(uri)
-    with _translated(uri, whole_store=True):
-        created = disk.create(path, data) if is_local(uri) else _create_remote(files, path, data)
+    with translated(uri, whole_store=True):
+        created = disk.create(path, data) if is_local(uri) else remote.create(files, path, data)
         # aiohttp too sends a PUT again when a connection breaks, so that nobody knows whether it was sent once.
         return created or _holds(uri, data)
 
@@ -157,16 +148,6 @@ def can_create(uri: str) -> bool:
         return create(probe, b"first") and not create(probe, b"second")
     finally:
         delete(probe)
-
-
-def _create_remote(files: fsspec.AbstractFileSystem, path: str, data: bytes) -> bool:
-    try:
-        files.pipe_file(path, data, mode="create")
-    except OSError as error:
-        if not isinstance(error, FileExistsError) and _code(error) not in TAKEN:
-            raise
-        return False
-    return True
 
 
 def _holds(uri: str, data: bytes) -> bool:
@@ -198,7 +179,7 @@ def read_bytes(uri: str) -> bytes:
     if is_local(uri):
         with open(path, "rb") as file:
             return file.read()
-    with _translated(uri):
+    with translated(uri):
         data: bytes = files.cat_file(path)
     return data
 
@@ -229,7 +210,7 @@ def open_read(uri: str, etag: str = "") -> BinaryIO:
     """
     if is_local(uri):
         return open(filesystem(uri)[1], "rb")
-    return io.BufferedReader(_RemoteFile(uri, etag), io.DEFAULT_BUFFER_SIZE)
+    return io.BufferedReader(remote.File(uri, *filesystem(uri), etag), io.DEFAULT_BUFFER_SIZE)
 
 
 def exists(uri: str) -> bool:
@@ -238,7 +219,7 @@ def exists(uri: str) -> bool:
     if is_local(uri):
         return os.path.exists(path)
     try:
-        with _translated(uri, whole_store=True):
+        with translated(uri, whole_store=True):
             files.info(path)
     except FileNotFoundError:
         return False
@@ -249,7 +230,7 @@ def delete(uri: str) -> None:
     """Remove one object; one that is not there is fine. Raises StorageError."""
     files, path = filesystem(uri)
     try:
-        with _translated(uri, whole_store=True):
+        with translated(uri, whole_store=True):
             files.rm_file(path)
     except FileNotFoundError:
         pass
@@ -267,7 +248,7 @@ def list_folders(uri: str) -> list[str]:
     """
     files, path = filesystem(uri)
     try:
-        with _translated(uri, whole_store=True):
+        with translated(uri, whole_store=True):
             found = files.ls(path, detail=True)
     except FileNotFoundError:
         return []
@@ -281,7 +262,7 @@ def stat(uri: str) -> Listed:
         return next(walk_disk(path, 0), None) or Listed(path, problem="There is no such file.")
     uri = str(files.unstrip_protocol(path))
     try:
-        with _translated(uri):
+        with translated(uri):
             info = files.info(path)
     except FileNotFoundError:
         return Listed(uri, problem="There is no such object in the store.")
@@ -289,7 +270,7 @@ def stat(uri: str) -> Listed:
         return Listed(uri, problem="The store does not permit reading this object.")
     if info["type"] == "directory":
         return Listed(uri, problem="This is a directory, not a document.")
-    return _remote_entry(files, info)
+    return remote.entry(files, info)
 
 
 def walk(uri: str, depth: int | None = None) -> Iterator[Listed]:
@@ -302,111 +283,7 @@ def walk(uri: str, depth: int | None = None) -> Iterator[Listed]:
     if is_local(uri):
         yield from walk_disk(path, depth)
         return
-    with _translated(uri, whole_store=True):
+    with translated(uri, whole_store=True):
         found = files.find(path, maxdepth=depth, detail=True)
     # An object whose name ends in a slash is how consoles draw an empty folder.
-    yield from (_remote_entry(files, info) for info in found.values() if not info["name"].endswith("/"))
-
-
-def _remote_entry(files: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Listed:
-    return Listed(str(files.unstrip_protocol(info["name"])), info["size"] or 0, _etag(info))
-
-
-def _etag(info: Mapping[str, Any]) -> str:
-    """As s3fs and the file systems of other stores spell it, without its quotes."""
-    return str(info.get("ETag") or info.get("etag") or "").strip('"')
-
-
-class _RemoteFile(io.RawIOBase):
-    """An object read by ranges, each error of its store translated."""
-
-    def __init__(self, uri: str, etag: str) -> None:
-        self._uri = uri
-        files, path = filesystem(uri)
-        with _translated(uri):
-            self._file = files.open(path, "rb", block_size=BLOCK_BYTES)
-        # s3fs holds every range to the ETag of the opening.
-        found = _etag(getattr(self._file, "details", {}))
-        if etag and found not in ("", etag):
-            self._file.close()
-            raise Replaced(uri, found)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def readinto(self, buffer: Any) -> int:
-        with _translated(self._uri):
-            data = self._file.read(len(buffer))
-            if not data and len(buffer) and self.tell() < (getattr(self._file, "size", None) or 0):
-                raise OSError(errno.EIO, "the store sent less than the object's size")
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed and hasattr(self, "_file"):
-            self._file.close()
-        super().close()
-
-
-@contextmanager
-def _translated(uri: str, whole_store: bool = False) -> Iterator[None]:
-    """Foreign errors as StorageError. With `whole_store` a refusal is one too: it is not about a single document."""
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StorageError(
-            f"{uri}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
-            "or give the machine a role"
-        ) from error
-    except (BotoCoreError, ClientError) as error:
-        raise StorageError(
-            f"{uri}: {error}; check AWS_ENDPOINT_URL_S3, AWS_PROFILE, AWS_REGION and the network"
-        ) from error
-    except FileNotFoundError as error:
-        if _code(error) == "NoSuchBucket" or (_code(error) == "404" and not is_local(uri)):
-            raise StorageError(f"{uri}: there is no such bucket; create it or correct the name") from error
-        raise
-    except PermissionError as error:
-        code = _code(error)
-        if code == "403":
-            # The answer to HEAD has no body to say why.
-            code = _reason_of_refusal(uri) or code
-        if code and code not in DENIED:
-            raise StorageError(
-                f"{uri}: the store refuses the credentials ({code}); check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
-            ) from error
-        if whole_store:
-            raise StorageError(
-                f"{uri}: no permission ({code or error.strerror}); grant it or use another place"
-            ) from error
-        raise
-    except OSError as error:
-        if whole_store:
-            raise StorageError(f"{uri}: {error.strerror or error}") from error
-        raise
-
-
-def _code(error: OSError) -> str | None:
-    """The error code of S3 below an error of s3fs."""
-    response = s3.response_of(error)
-    return response["Error"].get("Code") if response else None
-
-
-def _reason_of_refusal(uri: str) -> str | None:
-    files, path = filesystem(uri)
-    bucket, key, _ = files.split_path(path)
-    try:
-        files.call_s3("get_object", Bucket=bucket, Key=key or "-", Range="bytes=0-0")
-    except OSError as error:
-        return _code(error)
-    return None
+    yield from (remote.entry(files, info) for info in found.values() if not info["name"].endswith("/"))

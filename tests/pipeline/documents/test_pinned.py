@@ -16,7 +16,7 @@ from pipeline.documents.extract import Extractor
 from pipeline.documents.sources import list_documents
 from pipeline.documents.token_feed import TokenFeed
 from pipeline.schemas.document import Document
-from pipeline.storage import objects
+from pipeline.storage import objects, remote
 from tests.one_actor import tokenizer
 
 TEXT = "".join(f"line {number} of the report\n" for number in range(2000))
@@ -168,7 +168,7 @@ def test_a_line_is_read_as_it_was_listed_whatever_becomes_of_others(
 
 
 def test_an_object_of_a_store_is_the_one_that_was_listed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(remote, "BLOCK_BYTES", 4096)
     uri = f"{bucket}/doc.txt"
     objects.publish(uri, TEXT.encode())
     (document,) = listed(uri)

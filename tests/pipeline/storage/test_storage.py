@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import StorageError
-from pipeline.storage import objects
+from pipeline.storage import objects, remote
 
 HARD_NAMES = [
     "a b.txt",
@@ -188,12 +188,12 @@ def test_a_missing_object_is_a_file_not_found_error(place: str) -> None:
 
 
 def test_a_stream_seeks_and_reads_across_blocks(bucket: str) -> None:
-    data = os.urandom(objects.BLOCK_BYTES + 1000)
+    data = os.urandom(remote.BLOCK_BYTES + 1000)
     uri = objects.join(bucket, "big")
     objects.publish(uri, data)
     with objects.open_read(uri) as stream:
-        stream.seek(objects.BLOCK_BYTES - 10)
-        assert stream.read(20) == data[objects.BLOCK_BYTES - 10 : objects.BLOCK_BYTES + 10]
+        stream.seek(remote.BLOCK_BYTES - 10)
+        assert stream.read(20) == data[remote.BLOCK_BYTES - 10 : remote.BLOCK_BYTES + 10]
         stream.seek(3)
         assert stream.read() == data[3:]
 

@@ -12,7 +12,7 @@ import structlog
 from configs.errors import ConfigError, StorageError
 from configs.settings import OutputSettings
 from pipeline.driver.run import _refuse_unsafe_store
-from pipeline.storage import objects
+from pipeline.storage import objects, remote
 from pipeline.storage import s3 as s3_files
 from tests.faulty_store import FAULTS, FaultyStore
 
@@ -141,7 +141,7 @@ def test_each_page_of_a_listing_is_tried_again_by_itself(faulty_s3: FaultyStore,
 
 
 def test_a_large_object_survives_cuts_in_several_blocks(faulty_s3: FaultyStore, bucket: str) -> None:
-    data = os.urandom(3 * objects.BLOCK_BYTES + 17)
+    data = os.urandom(3 * remote.BLOCK_BYTES + 17)
     objects.publish(f"{bucket}/large", data)
     faulty_s3.rates = {"cut": 0.5}
     assert objects.read_bytes(f"{bucket}/large") == data
