@@ -9,7 +9,7 @@ import pytest
 
 from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
 from pipeline.documents import tokenize
-from pipeline.planning import quote, token_count
+from pipeline.planning import token_count
 from pipeline.planning.speed import measured_speed
 from pipeline.planning.token_count import Tokens, count_tokens
 from pipeline.schemas.document import Document
