@@ -1,4 +1,4 @@
-"""How many tokens documents have, from a sample of them."""
+"""How many tokens documents have, estimated from a sample."""
 
 import random
 import sys
@@ -95,7 +95,7 @@ class _Sampler:
         (read,) = self._process.read([document.as_row() | {"state_uri": None}], self._settings)
         if read["error_class"] is not None:
             return 0, 0, True
-        if read["tokens"] is None:
+        if read["is_streamed"]:
             # Plain text after all, or too long to travel: then the process has been through it, and lives.
             return self._streamed(document, most_bytes)
         tokens = len(read["tokens"])

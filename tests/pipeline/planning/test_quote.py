@@ -167,3 +167,12 @@ def test_a_document_that_never_ends_does_not_keep_a_quote_waiting(tmp_path):
     limits = InputSettings(sources=("x",), max_document_seconds=1)
     counted = count_tokens(documents, SummarizeConfig(input=limits), tokenizer(), True, {})
     assert 3 < counted.total < 100
+
+
+def test_a_document_too_long_to_travel_is_counted_however_its_format_was_found_out(tmp_path):
+    log = tmp_path / "events.log"
+    log.write_text("A line of words.\n" * 1000)
+    documents = [Document(log.name, str(log), "e", log.stat().st_size)]
+    limits = InputSettings(sources=("x",), inline_bytes=1000)
+    counted = count_tokens(documents, SummarizeConfig(input=limits), tokenizer(), True, {})
+    assert counted.total > 1000
