@@ -1,10 +1,10 @@
-"""The five tables that a run leaves, and the exact types of time and money in them.
+"""The five tables that a run writes: their columns with types, units and meanings, and the Arrow schemas made of them.
 
-Money adds up exactly: seconds have 6 decimals, prices per second 12, so that every product has at most 18
-and no cost is ever rounded.
+docs/tables.md is generated from here (`make docs`).
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,190 +13,313 @@ from pipeline.billing.money import MONEY, PRICE_PER_SECOND, SECONDS, TIME
 Row = dict[str, Any]
 """Of a table, by its columns."""
 
-_DOCUMENT = [
-    ("run_id", pa.string()),
-    ("document_id", pa.string()),
-    ("source_uri", pa.string()),
-    ("source_etag", pa.string()),
-    ("size_bytes", pa.int64()),
-]
-_ATTEMPT = [
-    ("status", pa.string()),
-    ("attempts", pa.int32()),
-    ("started_at", TIME),
-    ("finished_at", TIME),
-    ("device_type", pa.string()),
-    ("device_seconds", SECONDS),
-    ("cost", MONEY),
-    ("full_cost", MONEY),
-    ("currency", pa.string()),
-]
 
-SUMMARIES = pa.schema(
-    [
+class Column(NamedTuple):
+    """One column; its meaning is a sentence or two of Markdown."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str = ""
+    """Empty where the value has none."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. Every column may hold nulls."""
+
+    rows: str
+    """What a row stands for, in Markdown."""
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([(column.name, column.type) for column in self.columns])
+
+
+BYTES, TOKENS, UTC, CURRENCY = "bytes", "tokens", "UTC", "`currency`"
+
+_RUN = Column("run_id", pa.string(), "The run, as in the path of the file.")
+_ID = Column(
+    "document_id",
+    pa.string(),
+    "Stable name of the document: its URI, `URI#id` for a line of a JSON lines file, or the id that a manifest gives.",
+)
+_URI = Column("source_uri", pa.string(), "The object that the document was read from.")
+_ETAG = Column(
+    "source_etag",
+    pa.string(),
+    "Changes when the content changes: the store's ETag, or a hash of the content where there is none.",
+)
+_SETTINGS = Column(
+    "settings_sha256",
+    pa.string(),
+    "Hash of everything that an answer depends on besides the document: model, tokenizer, prompts, extraction version.",
+)
+_MODEL = (
+    Column("model_id", pa.string(), "`model.uri` of the run."),
+    Column("model_revision", pa.string(), "SHA-256 over the weights and `config.json`."),
+)
+_CURRENCY = Column("currency", pa.string(), "ISO 4217 code of every amount in the row.")
+_DOCUMENT = (
+    _RUN,
+    _ID,
+    _URI,
+    _ETAG,
+    Column("size_bytes", pa.int64(), "Size as stored, before decompression; of one line for JSON lines.", BYTES),
+)
+_ACCOUNT = (
+    Column("attempts", pa.int32(), "Attempts that the run has made at the document so far."),
+    Column("started_at", TIME, "Start of the attempt that this row comes from.", UTC),
+    Column("finished_at", TIME, "End of that attempt.", UTC),
+    Column("device_type", pa.string(), "The GPU as torch names it, or `cpu`."),
+    Column(
+        "device_seconds",
+        SECONDS,
+        "The row's equal share of the device time of all attempts at its document, wasted time excluded.",
+        "device-seconds",
+    ),
+    Column(
+        "cost",
+        MONEY,
+        "`device_seconds` at the price of each attempt's device. Over the rows of a run, `cost` sums to the rows of "
+        "kind `document` in `costs`.",
+        CURRENCY,
+    ),
+    Column(
+        "full_cost",
+        MONEY,
+        "The row's part of everything that the run cost (documents, overheads, waste, other nodes), in proportion to "
+        "`cost`. Over the rows of `summaries` and `failures` together, it sums to the run's `cost` in `jobs`.",
+        CURRENCY,
+    ),
+    _CURRENCY,
+)
+
+_SUMMARIES = Table(
+    "One row per document and prompt, and one per section and section prompt.",
+    (
         *_DOCUMENT,
-        ("title", pa.string()),
-        ("tokens_total", pa.int64()),
-        ("tokens_read", pa.int64()),
-        ("tokens_resumed", pa.int64()),
-        ("truncated", pa.bool_()),
-        ("prompt_id", pa.string()),
-        ("prompt_sha256", pa.string()),
-        ("model_id", pa.string()),
-        ("model_revision", pa.string()),
-        ("settings_sha256", pa.string()),
-        ("summary", pa.string()),
-        ("summary_tokens", pa.int32()),
-        ("finish_reason", pa.string()),
-        ("retries", pa.int32()),
-        ("answer_error", pa.string()),
-        ("section_index", pa.int32()),
-        ("section_title", pa.string()),
-        ("section_start", pa.int64()),
-        ("section_end", pa.int64()),
-        *_ATTEMPT,
-    ]
+        Column("title", pa.string(), "The document's own title, else its short first line, else its name."),
+        Column("tokens_total", pa.int64(), "Length of the document; null for a summary so far.", TOKENS),
+        Column(
+            "tokens_read",
+            pa.int64(),
+            "Tokens of the document that were read. An answer about a section draws on those up to `section_end`.",
+            TOKENS,
+        ),
+        Column(
+            "tokens_resumed",
+            pa.int64(),
+            "Of `tokens_read`, those that came with a saved state and were not read again by this attempt.",
+            TOKENS,
+        ),
+        Column("truncated", pa.bool_(), "Whether the document was read in part only: true for summaries so far alone."),
+        Column("prompt_id", pa.string(), "`name` of the prompt."),
+        Column("prompt_sha256", pa.string(), "Hash of the prompt as the model sees it, JSON schema included."),
+        *_MODEL,
+        _SETTINGS,
+        Column("summary", pa.string(), "The answer. JSON where the prompt has a `json_schema` that the answer fits."),
+        Column("summary_tokens", pa.int32(), "Length of the answer.", TOKENS),
+        Column(
+            "finish_reason",
+            pa.string(),
+            "`stop` or `length`; or why the answer was rejected, also on its second try: `loop`, `empty`, `copied` (it "
+            "repeats the prompt), `schema`.",
+        ),
+        Column("retries", pa.int32(), "How often the answer was generated again."),
+        Column(
+            "answer_error",
+            pa.string(),
+            "What is wrong with an answer that is empty, repeats the prompt or does not fit its schema; `summary` then "
+            "holds the text as generated.",
+        ),
+        Column(
+            "section_index",
+            pa.int32(),
+            "Position of the section in the document, from 0. Null, like the next three, for the whole document.",
+        ),
+        Column("section_title", pa.string(), "The section's heading."),
+        Column("section_start", pa.int64(), "Tokens of the document before the section.", TOKENS),
+        Column(
+            "section_end",
+            pa.int64(),
+            "Tokens of the document up to the end of the section; the answer draws on all of them.",
+            TOKENS,
+        ),
+        Column(
+            "status",
+            pa.string(),
+            "`ok`, or `partial` for a summary so far, which a later start of the run replaces.",
+        ),
+        *_ACCOUNT,
+    ),
 )
-"""One row per document and prompt, and per section and its prompt. `device_seconds` and `cost` are the row's equal
-share of its document's, whose attempts that were stopped or lost count with what snapshots saved of them: the rows sum
-to the `document` rows of `costs`. `full_cost` is the row's part of all that the run cost, overheads, waste and the
-cluster's other nodes included, in proportion to `cost`: those of summaries and failures sum to the `cost` of the run in
-`jobs`.
 
-`tokens_read` are those that the answer is drawn from; `tokens_resumed` of them had been read before, by an attempt
-whose state was gone on from. `truncated` is false, and `status` `ok`; a summary so far, from a run that had to stop, is
-`truncated` and `partial`, until a later run replaces it.
-
-A section's rows carry its place in the order, its heading and the tokens of the document before its start and its end;
-rows about the whole document carry null. A section's answer is drawn from all that was read up to its end.
-
-`finish_reason` is `stop` or `length`, or why the answer will not do, even after a second try: `loop`, `empty`, `copied`
-or `schema`. `answer_error` says what is wrong with an answer that is empty, copies the prompt or does not fit its JSON
-schema; `summary` is then the text as it came. Where a prompt has a schema and the answer fits, `summary` is JSON."""
-
-FAILURES = pa.schema(
-    [
+_FAILURES = Table(
+    "One row per document without a summary.",
+    (
         *_DOCUMENT,
-        ("settings_sha256", pa.string()),
-        ("tokens_read", pa.int64()),
-        ("error_class", pa.string()),
-        ("error_message", pa.string()),
-        *_ATTEMPT,
-    ]
+        _SETTINGS,
+        Column("tokens_read", pa.int64(), "Tokens that the model had read when the document failed.", TOKENS),
+        Column(
+            "error_class",
+            pa.string(),
+            "Which error, such as `CorruptError` or `TooLargeError`: a subclass of `DocumentError` in "
+            "configs/errors.py.",
+        ),
+        Column("error_message", pa.string(), "What happened, as a sentence."),
+        Column("status", pa.string(), "`failed`."),
+        *_ACCOUNT,
+    ),
 )
-"""One row per document that has no summary."""
 
-COSTS = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("kind", pa.string()),
-        ("document_id", pa.string()),
-        ("source_etag", pa.string()),
-        ("attempt", pa.int32()),
-        ("outcome", pa.string()),
-        ("actor_id", pa.string()),
-        ("node", pa.string()),
-        ("tokens_read", pa.int64()),
-        ("tokens_resumed", pa.int64()),
-        ("tokens_wasted", pa.int64()),
-        ("tokens_decoded", pa.int64()),
-        ("device_type", pa.string()),
-        ("device_seconds", SECONDS),
-        ("decode_seconds", SECONDS),
-        ("price_per_second", PRICE_PER_SECOND),
-        ("cost", MONEY),
-        ("currency", pa.string()),
-        ("started_at", TIME),
-        ("finished_at", TIME),
-        ("market", pa.string()),
-        ("instance_type", pa.string()),
-        ("region", pa.string()),
-        ("provider", pa.string()),
-        ("on_demand_price_per_second", PRICE_PER_SECOND),
-        ("run_started_at", TIME),
-        ("instance_id", pa.string()),
-    ]
+_COSTS = Table(
+    "One row per attempt at a document (`document`), one more for what was lost of it (`wasted`), one per overhead of "
+    "an actor, and one per node without an actor (`node`). The rows of an actor sum to its whole lifetime, those of a "
+    "run to its bill.",
+    (
+        _RUN,
+        Column(
+            "kind",
+            pa.string(),
+            "`document`; `wasted` (lost with an actor, or done twice); the overheads `startup`, `load`, `idle`, "
+            "`snapshot`, `drain`; `node`, where `price.node_hour` is set.",
+        ),
+        Column("document_id", pa.string(), "The document; null for overheads and for waste of no particular document."),
+        _ETAG,
+        Column("attempt", pa.int32(), "Number of the attempt at this document and content in this run, from 1."),
+        Column(
+            "outcome",
+            pa.string(),
+            "How the attempt ended: `finished`; `failed`; `stopped`, to be resumed; `lost` with its actor; `fenced`, "
+            "when another attempt had published the document first.",
+        ),
+        Column("actor_id", pa.string(), "The actor, or the meter of a node."),
+        Column("node", pa.string(), "Host name of the machine."),
+        Column("tokens_read", pa.int64(), "Tokens that this attempt read. They sum to the work done.", TOKENS),
+        Column("tokens_resumed", pa.int64(), "Tokens that it did not have to read, thanks to a saved state.", TOKENS),
+        Column(
+            "tokens_wasted",
+            pa.int64(),
+            "Of `tokens_read`, those that were lost or read twice; null while the document has no result. Over the "
+            "attempts at a finished document, `tokens_read` less `tokens_wasted` is its length, less what a state of "
+            "an earlier run held.",
+            TOKENS,
+        ),
+        Column("tokens_decoded", pa.int64(), "Tokens of answers that it generated.", TOKENS),
+        Column("device_type", pa.string(), "The GPU as torch names it, `cpu`, or `node`."),
+        Column(
+            "device_seconds",
+            SECONDS,
+            "Device time: GPU-seconds, on a machine without a GPU reserved CPU-seconds, for kind `node` the node's "
+            "seconds (which no sum of device time includes).",
+            "device-seconds",
+        ),
+        Column(
+            "decode_seconds",
+            SECONDS,
+            "Of `device_seconds`, the part that went to decoding answers; the rest is prefill. Null for overheads.",
+            "device-seconds",
+        ),
+        Column("price_per_second", PRICE_PER_SECOND, "Price that applied to the device.", "`currency` per second"),
+        Column("cost", MONEY, "`device_seconds` times `price_per_second`, never rounded.", CURRENCY),
+        _CURRENCY,
+        Column("started_at", TIME, "Start of the attempt; for an overhead, of the actor.", UTC),
+        Column("finished_at", TIME, "End of the attempt; for an overhead, when the actor's meter was last read.", UTC),
+        Column("market", pa.string(), "`spot` or `on_demand`; null where unknown, like the next three."),
+        Column("instance_type", pa.string(), "Machine type that the price is for, such as `p5.48xlarge`."),
+        Column("region", pa.string(), "Region that the price is for."),
+        Column("provider", pa.string(), "Cloud that the price is for, such as `aws`."),
+        Column(
+            "on_demand_price_per_second",
+            PRICE_PER_SECOND,
+            "What the device would have cost on demand; equal to `price_per_second` where no other price is known.",
+            "`currency` per second",
+        ),
+        Column(
+            "run_started_at",
+            TIME,
+            "The start of the run that the actor belonged to: a run resumed on a second night has two.",
+            UTC,
+        ),
+        Column(
+            "instance_id", pa.string(), "The machine as the cloud's bill names it; null where the cloud does not say."
+        ),
+    ),
 )
-"""One row per attempt at a document (kind `document`), one more for what is lost of it (`wasted`, as is what was lost
-without being any one document's), one per overhead of an actor: `startup`, `load`, `idle`, `snapshot`, `drain`, and one
-per node that holds no actor (`node`), where `price.node_hour` says what that costs.
 
-`outcome` says how an attempt ended: `finished`; `failed`; `stopped`, to go on elsewhere or another day; `lost` with its
-actor; `fenced`, because another actor had published the document. `tokens_read` are those that this attempt read, so
-that they sum to the work done; `tokens_resumed` are those that it did not need to read, as earlier ones had saved them.
-`tokens_wasted` are those of `tokens_read` that were lost and read again, or read of a document that another attempt
-finished; null as long as the document has no result. Over the attempts at a finished document `tokens_read` less
-`tokens_wasted` sum to its `tokens_total`, but for those that another run had kept.
-
-`device_seconds` times `price_per_second` is `cost`, and the rows of an actor sum to all its seconds. On a machine
-without a GPU the device is a CPU: `device_type` is `cpu` and `device_seconds` are CPU-seconds reserved; of a `node` it
-is `node`, and they are its seconds, which count in no sum of devices' time. Of an attempt's, `decode_seconds` went to
-writing answers, and the rest to reading: the document, and the questions about it.
-
-`market` (`spot` or `on_demand`), `instance_type`, `region` and `provider` say which price was in force; null where that
-is not known. `on_demand_price_per_second` is what the device would have cost on demand: `price_per_second` where it was
-bought so, or no other price is known. `instance_id` is the machine as its cloud's bill names it; null where the cloud
-does not tell it.
-
-`run_started_at` is the start of the run that the row's actor belongs to: of a run that was stopped and gone on with the
-next night there are two."""
-
-STATES = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("document_id", pa.string()),
-        ("source_uri", pa.string()),
-        ("source_etag", pa.string()),
-        ("title", pa.string()),
-        ("state_uri", pa.string()),
-        ("state_key", pa.string()),
-        ("made_by", pa.string()),
-        ("model_id", pa.string()),
-        ("model_revision", pa.string()),
-        ("settings_sha256", pa.string()),
-        ("tokens_total", pa.int64()),
-        ("tokens", pa.int64()),
-        ("size_bytes", pa.int64()),
-        ("parent_uri", pa.string()),
-        ("created_at", TIME),
-        ("expires_at", TIME),
-    ]
+_STATES = Table(
+    "One row per kept state (`incremental: true`). Rows stay when `jobs.states expire` removes the object.",
+    (
+        _RUN,
+        _ID,
+        _URI,
+        _ETAG,
+        Column("title", pa.string(), "Title of the document."),
+        Column("state_uri", pa.string(), "The safetensors object below `_states/`."),
+        Column(
+            "state_key",
+            pa.string(),
+            "Hash of what the reader of a state must share with its writer: weights, tokenizer, dtype, extraction "
+            "version, preamble.",
+        ),
+        Column("made_by", pa.string(), "What extracted the text: a parser and its version, or a JSON field."),
+        *_MODEL,
+        _SETTINGS,
+        Column("tokens_total", pa.int64(), "Length of the document when the state was taken.", TOKENS),
+        Column(
+            "tokens",
+            pa.int64(),
+            "Tokens that the state covers: up to the last place that appended text cannot change. The object also "
+            "holds the tokens from there to the end.",
+            TOKENS,
+        ),
+        Column("size_bytes", pa.int64(), "Size of the object.", BYTES),
+        Column("parent_uri", pa.string(), "The state that reading resumed from; null where it began at the start."),
+        Column("created_at", TIME, "When the state was stored.", UTC),
+        Column("expires_at", TIME, "When it may be removed; runs do not resume from it any more after that.", UTC),
+    ),
 )
-"""One row per state that is kept: which document was read, by which model, up to which of its tokens.
 
-`tokens` is the last place at which text that is added changes nothing before it; the state's object holds the tokens
-from there to the end as well. `made_by` is what made the text: a parser and its version, or the field of JSON.
-`parent_uri` is the state that the reading went on from."""
-
-JOBS = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("status", pa.string()),
-        ("started_at", TIME),
-        ("finished_at", TIME),
-        ("documents_total", pa.int64()),
-        ("documents_succeeded", pa.int64()),
-        ("documents_failed", pa.int64()),
-        ("documents_left", pa.int64()),
-        ("tokens_read", pa.int64()),
-        ("tokens_decoded", pa.int64()),
-        ("actors", pa.int32()),
-        ("device_type", pa.string()),
-        ("device_seconds", SECONDS),
-        ("cost", MONEY),
-        ("currency", pa.string()),
-        ("peak_rss_bytes", pa.int64()),
-        ("model_id", pa.string()),
-        ("model_revision", pa.string()),
-        ("settings_sha256", pa.string()),
-        ("config", pa.string()),
-        ("code_version", pa.string()),
-        ("quote", pa.string()),
-    ]
+_JOBS = Table(
+    "One row per run. Documents are counted as the run's last start found them.",
+    (
+        _RUN,
+        Column(
+            "status",
+            pa.string(),
+            "`succeeded`; `partial` where documents failed; `stopped` where documents are left to do.",
+        ),
+        Column("started_at", TIME, "First start of the run.", UTC),
+        Column("finished_at", TIME, "When it was last committed.", UTC),
+        Column("documents_total", pa.int64(), "Documents of the run: the sum of the next three.", "documents"),
+        Column("documents_succeeded", pa.int64(), "Documents with summaries.", "documents"),
+        Column("documents_failed", pa.int64(), "Documents with a failure row.", "documents"),
+        Column("documents_left", pa.int64(), "Documents that a resumed run will still read.", "documents"),
+        Column("tokens_read", pa.int64(), "Tokens of documents that were read, those read twice included.", TOKENS),
+        Column("tokens_decoded", pa.int64(), "Tokens of answers that were generated.", TOKENS),
+        Column("actors", pa.int32(), "Model actors that have worked on the run."),
+        Column("device_type", pa.string(), "The GPU as torch names it, or `cpu`; of one actor, where they differ."),
+        Column("device_seconds", SECONDS, "Sum over `costs`, rows of kind `node` excluded.", "device-seconds"),
+        Column("cost", MONEY, "Sum over `costs`.", CURRENCY),
+        _CURRENCY,
+        Column("peak_rss_bytes", pa.int64(), "Largest resident memory of any of its actors.", BYTES),
+        *_MODEL,
+        _SETTINGS,
+        Column("config", pa.string(), "Settings of the last start, as JSON."),
+        Column("code_version", pa.string(), "Version of Longhaul that committed the run."),
+        Column(
+            "quote",
+            pa.string(),
+            "What the run was expected to take, as JSON (pipeline/planning/quote.py); null where neither an earlier "
+            "run nor the catalog knew the device.",
+        ),
+    ),
 )
-"""One row per run. Documents are counted as its last start found them: `documents_total` is the sum of the three other
-counts. `status` is `succeeded`, `partial` where documents failed, or `stopped` where `documents_left` are still to be
-done; `cost` is the sum over `costs`, in one currency. `config`, of the last start, and `quote` are JSON; there is a
-quote where an earlier run had measured the device, or the device is a GPU that is known (`pipeline.planning.quote`)."""
 
-TABLES = {"summaries": SUMMARIES, "failures": FAILURES, "costs": COSTS, "states": STATES, "jobs": JOBS}
+DEFINITIONS = {"summaries": _SUMMARIES, "failures": _FAILURES, "costs": _COSTS, "states": _STATES, "jobs": _JOBS}
+
+TABLES: dict[str, pa.Schema] = {name: table.schema for name, table in DEFINITIONS.items()}
+
+SUMMARIES, FAILURES, COSTS, STATES, JOBS = TABLES.values()
