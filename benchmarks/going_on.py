@@ -1,5 +1,4 @@
-"""`python -m benchmarks.going_on [document=FILE] [megabytes=3.5]`: what is read twice when a run stops, and what growth
-costs.
+"""`python -m benchmarks.going_on [document=FILE] [megabytes=3.5]`: what a stop reads twice, what growth costs.
 
 One document through `jobs.summarize`, on this machine's CPU, with the default model and the default policy for
 snapshots: undisturbed; with a budget of 60 % of what that cost, and again without one; and, when 5 % have been added

@@ -1,5 +1,4 @@
-"""`python -m benchmarks.reading [megabytes=10,1000] [model=default]`: whether memory grows with a document that an
-actor reads itself.
+"""`python -m benchmarks.reading [megabytes=10,1000] [model=default]`: whether memory grows with a long document.
 
 Prints JSON: tokens, megabytes of text per CPU-second and peak memory of a process that sends one text of each size
 through reading, extraction, cutting and tokenizing, with a counter in place of the model unless one is named, and how

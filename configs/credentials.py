@@ -1,4 +1,4 @@
-"""Credentials inside a URI: refused in settings and manifests, masked in whatever is printed, logged or kept in tables.
+"""Credentials inside a URI: refused in settings and manifests, masked in messages, logs and tables.
 
 They come from the environment alone. A URI with a password, or one that was signed in advance, would be a secret in
 every row, every log line and every report.

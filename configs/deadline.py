@@ -1,4 +1,4 @@
-"""When a run shall stop: a moment, or a time of day by the clock of this machine."""
+"""When a run stops: at a moment, or at a time of day by this machine's clock."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta

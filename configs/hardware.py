@@ -1,4 +1,4 @@
-"""GPUs: by which of its many names one is known, and what its maker rates it at, where nothing has been measured.
+"""GPUs: matching the many names of one, and datasheet figures for what has not been measured.
 
 Figures are of datasheets, dense, without sparsity.
 """

@@ -1,4 +1,4 @@
-"""JSON Schemas that answers must fit: from the settings or a file of their own, refused where they are wrong."""
+"""JSON Schemas that answers must fit: read from the settings or a file, rejected early where they are invalid."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Labels of Ray's nodes by which a machine tells what it is, and what its price depends on."""
+"""Labels of Ray nodes that say what a machine is, and so what it costs."""
 
 MARKET_LABEL = "ray.io/market-type"
 REGION_LABEL = "ray.io/availability-region"

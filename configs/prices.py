@@ -1,4 +1,4 @@
-"""What GPUs cost: a dated catalog with a source for each price, and which row of it a GPU has."""
+"""What GPUs cost: a catalog of dated prices with their sources, and which row applies to a GPU."""
 
 import datetime
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""A report as one HTML page for people who pay for runs: plots, tables and what they mean, in a file of its own.
+"""A report as one self-contained HTML page for the people who pay for runs: plots, tables and what they mean.
 
 It needs nothing from anywhere: style and SVG are in it, there is no script, and its own policy forbids any request.
 Text that came from documents is escaped by the template, and shown without control characters.

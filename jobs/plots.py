@@ -1,4 +1,4 @@
-"""Plots as inline SVG. Across, everything is in percent and down in pixels, so that text keeps its size on any screen.
+"""Plots as inline SVG: percentages across and pixels down, so that text keeps its size on any screen.
 
 Colors are classes, which the page's style fills for light, dark and print. Every mark has a title for a pointer.
 """

@@ -1,4 +1,4 @@
-"""`python -m jobs.states list|show|ask|expire OUTPUT ...`: the states that runs kept, and questions put to them.
+"""`python -m jobs.states list|show|ask|expire OUTPUT ...`: the states that runs kept, and questions asked of them.
 
 A run with `incremental: true` keeps what its model remembers of each document for `states.ttl_days`. Meanwhile the
 document can be asked about without being read, or even there; `expire` removes what has had its time.

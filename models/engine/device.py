@@ -1,4 +1,4 @@
-"""The device that a model runs on: when it has done what it was asked, and memory of a CPU that it keeps."""
+"""The device that a model runs on: waiting until its work is done, and memory that a CPU process keeps."""
 
 import ctypes
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What an engine is asked about a document, what it answers, and where it stands in between."""
+"""What an engine is asked about a document, what it answers, and the state of a document in between."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Choosing the next token, and noticing when an answer goes round in circles."""
+"""Choosing the next token, and detecting answers that loop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

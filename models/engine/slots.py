@@ -1,4 +1,4 @@
-"""What is in the slots of an engine: documents that are read and asked about, and answers that are being written."""
+"""What is in the slots of an engine: documents being read and asked about, and answers being decoded."""
 
 from collections import deque
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the logits of a projection become, in registers: the functions of `models.mamba.mamba3` for Triton."""
+"""Activations of the projections, in registers: the functions of `models.mamba.mamba3` for Triton."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A backbone's passes on a GPU: cuBLAS for the projections, our kernels for all between; decoding from CUDA graphs.
+"""A backbone's passes on a GPU: cuBLAS for the projections, our kernels for the rest; decoding from CUDA graphs.
 
 L = tokens of a pack, S = documents.
 """

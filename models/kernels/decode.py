@@ -1,4 +1,4 @@
-"""One token for each of many documents on a GPU, the states of their slots moved on in place.
+"""One decoding step of many documents on a GPU, updating the states of their slots in place.
 
 Source: Mamba-3, arXiv 2603.15569; the equations are those of `models.mamba.scan.step`, which judges this file.
 

@@ -1,4 +1,4 @@
-"""mamba-ssm's own Triton operator for SISO, on our state: the peer of `models.kernels.prefill`, and its second judge.
+"""mamba-ssm's own Triton operator for SISO on our state, to check and benchmark `models.kernels.prefill` against.
 
 Source: state-spaces/mamba, ops/triton/mamba3. It runs one program per head and segment, keeps turned copies of B and C
 of (L, H, N) in memory, and picks its configurations by timing, so that two processes may differ in the last bits.

@@ -1,4 +1,4 @@
-"""What stands between the matrix products of a block: the residual's sum and norm in one pass, and the MLP's gate.
+"""Between the matrix products of a block: residual and norm in one pass, and the MLP's gate.
 
 L = tokens, D = d_model, F = hidden width of the MLP.
 """

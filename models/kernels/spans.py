@@ -1,4 +1,4 @@
-"""How a ragged pack is laid out for the GPU: segments cut into spans that are computed side by side."""
+"""How a ragged pack is laid out for the GPU: segments cut into spans that are computed in parallel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

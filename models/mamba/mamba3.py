@@ -1,4 +1,4 @@
-"""The Mamba-3 mixer, SISO and MIMO, in plain PyTorch: the CPU path, and the judge of every faster one.
+"""The Mamba-3 mixer, SISO and MIMO, in plain PyTorch: the CPU path, and what every faster path is compared with.
 
 Source: Mamba-3, arXiv 2603.15569; parameters named and laid out as state-spaces/mamba publishes them.
 

@@ -1,4 +1,4 @@
-"""Mamba-3, SISO and MIMO, as a slow recurrence in float64, straight from the paper, to judge the fast forms.
+"""Mamba-3, SISO and MIMO, as a slow recurrence in float64, straight from the paper, to compare the fast paths with.
 
 Source: Mamba-3, arXiv 2603.15569, equations 5, 6, Proposition 4 and appendix C, in the form where the *state* turns
 (a complex state), before the paper moves the rotation onto B and C. It shares no code with `models.mamba.scan`:

@@ -1,4 +1,4 @@
-"""What an actor is told, what reaches it and what it returns."""
+"""What an actor is told, receives and returns."""
 
 from dataclasses import dataclass
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""One actor's identity, meter and counters: what its readings are made of."""
+"""An actor's identity, meter and counters, of which its readings are made."""
 
 import platform
 import resource

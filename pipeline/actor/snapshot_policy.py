@@ -1,4 +1,4 @@
-"""Which documents' states an actor saves, and when: by what would be lost with it."""
+"""Which documents' states an actor saves, and when: by how much work would be lost."""
 
 from collections.abc import Hashable, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Money and time as whole units of their last digit, so that what is spread sums exactly to what there was.
+"""Money and time as integers of their last digit, so that what is split sums exactly to the whole.
 
 Money adds up exactly: seconds have 6 decimals, prices per second 12, so that every product has at most 18
 and no cost is ever rounded. Ratios are: those of money to 12 decimals, shares to 6.

@@ -1,4 +1,4 @@
-"""Which price an actor's device has: from what it is, where its node stands and how that was bought."""
+"""Which price applies to an actor's device: by what it is, where its node is and how that was bought."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

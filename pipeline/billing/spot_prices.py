@@ -1,4 +1,4 @@
-"""What AWS asks for its GPUs on the spot market now, as rows of the price catalog."""
+"""Current spot prices of AWS's GPUs, as rows of the price catalog."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Which of a cloud's machines this is: whose, its id, its type and its region, where the cloud tells them.
+"""Which cloud machine this is: provider, id, type and region, where the cloud tells them.
 
 The firmware says which cloud's metadata service there is to ask. A machine of one's own has none, and asks nobody.
 """

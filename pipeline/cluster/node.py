@@ -1,4 +1,4 @@
-"""What Ray knows of nodes: the id and labels of this process's, which are there, and the GPUs of a cluster's."""
+"""What Ray knows of nodes: id and labels of this process's, which ones there are, and their GPUs."""
 
 from typing import Any
 

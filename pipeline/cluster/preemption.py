@@ -1,4 +1,4 @@
-"""What tells an actor that its node is going away: Ray's list of draining nodes, and SIGTERM."""
+"""How an actor learns that its node is going away: Ray's list of draining nodes, and SIGTERM."""
 
 import os
 import signal

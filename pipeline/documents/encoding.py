@@ -1,4 +1,4 @@
-"""Bytes into text: which encoding they are in, and decoding a piece at a time.
+"""Bytes to text: which encoding they are in, and decoding piece by piece.
 
 charset-normalizer proposes; what it takes for text too readily is refused here: a wrong guess would be summarized.
 """

@@ -1,4 +1,4 @@
-"""Manifests: files that name documents, with the ids that they give them, and what a manifest may name.
+"""Manifests: files that name documents and give them ids, and what a manifest may name.
 
 Only one that is given as a source is obeyed: who may drop a file below a prefix may not make the cluster read another
 place. For the same reason an entry that leads out of the manifest's directory or bucket, or to a scheme that documents

@@ -1,4 +1,4 @@
-"""What was listed is what is read: an object with the content that its listing saw, or an error.
+"""Reads what was listed: an object with the content that its listing saw, or an error.
 
 A store compares the ETag, at the opening and for every range. On the local disk the content itself is compared while
 it is read: of a file that has only grown since, such as a log, the bytes up to its listed size are read, which are what

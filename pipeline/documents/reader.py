@@ -1,4 +1,4 @@
-"""Documents in, tokens out: fetched, extracted, cut and tokenized, in this process and without a limit of time."""
+"""Reads documents: fetched, extracted, cut and tokenized, in this process and without a time limit."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator

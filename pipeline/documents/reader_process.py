@@ -1,4 +1,4 @@
-"""Documents are read in a process of their own, which can be killed, and which takes only itself along when it dies.
+"""Reads documents in a child process that can be killed, and whose crash takes nothing else along.
 
 It is kept from batch to batch, and replaced when a document has used up its time or memory or killed it. A batch goes
 there as a whole and comes back row by row, so that it is known which document it was. A pool of processes would do the

@@ -1,5 +1,4 @@
-"""The tokens and the title of a document that an actor reads itself, since it is too long to travel: a thread reads
-ahead.
+"""The tokens and title of a document too long to travel, which an actor reads itself: a thread reads ahead.
 
 The thread opens the document, extracts, cuts and tokenizes as a reader does, and stops when enough tokens wait, so that
 memory does not grow with the document. Canonical cuts make the tokens those that a reader would have made.

@@ -1,4 +1,4 @@
-"""How many of a run's documents may fail: a wrong setting stops it after a thousand, not after ten million."""
+"""How many documents of a run may fail: a wrong setting stops it after a thousand, not after ten million."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the cluster's other nodes cost: the head and readers' machines, which hold no actor but must be there.
+"""What the cluster's nodes without an actor cost: the head and readers' machines.
 
 The driver meters them as actors meter themselves: one meter a node, written to the ledger at every heartbeat.
 """

@@ -1,4 +1,4 @@
-"""Asking a run to stop before it is done: what is under way is saved, what is finished is committed."""
+"""Stopping a run early: work under way is saved, finished work is committed."""
 
 from decimal import Decimal
 from threading import Event, Thread

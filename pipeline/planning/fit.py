@@ -1,4 +1,4 @@
-"""A model on a GPU, by arithmetic alone: how many documents fit, how fast they are read, and at what price."""
+"""How a model fits a GPU, by arithmetic alone: documents at a time, speed and price."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

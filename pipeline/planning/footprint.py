@@ -1,4 +1,4 @@
-"""What a model takes in memory and arithmetic, and what a transformer of its size would.
+"""Memory and arithmetic of a model, and of a transformer of its size.
 
 n tokens, P parameters, Z layers, D width. GB are 10**9 bytes.
 """

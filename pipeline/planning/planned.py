@@ -1,4 +1,4 @@
-"""A model as planning knows it: a checkpoint, or a size that need not exist.
+"""A model for planning: a checkpoint, or a size that does not have to exist.
 
 A share of its layers may be attention: none in a state space model, about a tenth in a hybrid, all in a transformer. It
 has that share of a transformer's cache and of its attention's arithmetic. GB are 10**9 bytes.

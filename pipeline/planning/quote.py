@@ -1,4 +1,4 @@
-"""What a run will take and cost, said before it starts: tokens, device-hours, wall time, dollars, memory.
+"""What a run will take and cost: tokens, device-hours, wall time, dollars, memory.
 
 Tokens are counted in a sample of each kind of document. Speed is that of the newest runs with the same model on the
 same device, which holds answers too; without one, that of the device's arithmetic at a share that others have reached.

@@ -1,4 +1,4 @@
-"""How fast a device reads: as earlier runs measured it, as its maker rates it, or as it is timed now."""
+"""How fast a device reads: measured by earlier runs, rated by its maker, or timed now."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A prompt of the settings as the engine takes it: the same for a run and for a question that is asked later."""
+"""A prompt of the settings as the engine takes it, the same for a run and for a later question."""
 
 from dataclasses import dataclass
 from hashlib import sha256

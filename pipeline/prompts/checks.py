@@ -1,4 +1,4 @@
-"""What is wrong with an answer: nothing in it, the prompt said back, or no JSON of the schema that was asked for."""
+"""What is wrong with an answer: empty, a repetition of the prompt, or not JSON of the requested schema."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The words around a document: what the model reads after it and then answers. Training uses the very same."""
+"""The text around a document: what the model reads after it and then answers. Training uses the same."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A provider's bill as CSV: what it holds for each machine on each day."""
+"""A provider's bill as CSV: what each machine cost on each day."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""A report's costs by day, model, source or section. Each sums to the whole bill: what is of no group has a row."""
+"""A report's costs by day, model, source or section. Each sums to the whole bill: costs of no group have a row."""
 
 import re
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Money, counts, sizes and times as a person reads them: two or three digits that matter and a unit."""
+"""Money, counts, sizes and times formatted for people: two or three significant digits and a unit."""
 
 import math
 from decimal import ROUND_HALF_EVEN, Context, Decimal

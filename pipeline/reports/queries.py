@@ -1,4 +1,4 @@
-"""What a report asks of the tables, in SQL."""
+"""The SQL behind a report."""
 
 # A row of an actor that died before it told its price has no currency, and that of its run holds.
 CHOOSE = (

@@ -1,4 +1,4 @@
-"""What the actors' meters say of each day beside the provider's bill, and every cost scaled so that they sum to it.
+"""Metered costs beside the provider's bill, day by day, and every cost scaled so that they sum to it.
 
 The rule, which a FOCUS export names `longhaul-proportional-to-metered-cost`:
 

@@ -1,4 +1,4 @@
-"""How a run's devices were used as it went on: of each slice of its time, what went to documents."""
+"""How busy a run's devices were over time: the share of each interval that went to documents."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

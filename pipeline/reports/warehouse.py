@@ -1,4 +1,4 @@
-"""The tables of an output as DuckDB views: `summaries`, `failures`, `costs` and `jobs`, for questions in SQL."""
+"""The tables of an output as DuckDB views, for questions in SQL."""
 
 import glob
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""A document as it is listed, and the tables that a run leaves."""
+"""A document as it is listed, and the tables that a run writes."""

@@ -1,4 +1,4 @@
-"""What may go of the states that an output keeps, and its removal. The rows stay.
+"""Which kept states may be removed, and their removal. Their rows stay.
 
 An object may go when `expires_at` of the newest row that names it has passed. One that no row names is what a run left
 that died, and may go when it is a day old. None goes that the ledger of a run names which has still to commit it.

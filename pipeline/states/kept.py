@@ -1,4 +1,4 @@
-"""The states that outlive their runs: kept at a document's last cut, listed in the table `states`, until they expire.
+"""States that outlive their run: kept at a document's last cut, listed in the table `states`, until they expire.
 
 OUTPUT/_states/DOCUMENT/KEY-TOKENS-CONTENT.safetensors, by document, by what made the state, and by how far it was read.
 

@@ -1,4 +1,4 @@
-"""The states that an output keeps or has kept, for people: the rows of the table `states` beside the objects there are.
+"""The states that an output keeps or has kept: the rows of the table `states` beside the objects that exist.
 
 An object is known by its place below OUTPUT/_states, so that an output may be moved or copied as a whole. Several rows
 may name one object: the same content read again by the same model, for other questions. It is the newest row's.

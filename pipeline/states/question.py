@@ -1,4 +1,4 @@
-"""A question put to a kept state: what is read is the document's tail and the question, never the document.
+"""A question asked of a kept state: only the document's tail and the question are read.
 
 The answer is that of a reading of the whole document with this prompt, to the rounding of where its segments are cut.
 """

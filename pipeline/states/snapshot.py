@@ -1,4 +1,4 @@
-"""Where a document stands, as one object: the recurrent state and all that going on elsewhere needs.
+"""A document's progress as one object: the recurrent state and all that resuming elsewhere needs.
 
 A safetensors file: the state's tensors by name (Z, ...), those of a state that is kept also `tail`, and beside them in
 its metadata `longhaul`, a JSON object of what the tensors belong to, with a checksum of it all. It is refused, never

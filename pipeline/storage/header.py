@@ -1,4 +1,4 @@
-"""What a stored state says of itself: the header of a safetensors object, read without its tensors."""
+"""The header of a stored state: what it says of itself, read without its tensors."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""S3 whose passing faults are waited out: throttling, 5xx, timeouts, connections that break, bodies cut short."""
+"""S3 with retries of transient faults: throttling, 5xx, timeouts, broken connections, truncated bodies."""
 
 import asyncio
 import errno

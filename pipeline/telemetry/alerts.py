@@ -1,4 +1,4 @@
-"""Says when shares of a run's budget are spent: an event in the log, and a POST to a webhook where there is one.
+"""Alerts when shares of a run's budget are spent: an event in the log, and a POST to a webhook if there is one.
 
 The webhook's URL comes from the environment (LONGHAUL_ALERT_WEBHOOK) and is never a setting, since such URLs hold
 secrets: settings land in Parquet.

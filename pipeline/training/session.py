@@ -1,4 +1,4 @@
-"""A training under way: data, model and optimizer, saved every so often, so that it goes on after an interruption."""
+"""A training under way: data, model and optimizer, checkpointed so that it resumes after an interruption."""
 
 import math
 import time
