@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo check test test-latest test-gpu chaos bench bench-gpu
+.PHONY: help setup lock demo docs check test test-latest test-gpu chaos bench bench-gpu
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -53,6 +53,9 @@ lock: setup  ## Renew requirements.lock and requirements-torch.lock: the newest 
 
 demo: setup  ## Summarize a few documents with the shipped model on this machine, and show what it cost
 	$(PY) -m jobs.demo $(SOURCES)
+
+docs: setup  ## Write the pages that are made of the code, docs/tables.md and docs/code.md
+	$(PY) -m docs.generate
 
 check: setup  ## Formatting, lint and types
 	.venv/bin/ruff format --check .

@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN, DEV = PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]["dev"]
 PEERS = PROJECT["project"]["optional-dependencies"]["peers"]
 LOCKS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-torch.lock")}
-OURS = {"configs", "models", "pipeline", "jobs", "infra", "tests", "benchmarks"}
+OURS = {"configs", "models", "pipeline", "jobs", "infra", "tests", "benchmarks", "docs"}
 OF_THE_VENV = {"pip", "longhaul"}
 """What no lock need name: what every venv begins with, and this project's own metadata."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("configs", "models", "pipeline", "jobs", "benchmarks", "infra")
+FOLDERS = ("configs", "models", "pipeline", "jobs", "benchmarks", "docs", "infra")
 FILES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 TEXT_CALLS = {"read_text", "write_text"}
 

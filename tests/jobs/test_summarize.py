@@ -23,8 +23,8 @@ from pipeline.documents import tokenize
 from pipeline.ledger.run_folder import Ledger
 from pipeline.reports.warehouse import Warehouse
 from pipeline.storage import objects
+from tests import documented
 from tests.jobs.conftest import ROOT
-from tests.test_readme import commands
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 TEXTS = [text for text in topics.values() if 2000 < len(text) < 6000][:6]
@@ -213,8 +213,8 @@ def test_documents_come_from_s3_and_rows_go_there_and_answer_the_readmes_questio
     amounts = [Decimal(row["cost"]) for row in dearest]
     assert amounts == sorted(amounts, reverse=True)
     assert sum(row["document_id"] is not None for row in dearest) == 5
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    questions = [words[4] for words in commands(readme) if "jobs.query" in words]
+    page = (Path(__file__).parents[2] / "docs/cost.md").read_text(encoding="utf-8")
+    questions = [arguments[1] for module, arguments in documented.jobs(page) if module == "jobs.query"]
     assert len(questions) > 3
     assert all(answer(summarize.output, question, capsys) for question in questions)
 
