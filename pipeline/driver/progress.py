@@ -8,6 +8,9 @@ from decimal import Decimal
 from threading import Event, Lock, Thread
 
 import structlog
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from pipeline.documents import tokenize
 from pipeline.ledger.records import Heartbeat, MeterReading
@@ -85,8 +88,8 @@ class Standing:
 class Progress(Thread):
     """Reads the actors' meters from the ledger every so often and says how far the run is, until stopped.
 
-    On a terminal it rewrites one line; elsewhere it logs an event every ten seconds. The meters are read every second
-    for a line or for who must hear of the cost, else as often as there is an event.
+    On a terminal it keeps one line below the log; elsewhere it logs an event every ten seconds. The meters are read
+    every second for a line or for who must hear of the cost, else as often as there is an event.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Progress(Thread):
         self._beats = heartbeats
         self._as_json = logs.as_json()
         self._as_line = sys.stderr.isatty() and not self._as_json
+        self._line = Live(console=Console(stderr=True), auto_refresh=False, redirect_stdout=False)
         self._stopped = Event()
         self._before: frozenset[str] = frozenset()
         self._is_warned = False
@@ -110,6 +114,8 @@ class Progress(Thread):
     def __enter__(self) -> "Progress":
         # What earlier attempts of this run did is not this attempt's speed.
         self._before = frozenset(reading.actor_id for reading in self._readings())
+        if self._as_line:
+            self._line.start()
         self.start()
         return self
 
@@ -117,7 +123,8 @@ class Progress(Thread):
         self._stopped.set()
         self.join(timeout=5)
         if (now := self._look()) is not None:
-            self._say(now, last=True)
+            self._say(now)
+        self._line.stop()
 
     def run(self) -> None:
         logged = time.monotonic()
@@ -163,9 +170,9 @@ class Progress(Thread):
             self._is_warned = True
             return None
 
-    def _say(self, now: Standing, last: bool = False) -> None:
+    def _say(self, now: Standing) -> None:
         if self._as_line:
-            print(f"\r\x1b[K{now.line()}", end="\n" if last else "", file=sys.stderr, flush=True)
+            self._line.update(Text(now.line(), no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
             fields = asdict(now) | {"cost": str(now.cost)} if self._as_json else {"line": now.line()}
             log.info("progress", run_id=self._run_id, **fields)

@@ -33,8 +33,8 @@ def configure() -> None:
             _without_credentials,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        # Else a module's logger would keep the stream of its first event, which in a test is closed by its end.
+        # The stream of the moment: while a progress line is shown, what is written must go above it.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 

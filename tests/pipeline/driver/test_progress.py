@@ -1,10 +1,17 @@
 """The progress line says how far the run is, how fast, what it has cost and how long it will take."""
 
+import io
+import sys
 from decimal import Decimal
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from pipeline.billing.metering import Rate
 from pipeline.driver.progress import Progress, Tally
 from pipeline.ledger.records import Heartbeat, MeterReading
+from pipeline.telemetry import logs
 
 RATE = Rate.hourly("cpu", 1, Decimal("3.60"), "USD")
 
@@ -62,3 +69,32 @@ def test_nothing_is_promised_before_the_first_token():
     now = Progress(Tally(3, 100), "USD", lambda: [], "run").standing(before=frozenset())
     assert now.seconds_left is None
     assert now.line() == "0/3 documents · waiting for the first actor"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_one_line_below_the_log(monkeypatch: pytest.MonkeyPatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    logs.configure()
+    with Progress(Tally(3, 100), "USD", lambda: [], "run") as progress:
+        progress._say(progress.standing(frozenset()))
+        structlog.get_logger().info("something_happened")
+        progress._tally.add("ok", 10, 3)
+    shown = terminal.getvalue()
+    assert shown.index("0/3 documents") < shown.index("something_happened") < shown.index("1/3 documents")
+    # The event has a line of its own.
+    assert "documents" not in next(line for line in shown.splitlines() if "something_happened" in line)
+
+
+def test_without_a_terminal_progress_is_an_event():
+    with capture_logs() as events, Progress(Tally(3, 100), "USD", lambda: [], "run"):
+        pass
+    assert [(each["event"], each["line"]) for each in events] == [
+        ("progress", "0/3 documents · waiting for the first actor")
+    ]
