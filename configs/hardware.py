@@ -21,6 +21,8 @@ MEMORY = re.compile(r"(?<![\w.])(\d+)\s?GB?(?!\w)")
 
 @dataclass(frozen=True)
 class Gpu:
+    """A GPU with its memory and its rated peaks."""
+
     name: str
     memory_bytes: int
     flops: float

@@ -55,6 +55,7 @@ class Price(Settings):
         return self
 
     def gpu_hour(self, market: Market) -> Decimal | None:
+        """Price of one GPU for an hour in a market, in the price's currency; None where it is not known."""
         return self.spot_gpu_hour if market == "spot" else self.on_demand_gpu_hour
 
     @property

@@ -177,9 +177,11 @@ class EngineSettings(Settings):
     blamed with it. A node that goes away counts a quarter: spot nodes do so without notice."""
 
     def slots_on(self, device: str) -> int:
+        """Documents in flight at a time on a type of torch device."""
         return self.slots or (16 if device == "cpu" else 128)
 
     def step_tokens_on(self, device: str) -> int:
+        """Tokens of one pass on a type of torch device."""
         return self.step_tokens or (2048 if device == "cpu" else 16_384)
 
 

@@ -8,6 +8,8 @@ from configs.loader import Settings
 
 
 class DataSettings(Settings):
+    """Which texts a model is trained on, and how they are drawn."""
+
     directory: str = "../shared/data/train"
     """Directory of *.jsonl.zst files: one object a line with id, text, and mostly title and summary."""
     long_document: str = "../shared/data/stress/war-and-peace.txt"
@@ -25,6 +27,8 @@ class DataSettings(Settings):
 
 
 class ShapeSettings(Settings):
+    """The shape of the model that is trained, a Mamba-3."""
+
     vocab_size: int = Field(4096, ge=300)
     """Byte-level BPE vocabulary, special tokens included."""
     d_model: int = 256

@@ -106,6 +106,7 @@ def _with_share(some: Decimal, whole: Decimal, currency: str) -> str:
 
 
 def print_runs(console: Console, runs: Sequence[Run]) -> None:
+    """Two tables of the newest runs: what each did, and what it cost."""
     did = screen.table("Runs", RUN_COLUMNS, numbers=RUN_COLUMNS[3:])
     cost = screen.table("What they cost", COST_COLUMNS, numbers=COST_COLUMNS[1:])
     for run in runs[:MAX_RUNS]:

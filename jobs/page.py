@@ -182,6 +182,7 @@ def _step(seconds: int) -> str:
 
 
 def percent_tick(value: float) -> str:
+    """A share between 0 and 1, as an axis of a plot shows it."""
     return f"{value:.0%}"
 
 

@@ -24,6 +24,8 @@ Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="DuckDB's SQL; 
 
 
 class Format(StrEnum):
+    """How rows are printed."""
+
     TABLE = "table"
     CSV = "csv"
     JSON = "json"

@@ -74,6 +74,7 @@ class State:
             tensor.index_copy_(dim, index, values[name])
 
     def detach(self) -> "State":
+        """The same numbers, through which no gradient flows."""
         return self.map(Tensor.detach)
 
     @staticmethod

@@ -10,11 +10,13 @@ FULL_TURN = tl.constexpr(2 * math.pi)
 
 @triton.jit
 def softplus(x):
+    """log(1 + exp(x)), without overflow for large x."""
     return tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
 
 
 @triton.jit
 def sigmoid(x):
+    """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + tl.exp(-x))
 
 

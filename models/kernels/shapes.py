@@ -28,6 +28,7 @@ class Shapes:
 
     @staticmethod
     def of(mixer: Mamba3Mixer) -> "Shapes":
+        """Those of a mixer."""
         config = mixer.config
         return Shapes(
             heads=mixer.num_heads,

@@ -39,6 +39,7 @@ class SwiGLU(nn.Module):
         self.fc2 = nn.Linear(d_hidden, d_model, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
+        """u (L, d_model) -> (L, d_model)."""
         y, gate = self.fc1(u).chunk(2, dim=-1)
         return self.fc2(y * F.silu(gate))
 
@@ -78,6 +79,8 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
+    """Embedding, blocks and final norm: everything but the head."""
+
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)

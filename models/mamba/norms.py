@@ -20,6 +20,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (..., d) -> the same shape and dtype; computed in fp32, or wider where x is."""
         wide = x.to(widened(x.dtype))
         return F.rms_norm(wide, self.weight.shape, self.weight.to(wide.dtype), NORM_EPS).to(x.dtype)
 

@@ -40,6 +40,7 @@ class Stream:
         self._tokens, self._weights, self._offset = *next(documents), 0
 
     def next_segment(self) -> list[Segment]:
+        """The next `segment_tokens` targets of the stream, cut where a document ends."""
         pieces, room = [], self._segment_tokens
         while room:
             stop = min(self._offset + room, len(self._tokens) - 1)
@@ -59,6 +60,8 @@ class Stream:
 
 @dataclass(frozen=True)
 class StepResult:
+    """The losses of one optimizer step, over all its streams."""
+
     text_loss: float
     """Mean cross entropy of plain tokens, nats."""
     answer_loss: float

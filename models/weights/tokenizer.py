@@ -65,6 +65,7 @@ class Tokenizer:
         return Tokenizer(backend, backend.to_str())
 
     def save(self, directory: Path) -> None:
+        """Write `tokenizer.json`, as it was read or trained."""
         (directory / "tokenizer.json").write_text(self._serialized, encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
@@ -77,6 +78,7 @@ class Tokenizer:
         return encoded.ids, [start for start, _ in encoded.offsets]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
     @property

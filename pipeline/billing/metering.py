@@ -44,6 +44,7 @@ class Rate:
 
     @staticmethod
     def hourly(device_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
+        """From the price of one device for an hour."""
         return Rate(device_type, devices, per_second(price_per_hour), currency)
 
     @property
@@ -88,6 +89,7 @@ UNKNOWN = Rate("", 1, Decimal(0), "")
 
 
 def per_second(price_per_hour: Decimal) -> Decimal:
+    """Price per second of a price per hour, rounded to 12 decimals."""
     return (price_per_hour / SECONDS_PER_HOUR).quantize(PRICE_STEP)
 
 

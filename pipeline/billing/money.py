@@ -29,6 +29,7 @@ def units(amount: Decimal) -> int:
 
 
 def amount_of(number: int, digits: int = MONEY.scale) -> Decimal:
+    """The inverse of `units`: so many units of the last of `digits` decimals, exact."""
     return EXACT.scaleb(Decimal(number), -digits)
 
 

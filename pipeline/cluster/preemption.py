@@ -40,6 +40,7 @@ class PreemptionWatch(Thread):
             signal.signal(signal.SIGTERM, lambda number, frame: self._terminated.set())
 
     def run(self) -> None:
+        """Waits for the node's draining or SIGTERM, calls `on_notice` once and ends. Without Ray it ends at once."""
         if self._node_id is None:
             return
         deadline_ms = None

@@ -74,6 +74,7 @@ class Trail:
         self._place = self._raw_place = self._raw_length = 0
 
     def follow(self, pieces: Iterable[Piece]) -> Iterator[str]:
+        """The texts of the pieces, each remembered as it is taken."""
         for piece in pieces:
             self._pieces.append(piece)
             yield piece.text

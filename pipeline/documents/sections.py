@@ -20,6 +20,8 @@ CLOSING = " \t#"
 
 @dataclass(frozen=True)
 class Section:
+    """Where a section of a document begins, and what it is called."""
+
     title: str | None
     """Of its heading; None where there was none before it, and where a long section was cut."""
     start: int

@@ -36,6 +36,8 @@ class Tally:
     lock: Lock = field(default_factory=Lock)
 
     def add(self, status: str, size_bytes: int, tokens: int) -> None:
+        """Count a receipt. `status` is `ok`, `failed` or `stopped`; a stopped document counts neither bytes nor
+        tokens."""
         with self.lock:
             if status == "stopped":
                 self.stopped += 1
@@ -72,6 +74,7 @@ class Standing:
     actors: int
 
     def line(self) -> str:
+        """The figures in words, as a terminal shows them."""
         if not self.actors:
             return f"{self.done}/{self.total} documents · waiting for the first actor"
         parts = [
@@ -127,6 +130,7 @@ class Progress(Thread):
         self._line.stop()
 
     def run(self) -> None:
+        """Looks and reports until the context ends."""
         logged = time.monotonic()
         is_close = self._as_line or self._on_cost is not None
         while not self._stopped.wait(TICK_SECONDS if is_close else LOG_SECONDS):

@@ -46,6 +46,7 @@ class SharedNodes(Thread):
         self.join()
 
     def run(self) -> None:
+        """Meters every `every_seconds`, and once more when the context ends."""
         is_last = False
         while not is_last:
             is_last = self._stopped.wait(self._every_seconds)

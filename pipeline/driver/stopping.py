@@ -91,6 +91,7 @@ class Drain(Thread):
         self.join(timeout=5)
 
     def run(self) -> None:
+        """Looks every LOOK_SECONDS once a stop was asked for, until the run may end or the context does."""
         while not self.is_over and not self._left.wait(LOOK_SECONDS):
             self.is_over = self._stopping.reason is not None and self.look()
 

@@ -58,6 +58,8 @@ class PlanningRow:
 
 
 def fit(model: Planned, bytes_per_parameter: int, gpu: Gpu, num_tokens: int, catalog: Catalog) -> Fit:
+    """How a model does on one GPU with documents of `num_tokens`, from the GPU's rated peaks and its prices in a
+    catalog."""
     documents = model.documents_that_fit(gpu.memory_bytes, bytes_per_parameter, num_tokens)
     speed = SHARE_OF_PEAK * gpu.flops / model.reading_flops(num_tokens) if documents else None
     prices = {} if speed is None else _gpu_hours(gpu, catalog)

@@ -20,6 +20,8 @@ TRANSFORMER_OVERHEAD = 1.15
 
 @dataclass(frozen=True)
 class Footprint:
+    """What a model takes in memory and arithmetic."""
+
     parameters: int
     """A tied head counted once."""
     state_bytes: int
@@ -28,6 +30,7 @@ class Footprint:
     """Of reading; logits are wanted at a document's end alone."""
 
     def weights_bytes(self, bytes_per_parameter: float) -> float:
+        """Memory of all parameters, in bytes."""
         return self.parameters * bytes_per_parameter
 
 

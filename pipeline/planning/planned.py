@@ -31,6 +31,8 @@ NEAR = 3
 
 @dataclass(frozen=True)
 class Planned:
+    """A model as planning sees it: its size, without its weights."""
+
     name: str
     parameters: int
     state_bytes: int

@@ -33,6 +33,8 @@ INTERRUPTIONS_PER_HOUR = 0.2 / 730
 
 @dataclass(frozen=True)
 class Quote:
+    """What a run will read, how long that will take, and what it will cost."""
+
     documents: int
     size_bytes: int
     tokens: int

@@ -26,6 +26,8 @@ LARGEST_PARSED_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class Tokens:
+    """How many tokens the documents of a run have."""
+
     total: int
     """To be read."""
     longest: int

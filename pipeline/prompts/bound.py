@@ -21,6 +21,7 @@ class BoundPrompt:
 
     @staticmethod
     def of(settings: PromptSettings, tokenizer: Tokenizer) -> "BoundPrompt":
+        """Tokenizes the instruction and prepares the check of its answers."""
         question = tokenizer.encode(template.render(settings.instruction, settings.json_schema))
         check = AnswerCheck(settings)
         return BoundPrompt(settings, tuple(question), lambda tokens: check.judge(tokenizer.decode(tokens)).reason)

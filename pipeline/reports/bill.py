@@ -61,6 +61,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Bill:
+    """What a provider charged, by day and resource."""
+
     currency: str | None
     lines: list[Line]
 

@@ -18,6 +18,8 @@ NOWHERE = "(no source known)"
 
 
 class Breakdown(StrEnum):
+    """What costs can be grouped by."""
+
     DAY = "day"
     MODEL = "model"
     SOURCE = "source"

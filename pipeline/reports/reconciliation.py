@@ -145,6 +145,7 @@ def reconcile(warehouse: Warehouse, bill_path: str, run_id: str | None = None) -
 
 
 def key(row: Row) -> Key:
+    """What tells a row of `costs` from all others."""
     return tuple(row[name] for name in KEY)
 
 

@@ -38,6 +38,8 @@ class Quoted:
 
 @dataclass(frozen=True)
 class Run:
+    """One run as its row of `jobs` and its rows of `costs` have it."""
+
     run_id: str
     status: str | None
     day: date
@@ -100,6 +102,8 @@ class Spot:
 
 @dataclass(frozen=True)
 class Dearest:
+    """A document that cost much, over all runs that read it."""
+
     document_id: str
     title: str | None
     size_bytes: int | None
@@ -151,11 +155,14 @@ class Account:
     """How the devices' time of the newest run was used, in slices of it."""
 
     def spent_on(self, kind: str) -> list[CostSums]:
+        """The sums of one kind of cost, one for each cause."""
         return [spent for spent in self.spent if spent.kind == kind]
 
 
 @dataclass(frozen=True)
 class Report:
+    """Everything that `jobs.report` shows."""
+
     output: str
     made_at: datetime
     run_id: str | None

@@ -38,6 +38,8 @@ SLICES = f"""
 
 @dataclass(frozen=True)
 class Slice:
+    """A stretch of a run, and how its devices were used."""
+
     began_at: datetime
     seconds: int
     """How long it is."""

@@ -28,10 +28,12 @@ class Document:
     error_message: str | None = None
 
     def as_row(self) -> dict[str, Any]:
+        """A row of MANIFEST."""
         return asdict(self)
 
     @staticmethod
     def from_row(row: dict[str, Any]) -> "Document":
+        """The inverse of `as_row`; other columns are ignored."""
         return Document(**{name: row[name] for name in MANIFEST.names})
 
 

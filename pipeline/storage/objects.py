@@ -85,6 +85,7 @@ def _bucket(uri: str) -> tuple[str, str]:
 
 
 def is_local(uri: str) -> bool:
+    """Whether a URI is of the local disk: a path, or file://."""
     return split(uri)[0] in ("", "file")
 
 

@@ -41,6 +41,7 @@ class Training:
 
     @staticmethod
     def start(config: TrainConfig, tokenizer: Tokenizer, corpus: Corpus, output: Path) -> "Training":
+        """A new training, or the one that `output` holds, resumed from its last save."""
         model = MambaLM(_architecture(config, tokenizer)).initialize()
         saved = _read_saved(output)
         # Go on with documents that an earlier attempt has not drawn yet.
