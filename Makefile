@@ -54,7 +54,7 @@ lock: setup  ## Renew requirements.lock and requirements-torch.lock: the newest 
 demo: setup  ## Summarize a few documents with the shipped model on this machine, and show what it cost
 	$(PY) -m jobs.demo $(SOURCES)
 
-docs: setup  ## Write the pages that are made of the code, docs/tables.md and docs/code.md
+docs: setup  ## Write the pages that are made of the code: docs/tables.md, docs/settings.md and docs/code.md
 	$(PY) -m docs.generate
 
 check: setup  ## Formatting, lint and types

@@ -22,12 +22,12 @@ class InputSettings(Settings):
     sources: tuple[Uri, ...] = Field(min_length=1)
     """Files, directories, globs, s3:// prefixes (gs:// and abfs:// with their fsspec packages), or manifests
     (.manifest.parquet or .manifest.jsonl holding document_id and uri). A directory or prefix is read with all below it.
-    A manifest is obeyed only where it is given, by its name or by a glob that ends in .manifest.jsonl or
-    .manifest.parquet; one that is found below a prefix is passed over, and the log says so. sample://python-reference/
+    A manifest counts only where it is given, by its name or by a glob that ends in .manifest.jsonl or
+    .manifest.parquet; one that is found below a prefix is ignored, with a line in the log. sample://python-reference/
     is the Python language reference, for trying things out. Never with credentials in the URI."""
     allow_outside: bool = False
-    """Whether a manifest may name documents outside of its own directory (symbolic links followed) or bucket. Unless it
-    may, each that it names there is a failure row, and nothing there is looked at."""
+    """Whether a manifest may name documents outside its own directory (symbolic links followed) or bucket. If not, each
+    that it names there is a failure row, and nothing there is opened."""
     text_field: str = "text"
     """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
     id_field: str = "id"
@@ -42,12 +42,12 @@ class InputSettings(Settings):
     """A document with more tokens becomes a failure row. One that is streamed is read up to there before that is
     known."""
     max_expansion: int = Field(200, ge=1)
-    """Gzip and zstd that expand to more than so many times their size become failure rows. It is looked at from 4 MiB
-    of content on; prose expands to 3 or 4 times its size, logs to 10 or 50 times theirs."""
+    """Gzip and zstd that expand to more than this many times their size become failure rows. Checked from 4 MiB of
+    content on; prose expands to 3 or 4 times its size, logs to 10 or 50 times theirs."""
     max_document_seconds: float = Field(600.0, gt=0)
-    """CPU time that a reader may spend on a document before it becomes a failure row: a PDF that never ends. What the
-    store takes to answer does not count, but for ten times as long on the clock. An actor gives a document up whose
-    reading gets no further for so long on the clock."""
+    """CPU time that a reader may spend on a document, such as a PDF that never ends, before it becomes a failure row.
+    Waiting for the store does not count, up to ten times as long on the clock. An actor gives up on a document from
+    which no more text has come for this long on the clock."""
     max_document_memory: int = Field(2048 * MIB, ge=64 * MIB)
     """Bytes of memory that a reader may take for a document before it becomes a failure row. HTML takes some 5 to 40
     times its size, JSON 3 to 6 times. Each of engine.readers reserves as much from Ray, and 512 MiB for itself."""
@@ -59,9 +59,9 @@ class OutputSettings(Settings):
     uri: Uri = "output"
     """Directory or s3:// prefix for summaries/, failures/, costs/, jobs/ and _runs/."""
     allow_unsafe_store: bool = False
-    """Use an object store that writes over an object although it was asked (If-None-Match) not to. What is lost on it:
-    of two drivers that start at the same moment both may go on, a document may be paid for and published twice, and the
-    costs of one of two attempts may vanish. Unset: a run into such a store is refused."""
+    """Use an object store that ignores If-None-Match and overwrites existing objects. What may be lost on it: two
+    drivers that start at the same moment may both run, a document may be paid for and published twice, and the costs of
+    one of two attempts may vanish. Otherwise a run into such a store is refused."""
 
 
 class ModelSettings(Settings):
@@ -69,7 +69,7 @@ class ModelSettings(Settings):
 
     uri: Uri = "default"
     """Directory, s3:// prefix or hub id (owner/name or owner/name@revision) with config.json and weights; `default` is
-    the small model that ships here. A directory of that name goes before the hub."""
+    the small model that ships here. A directory of that name takes precedence over the hub."""
     tokenizer: Uri | None = None
     """Directory, s3:// prefix or hub id with tokenizer.json. Unset: model.uri. The official repositories have none;
     state-spaces/mamba3-* take NousResearch/Meta-Llama-3.1-8B, state-spaces/mamba2-* EleutherAI/gpt-neox-20b."""
@@ -91,7 +91,7 @@ class PromptSettings(Settings):
     name: str = Field("summary", pattern=NAME_PATTERN)
     """Lands in the column prompt_id."""
     instruction: str = Field("Summarize the document.", min_length=1)
-    """What the model is told after it has read the document."""
+    """What the model is asked after it has read the document."""
     max_tokens: int = Field(128, ge=1, le=65536)
     """Longest answer, in tokens."""
     temperature: float = Field(0.0, ge=0, le=10)
@@ -102,9 +102,9 @@ class PromptSettings(Settings):
     """Of the sampling; each document draws from its own stream, so that a rerun gives the same text."""
     # Left out where it is unset: settings without one keep the fingerprint that they had before there was this field.
     json_schema: dict[str, object] | None = Field(None, exclude_if=lambda schema: schema is None)
-    """JSON Schema that the answer must fit, as a mapping or as the path of a .json or .yaml file. The model is shown
-    it, the answer is repaired where that makes it JSON, and one that does not fit is asked for once more, then rejected
-    with the reason."""
+    """JSON Schema that the answer must fit, as a mapping or as the path of a .json or .yaml file. The model sees it.
+    The answer is repaired where that makes it JSON; one that does not fit is generated once more, then rejected with
+    the reason."""
 
     @field_validator("json_schema", mode="before")
     @classmethod
@@ -127,7 +127,7 @@ class PromptSettings(Settings):
 
 
 class SectionSettings(Settings):
-    """Questions about each section of a document, asked at its end, of all that was read so far."""
+    """Questions about each section of a document, asked at its end about everything read so far."""
 
     prompts: tuple[PromptSettings, ...] = (
         PromptSettings(name="section", instruction="Summarize the section that you have just read."),
@@ -136,9 +136,9 @@ class SectionSettings(Settings):
     headings: bool = True
     """Sections end at headings: Markdown, HTML, numbered lines, chapters. Else every `most_tokens`."""
     most_tokens: int = Field(8192, ge=64)
-    """A section without a heading in it ends after so many tokens."""
+    """A section without a heading in it ends after this many tokens."""
     least_tokens: int = Field(256, ge=1)
-    """A shorter one is read on into the next."""
+    """A shorter section is joined with the next one."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -186,7 +186,7 @@ class EngineSettings(Settings):
 
 
 class SnapshotSettings(Settings):
-    """How half-read documents are kept safe."""
+    """How partially read documents are kept safe."""
 
     max_lost_device_seconds: float = Field(60.0, gt=0)
     """What a lost actor may cost at most: when more of its device's time is at stake, the state of the document that
@@ -215,8 +215,8 @@ class PriceSettings(Settings):
     """Price of each of the cluster's other nodes for one hour: the head and readers' machines, which can hold no actor.
     Unset: they are not counted."""
     catalog: str | None = None
-    """A YAML of one's own like configs/prices.yaml, whose rows go before those; `python -m jobs.prices refresh` writes
-    one. Unset: the shipped rows alone."""
+    """Your own YAML in the form of configs/prices.yaml, whose rows take precedence; `python -m jobs.prices refresh`
+    writes one. Unset: the shipped rows alone."""
     provider: str | None = None
     """Whose prices in the catalog, as `aws`. Unset: those of the cloud that the node is in (`aws`, `gcp` or `azure`),
     by its Ray label longhaul/provider or its firmware. Where that is not known either, and several prices fit, the run
@@ -237,19 +237,19 @@ class RunSettings(Settings):
     """This run."""
 
     id: str | None = Field(None, pattern=NAME_PATTERN)
-    """Names the run in paths and rows; the same id again goes on with the same run. Unset: the unfinished run with
-    the same settings if there is one, else a new id."""
+    """Names the run in paths and rows; the same id again resumes that run. Unset: the unfinished run with the same
+    settings if there is one, else a new id."""
     ray_address: str | None = None
     """`local` starts Ray here; `auto` or host:port joins a cluster. Unset: RAY_ADDRESS if it is set, else `local`."""
     deadline: str | None = None
     """When to stop: a time of day on the driver's machine as 06:00, the next one from the start, or a moment as
-    2026-11-23T06:00:00+00:00. What is under way is saved, what is finished is committed, and the next start of the
-    same command goes on inside the same documents."""
+    2026-11-23T06:00:00+00:00. Work under way is saved, finished work is committed, and the next start of the same
+    command resumes inside the same documents."""
     budget_usd: Decimal | None = Field(None, gt=0, max_digits=12, decimal_places=6)
     """What this start may spend before it stops in the same way; the next start has as much again."""
     summary_so_far: bool = False
-    """Whether a document that is half read when the run stops gets a summary of what was read, marked as truncated
-    and partial. A later start goes on with it and replaces that."""
+    """Whether a document that is partially read when the run stops gets a summary of what was read, marked as truncated
+    and partial. A later start resumes the document and replaces that summary."""
     max_failed_share: float = Field(0.5, gt=0, le=1)
     """The run stops, as at its budget, when more than this share of the documents that this start has been through have
     failed: most likely a setting is wrong, as input.text_field. 1 never stops it."""

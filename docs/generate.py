@@ -1,4 +1,4 @@
-"""`python -m docs.generate` (`make docs`): writes the pages that are made of the code, tables.md and code.md."""
+"""`python -m docs.generate` (`make docs`): writes the pages made of the code: tables, settings, code map."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from configs.loader import SettingsField, fields
+from configs.settings import SummarizeConfig
 from pipeline.schemas.tables import DEFINITIONS, Column, Table
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,19 @@ are nullable. [cost.md](cost.md#how-costs-add-up) explains how the amounts add u
 
 Amounts are exact: device time has 6 decimals, a price per second 12, so a product has at most 18 and nothing is
 rounded.
+"""
+
+SETTINGS_HEAD = f"""# Settings
+
+{NOTE}
+
+What a YAML file of `jobs.summarize` and `jobs.plan`, and `key=value` after it, may set; `--help` prints the same.
+Anything else is refused, with a suggestion. In a name, `0` stands for any place in a list.
+[configs/demo.yaml](../configs/demo.yaml) is a short example, [configs/settings.py](../configs/settings.py) has the
+definitions.
+
+| setting | type | default | meaning |
+|---|---|---|---|
 """
 
 CODE_HEAD = f"""# Code map
@@ -57,6 +72,20 @@ def _type(kind: pa.DataType) -> str:
     if pa.types.is_decimal(kind):
         return f"decimal({kind.precision}, {kind.scale})"
     return "timestamp" if pa.types.is_timestamp(kind) else str(kind)
+
+
+def settings_page() -> str:
+    return SETTINGS_HEAD + "".join(map(_setting, fields(SummarizeConfig)))
+
+
+def _setting(field: SettingsField) -> str:
+    default = "required" if field.default is None else f"`{field.default}`"
+    return f"| `{field.name}` | {_cell(field.type)} | {_cell(default)} | {_cell(field.doc)} |\n"
+
+
+def _cell(text: str) -> str:
+    """A pipe would end it, asterisks would be emphasis."""
+    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def code_page() -> str:
@@ -112,10 +141,10 @@ def _folder(folder: Path) -> str:
 def summary(path: Path) -> str:
     """The first paragraph of a module's docstring, on one line."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return " ".join(docstring.partition("\n\n")[0].split()).replace("|", "\\|")
+    return _cell(" ".join(docstring.partition("\n\n")[0].split()))
 
 
-PAGES = {"tables.md": tables_page, "code.md": code_page}
+PAGES = {"tables.md": tables_page, "settings.md": settings_page, "code.md": code_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
