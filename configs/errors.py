@@ -7,7 +7,7 @@ LonghaulError
 ├── LedgerError        stop the run: the ledger says something that cannot be true
 ├── DeviceError        stop the run: actor after actor loses its device
 ├── StateError         read the document from its start: a stored state does not fit
-└── DocumentError      record a failure row and go on with the next document
+└── DocumentError      record a failure row and continue with the next document
     ├── EmptyDocumentError
     ├── UndecodableError     bytes that are no text in any known encoding, or binary
     ├── CorruptError         a broken gzip, zstd, PDF or JSON

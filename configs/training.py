@@ -55,7 +55,7 @@ class TrainConfig(Settings):
     streams: int = Field(6, ge=1)
     """Documents read side by side; each step takes one segment of each."""
     segment_tokens: int = Field(192, ge=16)
-    """Tokens of each stream per step; gradients stop at its edge, the state goes on."""
+    """Tokens of each stream per step; gradients stop at its edge, the state is carried on."""
     steps: int = Field(20000, ge=1)
     """Optimizer steps at the most."""
     max_minutes: float = Field(90, gt=0)
@@ -73,7 +73,7 @@ class TrainConfig(Settings):
     log_every: int = Field(20, ge=1)
     """Steps between log lines."""
     save_every: int = Field(200, ge=1)
-    """Steps between checkpoints; an interrupted training goes on from the last one."""
+    """Steps between checkpoints; an interrupted training resumes from the last one."""
     seed: int = 0
     """Of the initial weights and of the order of documents."""
 

@@ -45,7 +45,7 @@ KINDS = {
 }
 """Of a kind of cost, or of a cause: a name, and what it means."""
 
-STATUSES = {"succeeded": "finished", "partial": "finished, with failures", "stopped": "stopped, to go on"}
+STATUSES = {"succeeded": "finished", "partial": "finished, with failures", "stopped": "stopped, to be resumed"}
 
 
 def page(report: Report, reconciliation: Reconciliation | None = None) -> str:

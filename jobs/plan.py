@@ -45,7 +45,7 @@ def plan(
 
 
 def _lines(quote: Quote, num_skipped: int) -> list[tuple[str, str]]:
-    how = "counted" if quote.tokens_are_counted else "judged by a sample"
+    how = "counted" if quote.tokens_are_counted else "estimated from a sample"
     done = f", {num_skipped} more are done already" if num_skipped else ""
     per_million = quote.cost * 1_000_000 / quote.tokens if quote.tokens else None
     return [

@@ -83,7 +83,7 @@ def list_states(
 
 
 def show(output: command.OutputUri, state: StateName) -> None:
-    """All that is known of one state: its row, what its object says of itself, and the states it was gone on from."""
+    """One state in detail: its row, the header of its object, and the states that it was resumed from."""
     catalog = StateLibrary(output)
     found = catalog.find(state)
     _print_fields("Row", {"status": found.status} | found.row)
@@ -109,8 +109,8 @@ def ask(
 ) -> int:
     """Ask about a document from its kept state. The document is not read and need not be there any more.
 
-    The answer is the one that a run with this prompt would give. Exit codes: 0, 2 refused, 3 where the answer will not
-    do even after a second try: empty, a loop, a copy of the question, or not of the schema.
+    The answer is the one that a run with this prompt would give. Exit codes: 0, 2 refused, 3 where the answer is
+    unusable even after a second try: empty, a loop, a copy of the question, or not of the schema.
     """
     logs.configure()
     prompt = _prompt(asked, max_tokens, temperature, json_schema)
@@ -127,7 +127,7 @@ def ask(
         print(_printable(reply.answer))
     if reply.finish_reason in ("stop", "length"):
         return exits.SUCCESS
-    print(f"the answer will not do: {reply.error or reply.finish_reason}", file=sys.stderr)
+    print(f"the answer is unusable: {reply.error or reply.finish_reason}", file=sys.stderr)
     return exits.PARTIAL
 
 
@@ -138,7 +138,7 @@ def expire(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before more than one object goes.")] = False,
 ) -> None:
-    """Remove the states that have expired, and what runs left a day ago or longer that died before their commit.
+    """Remove expired states, and what was left behind a day ago or longer by runs that died before their commit.
 
     With --document those of that document, whatever their time. Before more than one object goes you are asked; where
     there is no terminal to ask on, as in cron, --yes is needed. Nothing goes that a run has still to commit. The rows

@@ -22,9 +22,9 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
     """Summarize documents of any length, and account for every second.
 
     Exit codes: 0 all done, 2 refused before anything started, 3 some documents failed, 4 stopped at the deadline or the
-    budget, 5 stopped since too many documents failed, 130 interrupted. Run the same command again to go on inside the
-    documents where a run stopped, or to do what has changed since. Ctrl-C saves and commits before it ends; a second
-    one does not.
+    budget, 5 stopped because too many documents failed, 130 interrupted. Run the same command again to resume inside
+    the documents where a run stopped, or to read what has changed since. Ctrl-C saves and commits before it ends; a
+    second one does not.
     """
     config = load(SummarizeConfig, config_path, overrides or [])
     logs.configure()
@@ -34,10 +34,10 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
     try:
         job = execute(prepared)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {_how_to_go_on(prepared)}", file=sys.stderr)
+        print(f"\ninterrupted: {_how_to_resume(prepared)}", file=sys.stderr)
         return exits.INTERRUPTED
     except (StorageError, LedgerError, DeviceError) as error:
-        print(f"stopped: {error}\n{_how_to_go_on(prepared)}", file=sys.stderr)
+        print(f"stopped: {error}\n{_how_to_resume(prepared)}", file=sys.stderr)
         return exits.CRASH
     if job is None:
         print(f"nothing to do: {_done(prepared)} documents are done already in {config.output.uri}")
@@ -52,7 +52,7 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
 def _interrupt(prepared: Prepared, *_: object) -> None:
     if prepared.stopping.reason is not None or not prepared.stopping.is_possible:
         raise KeyboardInterrupt
-    print("\nstopping: what is under way is being saved; interrupt again to leave at once", file=sys.stderr)
+    print("\nstopping: work under way is being saved; interrupt again to leave at once", file=sys.stderr)
     prepared.stopping.ask("interrupt")
 
 
@@ -65,11 +65,11 @@ def _why_stopped(prepared: Prepared, job: dict[str, Any]) -> str:
         "interrupt": "it was interrupted",
     }
     left = f"{job['documents_left']} documents are left"
-    return f"stopped, since {why[prepared.stopping.reason or 'interrupt']}; {left}: {_how_to_go_on(prepared)}"
+    return f"stopped because {why[prepared.stopping.reason or 'interrupt']}; {left}: {_how_to_resume(prepared)}"
 
 
-def _how_to_go_on(prepared: Prepared) -> str:
-    return f"run the same command again to go on, what is finished stays (run.id={prepared.ledger.run_id})"
+def _how_to_resume(prepared: Prepared) -> str:
+    return f"run the same command again to resume, finished work stays (run.id={prepared.ledger.run_id})"
 
 
 def _done(prepared: Prepared) -> int:

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 def train(config_path: command.ConfigPath, overrides: command.Overrides = None) -> None:
     """Train a tokenizer and a small Mamba-3, with state carried from segment to segment.
 
-    Run the same command again to go on with an interrupted training.
+    Run the same command again to resume an interrupted training.
     """
     config = load(TrainConfig, config_path, overrides or [])
     logs.configure()

@@ -32,4 +32,4 @@ def test_a_run_that_cannot_go_on_says_why_and_how(
     code = job.summarize(Path("configs/demo.yaml"), [*overrides, "run.id=night"])
     assert code == exits.CRASH
     told = capsys.readouterr().err
-    assert told.startswith("stopped: the device failed under 3 actors in a row\nrun the same command again to go on")
+    assert told.startswith("stopped: the device failed under 3 actors in a row\nrun the same command again to resume")

@@ -118,7 +118,7 @@ def test_an_answer_that_does_not_fit_its_schema_has_an_exit_code_of_its_own(read
     asked = states("ask", read[0], NAMES[0], QUESTION, "--max-tokens", "8", "--json-schema", str(schema), "--json")
     assert asked.returncode == exits.PARTIAL
     assert json.loads(asked.stdout)["finish_reason"] in ("schema", "copied", "empty", "loop")
-    assert "the answer will not do" in asked.stderr
+    assert "the answer is unusable" in asked.stderr
 
 
 def test_all_that_is_known_of_a_state_is_shown(read, states, listed):
