@@ -85,6 +85,16 @@ def test_every_page_is_at_most_two_clicks_from_a_short_readme():
     assert {*PAGES} <= {README, *one, *clicked(one & {*PAGES})}
 
 
+@pytest.mark.parametrize(
+    ("target", "clicks"), [("pipeline/documents/extract.py", 2), ("docs/operations.md", 1), ("docs/tables.md", 1)]
+)
+def test_a_newcomer_finds_formats_spot_notices_and_columns(target, clicks):
+    found = {README}
+    for _ in range(clicks):
+        found = clicked({page for page in found if page.suffix == ".md"})
+    assert ROOT / target in found
+
+
 def test_exit_codes_are_those_of_the_jobs():
     codes = {value for name, value in vars(exits).items() if name.isupper()}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", text_of(README), re.MULTILINE)} == codes
