@@ -4,7 +4,6 @@ import inspect
 import json
 from collections.abc import Callable
 from functools import cache, partial
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,19 @@ from models.engine.sampling import Sampling
 from models.mamba import huggingface
 from models.mamba.architecture import Mamba2Config, MambaConfig, read_config
 from models.mamba.language_model import MambaLM
-from models.state import State
 from models.weights import checkpoint
+from tests.consistency import (
+    assert_gradients_equal,
+    assert_pack_equals_each_document,
+    assert_pieces_equal_whole,
+    assert_rows_move_in_place,
+    assert_steps_equal_whole,
+    read_in_pieces,
+    relative_error,
+    tokens_of,
+)
+from tests.small_model import VOCAB_SIZE
 
-VOCAB_SIZE = 61
 VARIANTS = {
     "published": {},
     "two_groups": {"ngroups": 2},
@@ -68,28 +76,6 @@ def their_model(variant: str) -> Mamba2ForCausalLM:
     model = Mamba2ForCausalLM(TheirConfig(**shape | names | THEIRS[variant])).eval()
     away_from_start(model)
     return model.requires_grad_(False)
-
-
-def tokens_of(length: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, VOCAB_SIZE, (length,), generator=torch.Generator().manual_seed(seed))
-
-
-def read_in_pieces(model: MambaLM, tokens: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, State]:
-    """Logits after every token, feeding the document in pieces of the given lengths."""
-    state, logits = model.empty_state(1), []
-    for piece in tokens.split(lengths):
-        part, state = model.prefill(piece, [0, len(piece)], state, logits_at=torch.arange(len(piece)))
-        logits.append(part)
-    return torch.cat(logits), state
-
-
-def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
-
-
-def assert_states_equal(actual: State, expected: State, tolerance: float) -> None:
-    assert list(actual) == list(expected) == ["conv", "ssm"]
-    assert all(relative_error(actual[name], expected[name]) < tolerance for name in actual)
 
 
 @pytest.mark.parametrize("variant", THEIRS)
@@ -169,24 +155,13 @@ def test_pieces_and_steps_continue_as_transformers_does():
 @PRECISIONS
 @pytest.mark.parametrize("lengths", [[1] * 45, [8, 8, 8, 8, 8, 5], [1, 17, 1, 1, 9, 16], [44, 1], [3, 42], [2, 2, 41]])
 def test_whole_equals_any_pieces(variant, dtype, tolerance, lengths):
-    model, tokens = build(dtype, variant), tokens_of(45)
-    whole, whole_state = read_in_pieces(model, tokens, [45])
-    pieces, state = read_in_pieces(model, tokens, lengths)
-    assert relative_error(pieces, whole) < tolerance
-    assert_states_equal(state, whole_state, tolerance)
+    assert_pieces_equal_whole(build(dtype, variant), lengths, tolerance)
 
 
 @FORMS
 @PRECISIONS
 def test_step_by_step_equals_whole(variant, dtype, tolerance):
-    model, tokens = build(dtype, variant), tokens_of(45)
-    whole, whole_state = read_in_pieces(model, tokens, [45])
-    state, logits = model.empty_state(1), []
-    for token in tokens:
-        row, state = model.decode(token.unsqueeze(0), state)
-        logits.append(row)
-    assert relative_error(torch.cat(logits), whole) < tolerance
-    assert_states_equal(state, whole_state, tolerance)
+    assert_steps_equal_whole(build(dtype, variant), tolerance)
 
 
 @FORMS
@@ -196,54 +171,17 @@ def test_step_by_step_equals_whole(variant, dtype, tolerance):
 )
 def test_a_ragged_pack_equals_each_document_alone(variant, dtype, tolerance, lengths):
     """Each document continues from its own state, which is not zero."""
-    model = build(dtype, variant)
-    documents = [tokens_of(length, seed) for seed, length in enumerate(lengths)]
-    histories = [read_in_pieces(model, tokens_of(3 + seed, 100 + seed), [3 + seed])[1] for seed in range(len(lengths))]
-    packed, states = model.prefill(
-        torch.cat(documents),
-        [0, *accumulate(lengths)],
-        State.concatenate(histories),
-        logits_at=torch.arange(sum(lengths)),
-    )
-    for row, (document, history) in enumerate(zip(documents, histories, strict=True)):
-        alone, state = model.prefill(document, [0, len(document)], history, logits_at=torch.arange(len(document)))
-        start = sum(lengths[:row])
-        assert relative_error(packed[start : start + len(document)], alone) < tolerance
-        assert_states_equal(states.gather([row]), state, tolerance)
+    assert_pack_equals_each_document(build(dtype, variant), lengths, tolerance)
 
 
 def test_rows_of_slots_move_on_in_place_and_others_keep_still():
-    model, lengths, rows = build(), [7, 1, 12], [4, 0, 2]
-    histories = [read_in_pieces(model, tokens_of(3 + seed, 100 + seed), [3 + seed])[1] for seed in range(5)]
-    slots = State.concatenate(histories)
-    before, tokens, bounds = slots.map(torch.clone), tokens_of(sum(lengths)), [0, *accumulate(lengths)]
-    expected, state = model.prefill(tokens, bounds, before.gather(rows))
-    lasts = torch.tensor(bounds[1:]) - 1
-    assert relative_error(model.prefill_(tokens, bounds, slots, rows, lasts), expected) < 1e-12
-    assert_states_equal(slots.gather(rows), state, 1e-12)
-    expected, state = model.decode(tokens[:3], state)
-    assert relative_error(model.decode_(tokens[:3], slots, rows), expected) < 1e-12
-    assert_states_equal(slots.gather(rows), state, 1e-12)
-    assert_states_equal(slots.gather([1, 3]), before.gather([1, 3]), 1e-300)
+    assert_rows_move_in_place(build())
 
 
 def test_gradients_of_a_pass_are_those_of_single_steps():
-    model, tokens, gradients = MambaLM(build().config).double(), tokens_of(13), []
+    model = MambaLM(build().config).double()
     model.load_state_dict(build().state_dict())
-
-    def in_steps():
-        state, logits = model.empty_state(1), []
-        for token in tokens:
-            row, state = model.decode(token.unsqueeze(0), state)
-            logits.append(row)
-        return torch.cat(logits)
-
-    for read in (in_steps, lambda: model.prefill(tokens, [0, 13], model.empty_state(1), torch.arange(13))[0]):
-        model.zero_grad()
-        read().square().sum().backward()
-        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        assert relative_error(one, other) < 1e-9
+    assert_gradients_equal(model)
 
 
 @pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (1, 16), (16, 4096)])
