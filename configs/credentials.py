@@ -21,7 +21,7 @@ PARAMETER = re.compile(rf"""([?&;](?:{"|".join(PARAMETERS)})=)[^&;#\s'"<>\\\x1b]
 
 
 def masked(text: str) -> str:
-    """The text, without the credentials of URIs in it."""
+    """The text, with the credentials of URIs in it masked."""
     return PARAMETER.sub(rf"\1{MASK}", USER_INFO.sub(MASK, text))
 
 

@@ -20,7 +20,7 @@ def deadline_after(text: str, start: datetime) -> datetime:
             moment = None
         if moment is not None and moment.tzinfo is not None:
             return moment
-    raise ValueError(f"{text!r} is no deadline: write a time of day as '06:00', or '2026-11-23T06:00:00+00:00'")
+    raise ValueError(f"{text!r} is not a deadline: write a time of day as '06:00', or '2026-11-23T06:00:00+00:00'")
 
 
 def _next(clock: time, start: datetime) -> datetime:

@@ -4,19 +4,19 @@ LonghaulError
 ├── ConfigError        refuse to start: a setting is wrong; names the field, the value and the remedy
 ├── ModelError         refuse to start: weights or tokenizer cannot be used
 ├── StorageError       stop the run: the object store or its permissions
-├── LedgerError        stop the run: the ledger says something that cannot be true
+├── LedgerError        stop the run: the ledger contradicts itself
 ├── DeviceError        stop the run: actor after actor loses its device
 ├── StateError         read the document from its start: a stored state does not fit
 └── DocumentError      record a failure row and continue with the next document
     ├── EmptyDocumentError
     ├── UndecodableError     bytes that are no text in any known encoding, or binary
     ├── CorruptError         a broken gzip, zstd, PDF or JSON
-    ├── UnreadableError      missing, no permission, a symlink loop, gone since it was listed
-    ├── ChangedError         no longer what was listed; the next run reads it
-    ├── TooLargeError        over a limit that the config sets
-    ├── TimeLimitError       its reading takes more time than the config allows
-    ├── ProcessKilledError   whoever reads it dies: out of memory, a crash in native code
-    └── UnexpectedError      whatever else its reading raised, with class, message and place
+    ├── UnreadableError      missing, no permission, a symlink loop, deleted since it was listed
+    ├── ChangedError         changed since it was listed; the next run reads it
+    ├── TooLargeError        over a limit set in the config
+    ├── TimeLimitError       reading it takes longer than the config allows
+    ├── ProcessKilledError   it kills the process that reads it: out of memory, a crash in native code
+    └── UnexpectedError      any other exception while reading it, with class, message and source line
 
 All take one message, so that they survive pickling between Ray processes.
 """
@@ -47,7 +47,7 @@ class ModelError(LonghaulError):
 
 
 class StorageError(LonghaulError):
-    """The object store refused or vanished: a bucket, credentials, an endpoint."""
+    """The object store as a whole cannot be used: its bucket, credentials or endpoint."""
 
 
 class LedgerError(LonghaulError):
@@ -59,8 +59,7 @@ class DeviceError(LonghaulError):
 
 
 class StateError(LonghaulError):
-    """A stored state does not fit what is asked of it: other weights, tokenizer, dtype or content; the document is
-    read from its start."""
+    """A stored state does not match the weights, tokenizer, dtype or content; the document is read from its start."""
 
 
 class DocumentError(LonghaulError):
@@ -68,11 +67,11 @@ class DocumentError(LonghaulError):
 
 
 class EmptyDocumentError(DocumentError):
-    """Nothing to read: zero bytes, or no text in it."""
+    """The document has no bytes, or no text."""
 
 
 class UndecodableError(DocumentError):
-    """The bytes are no text in any known encoding."""
+    """The bytes are not text in any known encoding."""
 
 
 class CorruptError(DocumentError):
@@ -84,15 +83,15 @@ class UnreadableError(DocumentError):
 
 
 class ChangedError(DocumentError):
-    """The document changed between listing and reading. It is not its fault: the next run lists it anew."""
+    """The document changed between listing and reading; the next run lists it again."""
 
 
 class TooLargeError(DocumentError):
-    """The document is over a limit set in the config."""
+    """The document exceeds a limit set in the config."""
 
 
 class TimeLimitError(DocumentError):
-    """Reading the document takes more time than the config allows."""
+    """Reading the document takes longer than the config allows."""
 
 
 class ProcessKilledError(DocumentError):
@@ -100,13 +99,15 @@ class ProcessKilledError(DocumentError):
 
 
 class UnexpectedError(DocumentError):
-    """Reading or summarizing the document raised an error that is not of this family; see `unexpected`."""
+    """Reading or summarizing the document raised an error outside of this family; see `unexpected`."""
 
 
 def unexpected(error: BaseException) -> UnexpectedError:
-    """A foreign error as a document's: its class, its message and the innermost line of this project that it passed.
+    """Wraps a foreign error as a document's: its class, its message and the innermost line of this project in its
+    traceback.
 
-    The message is cut to what a column of a table should hold, and has no half surrogate pairs. The error is chained.
+    The message is cut to MAX_MESSAGE_CHARS and holds no lone surrogates, so that a table can store it. The error is
+    chained.
     """
     message = str(error)[:MAX_MESSAGE_CHARS].encode(errors="backslashreplace").decode()
     wrapped = UnexpectedError(": ".join(filter(None, (type(error).__name__, message))) + _place(error))
@@ -115,7 +116,7 @@ def unexpected(error: BaseException) -> UnexpectedError:
 
 
 def _place(error: BaseException) -> str:
-    """` (at pipeline/documents/encoding.py:200)`; nothing of an error that was never raised."""
+    """` (at pipeline/documents/encoding.py:200)`; empty for an error that was never raised."""
     frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
     own = [(path.relative_to(ROOT), line) for path, line in frames if _is_own(path)]
     return "".join(f" (at {path}:{line})" for path, line in (own or frames)[-1:])

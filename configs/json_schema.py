@@ -38,7 +38,7 @@ def read(value: object) -> object:
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"the file is no valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from error
+        raise ValueError(f"the file is not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from error
 
 
 def check(schema: object) -> JsonSchema:
@@ -46,7 +46,7 @@ def check(schema: object) -> JsonSchema:
     if not isinstance(schema, dict):
         raise ValueError(f"a JSON schema is a mapping, this is a {type(schema).__name__}")
     if not schema:
-        raise ValueError("an empty schema asks for nothing; leave json_schema out")
+        raise ValueError("an empty schema has no requirements; leave json_schema out")
     _check_is_json(schema)
     _check_dialect(schema)
     try:
@@ -76,7 +76,7 @@ def _check_is_json(schema: JsonSchema) -> None:
     if json.loads(text) != schema:
         raise ValueError("it is no JSON: a key is a number or a truth value to YAML; put it in quotes")
     if len(text) > MAX_CHARS:
-        raise ValueError(f"it has {len(text):,} characters, at most {MAX_CHARS:,} are read after each document")
+        raise ValueError(f"it has {len(text):,} characters, the limit is {MAX_CHARS:,}: every document pays for them")
 
 
 def _check_dialect(schema: JsonSchema) -> None:

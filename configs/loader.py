@@ -82,7 +82,7 @@ def _read(path: Path, loader: Loader) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}. Shipped ones are in configs/.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} is no valid YAML: {error}") from error
+        raise ConfigError(f"config file {path} is not valid YAML: {error}") from error
     if not values:
         return {}
     if not isinstance(values, dict):
@@ -104,7 +104,7 @@ def _apply(kind: type[Settings], values: dict[str, Any], override: str, loader: 
             inner[place] = _default_list(kind, parts[: depth + 1]) if parts[depth + 1].isdecimal() else {}
         inner = inner[place]
         if not isinstance(inner, dict | list):
-            raise ConfigError(f"override {override!r}: {part} is a single value, it has no fields")
+            raise ConfigError(f"override {override!r}: {part} is a single value without fields")
     inner[_place(inner, parts[-1], override)] = _parse(override, text.strip(), loader)
 
 
@@ -112,7 +112,7 @@ def _place(container: dict[str, Any] | list[Any], part: str, override: str) -> s
     if isinstance(container, dict):
         return part
     if not part.isdecimal() or int(part) >= len(container):
-        raise ConfigError(f"override {override!r}: {part} is no place in a list of {len(container)}, counted from 0")
+        raise ConfigError(f"override {override!r}: {part} is not an index of a list of {len(container)}, from 0")
     return int(part)
 
 
@@ -137,7 +137,7 @@ def _parse(override: str, text: str, loader: Loader) -> Any:
     except yaml.YAMLError as error:
         if not strict:
             return text
-        raise ConfigError(f"override {override!r}: the value is no valid YAML; put its parts in quotes") from error
+        raise ConfigError(f"override {override!r}: the value is not valid YAML; put its parts in quotes") from error
     # To YAML `a: b` is a mapping, ` #` begins a comment and `007` is 7. On a command line they are words.
     plain_words = isinstance(value, str | dict | list) and not strict
     return text if plain_words else value
@@ -181,7 +181,7 @@ def _explain(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{field}: is required; set it in the YAML or as {field}=VALUE"
     if problem["type"] in ("tuple_type", "list_type") and isinstance(value, str):
-        return f"{field} = {value!r}: is a list; write {field}=[{value}]"
+        return f"{field} = {value!r}: must be a list; write {field}=[{value}]"
     if problem["type"] == "model_type":
         return f"{field} = {value!r}: has fields of its own; set them as {field}.FIELD, see --help"
     message = problem["msg"].removeprefix("Value error, ")

@@ -79,20 +79,20 @@ NOWHERE = Where()
 
 
 class Catalog(Settings):
-    """Prices, of which those of one's own go before the shipped ones."""
+    """Prices of GPUs; the user's own rows take precedence over the shipped ones."""
 
     prices: tuple[Price, ...]
     shipped: tuple[Price, ...] = ()
 
     @staticmethod
     def load(path: Path | str | None = None) -> "Catalog":
-        """The shipped rows, behind those of a YAML of one's own. Raises ConfigError."""
+        """The rows of the user's YAML, if any, followed by the shipped rows. Raises ConfigError."""
         shipped = load(Catalog, SHIPPED)
         return shipped if path is None else Catalog(prices=Catalog.read(path).prices, shipped=shipped.prices)
 
     @staticmethod
     def read(path: Path | str) -> "Catalog":
-        """The rows of one YAML alone. Raises ConfigError."""
+        """The rows of one YAML file. Raises ConfigError."""
         try:
             return load(Catalog, Path(path).expanduser())
         except ConfigError as error:

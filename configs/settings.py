@@ -21,36 +21,35 @@ class InputSettings(Settings):
 
     sources: tuple[Uri, ...] = Field(min_length=1)
     """Files, directories, globs, s3:// prefixes (gs:// and abfs:// with their fsspec packages), or manifests
-    (.manifest.parquet or .manifest.jsonl holding document_id and uri). A directory or prefix is read with all below it.
-    A manifest counts only where it is given, by its name or by a glob that ends in .manifest.jsonl or
-    .manifest.parquet; one that is found below a prefix is ignored, with a line in the log. sample://python-reference/
-    is the Python language reference, for trying things out. Never with credentials in the URI."""
+    (.manifest.parquet or .manifest.jsonl with the columns document_id and uri). Directories and prefixes are read
+    recursively. A manifest is used only if it is given by name, or by a glob that ends in .manifest.jsonl or
+    .manifest.parquet; one that is found below a prefix is skipped and logged. sample://python-reference/ is the Python
+    language reference, for trying things out. Credentials in a URI are rejected."""
     allow_outside: bool = False
-    """Whether a manifest may name documents outside its own directory (symbolic links followed) or bucket. If not, each
-    that it names there is a failure row, and nothing there is opened."""
+    """Whether a manifest may name documents outside of its own directory (symbolic links followed) or bucket. If not,
+    each of those becomes a failure row and is never opened."""
     text_field: str = "text"
     """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
     id_field: str = "id"
-    """Field of a JSON line that names the document; without it the line number does."""
+    """Field of a JSON line that holds the document's id. A line without it is named by its line number."""
     inline_bytes: int = Field(8 * MIB, ge=1)
-    """The tokens of a document with at most this much text (as UTF-8) travel from a reader to an actor. A longer one is
-    streamed by the actor itself, piece by piece, so that memory does not grow with it."""
+    """Bytes of text (as UTF-8) up to which a reader passes a document's tokens to an actor. The actor streams longer
+    documents itself, so that memory does not grow with their length."""
     max_document_bytes: int = Field(256 * MIB, ge=1)
-    """HTML, PDF and JSON over this size, after decompression, become failure rows: they must be parsed whole. Plain
-    text, Markdown and logs, compressed or not, have no limit of bytes."""
+    """HTML, PDF and JSON larger than this after decompression become failure rows: they must be parsed as a whole.
+    Plain text, Markdown and logs, compressed or not, have no limit in bytes."""
     max_document_tokens: int = Field(100_000_000, ge=1)
-    """A document with more tokens becomes a failure row. One that is streamed is read up to there before that is
-    known."""
+    """A document with more tokens becomes a failure row. A streamed document is read up to the limit first."""
     max_expansion: int = Field(200, ge=1)
-    """Gzip and zstd that expand to more than this many times their size become failure rows. Checked from 4 MiB of
-    content on; prose expands to 3 or 4 times its size, logs to 10 or 50 times theirs."""
+    """Gzip and zstd that expand by more than this factor become failure rows. Checked once there are 4 MiB of content.
+    Prose expands 3 or 4 times, logs 10 to 50 times."""
     max_document_seconds: float = Field(600.0, gt=0)
-    """CPU time that a reader may spend on a document, such as a PDF that never ends, before it becomes a failure row.
-    Waiting for the store does not count, up to ten times as long on the clock. An actor gives up on a document from
-    which no more text has come for this long on the clock."""
+    """CPU seconds that a reader may spend on a document, such as a PDF that never ends, before it becomes a failure
+    row. Waiting for the store does not count, up to ten times this limit in wall time. For documents that an actor
+    streams, the limit is wall time without progress."""
     max_document_memory: int = Field(2048 * MIB, ge=64 * MIB)
-    """Bytes of memory that a reader may take for a document before it becomes a failure row. HTML takes some 5 to 40
-    times its size, JSON 3 to 6 times. Each of engine.readers reserves as much from Ray, and 512 MiB for itself."""
+    """Bytes of memory that a reader may use for a document before it becomes a failure row. HTML needs about 5 to 40
+    times its size, JSON 3 to 6 times. Each of engine.readers reserves this much from Ray, plus 512 MiB for itself."""
 
 
 class OutputSettings(Settings):
@@ -59,9 +58,9 @@ class OutputSettings(Settings):
     uri: Uri = "output"
     """Directory or s3:// prefix for summaries/, failures/, costs/, jobs/ and _runs/."""
     allow_unsafe_store: bool = False
-    """Use an object store that ignores If-None-Match and overwrites existing objects. What may be lost on it: two
-    drivers that start at the same moment may both run, a document may be paid for and published twice, and the costs of
-    one of two attempts may vanish. Otherwise a run into such a store is refused."""
+    """Use an object store that ignores conditional writes (If-None-Match). Without them, two drivers that start at the
+    same time may both run, a document may be processed and paid for twice, and the cost of one of two attempts may be
+    lost. If false, a run with such a store is refused."""
 
 
 class ModelSettings(Settings):
@@ -69,17 +68,17 @@ class ModelSettings(Settings):
 
     uri: Uri = "default"
     """Directory, s3:// prefix or hub id (owner/name or owner/name@revision) with config.json and weights; `default` is
-    the small model that ships here. A directory of that name takes precedence over the hub."""
+    the small model that ships with Longhaul. An existing directory takes precedence over the hub."""
     tokenizer: Uri | None = None
-    """Directory, s3:// prefix or hub id with tokenizer.json. Unset: model.uri. The official repositories have none;
-    state-spaces/mamba3-* take NousResearch/Meta-Llama-3.1-8B, state-spaces/mamba2-* EleutherAI/gpt-neox-20b."""
+    """Directory, s3:// prefix or hub id with tokenizer.json. Unset: model.uri. The official repositories have none:
+    state-spaces/mamba3-* use NousResearch/Meta-Llama-3.1-8B, state-spaces/mamba2-* EleutherAI/gpt-neox-20b."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU where the Ray cluster has one."""
+    """`auto` uses GPUs if the Ray cluster has any."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU. The state is float32 either way."""
 
     def dtype_on(self, device: str) -> str:
-        """That of the weights on `cpu` or `cuda`."""
+        """Name of the weights' dtype on `cpu` or `cuda`."""
         if self.dtype != "auto":
             return self.dtype
         return "float32" if device == "cpu" else "bfloat16"
@@ -89,22 +88,22 @@ class PromptSettings(Settings):
     """One question asked of every document."""
 
     name: str = Field("summary", pattern=NAME_PATTERN)
-    """Lands in the column prompt_id."""
+    """The value of the column prompt_id."""
     instruction: str = Field("Summarize the document.", min_length=1)
-    """What the model is asked after it has read the document."""
+    """The instruction that follows the document."""
     max_tokens: int = Field(128, ge=1, le=65536)
     """Longest answer, in tokens."""
     temperature: float = Field(0.0, ge=0, le=10)
-    """0 always takes the likeliest token."""
+    """0 always picks the most likely token."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Sample from the likeliest tokens that together hold this probability."""
+    """Sample from the smallest set of tokens whose probabilities add up to this (nucleus sampling)."""
     seed: int = 0
-    """Of the sampling; each document draws from its own stream, so that a rerun gives the same text."""
-    # Left out where it is unset: settings without one keep the fingerprint that they had before there was this field.
+    """Seed of the sampling. Each document has its own stream of random numbers, so that a rerun gives the same text."""
+    # Excluded while it is unset, so that settings without it keep the fingerprint that they had before it existed.
     json_schema: dict[str, object] | None = Field(None, exclude_if=lambda schema: schema is None)
-    """JSON Schema that the answer must fit, as a mapping or as the path of a .json or .yaml file. The model sees it.
-    The answer is repaired where that makes it JSON; one that does not fit is generated once more, then rejected with
-    the reason."""
+    """JSON Schema for the answer, as a mapping or as the path of a .json or .yaml file. The model sees the schema,
+    malformed JSON is repaired where possible, and an answer that does not match is retried once, then rejected with the
+    reason."""
 
     @field_validator("json_schema", mode="before")
     @classmethod
@@ -121,60 +120,61 @@ class PromptSettings(Settings):
         if len(self.instruction) > MAX_INSTRUCTION_CHARS:
             raise ValueError(
                 f"prompt {self.name!r}: instruction has {len(self.instruction):,} characters, "
-                f"at most {MAX_INSTRUCTION_CHARS:,} are read after each document"
+                f"the limit is {MAX_INSTRUCTION_CHARS:,}, since every document pays for them"
             )
         return self
 
 
 class SectionSettings(Settings):
-    """Questions about each section of a document, asked at its end about everything read so far."""
+    """Prompts about each section of a document, answered from all that was read up to its end."""
 
     prompts: tuple[PromptSettings, ...] = (
         PromptSettings(name="section", instruction="Summarize the section that you have just read."),
     )
     """A row for each section and prompt."""
     headings: bool = True
-    """Sections end at headings: Markdown, HTML, numbered lines, chapters. Else every `most_tokens`."""
+    """Whether sections end at headings: Markdown, HTML, numbered lines, chapters. If not, every `most_tokens`."""
     most_tokens: int = Field(8192, ge=64)
-    """A section without a heading in it ends after this many tokens."""
+    """A section ends after this many tokens even without a heading."""
     least_tokens: int = Field(256, ge=1)
-    """A shorter section is joined with the next one."""
+    """A shorter section is merged with the next one."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.prompts:
-            raise ValueError("sections.prompts is empty: ask something of a section, or leave sections out")
+            raise ValueError("sections.prompts is empty: give at least one prompt, or leave sections out")
         if self.least_tokens > self.most_tokens:
             raise ValueError(f"least_tokens = {self.least_tokens} is more than most_tokens = {self.most_tokens}")
         return self
 
 
 def every_prompt(prompts: tuple[PromptSettings, ...], sections: SectionSettings | None) -> tuple[PromptSettings, ...]:
-    """Those about whole documents, then those about sections."""
+    """The prompts about whole documents, then those about sections."""
     return (*prompts, *(sections.prompts if sections else ()))
 
 
 class EngineSettings(Settings):
-    """How the actors work."""
+    """How actors and readers work."""
 
     slots: int | None = Field(None, ge=1)
-    """Documents in flight per actor; each costs the memory of two recurrent states, its own and an answer's. Unset: 16
-    on a CPU, 128 on a GPU. A GPU takes no more than fit beside the weights."""
+    """Documents in flight per actor. Each needs memory for two recurrent states, its own and an answer's. Unset: 16 on
+    a CPU, 128 on a GPU. On a GPU the number is lowered to what fits beside the weights."""
     step_tokens: int | None = Field(None, ge=1, le=131_072)
-    """Tokens that one step reads, taken from all documents in the slots. Unset: 2048 on a CPU, 16384 on a GPU. Bounded,
-    so that no kernel's 32-bit offset overflows and memory stays small."""
+    """Tokens that one step reads, over all documents in the slots. Unset: 2048 on a CPU, 16384 on a GPU. Limited so
+    that 32-bit offsets in kernels do not overflow and memory stays small."""
     actors: int = Field(1, ge=1)
     """Model actors, each on its own device."""
     cpus_per_actor: Annotated[int, Field(ge=1)] = 1
-    """CPUs that an actor reserves; on a machine without a GPU also its torch threads."""
+    """CPUs that an actor reserves from Ray. Without a GPU, also the number of its torch threads."""
     readers: int = Field(1, ge=1)
     """Tasks that fetch, extract and tokenize documents ahead of the actors."""
     documents_per_batch: int = Field(4, ge=1)
-    """Documents that travel together from a reader to an actor."""
+    """Documents that a reader passes to an actor together."""
     max_attempts: int = Field(4, ge=2, le=100)
-    """A document is a failure when the process that reads it has died so often, or its device failed, without getting
-    further. For the last two of them it is in quarantine, with the engine to itself, so that its neighbors are not
-    blamed with it. A node that goes away counts a quarter: spot nodes do so without notice."""
+    """A document becomes a failure row after this many attempts in which its process died, or its device failed,
+    without progress. In the last two attempts it is in quarantine: it has the engine to itself, so that no other
+    document is blamed. The loss of a whole node counts as a quarter of an attempt, since spot nodes can vanish without
+    notice."""
 
     def slots_on(self, device: str) -> int:
         """Documents in flight at a time on a type of torch device."""
@@ -186,49 +186,49 @@ class EngineSettings(Settings):
 
 
 class SnapshotSettings(Settings):
-    """How partially read documents are kept safe."""
+    """How partially read documents are saved."""
 
     max_lost_device_seconds: float = Field(60.0, gt=0)
-    """What a lost actor may cost at most: when more of its device's time is at stake, the state of the document that
-    has most of it is saved. A document that would be read again in less than 50 times what saving it takes never is."""
+    """The most device time that the loss of an actor may waste. When more is at stake, the document with the largest
+    share is saved. A document is never saved if reading it again takes less than 50 times as long as saving it."""
 
 
 class StateSettings(Settings):
-    """Which states outlive a run."""
+    """Which states are kept after a run."""
 
     ttl_days: float = Field(30.0, gt=0)
     """Days until `jobs.states expire` removes a state."""
     storage_gib_month: Decimal = Field(Decimal("0.023"), ge=0, max_digits=12, decimal_places=6)
-    """Price of storing a GiB for a month, in price.currency; the default is S3 Standard's. A state is kept only where
-    reading its document again would cost at least as much as storing the state for ttl_days, at the actor's price and
-    measured speed. That the document grows or is asked about is taken as certain. 0 keeps all."""
+    """Price of storing a GiB for a month, in price.currency; the default is that of S3 Standard. A state is kept only
+    if reading its document again would cost at least as much as storing the state for ttl_days, at the actor's price
+    and measured speed, assuming that every state will be used. 0 keeps all states."""
 
 
 class PriceSettings(Settings):
-    """What a device costs; the unit of every cost row."""
+    """What devices cost, and in which currency."""
 
     cpu_hour: Decimal = Field(Decimal("0.04"), ge=0, max_digits=12, decimal_places=6)
-    """Price of one CPU for one hour, where actors run on CPUs."""
+    """Price of one CPU for one hour; used when actors run on CPUs."""
     gpu_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
-    """Price of one GPU for one hour, whichever it is. Unset: that of each actor's GPU in the catalog."""
+    """Price of one GPU for one hour, of whatever type. Unset: the catalog's price of each actor's GPU."""
     node_hour: Decimal | None = Field(None, ge=0, max_digits=12, decimal_places=6)
-    """Price of each of the cluster's other nodes for one hour: the head and readers' machines, which can hold no actor.
-    Unset: they are not counted."""
+    """Price for one hour of each of the cluster's nodes that can hold no actor, such as the head and machines for
+    readers. Unset: they are not counted."""
     catalog: str | None = None
-    """Your own YAML in the form of configs/prices.yaml, whose rows take precedence; `python -m jobs.prices refresh`
-    writes one. Unset: the shipped rows alone."""
+    """Your own price catalog, a YAML file like configs/prices.yaml whose rows take precedence over the shipped ones;
+    `python -m jobs.prices refresh` writes one. Unset: the shipped rows only."""
     provider: str | None = None
-    """Whose prices in the catalog, as `aws`. Unset: those of the cloud that the node is in (`aws`, `gcp` or `azure`),
-    by its Ray label longhaul/provider or its firmware. Where that is not known either, and several prices fit, the run
-    is refused."""
+    """Provider whose prices apply, such as `aws`. Unset: the cloud that the node is in (`aws`, `gcp` or `azure`), from
+    its Ray label longhaul/provider or its firmware. If that is unknown too and several prices match, the run is
+    refused."""
     region: str | None = None
-    """Prices of which region. Unset: of the node's, by its Ray label ray.io/availability-region or its cloud."""
+    """Region whose prices apply. Unset: the node's, from its Ray label ray.io/availability-region or its cloud."""
     instance_type: str | None = None
-    """Prices of which machine, as `p5.48xlarge`. Unset: of the node's, by its Ray label longhaul/instance-type or its
-    cloud."""
+    """Instance type whose prices apply, such as `p5.48xlarge`. Unset: the node's, from its Ray label
+    longhaul/instance-type or its cloud."""
     market: Literal["auto", "spot", "on_demand"] = "auto"
-    """How the nodes were bought. `auto`: by each node's Ray label ray.io/market-type, which is `spot` or `on-demand`; a
-    node without it was bought on demand."""
+    """How the nodes were bought. `auto`: from each node's Ray label ray.io/market-type, which is `spot` or
+    `on-demand`; a node without the label counts as on demand."""
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
     """ISO 4217 code."""
 
@@ -237,27 +237,28 @@ class RunSettings(Settings):
     """This run."""
 
     id: str | None = Field(None, pattern=NAME_PATTERN)
-    """Names the run in paths and rows; the same id again resumes that run. Unset: the unfinished run with the same
-    settings if there is one, else a new id."""
+    """Names the run in paths and rows. Giving the id of an earlier run resumes it. Unset: resume the unfinished run
+    with the same settings if there is one, else begin a new run."""
     ray_address: str | None = None
     """`local` starts Ray here; `auto` or host:port joins a cluster. Unset: RAY_ADDRESS if it is set, else `local`."""
     deadline: str | None = None
-    """When to stop: a time of day on the driver's machine as 06:00, the next one from the start, or a moment as
-    2026-11-23T06:00:00+00:00. Work under way is saved, finished work is committed, and the next start of the same
-    command resumes inside the same documents."""
+    """When to stop: a time of day on the driver's machine such as 06:00 (the next one after the start), or a timestamp
+    such as 2026-11-23T06:00:00+00:00. Finished documents are committed, partially read ones are saved, and the next
+    start of the same command resumes them."""
     budget_usd: Decimal | None = Field(None, gt=0, max_digits=12, decimal_places=6)
-    """What this start may spend before it stops in the same way; the next start has as much again."""
+    """What this start of the run may spend before it stops in the same way. Each later start has the whole budget
+    again."""
     summary_so_far: bool = False
-    """Whether a document that is partially read when the run stops gets a summary of what was read, marked as truncated
-    and partial. A later start resumes the document and replaces that summary."""
+    """Whether a document that is partially read when the run stops gets a summary of what was read so far, marked as
+    truncated and partial. A later start resumes the document and replaces the summary."""
     max_failed_share: float = Field(0.5, gt=0, le=1)
-    """The run stops, as at its budget, when more than this share of the documents that this start has been through have
-    failed: most likely a setting is wrong, as input.text_field. 1 never stops it."""
+    """The run stops, as at its budget, when more than this share of the documents that this start has processed failed:
+    most likely a setting such as input.text_field is wrong. 1 never stops the run."""
     max_failed_after: int = Field(1000, ge=1)
-    """Documents that must have ended before max_failed_share counts."""
+    """Number of documents that must be processed before max_failed_share applies."""
     heartbeat_seconds: float = Field(2.0, ge=0.2, le=300)
-    """How often an actor writes down its meter: the freshness of the progress line, and the most that a lost actor
-    can leave unaccounted."""
+    """How often an actor publishes its meter: how fresh the progress line is, and how much time a lost actor can leave
+    unaccounted for at most."""
 
     @field_validator("deadline", mode="before")
     @classmethod
@@ -272,7 +273,7 @@ class RunSettings(Settings):
         return value
 
     def deadline_after(self, start: datetime) -> datetime | None:
-        """The moment to stop at, with its zone, of a run that starts at `start`."""
+        """When a run that starts at `start` must stop, with its time zone; None without a deadline."""
         return None if self.deadline is None else deadline_after(self.deadline, start)
 
 
@@ -283,17 +284,17 @@ class SummarizeConfig(Settings):
     output: OutputSettings = OutputSettings()
     model: ModelSettings = ModelSettings()
     prompts: tuple[PromptSettings, ...] = Field((PromptSettings(),), min_length=1)
-    """Questions asked of each document after one reading, a row for each."""
+    """Prompts that are answered for each document after reading it once, a row for each."""
     preamble: str | None = Field(None, exclude_if=lambda value: value is None)
-    """What the model reads before every document, as who it is and what matters. It is read once per actor: documents
-    begin at the state after it."""
+    """Text that the model reads before every document, such as who it is and what matters. It is read once per actor:
+    every document starts from the state after it."""
     sections: SectionSettings | None = Field(None, exclude_if=lambda value: value is None)
-    """Unset: documents are asked about as a whole alone."""
+    """Summaries of sections. Unset: documents are summarized as a whole only."""
     engine: EngineSettings = EngineSettings()
     incremental: bool = False
-    """Keep documents' states, so that of a document that has grown only what is new is read, and `jobs.states ask` can
-    put questions to it later. A document of less than some 4096 characters, or one whose state costs more to keep than
-    the document to read (states.storage_gib_month), is read again."""
+    """Keep documents' states, so that only the new part of a document that has grown is read, and `jobs.states ask` can
+    ask questions about it later. Documents of less than about 4096 characters, and those whose state costs more to
+    store than they cost to read (states.storage_gib_month), are read again."""
     states: StateSettings = StateSettings()
     snapshot: SnapshotSettings = SnapshotSettings()
     price: PriceSettings = PriceSettings()

@@ -22,9 +22,9 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
     """Summarize documents of any length, and account for every second.
 
     Exit codes: 0 all done, 2 refused before anything started, 3 some documents failed, 4 stopped at the deadline or the
-    budget, 5 stopped because too many documents failed, 130 interrupted. Run the same command again to resume inside
-    the documents where a run stopped, or to read what has changed since. Ctrl-C saves and commits before it ends; a
-    second one does not.
+    budget, 5 stopped because too many documents failed, 130 interrupted. Run the same command again to resume a stopped
+    run inside its documents, or to process what has changed since. Ctrl-C saves and commits first; a second Ctrl-C
+    exits at once.
     """
     config = load(SummarizeConfig, config_path, overrides or [])
     logs.configure()
@@ -40,7 +40,7 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
         print(f"stopped: {error}\n{_how_to_resume(prepared)}", file=sys.stderr)
         return exits.CRASH
     if job is None:
-        print(f"nothing to do: {_done(prepared)} documents are done already in {config.output.uri}")
+        print(f"nothing to do: all {_done(prepared)} documents are already done in {config.output.uri}")
         return exits.SUCCESS
     print(_outcome(job, config.output.uri))
     if job["documents_left"]:
@@ -52,24 +52,24 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
 def _interrupt(prepared: Prepared, *_: object) -> None:
     if prepared.stopping.reason is not None or not prepared.stopping.is_possible:
         raise KeyboardInterrupt
-    print("\nstopping: work under way is being saved; interrupt again to leave at once", file=sys.stderr)
+    print("\nstopping: documents in progress are being saved; interrupt again to exit at once", file=sys.stderr)
     prepared.stopping.ask("interrupt")
 
 
 def _why_stopped(prepared: Prepared, job: dict[str, Any]) -> str:
     run = prepared.config.run
     why = {
-        "deadline": f"the deadline run.deadline = {run.deadline!r} has come",
+        "deadline": f"run.deadline = {run.deadline!r} has passed",
         "budget": f"this start has spent run.budget_usd = {run.budget_usd}",
         "failures": f"{prepared.error_budget} (run.max_failed_share = {run.max_failed_share})",
         "interrupt": "it was interrupted",
     }
     left = f"{job['documents_left']} documents are left"
-    return f"stopped because {why[prepared.stopping.reason or 'interrupt']}; {left}: {_how_to_resume(prepared)}"
+    return f"stopped: {why[prepared.stopping.reason or 'interrupt']}; {left}: {_how_to_resume(prepared)}"
 
 
 def _how_to_resume(prepared: Prepared) -> str:
-    return f"run the same command again to resume, finished work stays (run.id={prepared.ledger.run_id})"
+    return f"run the same command again to resume, finished documents are kept (run.id={prepared.ledger.run_id})"
 
 
 def _done(prepared: Prepared) -> int:

@@ -44,7 +44,7 @@ def test_a_setting_with_credentials_is_refused_by_name_without_repeating_them(fi
 
 
 def test_an_override_that_is_no_yaml_does_not_repeat_them_either():
-    with pytest.raises(ConfigError, match="no valid YAML") as refusal:
+    with pytest.raises(ConfigError, match="not valid YAML") as refusal:
         load(SummarizeConfig, None, [f"input.sources=['{WITH_SECRETS[0]}'"])
     assert SECRET not in str(refusal.value)
 

@@ -40,13 +40,13 @@ def from_yaml(folder: Path, text: str, *overrides: str) -> SummarizeConfig:
         ("model.uri=", "model.uri = None: Input should be a valid string"),
         ("run.id=../up", "run.id = '../up': String should match pattern"),
         ("price.currency=dollars", "price.currency = 'dollars'"),
-        ("input.sources=docs/", "input.sources = 'docs/': is a list; write input.sources=[docs/]"),
+        ("input.sources=docs/", "input.sources = 'docs/': must be a list; write input.sources=[docs/]"),
         ("input.sources=[]", "at least 1 item"),
         ("engine=4", "engine = 4: has fields of its own; set them as engine.FIELD"),
         ("engine.slots.a=4", "engine.slots = {'a': 4}: Input should be a valid integer"),
-        ("prompts.1.name=x", "1 is no place in a list of 1, counted from 0"),
+        ("prompts.1.name=x", "1 is not an index of a list of 1, from 0"),
         ("prompts.first.name=x", "prompts = {'first': {'name': 'x'}}"),
-        ("input.sources=[a", "the value is no valid YAML; put its parts in quotes"),
+        ("input.sources=[a", "the value is not valid YAML; put its parts in quotes"),
         ("input.sources", "write key=value, for example input.sources=[docs/]"),
         ("=4", "write key=value"),
         ("engine..slots=4", "write key=value"),
@@ -85,7 +85,7 @@ def test_rules_across_fields_name_both_and_their_values():
 @pytest.mark.parametrize(
     ("text", "refusal"),
     [
-        ("input: [a", "is no valid YAML"),
+        ("input: [a", "is not valid YAML"),
         ("- a\n- b", "holds a list, expected `key: value` lines"),
         ("just words", "holds a str"),
         ("input: {sources: [a]}\nengien: {slots: 4}", "engien = {'slots': 4}: there is no such field; did you mean"),
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match="Is a directory"):
         load(SummarizeConfig, tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"input: {sources: [\xe9]}")
-    with pytest.raises(ConfigError, match="no valid YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         load(SummarizeConfig, tmp_path / "latin.yaml")
 
 

@@ -1,4 +1,4 @@
-"""What ends a run in its middle is said in a sentence, with how to go on."""
+"""What ends a run in its middle is said in a sentence, with how to resume."""
 
 import importlib
 from pathlib import Path
