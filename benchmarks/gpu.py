@@ -164,7 +164,7 @@ class Bench:
 
         def read() -> None:
             for _ in range(passes):
-                self.model.prefill_(tokens, bounds, slots, range(len(lengths)), lasts)
+                self.fast.prefill_(tokens, bounds, slots, range(len(lengths)), lasts)
 
         return passes * bounds[-1] / seconds(read, 3)
 
@@ -191,7 +191,7 @@ class Bench:
         slots, tokens = self.model.empty_state(1), tokens_of(16_384, self.vocab_size)
         last = torch.tensor([16_383], device="cuda")
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            self.model.prefill_(tokens, [0, 16_384], slots, [0], last)
+            self.fast.prefill_(tokens, [0, 16_384], slots, [0], last)
             torch.cuda.synchronize()
         events = sorted(profile.key_averages(), key=lambda event: -event.device_time_total)[:12]
         return {event.key[:60]: round(event.device_time_total / 1000, 2) for event in events}
@@ -206,7 +206,7 @@ class Bench:
 
             def steps(tokens: Tensor = tokens, slots: State = slots, rows: range = rows) -> None:
                 for _ in range(20):
-                    self.model.decode_(tokens, slots, rows)
+                    self.fast.decode_(tokens, slots, rows)
 
             rate, limit = 20 * batch / seconds(steps, 3), batch * self.copy / (weights + 2 * slots.nbytes)
             report[f"batch {batch}"] = {
@@ -223,7 +223,7 @@ class Bench:
         for length in (PASS_TOKENS // 2, MILLION):
             torch.cuda.reset_peak_memory_stats()
             for _ in range(length // len(tokens)):
-                self.model.prefill_(tokens, [0, len(tokens)], slots, [0], last)
+                self.fast.prefill_(tokens, [0, len(tokens)], slots, [0], last)
             report[f"{length} tokens"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
         return {"peak_mib": report}
 
@@ -254,7 +254,7 @@ class Bench:
         """(L - 1,) of each token given those before it, the state carried from piece to piece."""
         slots, parts = self.model.empty_state(1), []
         for start, stop in pairwise(bounds):
-            hidden = self.fast.prefill_(tokens[start:stop], [0, stop - start], slots, [0])
+            hidden = self.fast.hidden_(tokens[start:stop], [0, stop - start], slots, [0])
             targets = tokens[start + 1 : stop + 1]
             for rows, ids in zip(hidden[: len(targets)].split(2048), targets.split(2048), strict=True):
                 logits = self.model.lm_head(rows).float()

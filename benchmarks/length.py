@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks import measure, subjects
-from models.engine import device
-from models.engine.engine import Engine
+from models.backends import device, engines
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request
 from models.engine.sampling import Sampling
@@ -26,7 +25,7 @@ def read_one(num_tokens: int) -> dict[str, float]:
     """In this process."""
     device.keep_freed_memory()
     torch.set_num_threads(1)
-    engine = Engine(subjects.ours(), end_id=0, num_slots=1, step_tokens=STEP_TOKENS)
+    engine = engines.around(subjects.ours(), end_id=0, num_slots=1, step_tokens=STEP_TOKENS)
     engine.warm_up()
     warm = peak_bytes()
     tokens = np.random.default_rng(0).integers(1, subjects.VOCAB_SIZE, num_tokens, dtype=np.int32)

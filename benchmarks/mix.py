@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks import measure
+from models.backends import engines
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request
@@ -119,7 +120,7 @@ def main() -> None:
     loads = {"mix": mix, "uniform": np.array_split(everything, len(mix))}
     curves, report = {}, {}
     for name, documents in loads.items():
-        engine = Engine(model, tokenizer.end_id, SLOTS, STEP_TOKENS)
+        engine = engines.around(model, tokenizer.end_id, SLOTS, STEP_TOKENS)
         engine.warm_up()
         curves[name], cpu, wall = run(engine, documents, question)
         report[name] = {

@@ -23,8 +23,7 @@ import torch
 from benchmarks import measure
 from benchmarks.length import peak_bytes, spread
 from configs.settings import InputSettings
-from models.engine import device
-from models.engine.engine import Engine
+from models.backends import device, engines
 from models.engine.request import Prompt, Request
 from models.engine.sampling import Sampling
 from models.weights import checkpoint
@@ -84,7 +83,7 @@ def through(model: str, tokenizer: Tokenizer, news: threading.Event) -> Callable
     device.keep_freed_memory()
     torch.set_num_threads(1)
     loaded = checkpoint.load(checkpoint.resolve(model), torch.float32, "cpu")
-    engine = Engine(loaded, tokenizer.end_id, num_slots=2, step_tokens=STEP_TOKENS)
+    engine = engines.around(loaded, tokenizer.end_id, num_slots=2, step_tokens=STEP_TOKENS)
     engine.warm_up()
 
     def read(feed: TokenFeed) -> int:

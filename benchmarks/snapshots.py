@@ -38,7 +38,7 @@ def state_of(config: MambaConfig) -> State:
 
 def snapshot_of(state: State, index: int) -> Snapshot:
     name = f"document {index}"
-    return Snapshot(name, name, "e", "k", "s", "r", name, Position(1000, 4000), (), ReadState(state, 1000))
+    return Snapshot(name, name, "e", "k", "s", "r", name, Position(1000, 4000), (), ReadState(state.tensors, 1000))
 
 
 def main(slots: str, output: str) -> None:

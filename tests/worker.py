@@ -9,7 +9,6 @@ from random import Random
 
 from configs.settings import EngineSettings, PromptSettings
 from models.engine.request import Answer, Finished, ReadState
-from models.state import State
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries, fenced
@@ -102,7 +101,7 @@ class Worker:
         job, then = self.jobs[name], self.actor.meter.documents().get(name)
         if then is None:
             return
-        taken = job.snapshot(ReadState(State({}), self.read[name], (), {}), self.assignment)
+        taken = job.snapshot(ReadState({}, self.read[name], (), {}), self.assignment)
         key = document_key(*_content(job))
         objects.publish(self.ledger.snapshot_uri(key), snapshot.to_bytes(taken))
         if self.draw.random() < 0.5:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from configs.errors import LonghaulError
+from models.engine.backend import SavedState
 from models.engine.feed import Feed
 from models.engine.sampling import Sampling
-from models.state import State
 
 Check = Callable[[tuple[int, ...]], str | None]
 WHOLE = -1
@@ -47,8 +47,8 @@ Answers: TypeAlias = Mapping[tuple[int, int], Answer]
 class ReadState:
     """How far a document has been read and asked: with its feed, all that is needed to go on."""
 
-    state: State
-    """After `tokens_read` tokens: one row, on the CPU."""
+    state: SavedState
+    """After `tokens_read` tokens."""
     tokens_read: int
     section_ends: tuple[int, ...] = ()
     """Tokens read at the end of each section so far."""

@@ -6,16 +6,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from models.engine.backend import Handle
 from models.engine.request import WHOLE, Answer, AnsweredSection, Finished, Prompt, ReadState, Request
-from models.engine.sampling import Sampler, Sampling
+from models.engine.sampling import Sampler, Sampling, loop_start
+
+RETRY_TEMPERATURE = 0.7
 
 
 @dataclass(eq=False)
 class ActiveDocument:
-    """A document in its slot, from its first token to its last answer."""
+    """A document in a slot, from its first token to its last answer."""
 
     request: Request
-    slot: int
+    handle: Handle
     tokens_read: int = 0
     is_read: bool = False
     so_far: bool = False
@@ -30,12 +33,12 @@ class ActiveDocument:
     """At the last cut of the document; its answers are added in the end."""
 
     @staticmethod
-    def of(request: Request, slot: int) -> "ActiveDocument":
+    def of(request: Request, handle: Handle) -> "ActiveDocument":
         start = request.start
         if start is None:
-            return ActiveDocument(request, slot)
+            return ActiveDocument(request, handle)
         return ActiveDocument(
-            request, slot, start.tokens_read, ends=list(start.section_ends), answers=dict(start.answers)
+            request, handle, start.tokens_read, ends=list(start.section_ends), answers=dict(start.answers)
         )
 
     def prompts(self, section: int) -> tuple[Prompt, ...]:
@@ -47,11 +50,47 @@ class ActiveDocument:
             if (section, index) not in self.answers:
                 self.tries.append(AnswerTry.of(self, section, index, prompt.sampling))
 
+    def stops(self) -> list[int]:
+        """Tokens up to where it must be stopped at: a section's end, and the last cut, where its state is kept; 0 where
+        it stands at that cut."""
+        feed = self.request.feed
+        section_end = feed.section_end if self.request.section_prompts else None
+        last_cut = feed.last_cut if self.request.keep_state else None
+        return [stop for stop in (section_end, last_cut) if stop is not None]
+
     def end_section(self) -> None:
         self.ends.append(self.tokens_read)
         self.ask(len(self.ends) - 1)
 
+    def end(self) -> None:
+        """It has been read to its last token."""
+        self.is_read = True
+        self.request.feed.close()
+        # The last section ends here, where the feed could not know it before.
+        if self.request.section_prompts and self.ends[-1:] != [self.tokens_read]:
+            self.end_section()
+        self.ask(WHOLE)
+
+    def conclude(self) -> None:
+        """Read no more of it, and ask about what has been read."""
+        self.is_read = self.so_far = True
+        self.request.feed.close()
+        self.ask(WHOLE)
+
+    def keep(self, answer: Answer, of: "AnswerTry") -> None:
+        """What a try gave; where it will not do, ask once more from the same state."""
+        is_accepted = answer.finish_reason in ("stop", "length")
+        if not is_accepted and of.first is None:
+            self.tries.append(of.again(answer))
+            return
+        if of.first is not None:
+            # Of two that will not do, the first is the likelier text.
+            decoded = of.first.tokens_decoded + answer.tokens_decoded
+            answer = replace(answer if is_accepted else of.first, tokens_decoded=decoded, retries=1)
+        self.answers[of.section, of.prompt] = answer
+
     def finished(self) -> Finished | None:
+        """Itself with all its answers; None where one is missing."""
         if not self.is_read or len(self.answers) < sum(len(self.prompts(each)) for each in self._sections()):
             return None
         whole, *sections = (
@@ -82,7 +121,8 @@ class AnswerTry:
     sampler: Sampler
     first: Answer | None = None
     """The try before this one, which would not do."""
-    slot: int = -1
+    handle: Handle | None = None
+    """Of its sequence, once it is in a slot."""
     output: list[int] = field(default_factory=list)
 
     @staticmethod
@@ -91,3 +131,24 @@ class AnswerTry:
     ) -> "AnswerTry":
         tokens = np.array(document.prompts(section)[prompt].tokens)
         return AnswerTry(document, section, prompt, sampling, tokens, Sampler(sampling), first)
+
+    def again(self, answer: Answer) -> "AnswerTry":
+        """A second try, after an answer that will not do."""
+        temperature = max(self.sampling.temperature, RETRY_TEMPERATURE)
+        sampling = replace(self.sampling, temperature=temperature, seed=self.sampling.seed ^ 1)
+        return AnswerTry.of(self.document, self.section, self.prompt, sampling, first=answer)
+
+    def ended(self, end_id: int) -> Answer | None:
+        """The answer, if the last token of the output was its last. Raises what the prompt's check raises."""
+        output, count = self.output, len(self.output)
+        if output[-1] == end_id:
+            answer = Answer(tuple(output[:-1]), "stop", count)
+        elif (cut := loop_start(output)) is not None:
+            return Answer(tuple(output[:cut]), "loop", count)
+        elif count >= self.sampling.max_tokens:
+            answer = Answer(tuple(output), "length", count)
+        else:
+            return None
+        check = self.document.prompts(self.section)[self.prompt].check
+        reason = check(answer.tokens) if check is not None else None
+        return answer if reason is None else replace(answer, finish_reason=reason)

@@ -4,7 +4,7 @@ L = tokens of a pack, S = documents.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,11 +14,9 @@ from models.kernels.prefill import scan_
 from models.kernels.residual import add_norm_, swiglu
 from models.kernels.shapes import Shapes
 from models.kernels.spans import Spans
+from models.mamba.language_model import Block, MambaLM
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
-
-if TYPE_CHECKING:
-    from models.mamba.language_model import Block, MambaLM
 
 SPAN_TOKENS = 512
 """Tokens of a document that one program reads, head by head. Shorter ones fill the GPU from less text; each costs a
@@ -29,19 +27,25 @@ Scan = Callable[[Mamba3Mixer, Tensor, State], Tensor]
 class FastPath:
     """`prefill_` and `decode_` of a model on a GPU. Inference only; the plain path judges it."""
 
-    def __init__(self, model: "MambaLM") -> None:
+    def __init__(self, model: MambaLM) -> None:
         self._model, self._backbone = model, model.backbone
         self._graphs: dict[tuple[int, int], _Graph] = {}
 
     @staticmethod
-    def why_not(model: "MambaLM") -> str | None:
+    def why_not(model: MambaLM) -> str | None:
         """Why a model has to take the plain path, or None."""
         mixer = _blocks(model)[0].mixer
         if not isinstance(mixer, Mamba3Mixer):
             return f"there are no kernels for {model.config.ssm_cfg.layer}"
         return Shapes.of(mixer).why_not(mixer.in_proj.weight.dtype)
 
-    def prefill_(self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int]) -> Tensor:
+    def prefill_(
+        self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
+    ) -> Tensor:
+        """As `MambaLM.prefill_`: logits (len(logits_at), V)."""
+        return self._model.lm_head(self.hidden_(tokens, cu_seqlens, slots, rows)[logits_at])
+
+    def hidden_(self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int]) -> Tensor:
         """tokens (L,) -> hidden (L, d_model), having moved row `rows[i]` of `slots` on by segment i."""
         spans = Spans.of(cu_seqlens, rows, SPAN_TOKENS, tokens.device)
         return self.forward(tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans))
@@ -78,7 +82,7 @@ class FastPath:
         return add_norm_(residual, branch, self._backbone.norm_f, embedded.dtype)
 
 
-def _blocks(model: "MambaLM") -> list["Block"]:
+def _blocks(model: MambaLM) -> list[Block]:
     return list(cast("Iterable[Block]", model.backbone.layers))
 
 

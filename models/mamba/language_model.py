@@ -7,9 +7,8 @@ L = tokens in a pack, S = segments (documents), Z = layers, V = padded vocabular
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import structlog
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,11 +18,6 @@ from models.mamba.architecture import MambaConfig
 from models.mamba.norms import RMSNorm, widened
 from models.mamba.packing import Packing
 from models.state import State
-
-if TYPE_CHECKING:
-    from models.kernels.backbone import FastPath
-
-log = structlog.get_logger()
 
 Mixer = mamba2.Mamba2Mixer | mamba3.Mamba3Mixer
 MIXERS: dict[str, Callable[[int, Any], Mixer]] = {"Mamba2": mamba2.Mamba2Mixer, "Mamba3": mamba3.Mamba3Mixer}
@@ -148,8 +142,6 @@ class MambaLM(nn.Module):
 
         Returns logits (len(logits_at), V). Keeps no gradients and copies no more than one layer's rows at a time.
         """
-        if (fast := self._fast_path(tokens)) is not None:
-            return self.lm_head(fast.prefill_(tokens, cu_seqlens, slots, rows)[logits_at])
         packing = self._packing(tokens, cu_seqlens, len(rows))
         hidden = self.backbone.forward_(tokens, slots, self._index(rows, tokens), packing)
         return self.lm_head(hidden[logits_at])
@@ -161,8 +153,6 @@ class MambaLM(nn.Module):
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
         """`decode` of document i from row `rows[i]` of `slots`, in place. Returns logits (S, V)."""
-        if (fast := self._fast_path(tokens)) is not None:
-            return fast.decode_(tokens, slots, rows)
         return self.lm_head(self.backbone.forward_(tokens, slots, self._index(rows, tokens), None))
 
     def empty_state(self, num_rows: int) -> State:
@@ -178,19 +168,6 @@ class MambaLM(nn.Module):
                 branch_end = name.endswith(("out_proj.weight", "fc2.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer) if branch_end else 0.02)
         return self
-
-    def _fast_path(self, tokens: Tensor) -> "FastPath | None":
-        """The kernels, where the model is on a GPU and of a shape that they take."""
-        if tokens.device.type != "cuda":
-            return None
-        if not hasattr(self, "_fast"):
-            from models.kernels.backbone import FastPath  # needs Triton, which comes with torch for CUDA alone
-
-            reason = FastPath.why_not(self)
-            if reason is not None:
-                log.warning("the model runs in plain PyTorch, without kernels", reason=reason)
-            self._fast = None if reason is not None else FastPath(self)
-        return self._fast
 
     def _packing(self, tokens: Tensor, cu_seqlens: Sequence[int], num_rows: int) -> Packing:
         packing = Packing.of(cu_seqlens, self.chunk_size, tokens.device)

@@ -12,7 +12,7 @@ from threading import Event, Thread
 import structlog
 
 from configs.errors import DocumentError, LonghaulError, StateError, unexpected
-from models.engine import device
+from models.backends import device
 from models.engine.request import Failed, Finished, Request
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor import startup

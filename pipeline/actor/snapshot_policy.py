@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping
 from functools import partial
 
-from models.engine.engine import Engine
+from models.engine.summarizer import Summarizer
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.job import Job
 from pipeline.actor.ledger_writer import LedgerWriter
@@ -19,7 +19,7 @@ RECENT = 0.3
 class Snapshots:
     """Belongs to the engine's thread; the meter hears from others when a state is stored."""
 
-    def __init__(self, assignment: Assignment, meter: Meter, engine: Engine, writer: LedgerWriter) -> None:
+    def __init__(self, assignment: Assignment, meter: Meter, engine: Summarizer, writer: LedgerWriter) -> None:
         self._assignment, self._meter, self._engine, self._writer = assignment, meter, engine, writer
         # A device-second of an actor with several CPUs is less of its time.
         self._most_at_stake_us = (

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from configs.errors import ModelError
-from models.backends.capacity import slots_that_fit
-from models.engine.engine import Engine
+from models.backends import engines
+from models.engine.summarizer import Summarizer
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
@@ -33,16 +33,22 @@ def model_in(assignment: Assignment) -> Path:
     return directory
 
 
-def engine_of(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Engine:
+def engine_of(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Summarizer:
     """With the model of that directory, warmed up. Raises ModelError."""
     settings = assignment.engine
     if assignment.device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
-    model = checkpoint.load(directory, getattr(torch, assignment.dtype), assignment.device)
-    slots, step_tokens = settings.slots_on(assignment.device), settings.step_tokens_on(assignment.device)
     preamble: list[int] = []
     if assignment.preamble is not None:
         preamble = [tokenizer.begin_id, *tokenizer.encode(assignment.preamble)]
-    engine = Engine(model, tokenizer.end_id, slots_that_fit(model, slots, step_tokens), step_tokens, preamble)
+    engine = engines.load(
+        directory,
+        assignment.dtype,
+        assignment.device,
+        tokenizer.end_id,
+        settings.slots_on(assignment.device),
+        settings.step_tokens_on(assignment.device),
+        preamble,
+    )
     engine.warm_up()
     return engine

@@ -12,10 +12,10 @@ import torch
 
 from configs.errors import ModelError, StateError
 from configs.settings import EngineSettings, PromptSettings
-from models.backends.capacity import slots_that_fit
-from models.engine.engine import Engine
+from models.backends import engines
 from models.engine.feed import ArrayFeed
 from models.engine.request import Answer, Finished, ReadState, Request
+from models.engine.summarizer import Summarizer
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.ledger.run_folder import Ledger
@@ -88,11 +88,10 @@ class Reader:
         tokenizer = Tokenizer.find(making.tokenizer_uri, model_uri or state.row["model_id"])
         return Reader(directory, tokenizer, _dtype(state.row, tokenizer, making.preamble), _device(device))
 
-    def engine(self) -> Engine:
+    def engine(self) -> Summarizer:
         """For one document."""
-        model = checkpoint.load(self.directory, getattr(torch, self.dtype), self.device)
         step_tokens = EngineSettings().step_tokens_on(self.device)
-        return Engine(model, self.tokenizer.end_id, slots_that_fit(model, 1, step_tokens), step_tokens)
+        return engines.load(self.directory, self.dtype, self.device, self.tokenizer.end_id, 1, step_tokens)
 
 
 def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
@@ -117,7 +116,7 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     )
 
 
-def _read(engine: Engine, stored: Snapshot, asked: BoundPrompt) -> tuple[Answer, int]:
+def _read(engine: Summarizer, stored: Snapshot, asked: BoundPrompt) -> tuple[Answer, int]:
     """The answer, and how many tokens were read for it."""
     start = ReadState(stored.read_state.state, stored.read_state.tokens_read)
     prompt = asked.prompt(stored.document_id)

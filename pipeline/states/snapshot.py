@@ -19,7 +19,6 @@ from torch import Tensor
 
 from configs.errors import StateError
 from models.engine.request import Answer, ReadState
-from models.state import State
 from models.weights.tokenizer import LIBRARY
 from pipeline.documents.sections import Section
 from pipeline.documents.tokenize import TOKEN_DTYPE, Position
@@ -75,7 +74,7 @@ def state_key(
 def to_bytes(snapshot: Snapshot) -> bytes:
     """The object as it is stored."""
     read_state = snapshot.read_state
-    tensors = {name: tensor.contiguous() for name, tensor in read_state.state.tensors.items()}
+    tensors = {name: tensor.contiguous() for name, tensor in read_state.state.items()}
     if len(snapshot.tail):
         tensors[TAIL] = torch.from_numpy(np.asarray(snapshot.tail, TOKEN_DTYPE))
     about = {
@@ -109,7 +108,7 @@ def from_bytes(data: bytes) -> Snapshot:
         **{name: about[name] for name in _PLAIN},
         position=Position(**about["position"]),
         sections=tuple(Section(**section) for section in about["sections"]),
-        read_state=ReadState(State(tensors), about["tokens"], tuple(about["section_ends"]), answers),
+        read_state=ReadState(tensors, about["tokens"], tuple(about["section_ends"]), answers),
         tail=tail,
     )
 

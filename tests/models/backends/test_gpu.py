@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.engine.engine import Engine
+from models.backends import engines
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request
 from models.engine.sampling import Sampling
@@ -42,7 +42,7 @@ def test_a_ragged_pack_and_a_step_equal_the_cpu():
 
 def test_the_engine_answers_as_on_the_cpu():
     def answers(device: str) -> dict[str, tuple[int, ...]]:
-        engine = Engine(build(torch.float64).to(device), 60, 3, 32)
+        engine = engines.around(build(torch.float64).to(device), 60, 3, 32)
         engine.warm_up()
         for length in LENGTHS:
             tokens = np.random.default_rng(length).integers(0, 60, length)

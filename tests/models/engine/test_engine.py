@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from configs.errors import CorruptError, LonghaulError, UnexpectedError
+from models.backends import engines
 from models.engine.budget import share_budget
-from models.engine.engine import BURST, PATIENCE, Engine
+from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request
 from models.engine.sampling import Sampling, loop_start
+from models.engine.turns import BURST, PATIENCE
 from tests.small_model import VOCAB_SIZE, build
 
 END = 60
@@ -79,14 +81,14 @@ LENGTHS = [5, 130, 1, 64, 23, 301, 8]
 @pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (7, 64), (1, 16), (16, 4096), (4, 8)])
 def test_a_ragged_mix_answers_as_each_document_alone(slots, step_tokens):
     requests = [request(f"doc{length}", length, prompts=1 + length % 3) for length in LENGTHS]
-    engine = Engine(MODEL, END, slots, step_tokens)
+    engine = engines.around(MODEL, END, slots, step_tokens)
     results = run(engine, requests)
     assert results == {f"doc{length}": alone(length, 1 + length % 3) for length in LENGTHS}
 
 
 def test_passes_account_for_every_token_once():
     requests = [request(f"doc{length}", length, prompts=2) for length in LENGTHS]
-    engine = Engine(MODEL, END, 3, 32)
+    engine = engines.around(MODEL, END, 3, 32)
     for each in requests:
         engine.submit(each)
     shares: dict[str, int] = {}
@@ -107,7 +109,7 @@ def test_passes_account_for_every_token_once():
 
 
 def test_a_freed_slot_is_refilled_before_the_next_pass():
-    engine = Engine(MODEL, END, 2, 64)
+    engine = engines.around(MODEL, END, 2, 64)
     for index in range(5):
         engine.submit(request(f"doc{index}", 40, max_tokens=2))
     while engine.busy:
@@ -117,7 +119,7 @@ def test_a_freed_slot_is_refilled_before_the_next_pass():
 
 
 def test_short_and_long_documents_share_a_pass():
-    engine = Engine(MODEL, END, 4, 64)
+    engine = engines.around(MODEL, END, 4, 64)
     for length in (1000, 20, 7):
         engine.submit(request(f"doc{length}", length))
     assert engine.step().shares == {"doc1000": 32, "doc20": 20, "doc7": 7}
@@ -128,15 +130,15 @@ def test_sampling_depends_on_the_seed_and_not_on_the_company():
         return request("one", 50, temperature=1.0, top_p=0.9, seed=5)
 
     others = [request(f"doc{length}", length, temperature=1.0, seed=length) for length in LENGTHS]
-    by_itself = run(Engine(MODEL, END, 2, 64), [sampled()])["one"]
-    in_company = run(Engine(MODEL, END, 4, 32), [*others, sampled()])["one"]
-    other_seed = run(Engine(MODEL, END, 2, 64), [request("one", 50, temperature=1.0, seed=6)])["one"]
+    by_itself = run(engines.around(MODEL, END, 2, 64), [sampled()])["one"]
+    in_company = run(engines.around(MODEL, END, 4, 32), [*others, sampled()])["one"]
+    other_seed = run(engines.around(MODEL, END, 2, 64), [request("one", 50, temperature=1.0, seed=6)])["one"]
     assert by_itself == in_company
     assert by_itself != other_seed
 
 
 def test_warm_up_leaves_the_slots_untouched():
-    engine = Engine(MODEL, END, 3, 100)
+    engine = engines.around(MODEL, END, 3, 100)
     engine.warm_up()
     assert run(engine, [request("one", 50)])["one"] == alone(50)
 
@@ -171,7 +173,7 @@ class Trickle(ArrayFeed):
 
 
 def test_documents_that_are_still_arriving_answer_as_if_they_were_all_there():
-    engine, asked, results, kinds = Engine(MODEL, END, 3, 32), request("any", 1).prompts, {}, set()
+    engine, asked, results, kinds = engines.around(MODEL, END, 3, 32), request("any", 1).prompts, {}, set()
     feeds = {length: Trickle(tokens_of(length)) for length in (5, 64, 130, 23)}
     for length, feed in feeds.items():
         engine.submit(Request(length, feed, asked))
@@ -187,7 +189,7 @@ def test_documents_that_are_still_arriving_answer_as_if_they_were_all_there():
 
 
 def test_a_document_that_breaks_off_leaves_its_slot_and_its_neighbors_go_on():
-    engine, asked, failed, results = Engine(MODEL, END, 2, 32), request("any", 1).prompts, [], {}
+    engine, asked, failed, results = engines.around(MODEL, END, 2, 32), request("any", 1).prompts, [], {}
     broken = Trickle(tokens_of(99), breaks_at=12)
     engine.submit(Request("broken", broken, asked))
     for length in (64, 130, 8):
@@ -225,7 +227,7 @@ def outcomes(engine: Engine) -> tuple[dict[object, Answers], dict[object, Longha
 
 
 def test_whatever_a_feed_raises_fails_its_document_alone():
-    engine = Engine(MODEL, END, 4, 32)
+    engine = engines.around(MODEL, END, 4, 32)
     engine.submit(Request("faulty", Faulty(tokens_of(99)), request("any", 1).prompts))
     for length in (64, 130, 8):
         engine.submit(request(f"doc{length}", length))
@@ -239,7 +241,7 @@ def test_whatever_a_check_raises_fails_its_document_alone_with_all_its_answers()
     def check(tokens):
         raise ZeroDivisionError("so many words")
 
-    engine = Engine(MODEL, END, 4, 32)
+    engine = engines.around(MODEL, END, 4, 32)
     first, *others = request("any", 1, prompts=3).prompts
     engine.submit(Request("faulty", ArrayFeed(tokens_of(23)), (replace(first, check=check), *others)))
     for length in (64, 130, 8):
@@ -247,12 +249,12 @@ def test_whatever_a_check_raises_fails_its_document_alone_with_all_its_answers()
     results, failed = outcomes(engine)
     assert results == {f"doc{length}": alone(length) for length in (64, 130, 8)}
     assert isinstance(failed["faulty"], UnexpectedError) and "ZeroDivisionError" in str(failed["faulty"])
-    assert not engine.num_answering and len(engine._free) == len(engine._free_for_answers) == 4
+    assert not engine.num_answering and len(engine._backend._free) == 2 * 4
 
 
 def judged(verdicts: dict[int, str | None]) -> tuple[Engine, list]:
     """Three documents, one of them with a check that gives its n-th try the n-th verdict; and what the check saw."""
-    engine, seen = Engine(MODEL, END, 2, 32), []
+    engine, seen = engines.around(MODEL, END, 2, 32), []
 
     def check(tokens):
         seen.append(tokens)
@@ -289,7 +291,7 @@ def test_of_two_answers_that_will_not_do_the_first_is_kept_with_its_reason():
 
 
 def test_decoding_waits_for_company_while_there_is_something_to_read():
-    engine = Engine(MODEL, END, 8, 64)
+    engine = engines.around(MODEL, END, 8, 64)
     for index in range(24):
         engine.submit(request(f"doc{index}", 40 + index, max_tokens=6))
     rows = []
@@ -332,7 +334,9 @@ def test_in_fp32_the_answer_is_the_same_alone_and_in_any_company():
     model = build(torch.float32)
 
     def ask(lengths: list[int], slots: int, step_tokens: int) -> dict[str, Answers]:
-        return run(Engine(model, END, slots, step_tokens), [request(f"doc{length}", length) for length in lengths])
+        return run(
+            engines.around(model, END, slots, step_tokens), [request(f"doc{length}", length) for length in lengths]
+        )
 
     alone_in_fp32 = {name: answers for length in LENGTHS for name, answers in ask([length], 1, 4096).items()}
     assert ask(LENGTHS, 7, 64) == ask(LENGTHS[::-1], 3, 32) == alone_in_fp32
@@ -341,7 +345,7 @@ def test_in_fp32_the_answer_is_the_same_alone_and_in_any_company():
 @pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (1, 16), (8, 512)])
 def test_sections_are_asked_about_from_the_state_at_their_ends(slots, step_tokens):
     """Each section's answer is that of the document cut off there, and the whole is read once."""
-    engine, about = Engine(MODEL, END, slots, step_tokens), request("any", 1, prompts=2).prompts
+    engine, about = engines.around(MODEL, END, slots, step_tokens), request("any", 1, prompts=2).prompts
     # The last section ends with the document, whether or not its feed says so.
     ends = {130: (3, 64, 100, 130), 301: (17,), 64: (), 23: (22, 23)}
     for length, cuts in ends.items():
@@ -361,7 +365,7 @@ def test_sections_are_asked_about_from_the_state_at_their_ends(slots, step_token
 
 
 def test_a_few_answers_do_not_wait_for_the_end_of_a_long_document():
-    engine, left = Engine(MODEL, END, 8, 32), {}
+    engine, left = engines.around(MODEL, END, 8, 32), {}
     for length in (4000, 40, 25):
         engine.submit(request(f"doc{length}", length))
     while engine.busy:
@@ -371,7 +375,7 @@ def test_a_few_answers_do_not_wait_for_the_end_of_a_long_document():
 
 def test_a_long_answer_does_not_stop_the_reading():
     never = VOCAB_SIZE
-    engine, kinds = Engine(MODEL, never, 8, 8), ""
+    engine, kinds = engines.around(MODEL, never, 8, 8), ""
     long = Prompt((3, 1, 4), Sampling(2 * BURST, temperature=5.0, seed=1))
     engine.submit(Request("asked", ArrayFeed(tokens_of(5)), (long,)))
     for length in (600, 350):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.backends.recurrent import Passes, RecurrentBackend
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request
 from models.engine.sampling import Sampling
 from models.kernels import backbone
 from models.kernels.backbone import FastPath
-from models.mamba.language_model import MambaLM
 from models.state import State
 from tests.models.kernels.kernel_model import FORMS, VOCAB_SIZE, build
 
@@ -56,7 +56,7 @@ def test_a_ragged_pack_and_the_steps_after_it(form, span_tokens, device, monkeyp
     fast = FastPath(model)
 
     expected, state = judge.prefill(tokens, bounds, state, logits_at=torch.arange(len(tokens)))
-    hidden = fast.prefill_(tokens, bounds, slots, ROWS)
+    hidden = fast.hidden_(tokens, bounds, slots, ROWS)
     assert relative_error(model.lm_head(hidden), expected) < TOLERANCE
     assert_same_state(slots.gather(ROWS), state)
 
@@ -76,8 +76,8 @@ def test_pieces_of_any_length_equal_the_whole(form, device, monkeypatch):
     monkeypatch.setattr(backbone, "SPAN_TOKENS", 64)
     model, tokens = build(form, device), tokens_of(133, device)
     fast, whole, pieces = FastPath(model), model.empty_state(1), model.empty_state(1)
-    expected = fast.prefill_(tokens, [0, 133], whole, [0])
-    parts = [fast.prefill_(part, [0, len(part)], pieces, [0]) for part in tokens.split([1, 63, 66, 1, 2])]
+    expected = fast.hidden_(tokens, [0, 133], whole, [0])
+    parts = [fast.hidden_(part, [0, len(part)], pieces, [0]) for part in tokens.split([1, 63, 66, 1, 2])]
     assert relative_error(torch.cat(parts), expected) < TOLERANCE
     assert_same_state(pieces, whole)
 
@@ -91,7 +91,7 @@ def test_bfloat16_stays_close_to_float32_and_keeps_its_state_in_fp32(form, devic
     exact.load_state_dict(narrow.state_dict())
     slots, plain_slots = narrow.empty_state(1), narrow.empty_state(1)
     expected, _ = exact.prefill(tokens, [0, 70], exact.empty_state(1), torch.arange(70))
-    actual = narrow.lm_head(FastPath(narrow).prefill_(tokens, [0, 70], slots, [0]))
+    actual = narrow.lm_head(FastPath(narrow).hidden_(tokens, [0, 70], slots, [0]))
     plain, _ = narrow.prefill(tokens, [0, 70], plain_slots, torch.arange(70))
     assert relative_error(actual, expected) < max(0.03, 1.5 * relative_error(plain, expected))
     assert {tensor.dtype for tensor in slots.tensors.values()} == {torch.float32}
@@ -104,11 +104,13 @@ def test_a_shape_that_the_kernels_do_not_take_is_named(device):
     assert "float64" in FastPath.why_not(model)
 
 
-def test_the_engine_answers_as_on_the_plain_path(device, monkeypatch):
+def test_the_engine_answers_as_on_the_plain_path(device):
     """Reading in packs, forking and decoding in slots, with the kernels in place of the plain path."""
 
-    def answers(model) -> dict[str, tuple[int, ...]]:
-        engine = Engine(model, end_id=60, num_slots=3, step_tokens=64)
+    model = build("siso", device)
+
+    def answers(passes: Passes) -> dict[str, tuple[int, ...]]:
+        engine = Engine(RecurrentBackend(model, 6, passes), end_id=60, num_slots=3, step_tokens=64)
         for length in (70, 3, 20, 9):
             tokens = np.random.default_rng(length).integers(0, 60, length)
             prompts = tuple(Prompt(start, Sampling(2)) for start in ((3, 1), (5,)))
@@ -118,10 +120,6 @@ def test_the_engine_answers_as_on_the_plain_path(device, monkeypatch):
             found |= {str(each.id): tuple(a.tokens for a in each.answers) for each in engine.step().finished}
         return found
 
-    model = build("siso", device)
-    monkeypatch.setattr(MambaLM, "_fast_path", lambda self, tokens: None)
     plain = answers(model)
-    fast = FastPath(model)
-    monkeypatch.setattr(MambaLM, "_fast_path", lambda self, tokens: fast)
-    assert answers(model) == plain
+    assert answers(FastPath(model)) == plain
     assert {len(tokens) for each in plain.values() for tokens in each} == {2}

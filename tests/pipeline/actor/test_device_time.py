@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from configs.settings import EngineSettings
-from models.engine import engine as engines
-from models.engine.slots import ActiveDocument
+from models.backends.recurrent import RecurrentBackend
+from models.engine.backend import Handle, SavedState
 from models.mamba.language_model import MambaLM
-from models.state import State
 from pipeline.ledger.records import Claim
 from tests.driven import WAIT_US, Clock, Driven
 from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, tokenizer
@@ -38,7 +37,7 @@ class FakeDevice(Clock):
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     fake = FakeDevice()
-    prefill, decode, copy = MambaLM.prefill_, MambaLM.decode_, engines.Engine._state
+    prefill, decode, copy = MambaLM.prefill_, MambaLM.decode_, RecurrentBackend.export
 
     def prefill_(self: MambaLM, tokens: torch.Tensor, *others: object, **options: object) -> torch.Tensor:
         fake.work(TOKEN_US * len(tokens))
@@ -48,15 +47,15 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
         fake.work(DECODED_US * len(tokens))
         return decode(self, tokens, *others, **options)
 
-    def state(self: engines.Engine, document: ActiveDocument) -> State:
+    def export(self: RecurrentBackend, handle: Handle) -> SavedState:
         # Nothing can be copied from a device before it is there.
         fake.synchronize()
-        return copy(self, document)
+        return copy(self, handle)
 
-    monkeypatch.setattr(engines.Engine, "_state", state)
+    monkeypatch.setattr(RecurrentBackend, "export", export)
     monkeypatch.setattr(MambaLM, "prefill_", prefill_)
     monkeypatch.setattr(MambaLM, "decode_", decode_)
-    monkeypatch.setattr(engines, "synchronize", fake.synchronize)
+    monkeypatch.setattr(RecurrentBackend, "synchronize", fake.synchronize)
     return fake
 
 

@@ -40,7 +40,7 @@ def snapshot_of(state: State, tokens_read: int = 300) -> Snapshot:
         title="Títle",
         position=Position(tokens=290, offset=1001, encoding="utf-8", parts=3, digest="ab"),
         sections=(Section(None, 0), Section("Two", 64)),
-        read_state=ReadState(state, tokens_read, (64,), answers),
+        read_state=ReadState(state.tensors, tokens_read, (64,), answers),
         tail=np.array([7, 8, 9], np.int32),
     )
 
@@ -125,7 +125,7 @@ def test_log_probabilities_after_a_stored_state_are_those_of_reading_on_bit_by_b
         rest = (tokens[cut:], [0, 400 - cut])
         on, _ = model.prefill(*rest, read_state, torch.arange(400 - cut))
         stored = from_bytes(to_bytes(snapshot_of(read_state))).read_state.state
-        resumed, _ = model.prefill(*rest, stored, torch.arange(400 - cut))
+        resumed, _ = model.prefill(*rest, State(stored), torch.arange(400 - cut))
         afresh, _ = model.prefill(*rest, model.empty_state(1), torch.arange(400 - cut))
         whole, _ = model.prefill(tokens, [0, 400], model.empty_state(1), torch.arange(400))
     assert torch.equal(resumed.log_softmax(-1), on.log_softmax(-1))

@@ -1,0 +1,42 @@
+"""Where a model and an engine come together: nothing else knows both."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from models.backends.capacity import slots_that_fit
+from models.backends.recurrent import RecurrentBackend, passes_of
+from models.engine.engine import Engine
+from models.mamba.language_model import MambaLM
+from models.weights import checkpoint
+
+
+def load(
+    directory: Path,
+    dtype: str,
+    device: str,
+    end_id: int,
+    num_slots: int,
+    step_tokens: int,
+    preamble: Sequence[int] = (),
+) -> Engine:
+    """With the model of that directory, in a dtype by torch's name. Raises ModelError.
+
+    The other arguments are those of `around`.
+    """
+    model = checkpoint.load(directory, getattr(torch, dtype), device)
+    return around(model, end_id, num_slots, step_tokens, preamble)
+
+
+def around(model: MambaLM, end_id: int, num_slots: int, step_tokens: int, preamble: Sequence[int] = ()) -> Engine:
+    """For as many documents of the wanted `num_slots` as the model's device has memory for. Raises ModelError where it
+    has none.
+
+    `end_id` ends an answer, `step_tokens` is the budget of a prefill pass, `preamble` stands before every document.
+    """
+    passes = passes_of(model)
+    slots = slots_that_fit(model, passes, num_slots, step_tokens)
+    # For each document a row and one for an answer; the state after the preamble, which all of them fork, has its own.
+    backend = RecurrentBackend(model, 2 * slots + bool(preamble), passes)
+    return Engine(backend, end_id, slots, step_tokens, preamble)

@@ -1,0 +1,145 @@
+"""A recurrent model for the engine: a table with one row of state for each sequence, moved on in place.
+
+A state has the same size after any number of tokens, so that there is room for a sequence wherever a row is free. In
+the table, rows are axis 1 of each tensor (Z, rows, ...), which is known here and nowhere above.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+import structlog
+import torch
+from torch import Tensor
+
+from configs.errors import StateError
+from models.backends import device
+from models.engine.backend import Handle, Limits, SavedState, Work
+from models.mamba.language_model import MambaLM
+from models.state import State
+
+log = structlog.get_logger()
+
+WARM_UP_ROUNDS = 3
+GAPS_BYTES = 48 * 2**20
+"""What gaps between blocks on a CPU's heap may come to: 26 MB were measured over a million tokens."""
+
+
+class Passes(Protocol):
+    """A recurrent model's passes over rows of a table, as `MambaLM` documents them."""
+
+    def prefill_(
+        self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
+    ) -> Tensor: ...
+
+    def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor: ...
+
+
+def passes_of(model: MambaLM) -> Passes:
+    """The kernels, where the model is on a GPU and of a shape that they take; else the model itself, in PyTorch."""
+    if model.lm_head.weight.device.type != "cuda":
+        return model
+    from models.kernels.backbone import FastPath  # needs Triton, which comes with torch for CUDA alone
+
+    reason = FastPath.why_not(model)
+    if reason is not None:
+        log.warning("kernels_unavailable", reason=reason)
+        return model
+    return FastPath(model)
+
+
+class RecurrentBackend:
+    """A `models.engine.backend.Backend`; a handle is a row of the table."""
+
+    def __init__(self, model: MambaLM, num_sequences: int, passes: Passes | None = None) -> None:
+        """Allocates the states of all sequences at once. `passes` run the model, by default those of `passes_of`."""
+        self._passes = passes or passes_of(model)
+        self._device, self._vocab_size = model.lm_head.weight.device, model.config.vocab_size
+        self._limits = Limits(model.chunk_size)
+        self._empty, self._states = model.empty_state(1), model.empty_state(num_sequences)
+        self._free = deque(range(num_sequences))
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @property
+    def nbytes(self) -> int:
+        return self._states.nbytes
+
+    def room_for(self, tokens: int) -> bool:
+        return bool(self._free)
+
+    def open(self, tokens: int, start: SavedState | None = None) -> Handle:
+        state = self._empty if start is None else self._fitting(start)
+        return self._take_row(state)
+
+    def fork(self, handle: Handle, tokens: int) -> Handle:
+        return self._take_row(self._states.gather([handle]))
+
+    def run(self, work: Sequence[Work]) -> Tensor:
+        """Prefill in one pack, then a step of decoding: each in its own way, whatever runs beside it."""
+        num_prefill = sum(not each.is_decode for each in work)
+        prefill, decode = work[:num_prefill], work[num_prefill:]
+        parts = [run(part) for run, part in ((self._prefill, prefill), (self._decode, decode)) if part]
+        logits = torch.cat(parts) if len(parts) > 1 else parts[0]
+        # Rows of the embedding beyond the vocabulary are padding and never a token.
+        return logits[:, : self._vocab_size].float()
+
+    def export(self, handle: Handle) -> SavedState:
+        return self._states.gather([handle]).map(lambda tensor: tensor.to("cpu")).tensors
+
+    def close(self, handle: Handle) -> None:
+        self._free.append(handle)
+
+    def synchronize(self) -> None:
+        device.synchronize(self._device)
+
+    @torch.inference_mode()
+    def warm_up(self, step_tokens: int, decode_rows: int) -> None:
+        """Passes over many dummies and over one, and of decoding, several times: an allocator takes a few rounds to
+        settle. The free rows hold rubbish afterwards; whoever takes one fills it first."""
+        free, chunk = list(self._free), self._limits.chunk
+        rows = min(len(free), step_tokens // chunk)
+        packs = [[*range(0, rows * chunk, chunk), step_tokens], [0, step_tokens]]
+        tokens = torch.zeros(step_tokens, dtype=torch.long, device=self._device)
+        nothing = tokens[:0]
+        for bounds in packs * WARM_UP_ROUNDS:
+            self._passes.prefill_(tokens, bounds, self._states, free[: len(bounds) - 1], nothing)
+        if self._device.type == "cpu":
+            # Held together, so that both are touched; and each small enough to come from the heap, where it stays.
+            _ = [torch.ones(GAPS_BYTES // 8) for _ in range(2)]
+        # On a GPU each power of two is a graph of its own, captured here.
+        for rows in sorted({1 << exponent for exponent in range(decode_rows.bit_length())} | {decode_rows}):
+            self._passes.decode_(tokens.new_zeros(rows), self._states, free[:rows])
+        self.synchronize()
+
+    def _prefill(self, work: Sequence[Work]) -> Tensor:
+        bounds = [0, *accumulate(len(each.tokens) for each in work)]
+        tokens = np.concatenate([each.tokens for each in work]).astype(np.int64)
+        ends = [end - 1 for each, end in zip(work, bounds[1:], strict=True) if each.wants_logits]
+        return self._passes.prefill_(
+            torch.from_numpy(tokens).to(self._device),
+            bounds,
+            self._states,
+            [each.handle for each in work],
+            logits_at=torch.tensor(ends, dtype=torch.long, device=self._device),
+        )
+
+    def _decode(self, work: Sequence[Work]) -> Tensor:
+        tokens = torch.tensor([int(each.tokens[0]) for each in work], device=self._device)
+        return self._passes.decode_(tokens, self._states, [each.handle for each in work])
+
+    def _take_row(self, state: State) -> Handle:
+        row = Handle(self._free.popleft())
+        self._states.scatter_([row], state)
+        return row
+
+    def _fitting(self, start: SavedState) -> State:
+        """On the device. Raises StateError where it is of another shape than this model's."""
+        expected = {name: (self._empty[name].shape, self._empty[name].dtype) for name in self._empty}
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in start.items()} != expected:
+            raise StateError("The stored state has other tensors than this model's states.")
+        return State(start).map(lambda tensor: tensor.to(self._device))

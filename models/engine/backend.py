@@ -1,0 +1,89 @@
+"""What the engine needs of a model that runs in this process. Token ids in, logits out; what a state is stays inside.
+
+A backend holds sequences: documents that are being read, and answers, which are forks of them. Whether it keeps a
+recurrent state of constant size for each, a cache that grows with every token, or both, is its own business: the engine
+asks whether there is room, and names sequences by their handles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+Handle = NewType("Handle", int)
+"""A sequence that a backend holds."""
+SavedState: TypeAlias = Mapping[str, Tensor]
+"""A sequence as named tensors on the CPU, of whatever shapes: all that is needed to continue it elsewhere."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can take."""
+
+    chunk: int
+    """Segments of a sequence that are cut at multiples of so many tokens give the same numbers as the whole."""
+    max_context: int | None = None
+    """Tokens that a sequence may come to; None where there is no limit, since nothing grows with them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The next tokens of one sequence. A pass holds at most one of each sequence."""
+
+    handle: Handle
+    tokens: np.ndarray
+    """(L,) int, at least one."""
+    wants_logits: bool = False
+    """Whether the logits after the last of them are asked for."""
+    is_decode: bool = False
+    """Whether this is one token of an answer under way, whose logits are wanted: a backend may have a path of its own
+    for those. One that has must take it for all of them and for nothing else: the numbers of a sequence must not depend
+    on what runs beside it."""
+
+
+class Backend(Protocol):
+    """A model, and memory for the sequences that it is reading and answering. Used by the engine's thread alone.
+
+    Calls may return before the device is done; what broke it may then be raised by a later one.
+    """
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken for all sequences."""
+
+    def warm_up(self, step_tokens: int, decode_rows: int) -> None:
+        """Take all the memory that passes of up to `step_tokens` tokens, or of up to `decode_rows` answers, will ever
+        need, so that it does not grow with a document."""
+
+    def room_for(self, tokens: int) -> bool:
+        """Whether one more sequence fits that may come to so many tokens, beside those open and what was granted to
+        them. The engine asks for 0 where `max_context` is None."""
+
+    def open(self, tokens: int, start: SavedState | None = None) -> Handle:
+        """A sequence that may come to so many tokens, for which there is room: empty, or as it was exported.
+
+        Raises StateError where `start` is not of this backend.
+        """
+
+    def fork(self, handle: Handle, tokens: int) -> Handle:
+        """A copy that continues by itself and may come to so many tokens more, for which there is room."""
+
+    def run(self, work: Sequence[Work]) -> Tensor:
+        """One pass: moves every sequence in `work` on by its tokens. Prefill comes first, then decode.
+
+        Returns the logits (n, vocabulary) fp32, on the device, of those that want them, in their order.
+        """
+
+    def export(self, handle: Handle) -> SavedState:
+        """A copy of a sequence as it is now."""
+
+    def close(self, handle: Handle) -> None:
+        """Forget a sequence and free its memory."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was asked. Raises what broke it meanwhile."""

@@ -1,0 +1,40 @@
+"""What drives documents through a model sees of whatever does it."""
+
+from collections.abc import Hashable
+from typing import Protocol
+
+from models.engine.request import Pass, ReadState, Request
+
+
+class Summarizer(Protocol):
+    """Reads documents and answers prompts about them. `models.engine.engine.Engine` does, with a model in this process.
+
+    Used by one thread.
+    """
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory taken for the states of all documents."""
+
+    def submit(self, request: Request) -> None:
+        """Queue a document. It is admitted when there is room for it."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a document is being read or asked about, or waits for its turn."""
+
+    @property
+    def in_slots(self) -> dict[Hashable, int]:
+        """The documents that have been admitted, each with the tokens read of it, those before its start included."""
+
+    def step(self, read: bool = True) -> Pass:
+        """One pass. Without `read` no document is admitted or read on; answers under way go on to their ends."""
+
+    def read_state(self, id: Hashable) -> ReadState | None:
+        """A copy of where an admitted document stands; None where there is none to be had just now."""
+
+    def conclude(self, id: Hashable) -> None:
+        """Ask about an admitted document what has been read of it so far, and read no more of it."""
+
+    def withdraw(self, id: Hashable) -> None:
+        """Forget a document, admitted or waiting, and its answers."""
