@@ -48,7 +48,7 @@ CODE_HEAD = f"""# Code map
 {NOTE}
 
 Imports go one way: `configs <- models <- pipeline <- jobs`. Within a layer, folders come in the order of their imports:
-each imports only from folders above it on this page, which `tests/test_imports.py` enforces for `pipeline/`. `tests/`
+each imports only from folders above it on this page, which `tests/test_imports.py` enforces. `tests/`
 mirrors the folders. [concepts.md](concepts.md) follows one document through them.
 """
 

@@ -32,9 +32,11 @@ class Passes(Protocol):
 
     def prefill_(
         self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Segments of a ragged pack, each from its row. Returns logits (len(logits_at), V)."""
 
-    def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor: ...
+    def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
+        """One token (S,) for each of S rows. Returns logits (S, V)."""
 
 
 def passes_of(model: MambaLM) -> Passes:
@@ -63,20 +65,25 @@ class RecurrentBackend:
 
     @property
     def limits(self) -> Limits:
+        """The chunk of the model's scan; no longest context."""
         return self._limits
 
     @property
     def nbytes(self) -> int:
+        """Memory of the table."""
         return self._states.nbytes
 
     def room_for(self, tokens: int) -> bool:
+        """Whether a row is free, which is room for any number of tokens."""
         return bool(self._free)
 
     def open(self, tokens: int, start: SavedState | None = None) -> Handle:
+        """A row before the first token, or of a state that was exported. Raises StateError where it does not fit."""
         state = self._empty if start is None else self._fitting(start)
         return self._take_row(state)
 
     def fork(self, handle: Handle, tokens: int) -> Handle:
+        """Copies the row to a free one."""
         return self._take_row(self._states.gather([handle]))
 
     def run(self, work: Sequence[Work]) -> Tensor:
@@ -89,12 +96,15 @@ class RecurrentBackend:
         return logits[:, : self._vocab_size].float()
 
     def export(self, handle: Handle) -> SavedState:
+        """The row of each tensor (Z, 1, ...), on the CPU."""
         return self._states.gather([handle]).map(lambda tensor: tensor.to("cpu")).tensors
 
     def close(self, handle: Handle) -> None:
+        """Frees the row; its state stays until another takes its place."""
         self._free.append(handle)
 
     def synchronize(self) -> None:
+        """Wait for the device."""
         device.synchronize(self._device)
 
     @torch.inference_mode()

@@ -50,7 +50,8 @@ class Backend(Protocol):
     """
 
     @property
-    def limits(self) -> Limits: ...
+    def limits(self) -> Limits:
+        """What the model can take."""
 
     @property
     def nbytes(self) -> int:

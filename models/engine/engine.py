@@ -120,11 +120,11 @@ class Engine:
 
     @torch.inference_mode()
     def step(self, read: bool = True) -> Pass:
-        """One pass: read what there is; decode when half of the answers' slots are, nothing else is at hand, or the
-        answers there are have waited long enough, and then some tokens of them.
+        """One pass: decode where enough answers share it, nothing else can be done, or they have waited long enough
+        (`Turns`); else prefill what there is.
 
-        Without `read` no document is admitted or read on; answers under way go on to their ends. What it raises is the
-        device's: of a document that cannot be read or asked about the pass tells.
+        Without `read` no document is admitted or read further; answers under way are finished. What it raises is the
+        device's: a document that cannot be read or asked about is in the pass's `failed`.
         """
         assert self.busy, "step() needs a submitted document"
         if read:
@@ -194,7 +194,7 @@ class Engine:
         """The first in the queue, which cannot go in."""
         self._requests.popleft()
         request.feed.close()
-        self._tell(request, request.start.tokens_read if request.start else 0, error)
+        self._record_failure(request, request.start.tokens_read if request.start else 0, error)
 
     def _admit_answers(self) -> None:
         for document in list(self._documents):
@@ -295,10 +295,10 @@ class Engine:
         return ReadState(self._backend.export(document.handle), document.tokens_read, tuple(document.ends))
 
     def _fail(self, document: ActiveDocument, error: Exception) -> None:
-        self._tell(document.request, document.tokens_read, error)
+        self._record_failure(document.request, document.tokens_read, error)
         self._leave(document)
 
-    def _tell(self, request: Request, tokens_read: int, error: Exception) -> None:
+    def _record_failure(self, request: Request, tokens_read: int, error: Exception) -> None:
         known = error if isinstance(error, LonghaulError) else unexpected(error)
         self._failed.append(Failed(request.id, tokens_read, known))
 

@@ -1,4 +1,4 @@
-"""What drives documents through a model sees of whatever does it."""
+"""What an actor needs of whatever reads and answers for it: a model in this process, or something else."""
 
 from collections.abc import Hashable
 from typing import Protocol
@@ -28,7 +28,7 @@ class Summarizer(Protocol):
         """The documents that have been admitted, each with the tokens read of it, those before its start included."""
 
     def step(self, read: bool = True) -> Pass:
-        """One pass. Without `read` no document is admitted or read on; answers under way go on to their ends."""
+        """One pass. Without `read` no document is admitted or read further; answers under way are finished."""
 
     def read_state(self, id: Hashable) -> ReadState | None:
         """A copy of where an admitted document stands; None where there is none to be had just now."""
