@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ROWS_AT_ONCE = 16
+"""Rows that are sorted together: of 128K tokens they take some 100 MB for a moment."""
 LOOP_MAX_PERIOD = 64
 LOOP_MIN_TOKENS = 32
 LOOP_MIN_REPEATS = 4
@@ -24,33 +26,42 @@ class Sampling:
 
 
 class Sampler:
-    """Draws the tokens of one answer from its own random stream, so that no other document can change them."""
+    """The random stream of one answer, which no other document can change."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
         self._random = np.random.default_rng(sampling.seed)
 
-    def choose(self, logits: np.ndarray) -> int:
-        """One token from logits (V,) in float64."""
-        if self.sampling.temperature == 0:
-            return int(logits.argmax())
-        scaled = logits / self.sampling.temperature
-        probabilities = np.exp(scaled - scaled.max())
-        probabilities /= probabilities.sum()
-        order = np.argsort(-probabilities, kind="stable")
-        cumulative = probabilities[order].cumsum()
-        # The likeliest token stays even where it alone is over top_p.
-        kept = max(1, int(np.searchsorted(cumulative, self.sampling.top_p)) + 1)
-        drawn = self._random.random() * cumulative[:kept][-1]
-        return int(order[min(int(np.searchsorted(cumulative[:kept], drawn, side="right")), kept - 1)])
+    def draw(self) -> float:
+        """The next number of the stream, from 0 up to 1."""
+        return self._random.random()
 
 
 def choose_all(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
-    """One token for each row of logits (S, V)."""
-    if all(sampler.sampling.temperature == 0 for sampler in samplers):
-        return logits.argmax(-1).tolist()
-    rows = logits.to("cpu", torch.float64).numpy()
-    return [sampler.choose(row) for sampler, row in zip(samplers, rows, strict=True)]
+    """One token for each row of logits (S, V), found on their device: what comes back are the tokens."""
+    chosen = logits.argmax(-1)
+    sampled = [row for row, sampler in enumerate(samplers) if sampler.sampling.temperature > 0]
+    for start in range(0, len(sampled), ROWS_AT_ONCE):
+        rows = sampled[start : start + ROWS_AT_ONCE]
+        chosen[rows] = _drawn(logits[rows], [samplers[row] for row in rows])
+    return chosen.tolist()
+
+
+def _drawn(logits: Tensor, samplers: Sequence[Sampler]) -> Tensor:
+    """A token for each row (S, V), in float64: the likeliest ones, up to top_p of the probability, share the draw."""
+
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
+
+    scaled = logits.double() / column([sampler.sampling.temperature for sampler in samplers])
+    probabilities, order = scaled.softmax(-1).sort(dim=-1, descending=True, stable=True)
+    cumulative = probabilities.cumsum(-1)
+    # The likeliest token stays even where it alone is over top_p.
+    last = torch.searchsorted(cumulative, column([sampler.sampling.top_p for sampler in samplers]))
+    last = last.clamp(max=logits.shape[-1] - 1)
+    drawn = column([sampler.draw() for sampler in samplers]) * cumulative.gather(-1, last)
+    place = torch.minimum(torch.searchsorted(cumulative, drawn, right=True), last)
+    return order.gather(-1, place)[:, 0]
 
 
 def loop_start(tokens: Sequence[int]) -> int | None:
