@@ -18,7 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from models.kernels import decode, prefill, residual
+from models.kernels import coefficients, decode, prefill, residual, span_states
 from models.mamba.norms import NORM_EPS
 
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -35,10 +35,10 @@ TYPES = {
     for name in names.split()
 }
 PREFILL = (
-    (prefill._prepare_coefficients, 4, 1),
-    (prefill._prepare_channels, 4, 1),
-    (prefill._sum_spans, prefill.WARPS, 1),
-    (prefill._pass_states, 4, 1),
+    (coefficients.prepare_coefficients, 4, 1),
+    (coefficients.prepare_channels, 4, 1),
+    (span_states.sum_spans, prefill.WARPS, 1),
+    (span_states.pass_states, 4, 1),
     (prefill._read_spans, prefill.WARPS, prefill.STAGES),
     (decode._step, 4, 1),
 )

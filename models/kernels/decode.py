@@ -14,8 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, softplus, velocity_of, wrapped
-from models.kernels.prefill import published_of, rank_factor
+from models.kernels.coefficients import published_of
 from models.kernels.shapes import Shapes, optional_weights
+from models.kernels.tiles import rank_factor
 from models.mamba.mamba3 import Mamba3Mixer
 from models.mamba.norms import NORM_EPS
 from models.state import State
