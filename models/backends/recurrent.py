@@ -1,4 +1,4 @@
-"""A recurrent model for the engine: a table with one row of state for each sequence, moved on in place.
+"""A recurrent model for the engine: a table with one row of state for each sequence, updated in place.
 
 A state has the same size after any number of tokens, so that there is room for a sequence wherever a row is free. In
 the table, rows are axis 1 of each tensor (Z, rows, ...), which is known here and nowhere above.

@@ -75,7 +75,7 @@ class Backend(Protocol):
         """A copy that continues by itself and may come to so many tokens more, for which there is room."""
 
     def run(self, work: Sequence[Work]) -> Tensor:
-        """One pass: moves every sequence in `work` on by its tokens. Prefill comes first, then decode.
+        """One pass: reads the tokens of each work into its sequence. In `work`, prefill comes before decode.
 
         Returns the logits (n, vocabulary) fp32, on the device, of those that want them, in their order.
         """

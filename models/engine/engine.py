@@ -3,7 +3,7 @@
 A slot holds one document, whose sequence is the backend's: the engine knows it by its handle. A prefill pass packs a
 budget of tokens from all documents in the slots, whatever their lengths, without padding. A document that has been read
 keeps its slot: each of its prompts, and each second try of one, continues a fork of its sequence. So do prompts about a
-section, from the document's state at the section's end, before it is read on.
+section, from the document's state at the section's end, before more of it is read.
 Decode passes advance all answers by a token; they wait until enough answers share the reading of the weights. A slot
 that falls free is refilled before the next pass. A pass has ended on the device when its `step` returns, so that the
 time between two steps is the pass's own.
@@ -88,10 +88,10 @@ class Engine:
 
     @torch.inference_mode()
     def read_state(self, id: Hashable) -> ReadState | None:
-        """A copy of where a document in a slot stands, to continue it elsewhere.
+        """A copy of the state of a document in a slot, to resume it elsewhere.
 
-        None while a section is being asked about: its answers come from a state that is already gone. Nor is there one
-        of a document that was in a prefill pass which raised.
+        None while a section is being asked about, since its answers need the state at its end, which is overwritten;
+        and of a document that was in a prefill pass which raised.
         """
         document = self._document(id)
         if document in self._being_read:

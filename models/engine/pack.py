@@ -9,7 +9,7 @@ from models.engine.slots import ActiveDocument, AnswerTry
 
 
 class Pack:
-    """Prompts, documents, then answers under way; each is moved on by what the pass takes of it."""
+    """Prompts, then documents, then answers being decoded, with the tokens that the pass takes of each."""
 
     def __init__(self) -> None:
         self.work: list[Work] = []

@@ -45,7 +45,7 @@ Answers: TypeAlias = Mapping[tuple[int, int], Answer]
 
 @dataclass(frozen=True)
 class ReadState:
-    """How far a document has been read and asked: with its feed, all that is needed to go on."""
+    """How far a document has been read and asked: with its feed, all that is needed to resume."""
 
     state: SavedState
     """After `tokens_read` tokens."""
@@ -100,7 +100,7 @@ class Finished:
     so_far: bool = False
     """Whether it was asked about before it was read to its end."""
     kept: ReadState | None = None
-    """At the feed's last cut, where the request keeps the state and the reading came by there."""
+    """At the feed's last cut, where the request keeps the state and prefill passed that cut."""
 
 
 @dataclass(frozen=True)

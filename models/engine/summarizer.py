@@ -31,7 +31,7 @@ class Summarizer(Protocol):
         """One pass. Without `read` no document is admitted or read further; answers under way are finished."""
 
     def read_state(self, id: Hashable) -> ReadState | None:
-        """A copy of where an admitted document stands; None where there is none to be had just now."""
+        """A copy of an admitted document's state; None where it has no state to resume from just now."""
 
     def conclude(self, id: Hashable) -> None:
         """Ask about an admitted document what has been read of it so far, and read no more of it."""

@@ -3,7 +3,7 @@
 PATIENCE = 32
 """Prefill passes that an answer waits for company: what a finished document may lose to a preemption meanwhile."""
 BURST = 32
-"""Decode passes that answers without company get before documents are read on: one long answer stops no reading."""
+"""Decode passes that answers without company get before the next prefill: a long answer must not stop the reading."""
 
 
 class Turns:

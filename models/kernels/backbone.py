@@ -46,12 +46,12 @@ class FastPath:
         return self._model.lm_head(self.hidden_(tokens, cu_seqlens, slots, rows)[logits_at])
 
     def hidden_(self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int]) -> Tensor:
-        """tokens (L,) -> hidden (L, d_model), having moved row `rows[i]` of `slots` on by segment i."""
+        """tokens (L,) -> hidden (L, d_model), having read segment i into row `rows[i]` of `slots`."""
         spans = Spans.of(cu_seqlens, rows, SPAN_TOKENS, tokens.device)
         return self.forward(tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans))
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
-        """tokens (S,) -> logits (S, V), having moved the rows of `slots` on by one token.
+        """tokens (S,) -> logits (S, V), having read one token into each row of `slots`.
 
         On CUDA it replays a graph captured for the next power of two of S; the places beyond S are padding.
         """

@@ -91,7 +91,7 @@ class Backbone(nn.Module):
         return self._finish(residual), State.stack_layers(parts)
 
     def forward_(self, tokens: Tensor, slots: State, rows: Tensor, packing: Packing | None) -> Tensor:
-        """tokens (L,) -> hidden (L, d_model), having moved the given rows of `slots` on, a layer at a time."""
+        """tokens (L,) -> hidden (L, d_model), having updated the given rows of `slots`, layer by layer."""
         residual = self._embed(tokens)
         for index, block in enumerate(self.layers):
             assert isinstance(block, Block)

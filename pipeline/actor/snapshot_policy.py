@@ -42,7 +42,7 @@ class Snapshots:
                 total -= microseconds
 
     def take_all(self, jobs: Mapping[str, Job]) -> None:
-        """Save every document that has been read on since it was saved, those with most at stake first."""
+        """Save every document that has been read further since it was saved, those with most at stake first."""
         at_stake = self._at_stake()
         for document in sorted(at_stake, key=lambda document: at_stake[document], reverse=True):
             if at_stake[document] and document in jobs:

@@ -1,4 +1,4 @@
-"""A reading that is broken off goes on elsewhere from its state: the same answers, and no token read twice."""
+"""A document that is partially read resumes elsewhere from its state: the same answers, and no token read twice."""
 
 from dataclasses import replace
 
