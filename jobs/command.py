@@ -1,4 +1,4 @@
-"""What the jobs' command lines share: a config file, `key=value` overrides, refusals without a traceback."""
+"""What the jobs' command lines share: a config file, `key=value` overrides, errors of the user without a traceback."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def _app() -> typer.Typer:
 
 
 def _with_exits(job: Callable[..., Any]) -> Callable[..., Any]:
-    """What `job` returns is its exit code; what it refuses is one message. Any other error keeps its traceback."""
+    """Exit with what `job` returns. Errors that refuse to start are printed as one message, others with a traceback."""
 
     @wraps(job)
     def command(*args: Any, **kwargs: Any) -> None:

@@ -22,7 +22,7 @@ Sources = Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help
 
 
 def demo(sources: Sources = None) -> int:
-    """Summarize the Python language reference that every CPython carries, plus any SOURCE, and show what it cost."""
+    """Summarize the Python language reference that comes with CPython, plus any SOURCE, and show what it cost."""
     default = load(SummarizeConfig, CONFIG).input.sources
     listed = json.dumps([*default, *(sources or [])], ensure_ascii=False)
     code = summarize(CONFIG, [f"input.sources={listed}", f"output.uri={OUTPUT}"])
@@ -44,7 +44,7 @@ def _show() -> None:
         table.add_row(*map(screen.plain, cells))
     screen.console().print(table)
     total = warehouse.rows("select sum(cost) as cost, any_value(currency) as currency from costs")[0]
-    print(f"All of it, start-up and idle time included: {quantities.money(total['cost'], total['currency'])}")
+    print(f"Total, including start-up and idle time: {quantities.money(total['cost'], total['currency'])}")
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ def print_comparison(console: Console, reconciliation: Reconciliation) -> None:
 
 
 def in_bill(reconciliation: Reconciliation) -> Reconciliation:
-    """Of the days alone that the bill has a line for."""
+    """Of the days that the bill has a line for."""
     days = [day for day in reconciliation.days if day.factor is not None or day.bill]
     return replace(reconciliation, days=days)
 

@@ -37,7 +37,7 @@ KINDS = {
     "idle": ("Waiting", "workers without text to read"),
     "snapshot": ("Saving progress", "so that a lost machine costs seconds, not hours"),
     "drain": ("Leaving machines", "handing work over before a machine is taken away"),
-    "node": ("Other machines", "the head of the cluster and those that only read files"),
+    "node": ("Other machines", "the head of the cluster and machines that only read files"),
     "lost": ("Wasted: machine lost", "work since the last save, on a machine that went away"),
     "fenced": ("Wasted: done twice", "another worker had finished the document first"),
     "stopped": ("Wasted: stopped", "work that was not saved when a run stopped"),

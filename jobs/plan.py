@@ -15,8 +15,8 @@ from pipeline.planning.quote import Quote
 from pipeline.reports.quantities import count, duration, money, size
 from pipeline.telemetry import logs
 
-Gpu = Annotated[str | None, typer.Option(help="GPU to run on, as H100 or L40S; without it, this machine's CPU.")]
-Exact = Annotated[bool, typer.Option("--exact", help="Tokenize every document, instead of a sample of each kind.")]
+Gpu = Annotated[str | None, typer.Option(help="GPU to run on, such as H100 or L40S. Default: this machine's CPU.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Tokenize every document instead of a sample of each kind.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
@@ -27,8 +27,8 @@ def plan(
     exact: Exact = False,
     as_json: AsJson = False,
 ) -> None:
-    """Quote a run: tokens, device-hours, wall time, dollars on spot and on demand, memory, and what a transformer of
-    the same size would need. Nothing is started or written."""
+    """Quote a run: tokens, device hours, wall time, cost on spot and on demand, memory, and what a transformer of the
+    same size would need. Starts no run and writes nothing."""
     config = load(SummarizeConfig, config_path, overrides or [])
     logs.configure()
     prepared = prepare(config)
@@ -46,7 +46,7 @@ def plan(
 
 def _lines(quote: Quote, num_skipped: int) -> list[tuple[str, str]]:
     how = "counted" if quote.tokens_are_counted else "estimated from a sample"
-    done = f", {num_skipped} more are done already" if num_skipped else ""
+    done = f", {num_skipped} more are already done" if num_skipped else ""
     per_million = quote.cost * 1_000_000 / quote.tokens if quote.tokens else None
     return [
         ("documents", f"{count(quote.documents)} of {size(quote.size_bytes)}{done}"),

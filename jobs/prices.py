@@ -1,4 +1,4 @@
-"""`python -m jobs.prices list|refresh`: what GPUs cost, and what AWS asks for them on the spot market today."""
+"""`python -m jobs.prices list|refresh`: what GPUs cost in the catalog, and on AWS's spot market today."""
 
 import re
 from pathlib import Path
@@ -21,16 +21,19 @@ PRICES_LINE = re.compile(r"^prices:", re.MULTILINE)
 KEPT = "; on demand "
 
 CatalogPath = Annotated[
-    str | None, typer.Option("--catalog", metavar="FILE", help="A YAML of your own, before the shipped rows.")
+    str | None,
+    typer.Option("--catalog", metavar="FILE", help="Your own YAML, which takes precedence over the shipped rows."),
 ]
 
 
 def list_prices(
-    gpu: Annotated[str | None, typer.Option("--gpu", metavar="NAME", help="Of this one, by any of its names.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="NAME", help="Only prices of this GPU, by any of its names.")
+    ] = None,
     catalog: CatalogPath = None,
 ) -> None:
-    """The catalog: prices per hour of one GPU, each with its date, its age and its source. A run takes the one
-    that fits where it is."""
+    """The catalog: prices per hour of one GPU, each with its date, age and source. A run uses the price that matches
+    the place where it runs."""
     known = Catalog.load(catalog)
     every = (*known.prices, *known.shipped)
     shown = every if gpu is None else known.of_gpu(gpu)
@@ -44,16 +47,19 @@ def list_prices(
 
 def refresh(
     region: Annotated[
-        list[str] | None, typer.Option(metavar="REGION", help="Again for each; AWS_REGION unless given.")
+        list[str] | None, typer.Option(metavar="REGION", help="May be repeated. Default: AWS_REGION.")
     ] = None,
     instance: Annotated[
-        list[str] | None, typer.Option(metavar="TYPE", help=f"Again for each; {', '.join(DEFAULT_INSTANCES)}.")
+        list[str] | None,
+        typer.Option(metavar="TYPE", help=f"May be repeated. Default: {', '.join(DEFAULT_INSTANCES)}."),
     ] = None,
-    output: Annotated[str, typer.Option(metavar="FILE", help="Made, or updated: other rows stay.")] = "prices.yaml",
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="Created or updated; its other rows stay.")
+    ] = "prices.yaml",
 ) -> None:
-    """Read the spot prices of AWS now, of the cheapest zone of each region, and write them to a catalog.
+    """Fetch today's spot prices from AWS, for the cheapest zone of each region, and write them to a catalog.
 
-    It asks with the credentials that the environment leads to, and needs no more than ec2:DescribeSpotPriceHistory and
+    Uses the AWS credentials of the environment, which need only ec2:DescribeSpotPriceHistory and
     ec2:DescribeInstanceTypes.
     """
     path = Path(output).expanduser()
@@ -74,7 +80,7 @@ def refresh(
 
 
 def merged(kept: tuple[Price, ...], fresh: list[Price]) -> tuple[Price, ...]:
-    """The rows kept, those that are fresh again in their places, and new ones at the end.
+    """The old rows, those with a fresh price replaced in place, followed by the new ones.
 
     A row's price on demand stays, and its source says how old that is.
     """
@@ -98,7 +104,7 @@ def _key(price: Price) -> tuple[str | None, ...]:
 
 
 def _write(path: Path, catalog: Catalog) -> None:
-    """With the comment that an earlier file begins with."""
+    """The catalog as text, below the comment that the earlier file begins with."""
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     start = PRICES_LINE.search(before)
     head = before[: start.start()] if start else HEAD

@@ -20,7 +20,7 @@ from pipeline.schemas.tables import TABLES
 FOLD_WIDTH = 24
 NULL = ""
 
-Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="DuckDB's SQL; without it the tables are listed.")]
+Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="DuckDB SQL. Default: list the tables.")]
 
 
 class Format(StrEnum):
@@ -35,12 +35,12 @@ def query(
     output: command.OutputUri,
     sql: Sql = None,
     output_format: Annotated[
-        Format, typer.Option("--format", help="json is an array of objects; money there is text, to stay exact.")
+        Format, typer.Option("--format", help="json is an array of objects in which money is text, to stay exact.")
     ] = Format.TABLE,
 ) -> None:
-    """Ask the tables of an output: summaries, failures, costs and jobs.
+    """Query the tables of an output: summaries, failures, costs and jobs.
 
-    Each has the columns that pipeline/schemas/tables.py lists and dt, the day of the run. Money and seconds are exact.
+    docs/tables.md lists their columns; dt is the day of the run. Money and seconds are exact.
     """
     warehouse = Warehouse(output)
     answer = warehouse.sql(sql) if sql is not None else _listing(warehouse)

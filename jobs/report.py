@@ -31,19 +31,19 @@ MAX_NAMED = 10
 RunId = Annotated[
     str | None,
     typer.Option(
-        "--run", metavar="RUN", help="The run to detail, the newest unless given; what is written is about it alone."
+        "--run",
+        metavar="RUN",
+        help="The run to detail (default: the newest). Files that are written then hold this run only.",
     ),
 ]
-By = Annotated[Breakdown | None, typer.Option("--by", help="Costs by this too; each sums to the whole bill.")]
+By = Annotated[
+    Breakdown | None, typer.Option("--by", help="Also break costs down; each breakdown sums to the whole bill.")
+]
 Days = Annotated[
-    int | None, typer.Option("--days", min=1, metavar="N", help="Runs that began in the last N days (UTC) alone.")
+    int | None, typer.Option("--days", min=1, metavar="N", help="Only runs that began in the last N days (UTC).")
 ]
-Html = Annotated[
-    str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots, in a file of its own.")
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print everything as one JSON object instead; money there is text.")
-]
+Html = Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots, as a single file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as one JSON object, in which money is text.")]
 Bill = Annotated[
     str | None, typer.Option("--reconcile", metavar="BILL.csv", help="Compare with a provider's bill, day by day.")
 ]
@@ -52,7 +52,7 @@ Focus = Annotated[
     typer.Option(
         "--focus",
         metavar="FILE",
-        help="Write every charge as FOCUS has it, Parquet or .csv; scaled to the bill with --reconcile.",
+        help="Write every charge in FOCUS columns, as Parquet or .csv; scaled to the bill with --reconcile.",
     ),
 ]
 
@@ -67,7 +67,7 @@ def report(
     bill: Bill = None,
     focus: Focus = None,
 ) -> None:
-    """What the runs cost, per document and per million tokens, where it went, and how one run came to its cost."""
+    """Report what runs cost, per document and per million tokens, where the money went, and one run in detail."""
     if focus and days:
         raise ConfigError(f"--focus {focus} and --days {days}: charges are written of all runs, or of one with --run")
     warehouse = Warehouse(output)

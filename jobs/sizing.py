@@ -1,4 +1,4 @@
-"""`python -m jobs.sizing [MODEL]`: which GPUs hold a model, and on which of them a token is cheapest.
+"""`python -m jobs.sizing [MODEL]`: which GPUs a model fits on, and on which of them a token is cheapest.
 
 By arithmetic: memory is that of the shapes, speed a share of what a GPU is rated at. `jobs.plan` quotes a run, with the
 speed that earlier ones had.
@@ -46,10 +46,10 @@ ModelName = Annotated[
     str | None,
     typer.Argument(metavar="MODEL", help=f"Directory, URI or hub id of a checkpoint, or one of {', '.join(SIZES)}."),
 ]
-Lengths = Annotated[str, typer.Option(help="Tokens of a document, with commas between; 16K are 16,000.")]
-GpuNames = Annotated[list[str] | None, typer.Option("--gpu", help="Again for each; unless given, all that are known.")]
-OfWeights = Annotated[Dtype | None, typer.Option(help="Of weights; float8 is for planning, no run takes it.")]
-Parameters = Annotated[str | None, typer.Option(help="In place of MODEL: a size, as 1.5B.")]
+Lengths = Annotated[str, typer.Option(help="Tokens of a document, separated by commas; 16K is 16,000.")]
+GpuNames = Annotated[list[str] | None, typer.Option("--gpu", help="May be repeated. Default: all known GPUs.")]
+OfWeights = Annotated[Dtype | None, typer.Option(help="Of the weights; float8 is for planning only.")]
+Parameters = Annotated[str | None, typer.Option(help="A size such as 1.5B, instead of MODEL.")]
 State = Annotated[
     str | None, typer.Option(help="With --parameters: of one document, as 50MiB; unless given, projected.")
 ]
@@ -57,7 +57,9 @@ Hybrid = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="With --parameters: share of layers that are attention; 1 is a transformer."),
 ]
-CatalogPath = Annotated[str | None, typer.Option(metavar="FILE", help="Prices of your own, before the shipped rows.")]
+CatalogPath = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Your own prices, which take precedence over the shipped rows.")
+]
 
 
 def sizing(
@@ -71,8 +73,8 @@ def sizing(
     catalog: CatalogPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Which GPUs hold a model, how many documents at a time and what a million tokens cost, and what a transformer of
-    that size would need. Without a model: the planning table of sizes that are usual. By arithmetic, not measured."""
+    """Which GPUs a model fits on, how many documents at a time, what a million tokens cost, and what a transformer of
+    that size would need. Without a model: a planning table of usual sizes. Calculated, not measured."""
     logs.configure()
     chosen = _model(model, parameters, state, hybrid)
     tokens = list(dict.fromkeys(_number("--lengths", length, "16K,128K,1M") for length in lengths.split(",")))
@@ -94,7 +96,7 @@ def _model(name: str | None, parameters: str | None, state: str | None, hybrid: 
     if parameters is None:
         for option, value in (("--state", state), ("--hybrid", hybrid)):
             if value is not None:
-                raise ConfigError(f"{option} {value}: belongs to a size; give --parameters too, as 1.5B")
+                raise ConfigError(f"{option} {value}: needs --parameters too, such as --parameters 1.5B")
         return None if name is None else _named(name)
     if name is not None:
         raise ConfigError(f"MODEL {name} and --parameters {parameters}: give one of them")
@@ -181,8 +183,8 @@ def _about(model: Planned, dtype: str, width: int) -> str:
     ]
     if model.state_bytes:
         parts.append(f"{_size(model.state_bytes)} of state for each document")
-    alone = "" if model.attention else "\nNo published transformer is near that size, to compare with."
-    return f"{model.name}: {', '.join(parts)}{alone}\n"
+    note = "" if model.attention else "\nNo published transformer is near that size, to compare with."
+    return f"{model.name}: {', '.join(parts)}{note}\n"
 
 
 def _part(model: Planned, width: int, fits: Sequence[Fit]) -> dict[str, Any]:

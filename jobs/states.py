@@ -41,31 +41,34 @@ DocumentText = Annotated[
     str | None, typer.Option("--document", metavar="TEXT", help="A document's id; else all whose ids hold this.")
 ]
 DocumentId = Annotated[
-    str | None, typer.Option("--document", metavar="ID", help="All states of the document of exactly this id.")
+    str | None, typer.Option("--document", metavar="ID", help="All states of the document with exactly this id.")
 ]
-ModelText = Annotated[str | None, typer.Option("--model", metavar="TEXT", help="Of models whose names hold this.")]
+ModelText = Annotated[
+    str | None, typer.Option("--model", metavar="TEXT", help="Only states of models whose name contains this.")
+]
 JsonSchemaPath = Annotated[
-    Path | None, typer.Option("--json-schema", metavar="FILE", help="Have the answer as JSON that fits this schema.")
+    Path | None, typer.Option("--json-schema", metavar="FILE", help="Answer in JSON that matches this schema.")
 ]
 ModelUri = Annotated[
     str | None, typer.Option("--model", metavar="URI", help="A copy elsewhere of the model that made the state.")
 ]
 TokenizerUri = Annotated[
-    str | None, typer.Option("--tokenizer", metavar="URI", help="Unless given, that of the run that kept the state.")
+    str | None,
+    typer.Option("--tokenizer", metavar="URI", help="Default: the tokenizer of the run that kept the state."),
 ]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto uses a GPU if there is one.")]
 
 
 def list_states(
     output: command.OutputUri,
     document: DocumentText = None,
     model: ModelText = None,
-    all_states: Annotated[bool, typer.Option("--all", help="Older, expired and removed ones too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="An array of objects, with every column.")] = False,
+    all_states: Annotated[bool, typer.Option("--all", help="Include older, expired and removed states.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an array of objects with every column.")] = False,
 ) -> None:
-    """The newest state of each document, how much it holds and how long it is kept.
+    """List the newest state of each document, how many tokens it has read and how long it is kept.
 
-    `state` is a part of its URI that `show` and `ask` understand, `parents` says how many states it goes back to.
+    `state` is the part of its URI that `show` and `ask` accept; `parents` counts the states that it was resumed from.
     """
     catalog = StateLibrary(output)
     found = catalog.states if document is None else catalog.like(document)
@@ -100,14 +103,14 @@ def ask(
     state: StateName,
     asked: Annotated[str, typer.Argument(metavar="QUESTION", help="What the model is told after the document.")],
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
+    temperature: Annotated[float, typer.Option(help="0 always picks the most likely token.")] = 0.0,
     json_schema: JsonSchemaPath = None,
     model: ModelUri = None,
     tokenizer: TokenizerUri = None,
     device: Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One object with the answer and what it took.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object with the answer and its metadata.")] = False,
 ) -> int:
-    """Ask about a document from its kept state. The document is not read and need not be there any more.
+    """Ask a question about a document from its kept state. The document is not read and need not exist any more.
 
     The answer is the one that a run with this prompt would give. Exit codes: 0, 2 refused, 3 where the answer is
     unusable even after a second try: empty, a loop, a copy of the question, or not of the schema.
@@ -134,15 +137,15 @@ def ask(
 def expire(
     output: command.OutputUri,
     document: DocumentId = None,
-    every: Annotated[bool, typer.Option("--all", help="All states, whatever their time.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before more than one object goes.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All states, whether they have expired or not.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove more than one object without asking.")] = False,
 ) -> None:
-    """Remove expired states, and what was left behind a day ago or longer by runs that died before their commit.
+    """Remove expired states, and states that runs left more than a day ago when they died before their commit.
 
-    With --document those of that document, whatever their time. Before more than one object goes you are asked; where
-    there is no terminal to ask on, as in cron, --yes is needed. Nothing goes that a run has still to commit. The rows
-    stay as history.
+    With --document, all states of that document, expired or not. Removing more than one object asks for confirmation;
+    without a terminal, as in cron, it needs --yes. Never removes what a run has still to commit. The rows stay as
+    history.
     """
     catalog = StateLibrary(output)
     objects = expiry.removable(catalog, document, whatever_their_time=every or document is not None)
@@ -230,7 +233,7 @@ def _print_fields(title: str, fields: Mapping[Any, Any]) -> None:
 
 
 def _prompt(asked: str, max_tokens: int, temperature: float, json_schema: Path | None) -> PromptSettings:
-    """As a run's, with the name that its prompt has by default, so that both draw the same."""
+    """A prompt with the default name of a run's prompt, so that both sample the same tokens."""
     schema: Any = None if json_schema is None else str(json_schema)
     try:
         return PromptSettings(instruction=asked, max_tokens=max_tokens, temperature=temperature, json_schema=schema)
@@ -240,7 +243,7 @@ def _prompt(asked: str, max_tokens: int, temperature: float, json_schema: Path |
 
 
 def _end(text: str, limit: int) -> str:
-    """The end of a text that is longer, which tells paths apart."""
+    """The end of a text that is too long, since paths differ there."""
     return text if len(text) <= limit else f"\N{HORIZONTAL ELLIPSIS}{text[1 - limit :]}"
 
 
@@ -251,7 +254,7 @@ def _text(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """With its lines, without what could steer a terminal."""
+    """The text with its line breaks, without control characters that a terminal would obey."""
     return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
