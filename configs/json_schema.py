@@ -72,9 +72,9 @@ def _check_is_json(schema: JsonSchema) -> None:
     try:
         text = json.dumps(schema, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"it is no JSON: {error}; dates and such go in quotes") from error
+        raise ValueError(f"it is not JSON: {error}; dates and such go in quotes") from error
     if json.loads(text) != schema:
-        raise ValueError("it is no JSON: a key is a number or a truth value to YAML; put it in quotes")
+        raise ValueError("it is not JSON: a key is a number or a truth value to YAML; put it in quotes")
     if len(text) > MAX_CHARS:
         raise ValueError(f"it has {len(text):,} characters, the limit is {MAX_CHARS:,}: every document pays for them")
 
@@ -83,7 +83,7 @@ def _check_dialect(schema: JsonSchema) -> None:
     dialect = schema.get("$schema", "")
     known = isinstance(dialect, str) and (not dialect or validator_for({"$schema": dialect}, default=None))
     if not known:
-        raise ValueError(f"$schema = {dialect!r} is no known version of JSON Schema; leave it out for 2020-12")
+        raise ValueError(f"$schema = {dialect!r} is not a known version of JSON Schema; leave it out for 2020-12")
 
 
 def _check_references(schema: JsonSchema) -> None:
@@ -106,5 +106,5 @@ def _references(part: Any) -> Iterator[str]:
 
 def _sentence(error: SchemaError) -> str:
     if error.validator == "anyOf" and error.path and error.path[-1] == "type":
-        return f"at {error.json_path}: {error.instance!r} is no type of JSON Schema; there are {', '.join(TYPES)}"
+        return f"at {error.json_path}: {error.instance!r} is not a type of JSON Schema; there are {', '.join(TYPES)}"
     return f"at {error.json_path}: {error.message}"

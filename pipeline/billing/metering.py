@@ -1,8 +1,8 @@
 """Where every microsecond of an actor's device went: to documents, by their share of each pass, or to an overhead.
 
-An actor's time is a gapless line of intervals. Each belongs to an overhead, or is split over the documents of one pass
-through the model. A document's time is safe once a snapshot holds what it was spent on; the rest is lost with the
-actor. Time is counted in whole microseconds, so that parts sum to the whole exactly.
+An actor's time is a sequence of intervals without gaps. Each is charged to an overhead, or split over the documents of
+one pass through the model. A document's time is saved once a snapshot holds the result; the rest is lost if the actor
+is lost. Time is counted in whole microseconds, so that parts sum to the whole exactly.
 """
 
 import time
@@ -16,8 +16,8 @@ from pipeline.billing.money import MICROSECOND, PRICE_STEP, split
 
 Overhead = Literal["startup", "load", "idle", "snapshot", "drain", "node"]
 OVERHEADS: tuple[Overhead, ...] = get_args(Overhead)
-"""`startup` until the model is loaded, `load` for loading and warming it up, `idle` without tokens to read, `snapshot`
-for copying states, `drain` for leaving; `node` is all time of a node that holds no actor."""
+"""`startup` before the model is loaded, `load` for loading and warming up, `idle` without tokens to read, `snapshot`
+for copying states, `drain` for shutting down; `node` is all time of a node that holds no actor."""
 SECONDS_PER_HOUR = 3600
 
 
@@ -30,31 +30,31 @@ class Rate:
     devices: int
     """GPUs, or CPUs, that the actor reserves."""
     price_per_second: Decimal
-    """Of one device, 12 decimals."""
+    """Price of one device, with 12 decimals."""
     currency: str
     market: str = ""
-    """`spot` or `on_demand`, or nothing where that is not known; so also those below."""
+    """`spot` or `on_demand`; empty, like the fields below, if it is not known."""
     provider: str = ""
     region: str = ""
     instance_type: str = ""
     on_demand: Decimal | None = None
-    """What a second of one device costs on demand, where that is known to differ."""
+    """Price of one device per second on demand, if it is known to differ."""
     instance_id: str = ""
-    """Of the machine that it is in, as its cloud's bill names it."""
+    """Id of the machine, as in its cloud's bill."""
 
     @staticmethod
     def hourly(device_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
-        """From the price of one device for an hour."""
+        """A rate from the price of one device for an hour."""
         return Rate(device_type, devices, per_second(price_per_hour), currency)
 
     @property
     def on_demand_price_per_second(self) -> Decimal:
-        """The price itself, where no other is known."""
+        """The price on demand; the price itself if no other is known."""
         return self.price_per_second if self.on_demand is None else self.on_demand
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What a row of `costs` says of it."""
+        """The columns of `costs` that describe the device."""
         return {
             "device_type": self.device_type,
             "price_per_second": self.price_per_second,
@@ -68,7 +68,7 @@ class Rate:
         }
 
     def seconds(self, microseconds: int) -> Decimal:
-        """Device-seconds of so much of the actor's time, exact."""
+        """Device seconds of a time of the actor, exact."""
         return microseconds * self.devices * MICROSECOND
 
     def cost(self, microseconds: int) -> Decimal:
@@ -76,7 +76,7 @@ class Rate:
         return self.seconds(microseconds) * self.price_per_second
 
     def charge(self, microseconds: int, decoding: int) -> dict[str, Decimal]:
-        """What a row of `costs` says of so much time at a document, of which `decoding` went to answers."""
+        """The columns of `costs` for time spent on a document, `decoding` of it on answers; both in microseconds."""
         return {
             "device_seconds": self.seconds(microseconds),
             "decode_seconds": self.seconds(decoding),
@@ -85,23 +85,23 @@ class Rate:
 
 
 UNKNOWN = Rate("", 1, Decimal(0), "")
-"""Of an actor that has not come to know its device."""
+"""The rate of an actor before it knows its device."""
 
 
 def per_second(price_per_hour: Decimal) -> Decimal:
-    """Price per second of a price per hour, rounded to 12 decimals."""
+    """A price per hour as a price per second, rounded to 12 decimals."""
     return (price_per_hour / SECONDS_PER_HOUR).quantize(PRICE_STEP)
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Microseconds that went to a document."""
+    """Time spent on a document, in microseconds."""
 
     microseconds: int = 0
     decoding: int = 0
-    """Of them, those of answers."""
+    """The part of it that was spent on answers."""
     saved: int = 0
-    """Of all of them, what a snapshot holds."""
+    """The part of the total whose result a snapshot holds."""
     decoding_saved: int = 0
 
     @property
@@ -114,12 +114,12 @@ class Spent:
 
     @property
     def all_saved(self) -> "Spent":
-        """With nothing at stake any more."""
+        """The same time, all of it saved."""
         return replace(self, saved=self.microseconds, decoding_saved=self.decoding)
 
 
 class Meter:
-    """One actor's time. Every call that spends closes the interval since the last one."""
+    """One actor's time. Every call that charges time closes the interval since the last one."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
@@ -130,15 +130,15 @@ class Meter:
         self._lock = Lock()
 
     def spend(self, overhead: Overhead) -> int:
-        """The time since the last call, in microseconds, which served no document."""
+        """Charge the time since the last call, returned in microseconds, to an overhead."""
         with self._lock:
             elapsed = self._elapsed_us()
             self._overheads[overhead] += elapsed
             return elapsed
 
     def spend_on(self, shares: Mapping[Hashable, int], decoding: bool = False) -> int:
-        """The time since the last call, in microseconds, served documents, in proportion to `shares`, by reading or by
-        `decoding`."""
+        """Charge the time since the last call, returned in microseconds, to documents in proportion to `shares`, for
+        reading or `decoding`."""
         with self._lock:
             elapsed = self._elapsed_us()
             for document, part in split(elapsed, shares).items():
@@ -149,41 +149,41 @@ class Meter:
             return elapsed
 
     def save(self, document: Hashable, then: Spent) -> None:
-        """A snapshot holds what a document's time was spent on `then`; a document that has left is let be."""
+        """Mark the time that a document had spent `then` as saved. Ignored for a document that has already finished."""
         with self._lock:
             spent = self._documents.get(document)
             if spent is not None and then.microseconds > spent.saved:
                 self._documents[document] = replace(spent, saved=then.microseconds, decoding_saved=then.decoding)
 
     def settle(self, document: Hashable) -> Spent:
-        """A document has come to an end: its microseconds, which it now leaves with."""
+        """Remove a document that has ended and return its time."""
         with self._lock:
             spent = self._documents.pop(document, Spent())
             self._settled_us += spent.microseconds
             return spent
 
     def documents(self) -> dict[Hashable, Spent]:
-        """Those that have not left."""
+        """The documents that have not ended."""
         with self._lock:
             return dict(self._documents)
 
     def totals(self) -> tuple[int, dict[Overhead, int]]:
-        """All microseconds on the meter, and those of each overhead; the rest went to documents."""
+        """Microseconds on the meter in total, and of each overhead; the rest was spent on documents."""
         with self._lock:
             documents = self._settled_us + sum(spent.microseconds for spent in self._documents.values())
             return sum(self._overheads.values()) + documents, dict(self._overheads)
 
     def _elapsed_us(self) -> int:
-        """Whole microseconds; the rest stays for the next interval."""
+        """Whole microseconds since the last call; the fraction is carried over to the next interval."""
         elapsed = (self._clock_ns() - self._last_ns) // 1000
         self._last_ns += elapsed * 1000
         return elapsed
 
 
 def now_us() -> int:
-    """UTC in microseconds since 1970."""
+    """The current time, UTC, in microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 NODE = "node"
-"""In place of a device, for a node that holds no actor."""
+"""The device type of a node that holds no actor."""

@@ -24,29 +24,29 @@ EXACT = Context(prec=76)
 
 
 def units(amount: Decimal) -> int:
-    """Of the last digit of MONEY; digits beyond it are rounded."""
+    """An amount as a number of units of MONEY's last digit; further digits are rounded."""
     return int(EXACT.scaleb(amount, MONEY.scale).to_integral_value(context=EXACT))
 
 
 def amount_of(number: int, digits: int = MONEY.scale) -> Decimal:
-    """The inverse of `units`: so many units of the last of `digits` decimals, exact."""
+    """The inverse of `units`: an exact amount from a number of units of the last of `digits` decimals."""
     return EXACT.scaleb(Decimal(number), -digits)
 
 
 def proportioned(amount: int, weights: Sequence[int]) -> list[int]:
-    """Whole parts in proportion to the weights, which sum to the amount exactly."""
+    """Integer parts in proportion to the weights, which sum to the amount exactly."""
     shares: dict[Hashable, int] = dict(enumerate(weights))
     parts = split(amount, shares)
     return [parts[place] for place in shares]
 
 
 def rounded_sum(amounts: Iterable[Decimal]) -> Decimal:
-    """Each is rounded to the digits of MONEY first."""
+    """The sum of amounts, each rounded to the digits of MONEY first."""
     return amount_of(sum(map(units, amounts)))
 
 
 def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
-    """With all digits there are, which on a bill may be more than MONEY has."""
+    """The sum of amounts with all their digits, which on a bill may be more than MONEY has."""
     total = Decimal(0)
     for amount in amounts:
         total = EXACT.add(total, amount)
@@ -54,7 +54,7 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def split(amount: int, shares: Mapping[Hashable, int]) -> dict[Hashable, int]:
-    """Whole parts of `amount` in proportion to `shares`, summing to it exactly; the largest remainders round up."""
+    """Integer parts of `amount` in proportion to `shares`, which sum to it exactly; the largest remainders round up."""
     total = sum(shares.values())
     assert total > 0, "time must go to somebody"
     parts = {key: amount * share // total for key, share in shares.items()}
@@ -65,10 +65,10 @@ def split(amount: int, shares: Mapping[Hashable, int]) -> dict[Hashable, int]:
 
 
 def per(amount: Decimal, number: int | Decimal | None, unit: int = 1) -> Decimal | None:
-    """The amount for each `unit` of the number, to 12 decimals; None for none."""
+    """The amount per `unit` of the number, to 12 decimals; None if the number is 0 or None."""
     return (amount * unit / number).quantize(RATIO_STEP) if number else None
 
 
 def part(some: Decimal, whole: Decimal) -> float | None:
-    """Between 0 and 1, to 6 decimals; None of nothing."""
+    """A share between 0 and 1, to 6 decimals; None if the whole is 0."""
     return min(1.0, round(float(some / whole), 6)) if whole else None

@@ -1,4 +1,4 @@
-"""Which price applies to an actor's device: by what it is, where its node is and how that was bought."""
+"""Which price applies to an actor's device, given its type, where its node is and how the node was bought."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,31 +11,31 @@ from configs.settings import PriceSettings
 from pipeline.billing.metering import Rate, per_second
 
 MARKETS: Mapping[str, Market] = {"spot": "spot", "on-demand": "on_demand"}
-"""By the label's value."""
+"""Markets by the value of the label."""
 
 Labels = Mapping[str, str]
-"""Of a node, as Ray knows them, or its cloud."""
+"""Labels of a node, from Ray or its cloud."""
 NO_LABELS: Labels = {}
 
 
 @dataclass(frozen=True)
 class Rates:
-    """All that is known of prices before a device is."""
+    """All that is known about prices before the device is known."""
 
     price: PriceSettings = field(default_factory=PriceSettings)
     cpus_per_actor: int = 1
     catalog: Catalog = field(default_factory=lambda: Catalog(prices=()))
 
     def num_devices(self, device: str) -> int:
-        """That an actor reserves: CPUs, or a GPU."""
+        """Devices that an actor reserves: CPUs, or one GPU."""
         return self.cpus_per_actor if device == "cpu" else 1
 
     def of_cpu(self, labels: Labels) -> Rate:
-        """Raises ConfigError where a label says what no price is known for."""
+        """Raises ConfigError if a label has a value without a price."""
         return self._at("cpu", self.cpus_per_actor, self.price.cpu_hour, labels)
 
     def of_gpu(self, name: str, labels: Labels) -> Rate:
-        """`name` as torch or Ray has it. Raises ConfigError where no price is known."""
+        """The rate of a GPU; `name` as torch or Ray has it. Raises ConfigError if no price is known."""
         price = self.price
         if price.gpu_hour is not None:
             return self._at(name, 1, price.gpu_hour, labels)
@@ -57,17 +57,18 @@ class Rates:
         )
 
     def check_gpu(self, name: str, labels: Labels) -> None:
-        """Before there is an actor, which may know more of where it is. Raises ConfigError where no price fits."""
+        """The rate before there is an actor, which may know more about its place. Raises ConfigError if no price
+        matches."""
         if self.price.gpu_hour is None:
             self.catalog.fitting(name, self.market(labels), self.price.currency, self._where(labels))
 
     def of_node(self) -> Rate | None:
-        """Of a node that holds no actor; None where such nodes are not counted."""
+        """The rate of a node that holds no actor; None if such nodes are not counted."""
         hour = self.price.node_hour
         return None if hour is None else Rate.hourly("node", 1, hour, self.price.currency)
 
     def market(self, labels: Labels) -> Market:
-        """How the node was bought; on demand where neither `price.market` nor a label says so."""
+        """How the node was bought; on demand unless `price.market` or a label says otherwise."""
         if self.price.market != "auto":
             return self.price.market
         value = labels.get(MARKET_LABEL) or "on-demand"
@@ -79,7 +80,7 @@ class Rates:
         return MARKETS[value]
 
     def _at(self, device_type: str, devices: int, hour: Decimal, labels: Labels) -> Rate:
-        """A price that the settings give."""
+        """A rate from a price in the settings."""
         where = self._where(labels)
         return Rate(
             device_type,
@@ -94,7 +95,7 @@ class Rates:
         )
 
     def _where(self, labels: Labels) -> Where:
-        """What settings say of a node goes before what it says itself."""
+        """Where a node is; the settings take precedence over its labels."""
         price = self.price
         return Where(
             price.provider or labels.get(PROVIDER_LABEL),

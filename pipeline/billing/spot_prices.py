@@ -29,7 +29,7 @@ MIB_PER_GIB = 1024
 
 
 def default_region() -> str:
-    """That of AWS_REGION or of the profile, if there is one."""
+    """The region of AWS_REGION or of the profile, else DEFAULT_REGION. Raises ConfigError for an unknown profile."""
     with _refusing():
         # botocore reads AWS_DEFAULT_REGION and the profile.
         configured = botocore.session.get_session().get_config_variable("region")
@@ -37,10 +37,10 @@ def default_region() -> str:
 
 
 def fetch(region: str, instance_types: Sequence[str]) -> list[Price]:
-    """A row for each instance type that the region offers on the spot market: the price in its cheapest zone, of one
-    GPU.
+    """A row for each instance type that the region offers on the spot market, with the price per GPU in its cheapest
+    zone.
 
-    Raises ConfigError where there are no credentials, or AWS refuses, or an instance type has no whole GPU.
+    Raises ConfigError without credentials, if AWS refuses the request, or if an instance type has no whole GPU.
     """
     with _refusing():
         client = _client(region)
@@ -63,7 +63,7 @@ def fetch(region: str, instance_types: Sequence[str]) -> list[Price]:
 
 
 def cheapest_zones(history: Iterable[dict[str, Any]]) -> dict[str, Decimal]:
-    """By instance type the lowest of its zones' latest prices, from `SpotPriceHistory`, whose order is not promised."""
+    """The lowest of each instance type's latest prices by zone, from an unordered `SpotPriceHistory`."""
     latest = {
         (each["InstanceType"], each["AvailabilityZone"]): Decimal(each["SpotPrice"])
         for each in sorted(history, key=lambda each: each["Timestamp"])
@@ -82,8 +82,8 @@ def _client(region: str) -> Any:
 
 
 def _gpus(client: Any, instance_types: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """By instance type the name of its GPU and their number; one that the region does not have is left out."""
-    # As a filter: given as names, one that a region does not have would fail them all.
+    """Name and number of the GPUs of each instance type that the region has."""
+    # As a filter: given as names, one unknown type would fail the whole request.
     filters = [{"Name": "instance-type", "Values": list(instance_types)}]
     pages = client.get_paginator("describe_instance_types").paginate(Filters=filters)
     return {about["InstanceType"]: _gpu(about) for page in pages for about in page["InstanceTypes"]}
@@ -98,7 +98,7 @@ def _gpu(about: dict[str, Any]) -> tuple[str, int]:
 
 
 def _history(client: Any, instance_types: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Prices in force: those that a history from now on begins with."""
+    """Current prices: a history that starts now begins with them."""
     if not instance_types:
         return  # to AWS no name means all of them
     pages = client.get_paginator("describe_spot_price_history").paginate(
@@ -110,13 +110,13 @@ def _history(client: Any, instance_types: Sequence[str]) -> Iterator[dict[str, A
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """AWS's errors as ConfigError."""
+    """Raises AWS's errors as ConfigError."""
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
         raise ConfigError(
-            f"AWS: {error}. Prices are read with the credentials that the environment leads to: AWS_PROFILE, "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of this machine"
+            f"AWS: {error}. Credentials come from the environment: AWS_PROFILE, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or the role of this machine"
         ) from error
     except InvalidRegionError as error:
         raise ConfigError(f"--region: {error}") from error

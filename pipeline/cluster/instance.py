@@ -1,6 +1,6 @@
 """Which cloud machine this is: provider, id, type and region, where the cloud tells them.
 
-The firmware says which cloud's metadata service there is to ask. A machine of one's own has none, and asks nobody.
+The firmware tells which cloud's metadata service to query. On a machine outside of a cloud nothing is queried.
 """
 
 import json
@@ -19,16 +19,16 @@ FIRMWARE = Path("/sys/class/dmi/id")
 METADATA_URL = "http://169.254.169.254"
 """The same address on AWS, GCP and Azure."""
 TIMEOUT_SECONDS = 1.0
-"""The service is on the machine itself; a pod may be kept from it, and then nobody answers."""
+"""The service is local to the machine; if a pod has no access to it, requests time out."""
 VARIABLE = "LONGHAUL_INSTANCE_ID"
-"""Goes before what is found out: the machine as the bill names it. On Kubernetes the downward API knows
-`spec.nodeName`."""
+"""Id of the machine, as in the bill; overrides what is detected. On Kubernetes, set it from `spec.nodeName` with the
+downward API."""
 TOKEN_SECONDS = 60
 AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
-"""Of the chassis of its machines; other machines of Microsoft's hypervisor have another."""
+"""Asset tag of the chassis of Azure's machines; other virtual machines of Hyper-V have another."""
 
 log = structlog.get_logger()
-# A proxy would ask for the metadata of another machine.
+# A proxy would fetch the metadata of its own machine.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 Labels = dict[str, str]
@@ -36,14 +36,14 @@ Labels = dict[str, str]
 
 @cache
 def here() -> Mapping[str, str]:
-    """Of this machine, asked once."""
+    """The instance that this process runs on, detected once."""
     return labels()
 
 
 def labels(
     firmware: Path = FIRMWARE, metadata_url: str = METADATA_URL, environment: Mapping[str, str] = os.environ
 ) -> Labels:
-    """In the form of a node's labels, which may say the same; empty where nothing is known."""
+    """As labels of a Ray node; without what is not known."""
     found, named = _found(firmware, metadata_url), environment.get(VARIABLE)
     return found | {INSTANCE_LABEL: named} if named else found
 
@@ -75,13 +75,13 @@ def _cloud(firmware: Path) -> tuple[str, Callable[[str], Labels]] | None:
 
 
 def _nitro(firmware: Path) -> Labels:
-    """What a machine of AWS has in its firmware, for one that is kept from the metadata service."""
+    """What AWS's firmware tells, for a process without access to the metadata service."""
     tag = _read(firmware / "board_asset_tag")
     return {INSTANCE_LABEL: tag, INSTANCE_TYPE_LABEL: _read(firmware / "product_name")} if tag.startswith("i-") else {}
 
 
 def _aws(url: str) -> Labels:
-    """Version 2 of the service: a token first."""
+    """AWS's metadata service, version 2, which needs a token."""
     lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
     token = _fetch(f"{url}/latest/api/token", lifetime, "PUT")
     answer = _fetch(f"{url}/latest/dynamic/instance-identity/document", {"X-aws-ec2-metadata-token": token})

@@ -12,7 +12,7 @@ ACCELERATOR_RESOURCE = "accelerator_type:"
 
 
 def labels() -> dict[str, str]:
-    """Of the node that this process runs on, with what its cloud says of it; none of Ray's outside of Ray."""
+    """Labels of this process's node, completed by what its cloud tells. Outside of Ray, only the latter."""
     found: dict[str, Any] = ray.get_runtime_context().get_node_labels() if ray.is_initialized() else {}
     return {**instance.here(), **{name: str(value) for name, value in found.items()}}
 
@@ -23,23 +23,22 @@ def own_id() -> str:
 
 
 def is_alive(node_id: str) -> bool:
-    """Whether a node of that id is still there. Ray notices some 15 s late that one is gone, and only then gives its
-    calls to others."""
+    """Whether a node is alive, by Ray's id. Ray takes about 15 s to notice a lost node, and reassigns its calls only
+    then."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
     return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
 
 
 def gpu_nodes() -> list[tuple[str, dict[str, str]]]:
-    """Of each node with GPUs that is there now, what Ray calls them, and its labels. One whose GPUs Ray cannot name is
-    left out."""
+    """Ray's name of the GPUs of each live node that has any, and the node's labels. Nodes whose GPUs Ray cannot name
+    are left out."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
     found = [(_gpu(node), _labels(node)) for node in nodes if node["Alive"]]
     return [(gpu, labels) for gpu, labels in found if gpu is not None]
 
 
 def without_devices(on_gpu: bool, cpus_per_actor: int) -> dict[str, tuple[str, str]]:
-    """Of each node that is there now and can hold no actor: by Ray's id, the host's name and the instance's id, which
-    may not be known."""
+    """Host name and instance id (empty if unknown) of each live node that can hold no actor, by Ray's id."""
     device, least = ("GPU", 1) if on_gpu else ("CPU", cpus_per_actor)
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # ray annotates half
     return {
@@ -50,7 +49,7 @@ def without_devices(on_gpu: bool, cpus_per_actor: int) -> dict[str, tuple[str, s
 
 
 def _labels(node: dict[str, Any]) -> dict[str, str]:
-    """Of this process's own node, also what its cloud says; other nodes are not asked."""
+    """A node's labels; for this process's own node also what its cloud tells. Other nodes are not queried."""
     is_here = node["NodeID"] == own_id()
     return {**(instance.here() if is_here else {}), **node.get("Labels", {})}
 

@@ -13,23 +13,23 @@ from ray._private.state import state
 log = structlog.get_logger()
 
 LEAVE_SECONDS = 5.0
-"""For Ray to end an actor that has asked for it."""
+"""How long Ray may take to end an actor that asked for it."""
 
 
 class PreemptionWatch(Thread):
-    """Looks every half second whether the node of this process is draining, and listens for SIGTERM.
+    """Polls every half second whether this process's node is draining, and listens for SIGTERM.
 
-    A look asks Ray's head, in 1 to 20 ms. While the head is away the call waits, for a minute at most: then Ray ends
-    this process. Outside of Ray nothing is watched.
+    A poll is a call to Ray's head that takes 1 to 20 ms. While the head is unreachable the call blocks, for a minute at
+    most; then Ray ends this process. Outside of Ray nothing is watched.
 
-    Only the main thread can set a handler of signals. Ray Data constructs the stages of its pools there; Ray constructs
-    a plain async actor elsewhere, and then there is the drain alone. The handler takes the place of Ray's, which ends
-    the process: whoever gets the notice has to. A node that drains or stops sends its actors no SIGTERM; Ray sends it
-    to those of a driver that was killed, moments before SIGKILL.
+    Only the main thread can set a signal handler. Ray Data constructs the stages of its pools there; Ray constructs a
+    plain async actor in another thread, and then only draining is watched. The handler replaces Ray's, which ends the
+    process: `on_notice` must do that instead. A node that drains or stops sends no SIGTERM to its actors; Ray sends it
+    to the actors of a driver that was killed, moments before SIGKILL.
     """
 
     def __init__(self, on_notice: Callable[[float | None], None], poll_seconds: float = 0.5) -> None:
-        """`on_notice(seconds_left)` is called once, in this thread; with None where no deadline is known."""
+        """`on_notice(seconds_left)` is called once, in this thread, with None if no deadline is known."""
         super().__init__(name="preemption", daemon=True)
         self._on_notice = on_notice
         self._poll_seconds = poll_seconds
@@ -51,11 +51,11 @@ class PreemptionWatch(Thread):
         self._on_notice(seconds_left)
 
     def _draining(self) -> int | None:
-        """When this node goes, in ms since 1970, or 0 where that is not known; None while it stays."""
+        """When this node will be gone, in ms since 1970, or 0 if that is not known; None while it is not draining."""
         assert self._node_id is not None
         try:
             deadline_ms: int | None = state.get_draining_nodes().get(self._node_id)
-        except Exception as error:  # private to Ray, which names no errors for it
+        except Exception as error:  # a private API of Ray, without documented errors
             if not self._lost_sight:
                 log.warning("draining_nodes_unknown", error=repr(error))
             self._lost_sight = True
@@ -65,9 +65,9 @@ class PreemptionWatch(Thread):
 
 
 def leave() -> None:
-    """End this actor at once; Ray starts it again on another node, and gives its calls to it there.
+    """End this actor at once; Ray restarts it on another node and reassigns its calls.
 
-    Of all ways to end it this is the one that says least on the user's terminal.
+    Of all ways to end an actor this one prints least to the user's terminal.
     """
     ray.kill(ray.get_runtime_context().current_actor, no_restart=False)
     time.sleep(LEAVE_SECONDS)

@@ -13,7 +13,7 @@ from pipeline.prompts.checks import AnswerCheck
 
 @dataclass(frozen=True)
 class BoundPrompt:
-    """What is read after a document, and what judges the answer."""
+    """A prompt as token ids that follow a document, with the check of its answers."""
 
     settings: PromptSettings
     question: tuple[int, ...]
@@ -27,11 +27,11 @@ class BoundPrompt:
         return BoundPrompt(settings, tuple(question), lambda tokens: check.judge(tokenizer.decode(tokens)).reason)
 
     def prompt(self, document_id: str) -> Prompt:
-        """Asked of one document."""
+        """The prompt for one document, with the document's own seed."""
         return Prompt(self.question, _sampling(self.settings, document_id), self.check)
 
 
 def _sampling(prompt: PromptSettings, document_id: str) -> Sampling:
-    """Each document and prompt draws from its own stream, whatever else is in the batch."""
+    """Each document and prompt has its own stream of random numbers, whatever else is in the batch."""
     digest = sha256(f"{prompt.seed}/{prompt.name}/{document_id}".encode()).digest()
     return Sampling(prompt.max_tokens, prompt.temperature, prompt.top_p, int.from_bytes(digest[:8]))

@@ -14,30 +14,30 @@ from configs.settings import PromptSettings
 from pipeline.prompts import template
 
 COPIED_WORDS = 8
-"""So many words of the prompt in a row are no coincidence."""
+"""This many words of the prompt in a row are not a coincidence."""
 OPENING_WORDS = 3
-"""A shorter instruction may open an answer by chance ("Title?"): it is a copy only where nothing follows."""
+"""A shorter instruction may open an answer by chance ("Title?"): it is a copy only if nothing follows."""
 MAX_ERROR_CHARS = 500
 LONGEST_MENDED = 16_384
-"""Characters: mending takes time in the square of them, in the engine's thread."""
+"""Characters. Repair takes quadratic time, in the engine's thread."""
 WORD = re.compile(r"\w+")
 Reason = Literal["empty", "copied", "schema"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of an answer."""
+    """The verdict on an answer."""
 
     summary: str
-    """Its text without blanks around it, or where a schema asks for JSON and the answer fits, the canonical JSON."""
+    """The answer without surrounding white space, or its canonical JSON if it matches the prompt's schema."""
     reason: Reason | None = None
-    """Why it will not do, in a word."""
+    """Why the answer is rejected, in a word; None if it is accepted."""
     error: str | None = None
     """The same as a sentence."""
 
 
 class AnswerCheck:
-    """Judges the answers to one prompt. The same answer always gets the same verdict, and none raises."""
+    """Checks the answers to one prompt. The same answer always gets the same verdict, and no answer raises."""
 
     def __init__(self, prompt: PromptSettings) -> None:
         self._schema = prompt.json_schema
@@ -47,7 +47,7 @@ class AnswerCheck:
         self._question = _words(template.render(prompt.instruction, self._schema))
 
     def judge(self, answer: str) -> Verdict:
-        """The verdict on an answer's text."""
+        """Accept or reject an answer's text."""
         text = answer.strip()
         if not text:
             return Verdict(text, "empty", "the answer is empty")
@@ -64,7 +64,7 @@ class AnswerCheck:
             return copied if copied.reason else Verdict(text, "schema", error)
         if value in (self._schema, self._shown):
             return Verdict(text, "copied", "the answer is the schema itself")
-        # Values that the schema names word for word are what it asks for, not copied.
+        # Values that the schema lists verbatim are required by it, not copied.
         return self._unless_copied(canonical, self._instruction)
 
     def _violation(self, value: Any) -> str | None:
@@ -83,12 +83,12 @@ class AnswerCheck:
 
 
 def _copied(answer: Sequence[str], question: Sequence[str], instruction: Sequence[str]) -> Sequence[str] | None:
-    """The words that an answer has from its prompt: some in a row, or the whole of a short instruction at its start."""
+    """The words that an answer copies from its prompt: several in a row, or a whole short instruction at its start."""
     runs = {tuple(question[start : start + COPIED_WORDS]) for start in range(len(question) - COPIED_WORDS + 1)}
     for start in range(len(answer) - COPIED_WORDS + 1):
         if (run := tuple(answer[start : start + COPIED_WORDS])) in runs:
             return run
-    # With or without the heading that stands before it.
+    # With or without the heading that precedes it.
     for opening in (instruction, question[: len(instruction) + 1]):
         whole = len(answer) == len(opening) or len(opening) >= OPENING_WORDS
         if opening and whole and list(answer[: len(opening)]) == list(opening):
@@ -97,29 +97,29 @@ def _copied(answer: Sequence[str], question: Sequence[str], instruction: Sequenc
 
 
 def _parse(text: str) -> Any:
-    """The JSON value of an answer, mended where it must be. Raises ValueError where there is none in it."""
+    """The JSON value of an answer, repaired if necessary. Raises ValueError if there is none in it."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         pass
     if len(text) > LONGEST_MENDED:
-        raise ValueError(f"the answer is no JSON, and with {len(text):,} characters too long to be mended")
+        raise ValueError(f"the answer is not JSON, and with {len(text):,} characters too long to be repaired")
     try:
         value = repair_json(text, skip_json_loads=True, return_objects=True)
-    except Exception as error:  # it guesses: what it stumbles over is no JSON
-        raise ValueError(f"the answer is no JSON: {_shorten(repr(error))}") from error
+    except Exception as error:  # it guesses: if it fails, there is no JSON
+        raise ValueError(f"the answer is not JSON: {_shorten(repr(error))}") from error
     if value == "":
-        raise ValueError("the answer is no JSON")
+        raise ValueError("the answer is not JSON")
     return value
 
 
 def _canonical(value: Any) -> str:
-    """Keys sorted, no blanks, text as it is. Raises ValueError for what JSON cannot hold."""
+    """JSON with sorted keys, no white space and unescaped text. Raises ValueError for what JSON cannot hold."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"the answer is no JSON: {_shorten(str(error))}") from error
-    # Half a surrogate pair has no bytes in UTF-8; escaped, it has.
+        raise ValueError(f"the answer is not JSON: {_shorten(str(error))}") from error
+    # A lone surrogate cannot be encoded in UTF-8 unless it is escaped.
     return text if _is_unicode(text) else json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
@@ -132,7 +132,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _words(text: str) -> list[str]:
@@ -140,6 +140,6 @@ def _words(text: str) -> list[str]:
 
 
 def _shorten(message: str) -> str:
-    """One that a column can hold, whatever the answer was."""
+    """The message, cut to what a column can hold."""
     cut = message if len(message) <= MAX_ERROR_CHARS else f"{message[: MAX_ERROR_CHARS - 1]}…"
     return cut.encode(errors="backslashreplace").decode()

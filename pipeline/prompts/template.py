@@ -1,4 +1,4 @@
-"""The text around a document: what the model reads after it and then answers. Training uses the same."""
+"""The text that follows a document: the instruction that the model then answers. Training uses the same template."""
 
 import json
 
@@ -15,14 +15,14 @@ def render(instruction: str, schema: dict[str, object] | None = None) -> str:
 
 
 def question(instruction: str, schema: dict[str, object] | None = None) -> str:
-    """The instruction, and what the answer must fit if it is to be JSON."""
+    """The instruction, with the schema if the answer must be JSON."""
     if schema is None:
         return instruction
-    # Sorted as in the fingerprint of the settings: the same schema in another order is the same question.
+    # Sorted as in the fingerprint of the settings: the same schema in another order is the same prompt.
     text = json.dumps(shown(schema), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return f"{instruction.strip()}\nAnswer with JSON only, which fits this JSON schema: {text}"
 
 
 def shown(schema: dict[str, object]) -> dict[str, object]:
-    """What a model sees of a schema."""
+    """The part of a schema that the model sees."""
     return {key: value for key, value in schema.items() if key not in UNSHOWN}

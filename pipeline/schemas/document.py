@@ -1,4 +1,4 @@
-"""A document as it travels: listed, read, summarized."""
+"""A document, from the listing to its summary."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,22 +13,22 @@ class Document:
     document_id: str
     """Stable: the URI, `URI#id` for a line of a JSON lines file, or what a manifest says."""
     source_uri: str
-    """Of the object that holds it, unescaped; fsspec opens it."""
+    """URI of the object that holds it, unescaped, as fsspec opens it."""
     source_etag: str
-    """Changes with the content: the store's ETag; where there is none `blake2b:...` of the bytes, or for a large local
-    file `ends:...` of its size, time and both ends."""
+    """Changes with the content: the store's ETag. Without one, `blake2b:...` of the bytes, or for a large local file
+    `ends:...` of its size, modification time and both ends."""
     size_bytes: int
-    """As stored, so before decompression; of one line for a JSON line."""
+    """Size as stored, before decompression; for a JSON line that of the line."""
     record_offset: int | None = None
     """For a JSON line: its first byte in the decompressed object."""
     record_length: int | None = None
     """For a JSON line: its length in bytes, line end included."""
     error_class: str | None = None
-    """Set when listing already found that it cannot be read."""
+    """Set if the listing already found that it cannot be read."""
     error_message: str | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """A row of MANIFEST."""
+        """As a row of MANIFEST."""
         return asdict(self)
 
     @staticmethod

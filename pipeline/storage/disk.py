@@ -1,7 +1,7 @@
-"""Objects on the local disk, whole or not at all, also after a power cut.
+"""Atomic writes on the local disk, durable across a power failure.
 
-What is in a file is on the disk before the file has its name, and the name before anybody hears of it: fsync of the
-file, then rename or link, then fsync of its folder. A rename alone may outlive what it renamed, as an empty file.
+The data is on the disk before the file gets its name, and the name before the caller continues: fsync of the file, then
+rename or link, then fsync of its folder. Without the first fsync, a rename may survive as an empty file.
 """
 
 import errno
@@ -11,25 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
-"""What network file systems say that can sync files but no folders."""
+"""Errors of network file systems that can sync files but not folders."""
 
 
 def publish(path: str, data: bytes | memoryview) -> None:
-    """Write a file, in place of one that is there. Raises OSError."""
+    """Write a file atomically, replacing an existing one. Raises OSError."""
     with _beside(path, data) as temporary:
         os.replace(temporary, path)
     _sync_folder(os.path.dirname(path))
 
 
 def create(path: str, data: bytes | memoryview) -> bool:
-    """Write a file where there is none; False where there is one. Raises OSError."""
+    """Write a file atomically if it does not exist; False if it does. Raises OSError."""
     with _beside(path, data) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
         except OSError:
-            # No hard links here. Who makes the empty file may replace it.
+            # This file system has no hard links. Whoever creates the empty file may replace it.
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             except FileExistsError:
@@ -41,7 +41,7 @@ def create(path: str, data: bytes | memoryview) -> bool:
 
 @contextmanager
 def _beside(path: str, data: bytes | memoryview) -> Iterator[str]:
-    """A synced file with the data in the folder of `path`, removed in the end unless it was renamed."""
+    """A synced temporary file with the data in the folder of `path`, removed at the end unless it was renamed."""
     folder = os.path.dirname(path)
     _make_folder(folder)
     temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")

@@ -1,4 +1,4 @@
-"""What a listing finds: objects, and why one of them cannot be read."""
+"""What a listing finds: objects, and why some of them cannot be read."""
 
 import errno
 import os
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Listed:
-    """What a listing found."""
+    """An object that a listing found."""
 
     uri: str
     size_bytes: int = 0
     etag: str = ""
-    """The store's, without its quotes; empty on the local disk."""
+    """The store's ETag without its quotes; empty on the local disk."""
     problem: str | None = None
-    """Why it cannot be read, as a sentence; set for what a listing sees and a read would trip over."""
+    """Why it cannot be read, as a sentence; None if the listing saw no problem."""
 
 
 def walk_disk(root: str, depth: int | None) -> Iterator[Listed]:
-    """All files below a path, or the file there, as `storage.walk` promises."""
+    """All files below a path, or the file there, at most `depth` names deep; see `objects.walk`."""
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(root, frozenset())]
     while pending:
         path, ancestors = pending.pop()
@@ -37,7 +37,7 @@ def walk_disk(root: str, depth: int | None) -> Iterator[Listed]:
             elif path == root:
                 yield Listed(_printable(path), problem="This is a directory, not a document.")
         except OSError as error:
-            # Without a link, what is missing was never there or went during the walk.
+            # Unless it is a link, a missing file never existed or was deleted during the walk.
             if os.path.islink(path) or not isinstance(error, FileNotFoundError | NotADirectoryError):
                 yield Listed(_printable(path), problem=_link_problem(path, error))
 
@@ -65,5 +65,5 @@ def _link_problem(path: str, error: OSError) -> str:
 
 
 def _printable(path: str) -> str:
-    """The path itself, or with escapes for bytes that no table could hold."""
+    """The path, with escapes for bytes that are not UTF-8, since no table could hold them."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,14 +1,14 @@
-"""The one place that touches storage: the local disk, S3 and whatever else fsspec opens.
+"""All access to storage: the local disk, S3 and whatever else fsspec opens.
 
-A URI is an absolute path for a file on the local disk, else `scheme://...`; both unescaped, so that `a b#c?.txt` is
-written just so. Where a store is and who may use it comes from the environment alone (AWS_ENDPOINT_URL_S3, AWS_PROFILE,
-keys, instance roles): nothing secret is an argument, so nothing secret can be pickled.
+A URI is an absolute path for a file on the local disk, else `scheme://...`. Both are unescaped: `a b#c?.txt` is written
+as it is. Endpoints and credentials come from the environment only (AWS_ENDPOINT_URL_S3, AWS_PROFILE, keys, instance
+roles): no secret is ever an argument, so none can be pickled.
 
-Errors: StorageError for a bucket, credentials, an endpoint or a disk that fails whatever object is asked for.
-What is wrong with one object stays an OSError for the caller to name: FileNotFoundError, PermissionError.
+Errors: StorageError for a bucket, credentials, an endpoint or a disk that would fail for any object. What is wrong with
+one object stays an OSError for the caller to report: FileNotFoundError, PermissionError.
 
-Faults of S3 that pass by themselves are waited out in `pipeline.storage.s3`, for every operation. The disk is not tried
-again, and file systems of other stores bring retries of their own.
+Transient faults of S3 are retried in `pipeline.storage.s3`, for every operation. The local disk is not retried, and the
+file systems of other stores have retries of their own.
 """
 
 import io
@@ -32,8 +32,8 @@ SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 READS_AT_ONCE = 16
 fsspec.register_implementation("sample", "pipeline.storage.samples.Samples")
 SCHEMES = ("", "file", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "sample")
-"""That documents are read from. None that asks any server for anything, as http does: what names documents could make
-the cluster ask its own network."""
+"""Schemes that documents may be read from. None of them sends requests to arbitrary hosts, as http does: a manifest
+could make the cluster send requests inside its own network."""
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -57,15 +57,16 @@ def split(uri: str) -> tuple[str, str]:
 
 
 def refuse_scheme(uri: str) -> None:
-    """Raises ValueError where documents are not read from what a URI begins with."""
+    """Raises ValueError if documents may not be read from a URI's scheme."""
     scheme = split(uri)[0]
     if scheme not in SCHEMES:
         raise ValueError(f"documents are not read from {scheme}://; fetch them to s3://, gs://, abfs:// or a directory")
 
 
 def is_within(uri: str, neighbor: str) -> bool:
-    """Whether an object is below the directory of another, symbolic links followed, or in its bucket; both as `resolve`
-    gives them. What is not below it by name is not looked at. Raises ValueError for what is no path."""
+    """Whether an object is below the directory of another, symbolic links followed, or in its bucket; both as returned
+    by `resolve`. A file that is not below the directory by name is never touched. Raises ValueError for an invalid
+    path."""
     if is_local(uri) != is_local(neighbor):
         return False
     if not is_local(uri):
@@ -85,19 +86,19 @@ def _bucket(uri: str) -> tuple[str, str]:
 
 
 def is_local(uri: str) -> bool:
-    """Whether a URI is of the local disk: a path, or file://."""
+    """Whether a URI names a file on the local disk: a path, or file://."""
     return split(uri)[0] in ("", "file")
 
 
 def resolve(uri: str) -> str:
-    """The one spelling of a URI: an absolute path on the local disk, no slash at the end."""
+    """The canonical form of a URI: absolute for a path on the local disk, without a slash at the end."""
     files, path = filesystem(uri)
     return path if is_local(uri) else str(files.unstrip_protocol(path))
 
 
 def join(uri: str, *parts: str) -> str:
-    """`uri/part/part`; a part that is itself absolute or a URI starts over, and `..` goes up, but never out of the
-    bucket, the first name after `scheme://`."""
+    """`uri/part/part`. A part that is itself absolute or a URI replaces what is before it; `..` goes up one level, but
+    never out of the bucket, the first name after `scheme://`."""
     for part in parts:
         if SCHEME.match(part) or part.startswith("/"):
             uri = part
@@ -113,7 +114,7 @@ def join(uri: str, *parts: str) -> str:
 
 
 def publish(uri: str, data: bytes | memoryview) -> None:
-    """Write an object that appears whole or not at all. Raises StorageError."""
+    """Write an object atomically, replacing an existing one. Raises StorageError."""
     files, path = filesystem(uri)
     with translated(uri, whole_store=True):
         if is_local(uri):
@@ -123,27 +124,28 @@ def publish(uri: str, data: bytes | memoryview) -> None:
 
 
 def create(uri: str, data: bytes | memoryview) -> bool:
-    """Write an object that appears whole or not at all, where there is none. Raises StorageError.
+    """Write an object atomically if it does not exist. Raises StorageError.
 
-    True where what is there is now this data: that alone tells a write whose answer was lost, and which was sent again,
-    from another's. So who must know that it was first puts an id of its own into the data; of two writers of the
-    same bytes both are told True. False, and nothing changed, where there was another object.
+    Returns whether the object now holds this data. Comparing the data is the only way to tell a write of ours whose
+    response was lost, and which was retried, from someone else's. So a writer that must know whether it was first puts
+    an id of its own into the data: two writers of the same bytes both get True. False means that another object exists
+    and nothing was changed.
 
-    Of many writers one wins on a disk, on an S3 that honors If-None-Match, and wherever else fsspec's mode="create" is
-    atomic (gs, abfs); other file systems look, then write. On a disk without hard links the object is empty for a
-    moment before it is whole.
+    Exactly one of many writers wins on a disk, on an S3 that honors If-None-Match, and wherever else fsspec's
+    mode="create" is atomic (gs, abfs); other file systems check, then write. On a disk without hard links the object is
+    empty for a moment.
     """
     data = bytes(data)
     files, path = filesystem(uri)
     with translated(uri, whole_store=True):
         created = disk.create(path, data) if is_local(uri) else remote.create(files, path, data)
-        # aiohttp too sends a PUT again when a connection breaks, so that nobody knows whether it was sent once.
+        # aiohttp retries a PUT when a connection breaks, so a refusal may be due to our own first try.
         return created or _holds(uri, data)
 
 
 def can_create(uri: str) -> bool:
-    """Whether a store refuses to write over an object where that is asked of it, which `create` relies on. Tried with
-    an object below `uri`, which is gone afterwards. Raises StorageError."""
+    """Whether a store honors conditional writes, which `create` relies on. Tried with an object below `uri` that is
+    deleted afterwards. Raises StorageError."""
     probe = join(uri, f"probe-{uuid4().hex}")
     try:
         return create(probe, b"first") and not create(probe, b"second")
@@ -159,12 +161,12 @@ def _holds(uri: str, data: bytes) -> bool:
 
 
 def publish_table(uri: str, table: pa.Table) -> None:
-    """Write a Parquet file, zstd with statistics, that appears whole or not at all. Raises StorageError."""
+    """Write a Parquet file atomically, with zstd and statistics. Raises StorageError."""
     publish(uri, _parquet(table))
 
 
 def create_table(uri: str, table: pa.Table) -> bool:
-    """As `create`, a Parquet file with zstd and statistics; an id in the table tells its writer from others."""
+    """Like `create`, for a Parquet file with zstd and statistics; an id in the table identifies its writer."""
     return create(uri, _parquet(table))
 
 
@@ -175,7 +177,7 @@ def _parquet(table: pa.Table) -> memoryview:
 
 
 def read_bytes(uri: str) -> bytes:
-    """An object whole, in one request. Raises FileNotFoundError, PermissionError, StorageError."""
+    """The whole object, in one request. Raises FileNotFoundError, PermissionError, StorageError."""
     files, path = filesystem(uri)
     if is_local(uri):
         with open(path, "rb") as file:
@@ -186,28 +188,28 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, whole or some of its columns.
+    """All or some columns of a Parquet file.
 
-    Raises FileNotFoundError, PermissionError, StorageError (also where it is no Parquet).
+    Raises FileNotFoundError, PermissionError, StorageError (also if it is not Parquet).
     """
     try:
         with open_read(uri) as stream:
             return pq.read_table(stream, columns=columns and list(columns), partitioning=None)
     except pa.ArrowException as error:
-        raise StorageError(f"{uri} is no readable Parquet file ({error}); delete it or write it again") from error
+        raise StorageError(f"{uri} is not a readable Parquet file ({error}); delete it or write it again") from error
 
 
 def read_tables(uris: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Many Parquet files in their order, fetched several at a time. Raises what `read_table` raises."""
+    """Many Parquet files in the given order, fetched several at a time. Raises what `read_table` raises."""
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         yield from threads.map(lambda uri: read_table(uri, columns), uris)
 
 
 def open_read(uri: str, etag: str = "") -> BinaryIO:
-    """A seekable stream that fetches as it goes; the object is not exchanged meanwhile, and must have the ETag that is
-    given, in a store that has any.
+    """A seekable stream that fetches as it is read. In a store with ETags, the object must have the given `etag`, if
+    any, and must not be replaced while it is read.
 
-    Raises FileNotFoundError, PermissionError, StorageError, and here and in reading Replaced, an OSError.
+    Raises FileNotFoundError, PermissionError, StorageError and, here or while reading, Replaced, an OSError.
     """
     if is_local(uri):
         return open(filesystem(uri)[1], "rb")
@@ -228,7 +230,7 @@ def exists(uri: str) -> bool:
 
 
 def delete(uri: str) -> None:
-    """Remove one object; one that is not there is fine. Raises StorageError."""
+    """Delete one object if it exists. Raises StorageError."""
     files, path = filesystem(uri)
     try:
         with translated(uri, whole_store=True):
@@ -238,15 +240,12 @@ def delete(uri: str) -> None:
 
 
 def list_files(uri: str, suffix: str = "") -> list[str]:
-    """Sorted URIs of the objects below a prefix, none where there is no such prefix. Raises StorageError."""
+    """Sorted URIs of the readable objects below a prefix that end in `suffix`. Raises StorageError."""
     return sorted(entry.uri for entry in walk(uri) if entry.uri.endswith(suffix) and not entry.problem)
 
 
 def list_folders(uri: str) -> list[str]:
-    """Sorted names of the folders right below a prefix, none where there is no such prefix. Raises StorageError.
-
-    Nothing that lies deeper is listed.
-    """
+    """Sorted names of the folders directly below a prefix. Lists nothing deeper. Raises StorageError."""
     files, path = filesystem(uri)
     try:
         with translated(uri, whole_store=True):
@@ -257,7 +256,7 @@ def list_folders(uri: str) -> list[str]:
 
 
 def stat(uri: str) -> Listed:
-    """One object, with `problem` set where it is missing or unreadable. Raises StorageError."""
+    """One object, with `problem` set if it is missing or unreadable. Raises StorageError."""
     files, path = filesystem(uri)
     if is_local(uri):
         return next(walk_disk(path, 0), None) or Listed(path, problem="There is no such file.")
@@ -275,10 +274,10 @@ def stat(uri: str) -> Listed:
 
 
 def walk(uri: str, depth: int | None = None) -> Iterator[Listed]:
-    """The object at `uri` or all objects below it, in no order; at most `depth` names deep. Raises StorageError.
+    """The object at `uri` or all objects below it, unordered, at most `depth` names deep. Raises StorageError.
 
-    Symbolic links are followed. What cannot be read (a loop, a link to nowhere, no permission, a pipe) is an Entry
-    with its `problem`. Nothing at `uri` gives nothing.
+    Symbolic links are followed. What cannot be read (a loop, a dangling link, no permission, a pipe) is returned with
+    its `problem` set. Yields nothing if there is nothing at `uri`.
     """
     files, path = filesystem(uri)
     if is_local(uri):
@@ -286,5 +285,5 @@ def walk(uri: str, depth: int | None = None) -> Iterator[Listed]:
         return
     with translated(uri, whole_store=True):
         found = files.find(path, maxdepth=depth, detail=True)
-    # An object whose name ends in a slash is how consoles draw an empty folder.
+    # Consoles represent an empty folder as an object whose name ends in a slash.
     yield from (remote.entry(files, info) for info in found.values() if not info["name"].endswith("/"))

@@ -1,4 +1,4 @@
-"""Objects in stores that fsspec opens: what `disk.py` and `listing.py` are for the local disk."""
+"""Objects in stores other than the local disk, through fsspec: conditional writes, listings, streams."""
 
 import errno
 import io
@@ -12,15 +12,15 @@ from pipeline.storage.listing import Listed
 from pipeline.storage.translation import code_of, translated
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""That one request of a stream fetches."""
+"""Bytes that a stream fetches with one request."""
 TAKEN = {"PreconditionFailed", "412"}
-"""S3's answers where there is an object already."""
+"""Error codes of S3 if an object already exists."""
 Replaced = FileExpired
-"""The OSError of an object that is no longer the one that was opened, or that was asked for."""
+"""The OSError of an object that was replaced since it was opened, or that has another ETag than the expected one."""
 
 
 def create(files: fsspec.AbstractFileSystem, path: str, data: bytes) -> bool:
-    """Write an object where there is none; False where there is one. Raises OSError."""
+    """Write an object if it does not exist; False if it does. Raises OSError."""
     try:
         files.pipe_file(path, data, mode="create")
     except OSError as error:
@@ -31,24 +31,24 @@ def create(files: fsspec.AbstractFileSystem, path: str, data: bytes) -> bool:
 
 
 def entry(files: fsspec.AbstractFileSystem, info: dict[str, Any]) -> Listed:
-    """What a listing or a look at one object says of it."""
+    """An object from fsspec's description of it."""
     return Listed(str(files.unstrip_protocol(info["name"])), info["size"] or 0, etag_of(info))
 
 
 def etag_of(info: Mapping[str, Any]) -> str:
-    """As s3fs and the file systems of other stores spell it, without its quotes."""
+    """The ETag without its quotes; s3fs and other file systems spell the key differently. Empty if there is none."""
     return str(info.get("ETag") or info.get("etag") or "").strip('"')
 
 
 class File(io.RawIOBase):
-    """An object read by ranges, each error of its store translated."""
+    """An object that is read by ranges, with its store's errors translated."""
 
     def __init__(self, uri: str, files: fsspec.AbstractFileSystem, path: str, etag: str) -> None:
-        """Opens it. Raises FileNotFoundError, PermissionError, StorageError, Replaced where `etag` is not its own."""
+        """Raises FileNotFoundError, PermissionError, StorageError, and Replaced if the object's ETag is not `etag`."""
         self._uri = uri
         with translated(uri):
             self._file = files.open(path, "rb", block_size=BLOCK_BYTES)
-        # s3fs holds every range to the ETag of the opening.
+        # s3fs requests every range with the ETag that it saw when it opened the object.
         found = etag_of(getattr(self._file, "details", {}))
         if etag and found not in ("", etag):
             self._file.close()

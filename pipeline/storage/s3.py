@@ -23,20 +23,20 @@ log = structlog.get_logger()
 
 TRIES = 10
 TRYING_SECONDS = 120.0
-"""No try begins later than this after the first."""
+"""After this time no further try begins."""
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 20.0
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
-"""A store that sends not a byte for so long is taken for gone."""
+"""A connection without a byte for this long counts as broken."""
 TRY_SECONDS = 45.0
-"""One request that moves little, with its answer, however steadily that trickles;"""
+"""Limit for one try of a request that transfers little, however steadily its response trickles in."""
 SLOWEST_BYTES_PER_SECOND = 1024 * 1024
-"""one that moves more has more time,"""
+"""Requests that transfer more get more time, at this rate."""
 UNKNOWN_BYTES = 512 * 1024 * 1024
-"""and one of which nobody knows how much has it for so many."""
+"""The assumed size of a transfer of unknown size."""
 LONGEST_SECONDS = TRYING_SECONDS + TRY_SECONDS
-"""An operation that moves little, with all its tries."""
+"""The longest that an operation that transfers little can take, with all its tries."""
 ONE_PUT_BYTES = 4 * 1024**3
 TRANSIENT_ERRORS = (
     ClientError,
@@ -49,29 +49,29 @@ TRANSIENT_ERRORS = (
 )
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504, 509}
 TRANSIENT_CODES = {
-    # These come with 400.
+    # Sent with status 400.
     "BadDigest",
     "IncompleteBody",
     "RequestTimeout",
     "Throttling",
     "ThrottlingException",
     "XAmzContentSHA256Mismatch",
-    # And these with 409: two wrote one name at a time.
+    # Sent with status 409: two clients wrote the same object at the same time.
     "ConditionalRequestConflict",
     "OperationAborted",
 }
 
 
 def open_files() -> "Files":
-    """Where the environment says that S3 is."""
+    """The file system of S3, at the endpoint and with the credentials of the environment."""
     return Files(use_listings_cache=False, config_kwargs=_config())
 
 
 class Files(S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
-    """S3 whose requests are tried again, each by itself, until TRIES or TRYING_SECONDS are used up.
+    """S3 with retries of each single request, until TRIES or TRYING_SECONDS are used up.
 
-    Every operation of s3fs, a page of a listing or a block of a file included, is made of `_call_s3`. There, s3fs would
-    try again for less (no 500, no 429, no refused connection), without jitter, and once more around every read.
+    Every operation of s3fs, including a page of a listing or a block of a file, goes through `_call_s3`. The retries of
+    s3fs itself cover less (no 500, no 429, no refused connection), have no jitter, and are nested around every read.
     """
 
     retries = 1
@@ -100,16 +100,16 @@ class Files(S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
         return answer
 
     async def _cat_file(self, path: str, *more: Any, **options: Any) -> Any:
-        # For several requests at once s3fs would first ask for the size, of every small object too.
+        # With concurrent requests s3fs would first request the size, even of small objects.
         return await super()._cat_file(path, *more, **{"max_concurrency": 1} | options)
 
     async def _pipe_file(self, path: str, data: bytes, chunksize: int = ONE_PUT_BYTES, **options: Any) -> Any:
-        # In parts, an end that was carried out and not answered could not be told from one that failed.
+        # If a multipart upload's last request got no response, it could not be told whether the upload succeeded.
         return await super()._pipe_file(path, data, chunksize=chunksize, **options)
 
 
 def _seconds_for(method: str, request: Mapping[str, Any]) -> float:
-    """How long one try may take."""
+    """Timeout of one try of a request, in seconds."""
     moved = len(request.get("Body", b""))
     if method == "get_object":
         first, _, last = request.get("Range", "").removeprefix("bytes=").partition("-")
@@ -118,7 +118,7 @@ def _seconds_for(method: str, request: Mapping[str, Any]) -> float:
 
 
 def _pause_seconds(uri: str, tried: int, trying_seconds: float, error: Exception) -> float:
-    """How long to wait before the next try. Raises StorageError where there have been enough."""
+    """Seconds to wait before the next try. Raises StorageError once TRIES or TRYING_SECONDS are used up."""
     pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (tried - 1)) * random.uniform(0.5, 1)
     problem = str(getattr(error, "strerror", None) or error) or type(error).__name__
     if tried >= TRIES or trying_seconds + pause > TRYING_SECONDS:
@@ -132,14 +132,14 @@ def _pause_seconds(uri: str, tried: int, trying_seconds: float, error: Exception
 
 
 def _check_range(asked: str, sent: str) -> None:
-    """A server may ignore a range and send all, which s3fs would take for the part."""
+    """Raises OSError if a server ignored the requested range and sent everything, which s3fs would not notice."""
     first = asked.partition("-")[0].replace("=", " ")
     if first not in ("", "bytes ") and not sent.startswith(f"{first}-"):
         raise OSError(errno.EIO, f"the store was asked for {asked} and sent {sent or 'all'}")
 
 
 class _Body:
-    """The body of an answer, come whole."""
+    """The body of a response, already received in full."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
@@ -162,7 +162,7 @@ async def _whole(body: Any, size_bytes: int | None) -> bytes:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether a fault of S3 goes by itself, so that it is tried again: the one place that says so."""
+    """Whether an error of S3 is transient, so that the request is retried."""
     response = response_of(error)
     if not response:
         return isinstance(error, TRANSIENT_ERRORS)
@@ -171,7 +171,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def response_of(error: BaseException) -> dict[str, Any] | None:
-    """What S3 answered, from an error of botocore or from one of s3fs that it caused."""
+    """The response of S3 that an error of botocore, or the error of s3fs that it caused, carries."""
     responses = (getattr(each, "response", None) for each in (error, error.__cause__))
     return next((response for response in responses if isinstance(response, dict)), None)
 
@@ -180,10 +180,10 @@ def _config() -> dict[str, Any]:
     config: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": READ_SECONDS,
-        # Files tries again, and tries multiply.
+        # Files retries already, and nested retries multiply.
         "retries": {"total_max_attempts": 1},
     }
     if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-        # botocore would put the bucket before the host name, which only real AWS resolves.
+        # By default botocore puts the bucket before the host name, which only AWS resolves.
         config["s3"] = {"addressing_style": "path"}
     return config

@@ -1,6 +1,6 @@
-"""`sample://python-reference/`: documents on every machine, since every CPython carries its language reference.
+"""`sample://python-reference/`: documents that exist on every machine, since CPython ships its language reference.
 
-So that a demo needs neither files nor a network, on any node of any cluster.
+A demo needs neither files nor a network, on any node of any cluster.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Errors of stores in our words: what is wrong with a store as a whole is a StorageError that names the remedy."""
+"""Errors of stores, translated: a fault of the store as a whole becomes a StorageError that names the remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ BY_CLASS = {
     BotoCoreError: UNREACHABLE,
     ClientError: UNREACHABLE,
 }
-"""Errors of the libraries below s3fs that it hands on; the first class that fits counts."""
+"""Errors of the libraries below s3fs, which it does not translate; the first matching class counts."""
 NO_BUCKET = "there is no such bucket; create it or correct the name"
 NO_PERMISSION = "no permission ({reason}); grant it or use another place"
 CREDENTIALS_REFUSED = (
@@ -32,8 +32,8 @@ DENIED = {"AccessDenied", "AllAccessDisabled"}
 
 @contextmanager
 def translated(uri: str, whole_store: bool = False) -> Iterator[None]:
-    """Raises foreign errors as StorageError. What is wrong with one object stays an OSError, unless `whole_store` says
-    that a refusal or a failing disk concerns more than it."""
+    """Raises StorageError for foreign errors. What is wrong with one object stays an OSError, unless `whole_store` says
+    that the object is one of the run's own, without which the run cannot work."""
     try:
         yield
     except (BotoCoreError, ClientError, OSError) as error:
@@ -44,13 +44,13 @@ def translated(uri: str, whole_store: bool = False) -> Iterator[None]:
 
 
 def code_of(error: OSError) -> str | None:
-    """The error code of S3 below an error of s3fs; None below any other."""
+    """The error code of S3 behind an error of s3fs; None for any other error."""
     response = s3.response_of(error)
     return response["Error"].get("Code") if response else None
 
 
 def _problem(uri: str, error: Exception, whole_store: bool) -> str | None:
-    """What an error says of the store; None where it says something of one object."""
+    """What is wrong with the store; None if the error concerns one object only."""
     for error_class, problem in BY_CLASS.items():
         if isinstance(error, error_class):
             return problem.format(error=error)
@@ -59,7 +59,7 @@ def _problem(uri: str, error: Exception, whole_store: bool) -> str | None:
     if isinstance(error, FileNotFoundError):
         return NO_BUCKET if code in ("NoSuchBucket", "404") else None
     if isinstance(error, PermissionError):
-        # The answer to HEAD is a bare 403: it has no body to say why.
+        # The response to HEAD is a bare 403, without a body that says why.
         code = _reason_of_refusal(uri) or code if code == "403" else code
         if code and code not in DENIED:
             return CREDENTIALS_REFUSED.format(code=code)

@@ -15,21 +15,21 @@ import structlog
 
 WEBHOOK = "LONGHAUL_ALERT_WEBHOOK"
 SHARES = (50, 80, 100)
-"""Per cent."""
+"""Percent of the budget."""
 TRIES, FIRST_PAUSE_SECONDS, TIMEOUT_SECONDS = 4, 1.0, 10.0
 
 log = structlog.get_logger()
 
 
 class Alerts:
-    """Of one start of a run. Each share is told of once."""
+    """Alerts of one start of a run, one for each share."""
 
     def __init__(self, run_id: str, budget: Decimal | None, currency: str = "USD") -> None:
         self._run_id, self._budget, self._currency = run_id, budget, currency
         self._left = list(SHARES)
 
     def spent(self, cost: Decimal) -> None:
-        """What this start has cost so far. Returns at once."""
+        """Report what this start has cost so far. Does not block."""
         while self._budget is not None and self._left and cost * 100 >= self._budget * self._left[0]:
             self._tell(self._left.pop(0), cost)
 
@@ -48,7 +48,7 @@ class Alerts:
 
 
 def _post(url: str, about: dict[str, object]) -> None:
-    """Several times, until the other end takes it; what it says is not logged, nor is the URL."""
+    """POST with retries. Neither the URL nor the response is logged."""
     request = urllib.request.Request(url, json.dumps(about).encode(), {"Content-Type": "application/json"})
     for tried in range(TRIES):
         try:

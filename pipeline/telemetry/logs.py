@@ -19,7 +19,7 @@ def configure() -> None:
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             pad_event_to=0,
-            # The other formatter prints local variables, which may hold what is nobody's business.
+            # The default formatter prints local variables, which may hold text of documents or secrets.
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
@@ -40,10 +40,10 @@ def configure() -> None:
 
 
 def _without_credentials(_logger: object, _method: str, line: Any) -> str:
-    """A foreign error may quote a URI that was signed, or one with a password, as that of a proxy."""
+    """Mask credentials: a foreign error may quote a signed URI, or one with a password, such as a proxy's."""
     return masked(line)
 
 
 def as_json() -> bool:
-    """Whether a machine reads the log."""
+    """Whether log lines are JSON."""
     return os.environ.get("LOG_FORMAT", "").lower() == "json"

@@ -84,15 +84,15 @@ def test_an_answer_that_fits_as_it_is_or_mended_becomes_canonical_json(answer):
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ("The book is about a whale.", "the answer is no JSON"),
+        ("The book is about a whale.", "the answer is not JSON"),
         ('{"year": "soon", "title": "x"}', "at $.year: 'soon' is not of type 'integer'"),
         ('{"title": "x"}', "at $: 'year' is a required property"),
         ("[1851]", "at $: [1851] is not of type 'object'"),
         ('{"title": "x", "year": NaN}', "at $.year: 'NaN' is not of type 'integer'"),
-        ('{"title": "x", "year": 1e999}', "the answer is no JSON: Out of range"),
-        ("[" * 16_000, "the answer is no JSON: "),
-        ('{"a":' * 3_000, "the answer is no JSON: "),
-        ('{"a":' * 20_000, "the answer is no JSON, and with 100,000 characters too long to be mended"),
+        ('{"title": "x", "year": 1e999}', "the answer is not JSON: Out of range"),
+        ("[" * 16_000, "the answer is not JSON: "),
+        ('{"a":' * 3_000, "the answer is not JSON: "),
+        ('{"a":' * 20_000, "the answer is not JSON, and with 100,000 characters too long to be repaired"),
     ],
     ids=lambda value: value[:30],
 )

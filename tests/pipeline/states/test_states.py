@@ -324,7 +324,7 @@ def test_a_state_that_is_gone_or_damaged_is_refused(kept, spoil: Callable[[str],
     with pytest.raises(StateError, match=reason):
         question.ask(found.find("a.txt"), QUESTION, reader(found))
     if spoil is objects.delete:
-        with pytest.raises(StateError, match="not there any more"):
+        with pytest.raises(StateError, match="not exist any more"):
             question.ask(before, QUESTION, reader(kept))
 
 
@@ -340,7 +340,7 @@ def test_only_the_head_of_an_object_is_read_for_what_it_says_of_itself(kept, out
         with pytest.raises(StateError):
             header.about(uri)
     objects.delete(uri)
-    with pytest.raises(StateError, match="not there any more"):
+    with pytest.raises(StateError, match="not exist any more"):
         header.about(uri)
 
 

@@ -108,7 +108,7 @@ def test_a_table_comes_back_as_it_was_with_zstd_and_statistics(place: str) -> No
 def test_a_broken_table_is_named(place: str) -> None:
     uri = objects.join(place, "t.parquet")
     objects.publish(uri, b"PAR1 and then nothing")
-    with pytest.raises(StorageError, match=r"t\.parquet is no readable Parquet"):
+    with pytest.raises(StorageError, match=r"t\.parquet is not a readable Parquet"):
         objects.read_table(uri)
 
 
