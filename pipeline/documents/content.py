@@ -18,20 +18,20 @@ PIECE_BYTES = 1024 * 1024
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 EXPANSION_COUNTS_FROM_BYTES = 4 * 1024 * 1024
-"""Less than what a reader looks at of a document (`input.inline_bytes`): no actor reads what is known to be a bomb."""
+"""Less than what a reader reads of a document (`input.inline_bytes`), so that it finds a bomb before an actor does."""
 MAX_ZSTD_WINDOW = 2**27
 # One fed byte can come out as a thousand in gzip, as tens of thousands in zstd; what is fed counts as read.
 FEED_BYTES = {"gzip": 8192, "zstd": 1024}
 
 
 def compression_of(name: str) -> str | None:
-    """By the suffix of a name."""
+    """Compression by the suffix of a name."""
     return next((kind for suffix, kind in COMPRESSIONS.items() if name.lower().endswith(suffix)), None)
 
 
 def open_document(uri: str, max_expansion: int, pin: Pin | None = None) -> BinaryIO:
-    """The decompressed bytes; the stream is seekable where they are stored as they are. `max_expansion` is as in
-    InputSettings. With `pin` they are those that were listed.
+    """The decompressed bytes of a document; the stream is seekable if they are stored uncompressed. `max_expansion` is
+    that of InputSettings. With `pin`, the content must be the one that was listed.
 
     Raises UnreadableError and ChangedError here; reading raises CorruptError, TooLargeError, ChangedError, or OSError
     from the store.
@@ -50,11 +50,11 @@ def open_document(uri: str, max_expansion: int, pin: Pin | None = None) -> Binar
 
 
 def unreadable(error: OSError) -> UnreadableError | ChangedError:
-    """What the store says, as a sentence about the document."""
+    """A store's error as a sentence about the document."""
     if isinstance(error, remote.Replaced):
         return pinned.changed()
     if isinstance(error, FileNotFoundError):
-        return UnreadableError("The document is not there any more.")
+        return UnreadableError("The document does not exist any more.")
     if isinstance(error, PermissionError):
         return UnreadableError("There is no permission to read the document.")
     if isinstance(error, IsADirectoryError):
@@ -63,7 +63,7 @@ def unreadable(error: OSError) -> UnreadableError | ChangedError:
 
 
 def pieces(stream: BinaryIO, position: int = 0) -> Iterator[bytes]:
-    """All of a stream from `position`, where it stands; cut at multiples of PIECE_BYTES, wherever it begins.
+    """The rest of a stream whose current offset is `position`, in pieces that end at multiples of PIECE_BYTES.
 
     Raises UnreadableError, ChangedError, CorruptError, TooLargeError.
     """
@@ -76,7 +76,7 @@ def pieces(stream: BinaryIO, position: int = 0) -> Iterator[bytes]:
 
 
 def whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
-    """All of them together. Raises TooLargeError at the first byte over the limit."""
+    """All pieces joined. Raises TooLargeError at the first byte over the limit."""
     held, total = [], 0
     for part in parts:
         total += len(part)
@@ -90,9 +90,9 @@ def whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
 
 
 def skip(stream: BinaryIO, position: int, offset: int) -> int:
-    """Go forward from `position` to `offset`: by seeking, or within compressed content by reading.
+    """Skip from `position` to `offset`: by seeking, or in compressed content by reading.
 
-    Returns the place reached, before `offset` where the content ends there. Raises OSError, CorruptError,
+    Returns the offset reached, which is less than `offset` if the content ends before it. Raises OSError, CorruptError,
     TooLargeError.
     """
     if stream.seekable():
@@ -112,8 +112,8 @@ class RecordReader:
         self._position = 0
 
     def read(self, uri: str, offset: int, length: int, etag: str) -> bytes:
-        """One record by its place in the decompressed file, which must be the one that was listed with that etag; the
-        rest of the file may have changed.
+        """One record by its offset and length in the decompressed file. The record must be as listed with that etag;
+        the rest of the file may have changed.
 
         Raises UnreadableError, ChangedError, CorruptError, TooLargeError.
         """
@@ -160,7 +160,7 @@ def _is_listed(record: bytes, etag: str) -> bool:
 
 
 class _Decompressed(io.RawIOBase):
-    """The content of a gzip or zstd stream, each error of the container translated."""
+    """The content of a gzip or zstd stream, with errors of the container translated."""
 
     def __init__(self, raw: BinaryIO, compression: str, max_expansion: int) -> None:
         self._raw = raw
@@ -209,7 +209,7 @@ class _Decompressed(io.RawIOBase):
 
 
 class _Sips:
-    """What GzipFile needs of a file, a little at a time: left to itself it reads far ahead of what it gives out."""
+    """What GzipFile needs of a file, in small reads: by default it reads far ahead of what it returns."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
@@ -226,7 +226,7 @@ def _gunzip(raw: BinaryIO) -> Iterator[bytes]:
 
 
 def _unzstd(raw: BinaryIO) -> Iterator[bytes]:
-    """Frame after frame. zstandard's own stream reader takes a file that is cut short for a whole one."""
+    """The frames of a file. zstandard's own stream reader does not notice that a file is truncated."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
     frame, fed = decompressor.decompressobj(), b""
     unfinished = False

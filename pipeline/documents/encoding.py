@@ -1,6 +1,7 @@
 """Bytes to text: which encoding they are in, and decoding piece by piece.
 
-charset-normalizer proposes; what it takes for text too readily is refused here: a wrong guess would be summarized.
+charset-normalizer proposes an encoding; implausible proposals are refused here, since a wrong guess would be
+summarized.
 """
 
 import codecs
@@ -16,7 +17,7 @@ from webencodings import lookup
 
 from configs.errors import UndecodableError
 
-# The longer ones first: UTF-32's begins with UTF-16's.
+# The longer marks first: that of UTF-32 begins with that of UTF-16.
 BOMS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -24,12 +25,12 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-# What could be read before the encoding was known is in none of the first two; the third is as the web reads it.
+# A declaration that could be read as ASCII cannot be in UTF-16; x-user-defined is read as browsers do.
 NOT_DECLARED = {"utf-16-le": None, "utf-16-be": None, "replacement": None, "x-user-defined": "cp1252"}
 SAMPLE_BYTES = 64 * 1024
 MULTIBYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 LATIN = ("cp1252", "cp1250", "iso8859_2", "cp1254")
-# Without cp850 and mac_roman, in which every byte is a character and so nothing is ever wrong.
+# Without cp850 and mac_roman, in which every byte is a character, so that any bytes are valid.
 LEGACY = [*LATIN, *MULTIBYTE, "cp1251", "koi8_r", "cp1253", "cp1255", "cp1256"]
 CLEARLY_BETTER = 0.05
 MAX_MESS = 0.5
@@ -48,25 +49,27 @@ SYMBOL_IN_WORD = re.compile(r"(?<=[^\W\d_])(?:[^\w\s\x00-\x7f\xad·‘’‐–�
 
 @dataclass(frozen=True)
 class Piece:
-    """Some text of a document, and where it stands there."""
+    """Some text of a document, with its offset."""
 
     text: str
     """Line ends are `\\n`."""
     offset: int
-    """Of its first character: in bytes of the decompressed content, or in characters of what was parsed whole."""
+    """Offset of its first character: in bytes of the decompressed content, or in characters of a parsed document."""
     encoding: str | None = None
-    """Of the bytes; None while all of them were ASCII, and for what was parsed."""
+    """Encoding of the bytes; None while all of them were ASCII, and for parsed documents."""
     raw: str | None = None
-    """The text with the line ends that it came with, where they are others."""
+    """The text with its original line ends, if they are not `\\n`."""
     is_exact: bool = True
-    """Whether a `Trail` can tell places in it: not where two ways to write a character differ in length, as a tilde in
-    EUC-JP."""
+    """Whether offsets within the text can be computed: not if a character has encodings of different lengths, such as
+    a tilde in EUC-JP."""
 
 
 class Trail:
-    """Follows pieces of text on their way to whoever cuts them anew, and forgets where each stood.
+    """Maps positions in a stream of text back to offsets in the document, for a consumer that splits the text
+    differently.
 
-    A place is counted on from the one before it: from the start of its piece, many places would take quadratic time.
+    Each position is computed from the previous one: from the start of its piece, many positions would take quadratic
+    time.
     """
 
     def __init__(self) -> None:
@@ -80,7 +83,7 @@ class Trail:
             yield piece.text
 
     def advance(self, chars: int) -> None:
-        """Go so many characters on, at most to the end of what was followed."""
+        """Move the position forward by `chars` characters, at most to the end of the text followed so far."""
         while chars > (left := len(self._pieces[0].text) - self._place):
             chars -= left
             self._pieces.popleft()
@@ -94,28 +97,29 @@ class Trail:
 
     @property
     def offset(self) -> int | None:
-        """Of the place that was gone to, in the unit of `Piece.offset`; None where it cannot be told."""
+        """Offset of the current position, in the unit of `Piece.offset`; None if it cannot be computed."""
         return self._pieces[0].offset + self._raw_length if self._pieces[0].is_exact else None
 
     @property
     def encoding(self) -> str | None:
-        """Of the bytes before that place, as `Piece.encoding`."""
+        """Encoding of the bytes before the current position, as in `Piece.encoding`."""
         return self._pieces[0].encoding
 
 
 def codec_of(label: str) -> str | None:
-    """The codec of an encoding by a name that a document gives it; None where the document cannot be in it.
+    """The codec of an encoding that a document declares; None if the document cannot be in it.
 
-    Names are those of the WHATWG's list. Python knows more, some of which are no encodings of text: `hex`, `zip`.
+    Names are those of the WHATWG's list. Python knows more, some of which are not encodings of text: `hex`, `zip`.
     """
     found = lookup(label)
     return NOT_DECLARED.get(found.codec_info.name, found.codec_info.name) if found else None
 
 
 def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
-    """Bytes as text with `\\n` line ends, however they are cut. `declared` is the codec that the document names.
+    """Decode bytes, split anywhere, to text with `\\n` line ends. `declared` is the codec that the document declares.
 
-    In order: a byte order mark, UTF-8, `declared`, detection. Raises UndecodableError; nothing is ever replaced.
+    The encoding is, in this order: that of a byte order mark, UTF-8, `declared`, the detected one. Raises
+    UndecodableError; characters are never replaced.
     """
     return (piece.text for piece in decode_pieces(parts, declared))
 
@@ -123,10 +127,10 @@ def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]
 def decode_pieces(
     parts: Iterable[bytes], declared: str | None = None, offset: int = 0, encoding: str | None = None, known: int = 0
 ) -> Iterator[Piece]:
-    """As `decode`, with places; what is held does not grow with the document, only with the largest part.
+    """Like `decode`, with offsets. Memory grows with the largest part, not with the document.
 
-    To go on at `offset`, where the `Trail` of an earlier reading stood, give the `encoding` of then. The first
-    `known` bytes of the parts are ASCII from before that place: an encoding still to be chosen takes them into account.
+    To resume at an `offset` from an earlier `Trail`, give that trail's `encoding`. The first `known` bytes of the parts
+    are ASCII from before the offset, which detection of a still unknown encoding takes into account.
     """
     decoder = _Decoder(declared, offset - known, encoding, known)
     held = b""
@@ -134,18 +138,18 @@ def decode_pieces(
         if held and (piece := decoder.decode(held)):
             yield piece
         held = part
-    # The last piece is decoded as such, so that an accent at the very end takes part in choosing the encoding.
+    # The last piece is decoded as final, so that an accent at the very end is used for detection.
     if piece := decoder.decode(held, final=True):
         yield piece
 
 
 def without_surrogates(text: str) -> str:
-    """Joins pairs of surrogates and marks single ones as unknown characters."""
+    """The text with pairs of surrogates joined and lone ones replaced by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 class _Decoder:
-    """Takes bytes for ASCII up to the piece with the first other one, and chooses the encoding there."""
+    """Decodes as ASCII up to the piece with the first other byte, and chooses the encoding there."""
 
     def __init__(self, declared: str | None, consumed: int, encoding: str | None, known: int) -> None:
         self._declared = declared
@@ -158,7 +162,7 @@ class _Decoder:
         self._carriage_return = ""
 
     def decode(self, piece: bytes, final: bool = False) -> Piece | None:
-        """What the bytes add, if anything."""
+        """The text that the bytes add, if any."""
         if self._codec is None and (encoding := self._choose(piece, final)):
             self._encoding, self._codec = encoding, codecs.getincrementaldecoder(encoding)()
             if self._consumed == 0:
@@ -173,14 +177,14 @@ class _Decoder:
         try:
             text = self._codec.decode(new, final) if self._codec else new.decode("ascii")
         except UnicodeDecodeError as error:
-            # What was decoded began with the bytes that the codec had held back of the piece before.
+            # The decoder's input began with bytes that it had held back from the previous piece.
             place = self._consumed + len(piece) - len(error.object) + error.start
             raise self._broken(place, str(self._encoding)) from error
         if (place := text.find("\0")) >= 0:
             raise UndecodableError(
                 f"The document is binary, not text: a NUL about {place} characters after byte {self._consumed}."
             )
-        # A piece that is gone on with in its middle was whole when this was asked of it.
+        # A piece that is resumed in its middle was checked as a whole when it was first read.
         if not self._resumed and len(CONTROL.findall(text)) > MAX_CONTROL_SHARE * len(text):
             raise UndecodableError(f"The document is binary, not text: control characters after byte {self._consumed}.")
         return text
@@ -193,20 +197,20 @@ class _Decoder:
         if not raw:
             return None
         offset, self._offset = self._offset, self._consumed - self._num_held_back()
-        # In all others that are chosen here, every character is as many bytes as it came from.
+        # In all other encodings chosen here, encoding a character gives as many bytes as it was decoded from.
         is_exact = self._encoding not in MULTIBYTE or len(raw.encode(self._encoding)) == self._offset - offset
         if "\r" not in raw:
             return Piece(raw, offset, self._encoding, is_exact=is_exact)
         return Piece(raw.replace("\r\n", "\n").replace("\r", "\n"), offset, self._encoding, raw, is_exact)
 
     def _num_held_back(self) -> int:
-        """Bytes of what no piece holds yet: the beginning of a character, or a carriage return."""
+        """Number of bytes that are in no piece yet: an incomplete character, or a carriage return."""
         if self._codec is None:
             return len(self._carriage_return)
         return len(self._codec.getstate()[0]) + len(self._carriage_return.encode(self._encoding or ""))
 
     def _choose(self, piece: bytes, final: bool) -> str | None:
-        """None while all is ASCII."""
+        """The encoding of the document; None while all of it is ASCII. Raises UndecodableError."""
         if self._consumed == 0 and (mark := _mark(piece)):
             if mark != codecs.BOM_UTF8:
                 _require_plausible(piece[:SAMPLE_BYTES], mark)
@@ -224,7 +228,7 @@ class _Decoder:
         return encoding
 
     def _broken(self, offset: int, encoding: str, more: str = "") -> UndecodableError:
-        return UndecodableError(f"The document is no readable text: byte {offset} is not valid {encoding}{more}.")
+        return UndecodableError(f"The document is not readable text: byte {offset} is not valid {encoding}{more}.")
 
 
 def _mark(piece: bytes) -> bytes:
@@ -233,7 +237,7 @@ def _mark(piece: bytes) -> bytes:
 
 
 def _num_pairs(raw: str, start: int, chars: int) -> int:
-    """Line ends of two characters among the next `chars` of the translated text."""
+    """Number of `\\r\\n` line ends among the next `chars` characters of the translated text."""
     pairs = 0
     for pair in CRLF.finditer(raw, start, start + 2 * chars):
         if pair.start() - pairs - start >= chars:
@@ -251,7 +255,7 @@ def _is_valid(piece: bytes, encoding: str, final: bool) -> bool:
 
 
 def _sample(piece: bytes) -> bytes:
-    """What surrounds the first byte beyond ASCII, up to a blank so that no character is cut."""
+    """The surroundings of the first byte beyond ASCII, up to white space so that no character is cut."""
     start = max(0, next(place for place, byte in enumerate(piece) if byte > 127) - SAMPLE_BYTES // 8)
     sample = piece[start : start + SAMPLE_BYTES]
     end = max(sample.rfind(blank) for blank in (b"\n", b"\r", b" ")) + 1
@@ -274,31 +278,32 @@ def _is_mostly_utf8(piece: bytes) -> bool:
 
 
 def _require_plausible(sample: bytes, mark: bytes) -> None:
-    """Raises UndecodableError where bytes begin with a mark of UTF-16 or UTF-32 but go on as anything else."""
+    """Raises UndecodableError if bytes begin with a mark of UTF-16 or UTF-32 but are not in that encoding."""
     encoding = BOMS[mark]
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(sample[len(mark) :])
     except UnicodeDecodeError as error:
         raise UndecodableError(
-            f"The document is no readable text: it begins with the mark of {encoding.upper()}, but byte "
+            f"The document is not readable text: it begins with the mark of {encoding.upper()}, but byte "
             f"{len(mark) + error.start} is not valid in it."
         ) from error
     unassigned = sum(unicodedata.category(character) in ("Cn", "Co") for character in text)
     too_many = unassigned > MAX_UNASSIGNED_SHARE * len(text)
     if too_many or "\ufeff" in text or mess_ratio(text[:4096], 1.0) >= MAX_MESS:
         raise UndecodableError(
-            f"The document is no readable text: it has the mark of {encoding.upper()}, but what follows is none."
+            f"The document is not readable text: it has the mark of {encoding.upper()}, but the rest is not in it."
         )
 
 
 def _detect(sample: bytes) -> str | None:
-    """The legacy encoding in which a sample reads as language.
+    """The legacy encoding in which a sample looks like natural language; None if there is none.
 
-    Western European wins unless another is clearly better: most texts are, and a few accents tell no more.
+    Western European is preferred unless another is clearly better: most texts are in it, and a few accents are weak
+    evidence.
     """
     found = from_bytes(sample, cp_isolation=LEGACY)
     western = max((match.coherence for match in found if "cp1252" in match.could_be_from_charset), default=0.0)
-    # Kana are as sure a sign as there is, and bytes that are kana are valid in every CJK encoding.
+    # Kana are the strongest sign of Japanese, while their bytes are valid in every CJK encoding.
     matches = sorted((match for match in found if _is_language(sample, match)), key=_kana_share, reverse=True)
     if _is_latin(sample, "cp1252"):
         matches = [match for match in matches if match.coherence > western + CLEARLY_BETTER]
@@ -307,7 +312,7 @@ def _detect(sample: bytes) -> str | None:
 
 
 def _is_language(sample: bytes, match: CharsetMatch) -> bool:
-    # Frequent letters give a language away, but not among the thousands of CJK.
+    # Letter frequencies identify a language, but not among the thousands of characters of CJK.
     if match.encoding in MULTIBYTE:
         return match.chaos <= MAX_CJK_MESS
     return match.coherence > 0 and (match.encoding not in LATIN or _is_latin(sample, match.encoding))

@@ -44,39 +44,38 @@ XML_DECLARATION = re.compile(rb"\s*<\?xml[^>]*>", re.IGNORECASE)
 COMMENT_START, COMMENT_END = b"<!--", b"-->"
 HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
 HEAD_BYTES = 4096
-"""In which HTML without a suffix must begin."""
+"""HTML without a suffix must begin within this many bytes."""
 LONGEST_LINE_AS_TITLE = 120
 LONGEST_TITLE = 300
 LONGEST_LEAD = 4 * 1024 * 1024
-"""Characters to search for a title in."""
+"""Characters that are searched for a title."""
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What there is to read in a document."""
+    """The title and text of a document."""
 
     title: str
-    """Its own title where it has one, else its first line where that is short, else its name."""
+    """Its own title if it has one, else its first line if that is short, else its name."""
     kind: str
     """As `Extractor.kind`."""
     pieces: Iterator[Piece]
-    """Its text, read as it is asked for, with the places of its characters. Asking can raise what `Extractor.read`
-    raises."""
+    """Its text with offsets, read lazily. Iterating raises what `Extractor.read` raises."""
     streams: ExitStack
-    """What the pieces are read from; closed at their end."""
+    """The streams that the pieces are read from; closed at their end."""
 
     @cached_property
     def text(self) -> Generator[str, None, None]:
-        """The pieces for those who need no places; line ends are `\\n`. Closing it closes the document."""
+        """The text without offsets; line ends are `\\n`. Closing it closes the document."""
         return _texts(self)
 
     def close(self) -> None:
-        """Ask for no more."""
+        """Close the document; no more text can be read."""
         self.streams.close()
 
 
 class Extractor:
-    """Reads documents. Keep one for many: the records of a compressed JSON lines file, in order, cost one pass."""
+    """Reads documents. Use one for many: the records of a compressed JSON lines file, in order, take a single pass."""
 
     def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
@@ -85,7 +84,7 @@ class Extractor:
     def read(self, document: Document) -> Extracted:
         """Open a document and read up to its first words.
 
-        Raises the DocumentError that fits (also while the text is read), or StorageError for the store as a whole.
+        Raises a DocumentError (also while the text is read), or StorageError for the store as a whole.
         """
         with ExitStack() as streams:
             kind, title, pieces = self._content(document, streams)
@@ -95,8 +94,8 @@ class Extractor:
             return Extracted(title[:LONGEST_TITLE], kind, _closing(opened, chain(lead, pieces)), opened)
 
     def kind(self, document: Document) -> str:
-        """`text`, or one of the kinds that are parsed whole: `html`, `pdf`, `json`. Where its name does not say so it
-        is opened. Raises what `read` raises."""
+        """`text`, or one of the kinds that are parsed as a whole: `html`, `pdf`, `json`. Opens the document if its name
+        does not tell. Raises what `read` raises."""
         by_name = "json" if document.record_offset is not None else _kind_by_name(document.source_uri)
         if by_name is not None:
             return by_name
@@ -104,10 +103,10 @@ class Extractor:
             return self._opened(document, streams)[0]
 
     def pieces(self, document: Document, offset: int = 0, encoding: str | None = None) -> Generator[Piece, None, None]:
-        """The same text with the places of its characters, opened when the first piece is asked for.
+        """The document's text with offsets; the document is opened when the first piece is requested.
 
-        To go on where an earlier reading stood, give what its `Trail` said of that place: plain text is
-        sought there, what is compressed or parsed whole is gone through again. Raises what `read` raises.
+        To resume, give the `offset` and `encoding` of an earlier `Trail`: plain text is read from there, compressed or
+        parsed documents are read again from their start. Raises what `read` raises.
         """
         with ExitStack() as streams:
             yield from self._content(document, streams, offset, encoding)[2]
@@ -145,7 +144,7 @@ class Extractor:
         return json_records.parse(data, self._settings.text_field)
 
     def _opened(self, document: Document, streams: ExitStack) -> tuple[str, bytes, BinaryIO]:
-        """Kind, first piece, and the stream that goes on behind it."""
+        """Kind, first piece, and the stream with the rest."""
         pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
         stream = streams.enter_context(content.open_document(pin.uri, self._settings.max_expansion, pin))
         first = next(content.pieces(stream), b"")
@@ -153,7 +152,7 @@ class Extractor:
 
 
 def makers(text_field: str) -> Mapping[str, str]:
-    """By kind of document, what makes its text out of it, whose next version may make another."""
+    """For each kind of document, what its text depends on: another version of a parser may extract another text."""
     return {
         "text": "text",
         "html": html.MADE_BY,
@@ -168,12 +167,12 @@ def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 def parsed_whole(uri: str) -> bool:
-    """Whether a document of this name is read into memory to be parsed."""
+    """Whether a document of this name is parsed as a whole, in memory."""
     return _kind_by_name(uri) not in (None, "text")
 
 
 def is_plain_by_name(document: Document) -> bool:
-    """Whether a document need not be opened to know that its text is not parsed."""
+    """Whether a document's name alone tells that it is plain text."""
     return document.record_offset is None and _kind_by_name(document.source_uri) == "text"
 
 
@@ -184,7 +183,7 @@ def _texts(extracted: Extracted) -> Generator[str, None, None]:
 
 
 def _kind(uri: str, head: bytes) -> str:
-    """By the name's suffix, else by the first bytes. Raises UndecodableError for what is known to be no text."""
+    """The kind by the name's suffix, else by the first bytes. Raises UndecodableError for known binary formats."""
     by_name = _kind_by_name(uri)
     if by_name is None and head.startswith(b"%PDF-"):
         return "pdf"
@@ -193,14 +192,14 @@ def _kind(uri: str, head: bytes) -> str:
     if by_name in (None, "text"):
         for magic, what in BINARY_MAGIC.items():
             if head.startswith(magic):
-                raise UndecodableError(f"The document is no text but {what}.")
+                raise UndecodableError(f"The document is not text but {what}.")
     return by_name or "text"
 
 
 def _begins_as_html(head: bytes) -> bool:
-    """Whether a doctype or <html> comes first, after nothing but an XML declaration, comments and blanks."""
+    """Whether a doctype or <html> comes first, apart from an XML declaration, comments and white space."""
     declaration = XML_DECLARATION.match(head)
-    # Step by step: a pattern for any number of comments can be split in exponentially many ways.
+    # One comment at a time: a pattern for any number of comments would backtrack exponentially.
     rest = head[declaration.end() if declaration else 0 :].lstrip()
     while rest.startswith(COMMENT_START):
         _, _, rest = rest[len(COMMENT_START) :].partition(COMMENT_END)
@@ -214,8 +213,8 @@ def _kind_by_name(uri: str) -> str | None:
 
 
 def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO) -> Iterator[Piece]:
-    """Plain text from an offset in its bytes, the first piece of which are read already."""
-    # An encoding still to be chosen must meet the same piece as when the document was read from its start.
+    """Plain text from a byte offset; the first piece of the document has already been read."""
+    # If the encoding is not known yet, detection must see the same piece as when reading from the start.
     known = 0 if chosen else offset % content.PIECE_BYTES
     start = offset - known
     is_read = start < len(first) or not start
@@ -232,7 +231,7 @@ def _beyond(stream: BinaryIO, first: bytes, start: int) -> Iterator[bytes]:
 
 
 def _from_character(offset: int, title: str | None, texts: Iterator[str]) -> tuple[str | None, Iterator[Piece]]:
-    """What was parsed, from an offset in its characters."""
+    """Parsed text from an offset in characters."""
 
     def pieces() -> Iterator[Piece]:
         place = 0
@@ -246,18 +245,17 @@ def _from_character(offset: int, title: str | None, texts: Iterator[str]) -> tup
 
 
 def _not_blank(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The same. Raises EmptyDocumentError at the end where there is no word in any."""
+    """The same pieces. Raises EmptyDocumentError at the end if all of them were blank."""
     some = words = False
     for piece in pieces:
         some, words = True, words or bool(piece.text.strip())
         yield piece
     if not words:
-        what = "only blanks in it" if some else "no text in it"
-        raise EmptyDocumentError(f"The document is empty: there {'are' if some else 'is'} {what}.")
+        raise EmptyDocumentError(f"The document is empty: there is {'only white space' if some else 'no text'} in it.")
 
 
 def _not_ended(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The same, of a document to go on with. Raises UnreadableError where nothing is left."""
+    """The same pieces, of a resumed document. Raises UnreadableError if there are none."""
     some = False
     for piece in pieces:
         some = True
@@ -267,7 +265,7 @@ def _not_ended(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 def _lead(pieces: Iterator[Piece]) -> list[Piece]:
-    """All up to the first piece with a word in it, or enough to give up."""
+    """The pieces up to the first that is not blank, at most LONGEST_LEAD characters."""
     lead, length = [], 0
     for piece in pieces:
         lead.append(piece)

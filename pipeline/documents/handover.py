@@ -30,11 +30,11 @@ READ_ROW = pa.schema(
         ("cuts", pa.list_(_POSITION)),
     ]
 )
-"""A document as the reader hands it over. `tokens` is null where `error_class` says why, and where the document
-`is_streamed`: then the row is a handle, and the actor reads the document itself, from its `state_uri` on where it has
-one. Tokens that travel with a `state_uri` are all of the document's. `sections` is null where nobody asks about them.
-`cuts` are the canonical cuts within the tokens, in order; null where there are no tokens. `made_by` is what made the
-text, as `extract.makers` has it; null where nobody has looked at the document yet."""
+"""A document as a reader passes it to an actor. `tokens` is null if it failed (`error_class` says why) or if the
+document `is_streamed`: then the row is a handle, and the actor reads the document itself, resuming from its `state_uri`
+if there is one. `tokens` beside a `state_uri` are those of the whole document. `sections` is null unless the run
+summarizes sections. `cuts` are the canonical cuts within the tokens, in order; null without tokens. `made_by` is what
+the text depends on, from `extract.makers`; null if the document was not opened yet."""
 
 
 def read_rows(batch: pa.Table) -> list[Row]:
@@ -46,5 +46,5 @@ def read_rows(batch: pa.Table) -> list[Row]:
 
 
 def reason(error: LonghaulError) -> Row:
-    """Why something failed, in the columns of a row or a receipt."""
+    """An error as the columns of a row or a receipt."""
     return {"error_class": type(error).__name__, "error_message": str(error)}

@@ -26,7 +26,7 @@ INLINE = {
 }
 CELLS = {"td", "th"}
 HTML_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-"""Written as in Markdown, so that a reader, and `pipeline.documents.sections`, can tell them."""
+"""Written as in Markdown, so that the model and `pipeline.documents.sections` recognize them."""
 
 
 def parse(data: bytes) -> tuple[str | None, Iterator[str]]:

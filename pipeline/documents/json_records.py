@@ -23,7 +23,7 @@ def parse(data: bytes, text_field: str) -> tuple[str | None, Iterator[str]]:
     text = record[text_field].replace("\r\n", "\n").replace("\r", "\n")
     if LONE_SURROGATE.search(text):
         raise UndecodableError(
-            "The text holds half of a surrogate pair, as \\ud83d alone in JSON, which is no character."
+            "The text contains a lone surrogate, such as \\ud83d without a second half, which is not a character."
         )
     return without_surrogates(title) if isinstance(title, str) else None, iter([text] if text else [])
 
@@ -39,9 +39,9 @@ def parse_record(data: bytes, text_field: str, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CorruptError(f"{what} is JSON that cannot be read: {error}.") from error
     if not isinstance(record, dict):
-        raise CorruptError(f"{what} holds no JSON object but a {type(record).__name__}.")
+        raise CorruptError(f"{what} is not a JSON object but a {type(record).__name__}.")
     if not isinstance(record.get(text_field), str):
-        problem = "is no string" if text_field in record else "is missing"
+        problem = "is not a string" if text_field in record else "is missing"
         raise CorruptError(
             f"In {what[0].lower()}{what[1:]} the field {text_field!r}, which input.text_field names, {problem}."
         )

@@ -1,8 +1,8 @@
 """Manifests: files that name documents and give them ids, and what a manifest may name.
 
-Only one that is given as a source is obeyed: who may drop a file below a prefix may not make the cluster read another
-place. For the same reason an entry that leads out of the manifest's directory or bucket, or to a scheme that documents
-are not read from, is a failure, and nothing there is opened or looked at.
+A manifest is used only if it is given as a source: someone who may write below a prefix must not make the cluster read
+other places. For the same reason an entry outside of the manifest's directory or bucket, or with a scheme that
+documents are not read from, becomes a failure without being opened or looked up.
 """
 
 import json

@@ -15,10 +15,9 @@ def read_batch(
     sections: SectionSettings | None = None,
     stopping: bool = False,
 ) -> pa.Table:
-    """Fetch, extract and tokenize. A document that cannot be read keeps its row, with the reason and no tokens.
+    """Fetch, extract and tokenize. A document that cannot be read keeps its row, with an error and without tokens.
 
-    Where there is no tokenizer, that is the reason of all of them. Where the run is `stopping` nothing is read, and all
-    rows are handles.
+    Without a tokenizer, all rows get that error. If the run is `stopping`, nothing is read and all rows are handles.
     """
     rows = batch.to_pylist()
     if stopping:

@@ -23,7 +23,7 @@ from pipeline.schemas.tables import Row
 
 @dataclass(frozen=True)
 class ReaderSettings:
-    """All that a reader is told; it goes from process to process."""
+    """Everything that a reader needs; it is pickled to other processes."""
 
     input: InputSettings
     model: ModelSettings
@@ -31,18 +31,18 @@ class ReaderSettings:
 
 
 class Reader:
-    """Keep one for many documents: the records of a compressed JSON lines file, in order, cost one pass."""
+    """Reads and tokenizes documents. Use one for many: the records of a compressed JSON lines file take a single pass
+    in order."""
 
     def __init__(self, settings: ReaderSettings) -> None:
         self.settings = settings
         self._extractor = Extractor(settings.input)
 
     def read(self, row: Row) -> Row:
-        """A `READ_ROW`. Whatever the document raises is its reason to have no tokens; where there is no tokenizer, or
-        no store, that is.
+        """A `READ_ROW`. Any error, also of the tokenizer or the store, is recorded in the row.
 
-        Of a document with more text than `input.inline_bytes` the row is a handle. So is that of plain text with a
-        state to go on from, which is not gone through here. Raises MemoryError alone.
+        The row of a document with more text than `input.inline_bytes` is a handle. So is that of plain text with a
+        state to resume from, which is not read here. Raises only MemoryError.
         """
         try:
             _ = self.tokenizer

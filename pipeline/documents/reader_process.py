@@ -1,8 +1,8 @@
-"""Reads documents in a child process that can be killed, and whose crash takes nothing else along.
+"""Reads documents in a child process that can be killed, and whose crash affects nothing else.
 
-It is kept from batch to batch, and replaced when a document has used up its time or memory or killed it. A batch goes
-there as a whole and comes back row by row, so that it is known which document it was. A pool of processes would do the
-same with ten times as much work for each short document.
+The process is kept between batches, and replaced when a document has used up its time or memory or has crashed it. It
+receives a batch as a whole and returns row by row, so that it is known which document was at fault. A pool of processes
+would do the same at ten times the overhead for each short document.
 """
 
 import os
@@ -34,7 +34,7 @@ MAIN = "import sys; from pipeline.documents import reader_process; reader_proces
 
 
 class ReaderProcess:
-    """Starts a process when there is something to read. For one thread."""
+    """A child process for reading, started on demand. Not thread-safe."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,7 +46,7 @@ class ReaderProcess:
         return self._process.pid if self._process else None
 
     def read(self, rows: Sequence[Row], settings: ReaderSettings) -> list[Row]:
-        """A `READ_ROW` for each, in their order. What a document's process dies of is its reason to have no tokens."""
+        """A `READ_ROW` for each row, in order. A document that kills the process gets an error instead of tokens."""
         read: list[Row] = []
         while len(read) < len(rows):
             is_fresh = self._start()
@@ -55,21 +55,21 @@ class ReaderProcess:
                     read.append(row)
                     is_fresh = False
             except (EOFError, OSError) as error:
-                # What it left of earlier documents, or a neighbor on the machine, may have had a part in it: only what
-                # a process dies of that has read nothing else is held against a document. CPU time is its own alone.
+                # Earlier documents in the same process, or another process on the machine, may have caused this. A
+                # document is blamed only if it was the first in its process, or for CPU time, which is its own.
                 how = self._stop(settings.input, timed_out=isinstance(error, TimeoutError))
                 if is_fresh or isinstance(how, TimeLimitError):
                     read.append(rows[len(read)] | reason(how))
         return read
 
     def close(self) -> None:
-        """End the process. The next documents get another one."""
+        """End the process. The next document starts a new one."""
         if self._end is not None:
             self._end()
         self._process = self._connection = self._end = None
 
     def _start(self) -> bool:
-        """Whether the process is a new one. Raises RuntimeError where none can be started."""
+        """Start a process unless one is running; returns whether it is new. Raises RuntimeError if none can start."""
         if self._process is not None and self._process.poll() is None:
             return False
         codes: list[int] = []
@@ -85,7 +85,8 @@ class ReaderProcess:
         raise RuntimeError(f"the process that reads documents ended before it read any, with the exit codes {codes}")
 
     def _rows(self, rows: Sequence[Row], settings: ReaderSettings) -> Iterator[Row]:
-        """Each as soon as it is read. Raises EOFError or OSError when the process dies, TimeoutError when it hangs."""
+        """Yields each row as soon as it is read. Raises EOFError or OSError if the process dies, TimeoutError if it
+        hangs."""
         assert self._connection is not None
         self._connection.send((rows, settings))
         for _ in rows:
@@ -120,7 +121,7 @@ class ReaderProcess:
 
 
 def _started() -> "tuple[Connection, subprocess.Popen[bytes]]":
-    """A process that says when it is ready, and the way to it."""
+    """A new process, which reports when it is ready, and the connection to it."""
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(
@@ -135,12 +136,12 @@ def _started() -> "tuple[Connection, subprocess.Popen[bytes]]":
 
 @cache
 def shared() -> ReaderProcess:
-    """That of this process: Ray gives a worker many batches."""
+    """The reader process of this Ray worker, shared by all its batches."""
     return ReaderProcess()
 
 
 def main(descriptor: int, parent: int) -> None:
-    """What the process does: reads what comes, until nothing can come any more."""
+    """The child's main loop: reads batches until the connection is closed."""
     _end_with(parent)
     # Ctrl-C is for the parent, at whose end this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -169,13 +170,14 @@ def _read(reader: Reader, row: Row) -> Row:
         with _cpu_limit(reader.settings.input.max_document_seconds):
             return reader.read(row)
     except MemoryError:
-        # Native code that was refused memory may have stopped anywhere: no document can trust this process again.
+        # Native code may have failed anywhere for lack of memory: this process is not safe for other documents.
         os._exit(OUT_OF_MEMORY)
 
 
 @contextmanager
 def _cpu_limit(seconds: float) -> Iterator[None]:
-    """CPU time, since a slow store is not the document's fault. The signal kills: native code heeds no exception."""
+    """Limits CPU time, since a slow store is not the document's fault. The signal kills the process: native code cannot
+    be interrupted by an exception."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
@@ -184,7 +186,7 @@ def _cpu_limit(seconds: float) -> Iterator[None]:
 
 
 def _limit_memory(num_bytes: int) -> None:
-    """What documents may take beyond what the process takes by itself. Nothing on a system other than Linux."""
+    """Limit the memory that documents may take beyond the process's own. Does nothing on systems other than Linux."""
     if sys.platform != "linux":
         return
     status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -195,7 +197,8 @@ def _limit_memory(num_bytes: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Also in the middle of a document. Elsewhere than on Linux the process ends after it, when nobody listens."""
+    """End with the parent, even in the middle of a document. On systems other than Linux the process ends after its
+    document, when the connection is closed."""
     if sys.platform == "linux":
         CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

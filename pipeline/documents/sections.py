@@ -23,18 +23,19 @@ class Section:
     """Where a section of a document begins, and what it is called."""
 
     title: str | None
-    """Of its heading; None where there was none before it, and where a long section was cut."""
+    """Text of its heading; None before the first heading, and if it is the rest of a section that was split."""
     start: int
-    """Tokens of the document before it."""
+    """Number of the document's tokens before it."""
     named_at: int | None = None
-    """Tokens of the document before the heading that gave the title, which a short beginning may have preceded."""
+    """Number of tokens before the heading that gave the title. It may be larger than `start`, since a short section is
+    merged with the next."""
 
 
 def headings(text: str) -> Iterator[tuple[str, int]]:
-    """The title of each heading in a text, and where its line begins, in characters."""
+    """The title of each heading in a text, and the offset of its line in characters."""
     for found in HEADING.finditer(text):
         if title := found["marked"]:
-            # Not left to the pattern, which would try each blank as the first of those that close the line.
+            # In the pattern, this would backtrack at each blank: quadratic time.
             title = title[0] + title[1:].rstrip(CLOSING)
         else:
             title = found["numbered"] or found["named"]
@@ -42,7 +43,7 @@ def headings(text: str) -> Iterator[tuple[str, int]]:
 
 
 def before(sections: Sequence[Section], num_tokens: int) -> list[Section]:
-    """As they were known when the document had been gone through up to a cut with so many tokens before it."""
+    """The sections as they were known when the document had been read up to a cut after `tokens` tokens."""
     kept = [section for section in sections if section.start < num_tokens] or list(sections[:1])
     if kept and (kept[-1].named_at or 0) >= num_tokens:
         kept[-1] = Section(None, kept[-1].start)
@@ -50,16 +51,16 @@ def before(sections: Sequence[Section], num_tokens: int) -> list[Section]:
 
 
 class SectionFinder:
-    """Follows a document part by part; what it found of the parts so far is final."""
+    """Finds sections part by part; those of the parts so far are final."""
 
     def __init__(self, settings: SectionSettings, found: Sequence[Section] = ()) -> None:
-        """To go on from a cut, give what `before` says of those found up to there."""
+        """To resume from a cut, give the sections that `before` returns for it."""
         self._settings = settings
         self.sections: list[Section] = list(found) or [Section(None, 0)]
-        """Of the tokens so far; the last one goes on."""
+        """The sections so far; the last one is still open."""
 
     def add(self, part: str, places: Sequence[int], tokens_before: int) -> None:
-        """One more part of the text: `places` says where each of its tokens begins, in characters."""
+        """Add the next part of the text; `places` are the offsets of its tokens in characters."""
         for title, place in headings(part) if self._settings.headings else ():
             self._heading(title, tokens_before + bisect_left(places, place))
         self._reach(tokens_before + len(places))
@@ -70,10 +71,10 @@ class SectionFinder:
         if start - last.start >= self._settings.least_tokens:
             self.sections.append(Section(title, start, start))
         elif last.title is None:
-            # Too little was before it to be a section by itself.
+            # The section before it is too short and is merged with this one.
             self.sections[-1] = Section(title, last.start, start)
 
     def _reach(self, num_tokens: int) -> None:
-        """Cut what has become too long."""
+        """Split a section that has become too long."""
         while num_tokens - self.sections[-1].start > self._settings.most_tokens:
             self.sections.append(Section(None, self.sections[-1].start + self._settings.most_tokens))

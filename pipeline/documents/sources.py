@@ -24,10 +24,10 @@ GLOB = re.compile(r"[*?\[]")
 def list_documents(settings: InputSettings) -> list[Document]:
     """All documents of all sources, each object once, sorted by URI and, within a file, by line.
 
-    A manifest that is given stands for the documents that it lists, with the ids that it gives them; one that is only
-    found is passed over. What cannot be read is a Document with its error set. Raises ConfigError for a source that
-    holds nothing or has a scheme that documents are not read from, a manifest that cannot be followed and ids that are
-    not unique; StorageError for a store that cannot be listed.
+    A manifest that is given stands for the documents that it lists, with their ids; one that is only found is skipped.
+    Unreadable objects become Documents with their error set. Raises ConfigError for a source that is empty or has a
+    scheme that documents are not read from, for an invalid manifest and for duplicate ids; StorageError for a store
+    that cannot be listed.
     """
     named: dict[str, tuple[str, Listed]] = {}
     given: dict[str, None] = {}
@@ -49,7 +49,7 @@ def list_documents(settings: InputSettings) -> list[Document]:
 def _follow(
     given: Iterable[str], named: dict[str, tuple[str, Listed]], allow_outside: bool
 ) -> Iterable[tuple[str, Listed]]:
-    """Add what manifests name; returns what of that cannot be read. Raises ConfigError."""
+    """Add the documents of manifests; returns those that cannot be read. Raises ConfigError."""
     ids: dict[str, str] = {}
     failed: dict[tuple[str, str], tuple[str, Listed]] = {}
     for manifest in given:
@@ -67,19 +67,19 @@ def _follow(
 
 
 def _pass_over(found: Sequence[str], is_all: bool) -> None:
-    """Manifests that nobody gave. Raises ConfigError where there is nothing else."""
+    """Log and skip manifests that were found, not given. Raises ConfigError if there is nothing else."""
     for uri in found:
-        log.warning("manifest_passed_over", uri=uri, remedy="to obey it, give it in input.sources by its own name")
+        log.warning("manifest_skipped", uri=uri, remedy="to use it, give it by name in input.sources")
     if found and is_all:
         raise ConfigError(
-            f"input.sources: there are only manifests below it, as {found[0]}, which are obeyed only where they are "
-            "given: name it, or write a glob that ends in .manifest.jsonl or .manifest.parquet"
+            f"input.sources: there are only manifests below it, such as {found[0]}, which are used only if they are "
+            "given: by name, or by a glob that ends in .manifest.jsonl or .manifest.parquet"
         )
 
 
 def _match(source: str) -> list[tuple[Listed, bool]]:
-    """What a source holds, each with whether it would be given as a manifest: by its name, or by a glob that ends in a
-    manifest's suffix. A path that exists is itself even where it looks like a glob. Raises ConfigError."""
+    """The objects of a source, each with whether it counts as given by name, so that it may be a manifest. An existing
+    path is taken literally even if it looks like a glob. Raises ConfigError."""
     try:
         objects.refuse_scheme(source)
     except ValueError as error:
@@ -92,7 +92,7 @@ def _match(source: str) -> list[tuple[Listed, bool]]:
         entries = _expand(source, uri)
     if not entries:
         hint = "the glob matches no file" if is_glob else "there is no such file, directory or prefix, or nothing in it"
-        raise ConfigError(f"input.sources = {source!r}: {hint}; hidden files are left out, `**` goes into directories")
+        raise ConfigError(f"input.sources = {source!r}: {hint}; hidden files are skipped, `**` matches directories")
     return [(entry, manifests.is_manifest(uri) and (is_expanded or entry.uri == uri)) for entry in entries]
 
 
@@ -134,7 +134,7 @@ def _failed(document_id: str, entry: Listed, error: DocumentError) -> Document:
 
 
 def _records(document_id: str, entry: Listed, settings: InputSettings) -> Iterator[Document]:
-    """Each line as a document; what lies beyond a break in the file is one more, which failed."""
+    """Each line as a document; if the file breaks off or is damaged, the rest is one more document, which failed."""
     taken: set[str] = set()
     try:
         with content.open_document(entry.uri, settings.max_expansion) as stream:
@@ -170,7 +170,7 @@ def _records(document_id: str, entry: Listed, settings: InputSettings) -> Iterat
 
 
 def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, int, bytes]]:
-    """Number, offset, length and bytes of each line that is not blank; of one over the limit only as many bytes."""
+    """Number, offset, length and bytes of each line that is not blank; a line over the limit is cut to it."""
     offset = 0
     number = 0
     while line := stream.readline(max_bytes + 1):

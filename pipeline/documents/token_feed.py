@@ -1,7 +1,7 @@
-"""The tokens and title of a document too long to travel, which an actor reads itself: a thread reads ahead.
+"""The tokens and title of a long document that an actor streams itself: a thread reads ahead.
 
-The thread opens the document, extracts, cuts and tokenizes as a reader does, and stops when enough tokens wait, so that
-memory does not grow with the document. Canonical cuts make the tokens those that a reader would have made.
+The thread opens the document, extracts, cuts and tokenizes as a reader does, and pauses while enough tokens wait,
+so that memory does not grow with the document. Thanks to canonical cuts, the tokens are those that a reader would make.
 """
 
 import time
@@ -28,8 +28,8 @@ TOO_SLOW = "Reading the document got no further for {seconds:g} s, the limit tha
 
 
 class TokenFeed:
-    """A `models.engine.feed.Feed`. One thread takes from it; its own thread ends when the document does, or some time
-    after `close`: a store may let it wait."""
+    """A `models.engine.feed.Feed` for one consumer thread. Its own thread ends at the document's end, or some time
+    after `close`: it may be waiting for the store."""
 
     def __init__(
         self,
@@ -45,13 +45,14 @@ class TokenFeed:
         check_history: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begins to read at once. `on_change` is called in the feed's thread when tokens have come, or an end.
+        """Starts reading at once. `on_change` is called in the feed's thread when tokens are ready or the feed has
+        ended.
 
-        At most `ahead_tokens` and those of one more part wait to be taken, and one part is held back, to know the last
-        one. `start` is what `position` said of an earlier feed; the tokens are those after it, without the first
-        `skip`. `found` is what `sections.before` says of the sections up to `start`. With `check_history` the document
-        may have changed since: its text is gone through from the beginning, and nothing is ready before it is sure
-        that all up to `start` is as it was. So is always the text of one that is parsed whole. `clock` tells seconds.
+        At most `ahead_tokens` and one more part wait to be taken; one more part is held back, to recognize the last
+        one. `start` is the `position` of an earlier feed; the tokens are those after it, without the first `skip`.
+        `found` are the sections up to `start`, from `sections.before`. With `check_history`, the document may have
+        changed since: its text is read from the beginning, and no token is ready until it is verified that the text up
+        to `start` is unchanged. The text of parsed documents is always verified. `clock` returns seconds.
         """
         assert not (check_history and skip), "tokens behind a cut may have changed, and there is no check of them"
         self._document, self._settings, self._tokenizer = document, settings, tokenizer
@@ -71,22 +72,22 @@ class TokenFeed:
         self._num_sections = max(1, len(found))
         self._ended = self._closed = False
         self._clock, self._moved_at = clock, clock()
-        """When the thread last got further, or had reason to wait."""
+        """When the thread last made progress, or had a reason to wait."""
         self._title: str | None = None
         self._error: LonghaulError | None = None
         self.made_by = ""
-        """What makes the text; known before the first token is ready."""
+        """What the text depends on, from `extract.makers`; set before the first token is ready."""
         self._changed = Condition()
         self._thread = Thread(target=self._run, name="token-feed", daemon=True)
         self._thread.start()
 
     @property
     def ready(self) -> int:
-        """Tokens that `take` can give at once.
+        """Number of tokens that `take` can return at once.
 
-        Raises the DocumentError with which the document breaks off, whatever it was, or StorageError, as soon as it is
-        known: what was read before it will never be summarized, so no more time goes to it. Raises StateError where the
-        document is not the one that was read up to the start, TimeLimitError where the thread gets no further.
+        Raises a DocumentError or StorageError as soon as reading fails, even if tokens are left: the document will not
+        be summarized, so no more time is spent on it. Raises StateError if the document up to the start has changed,
+        TimeLimitError if the thread makes no progress.
         """
         with self._changed:
             if self._error is None and self._hangs():
@@ -98,13 +99,13 @@ class TokenFeed:
 
     @property
     def ended(self) -> bool:
-        """Whether no more than the ready ones will come."""
+        """Whether no tokens beyond the ready ones will come."""
         with self._changed:
             return self._ended
 
     @property
     def section_end(self) -> int | None:
-        """Ready tokens up to the end of a section; None where no section ends among them, or none are looked for."""
+        """Number of ready tokens up to the end of a section; None if no section ends among them."""
         with self._changed:
             end = self._section_ends[0] - self._taken if self._section_ends else None
             return end if end is not None and end <= self._ready else None
@@ -117,18 +118,18 @@ class TokenFeed:
 
     @property
     def tail(self) -> np.ndarray:
-        """The tokens (N,) int32 from the document's last cut to its end; none while it is not known."""
+        """The tokens (N,) int32 from the document's last cut to its end; empty until it is known."""
         with self._changed:
             return self._tail
 
     @property
     def sections(self) -> Sequence[Section]:
-        """Those found so far; all of them once the document is read."""
+        """The sections found so far; all of them once the document is read."""
         return self._finder.sections if self._finder else ()
 
     @property
     def title(self) -> str | None:
-        """The document's, once its first words are read; None where the feed goes on behind them."""
+        """The document's title, once its first words are read; None if the feed starts after them."""
         return self._title
 
     def take(self, count: int) -> np.ndarray:
@@ -145,15 +146,15 @@ class TokenFeed:
         return np.concatenate(taken) if taken else np.empty(0, tokenize.TOKEN_DTYPE)
 
     def position(self) -> Position:
-        """The last canonical cut before which all tokens are taken, for a feed that goes on from there.
+        """The last canonical cut before which all tokens were taken, for a feed that resumes from there.
 
-        The end of a document is none: a document that grows may change the tokens after its last cut.
+        The end of a document is not a cut: if the document grows, the tokens after its last cut may change.
         """
         with self._changed:
             return self._position
 
     def close(self) -> None:
-        """Nobody will ask again. Returns at once; what the thread still reads is dropped."""
+        """Drop the feed. Returns at once; what the thread still reads is discarded."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -185,7 +186,7 @@ class TokenFeed:
         except BaseException as caught:  # whatever it is, the one who waits for tokens must hear of it
             error = unexpected(caught)
         with self._changed:
-            # Whoever was told that it hangs has given it up.
+            # The consumer that was told of a time limit has already given up.
             is_wanted = not (self._closed or self._ended)
             if is_wanted:
                 self._error, self._ended = error, True
@@ -195,7 +196,7 @@ class TokenFeed:
     def _read(self) -> None:
         kind = Extractor(self._settings).kind(self._document)
         self.made_by = makers(self._settings.text_field)[kind]
-        # An offset in the characters that a parser makes tells nothing of what another one, or another field, makes.
+        # An offset in a parser's output means nothing for another parser, or another field.
         check_history = self._check_history or (kind != "text" and self._start.parts > 0)
         start = START if check_history else self._start
         held: Part | None = None
@@ -205,17 +206,17 @@ class TokenFeed:
                 texts = self._after_history(texts)
             most = self._settings.max_document_tokens
             for part in tokenize.parts(texts, self._tokenizer, self._finder, self._start.tokens, most):
-                # Only now is it sure that the text goes on after the part before.
+                # Only now is it certain that the previous part was not the last.
                 if held is not None and not self._put(held):
                     return
                 held = part
-        # Where nothing is new, the end of the document is the cut that it was read up to.
+        # If nothing is new, the document ends at the cut that it was read up to.
         if self._put(held or Part(self._tail, self._start), is_last=True) and self._to_skip:
-            raise StateError(f"The document ends {self._to_skip} tokens before the place that its state was kept at.")
+            raise StateError(f"The document ends {self._to_skip} tokens before the position of its state.")
 
     @contextmanager
     def _pieces(self, start: Position) -> Iterator[Iterator[Piece]]:
-        """The text from there on; of a document's beginning the title too."""
+        """The text from `start` on; sets the title if that is the document's beginning."""
         extractor = Extractor(self._settings)
         if start == START:
             with closing(extractor.read(self._document)) as extracted:
@@ -231,7 +232,7 @@ class TokenFeed:
             yield piece
 
     def _after_history(self, texts: Iterator[Passage]) -> Iterator[Passage]:
-        """Those from the start on, once it is sure that the ones before are as they were."""
+        """The passages from the start on, once it is verified that those before are unchanged."""
         last: Passage | None = None
         for passage in islice(texts, self._start.parts):
             last = passage
@@ -251,7 +252,7 @@ class TokenFeed:
         yield from texts
 
     def _put(self, part: Part, is_last: bool = False) -> bool:
-        """Append a part once there is room. False when the feed is closed."""
+        """Append a part once there is room. False if the feed is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._is_full())
             if self._closed or self._ended:
@@ -273,7 +274,7 @@ class TokenFeed:
         return True
 
     def _pass(self) -> None:
-        """Leave behind what lies before the tokens that are next."""
+        """Drop cuts and section ends before the next token."""
         while self._cuts and self._cuts[0].tokens <= self._taken:
             self._position = self._cuts.popleft()
         while self._section_ends and self._section_ends[0] <= self._taken:

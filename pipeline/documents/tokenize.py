@@ -1,9 +1,9 @@
 """Text to token ids, cut at canonical places.
 
-A document must give the same tokens whole, in pieces and after it has grown. So the text is cut where the text
-itself says, counted from its start, and each part is encoded by itself: after the first line end at or beyond
-`PART_CHARS` characters; failing that after the first blank at or beyond twice that; failing that at three times it.
-Only the part after the last cut can change when a document grows.
+A document must give the same tokens whole, in pieces and after it has grown. So each cut depends only on the text
+before it, and each part is encoded by itself. A part ends after the first line end at or beyond `PART_CHARS`
+characters; failing that after the first blank at or beyond twice that; failing that at three times it. Only the part
+after the last cut can change when a document grows.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,25 +20,25 @@ from pipeline.documents.sections import SectionFinder
 PART_CHARS = 4096
 TOKEN_DTYPE = np.int32
 TOKENS_PER_BYTE = 0.3
-"""Of text of which nothing is known yet."""
+"""An estimate for text that has not been tokenized yet."""
 DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Position:
-    """A canonical cut of a document: what to read it on from."""
+    """A canonical cut of a document, where reading can be resumed."""
 
     tokens: int = 0
-    """Before the cut, the begin token among them."""
+    """Number of tokens before the cut, including the begin token."""
     offset: int = 0
-    """Of the cut in the decompressed content, in bytes; in characters of the text for what is parsed whole."""
+    """Offset of the cut in bytes of the decompressed content; in characters of the text of parsed documents."""
     encoding: str | None = None
-    """Of the bytes before the cut, None where all of them are ASCII."""
+    """Encoding of the bytes before the cut; None if all of them are ASCII."""
     parts: int = 0
     """Before the cut."""
     digest: str = ""
-    """Of the text of those parts, as `chained` gives it. Together with the tokenizer's fingerprint it says as much as
-    one of the tokens would, and it can be checked without tokenizing again."""
+    """Digest of the text of those parts, from `chained`. With the tokenizer's fingerprint it identifies the tokens, and
+    it can be verified without tokenizing again."""
 
 
 START = Position()
@@ -47,17 +47,17 @@ START = Position()
 
 @dataclass(frozen=True)
 class Passage:
-    """A canonical part of a document before it is tokenized, and where it begins."""
+    """A canonical part of a document before it is tokenized, and its position."""
 
     text: str
     offset: int | None
-    """As in a `Position`; None where it cannot be told."""
+    """As in a `Position`; None if it cannot be computed."""
     encoding: str | None
     parts: int
     digest: str
 
     def position(self, num_tokens: int) -> Position | None:
-        """Its beginning, before which there are so many tokens; None where nobody can go on from there."""
+        """Its beginning as a `Position` after `tokens` tokens; None if reading cannot be resumed there."""
         if self.offset is None:
             return None
         return Position(num_tokens, self.offset, self.encoding, self.parts, self.digest)
@@ -68,13 +68,13 @@ class Part:
     """A canonical part of a document."""
 
     tokens: np.ndarray
-    """(N,) int32, in the first part of a document the begin token among them."""
+    """(N,) int32; in the first part of a document including the begin token."""
     start: Position | None
-    """None where nobody can go on from there."""
+    """Its beginning; None if reading cannot be resumed there."""
 
 
 def cut(pieces: Iterable[str]) -> Iterator[str]:
-    """Regroup pieces of text, however they were cut, into parts with canonical ends. Memory: one part and one piece."""
+    """Regroup pieces of text, split anywhere, into canonical parts. Memory: one part and one piece."""
     held = ""
     for piece in pieces:
         held += piece
@@ -105,9 +105,9 @@ def parts(
     num_tokens: int = 0,
     max_tokens: int | None = None,
 ) -> Iterator[Part]:
-    """The passages of a document tokenized, before which there are `num_tokens`; `finder` hears of each.
+    """Tokenize the passages of a document, which follow `num_tokens` tokens; each is passed to `finder`.
 
-    Raises TooLargeError instead of the part with which the document has more than `max_tokens`.
+    Raises TooLargeError instead of the part that takes the document over `max_tokens`.
     """
     for passage in texts:
         begin = [] if num_tokens else [tokenizer.begin_id]
@@ -127,7 +127,7 @@ def tokens(texts: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
 
 
 def chained(digest: str, text: str) -> str:
-    """The digest of some text and what goes before it, which has the digest `digest`, or none."""
+    """The digest of a text and what precedes it, whose digest is `digest`, if any."""
     return blake2b(bytes.fromhex(digest) + text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 

@@ -82,7 +82,7 @@ def load(uri: str) -> Snapshot:
     try:
         return snapshot.from_bytes(objects.read_bytes(uri))
     except FileNotFoundError as error:
-        raise StateError(f"The stored state is not there any more: {uri}.") from error
+        raise StateError(f"The stored state does not exist any more: {uri}.") from error
 
 
 def _catalog(output_uri: str) -> Iterable[Row]:

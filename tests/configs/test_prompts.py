@@ -54,7 +54,10 @@ def test_a_bad_prompt_is_refused_with_field_and_value(override, says):
         (True, "a JSON schema is a mapping, this is a bool"),
         ({}, "an empty schema has no requirements"),
         ({"type": "objct"}, "at $.type: 'objct' is not a type of JSON Schema; there are array, boolean"),
-        ({"properties": {"year": {"type": ["int"]}}}, "at $.properties.year.type: ['int'] is not a type of JSON Schema"),
+        (
+            {"properties": {"year": {"type": ["int"]}}},
+            "at $.properties.year.type: ['int'] is not a type of JSON Schema",
+        ),
         ({"properties": []}, "at $.properties: [] is not of type 'object'"),
         ({"required": "year"}, "at $.required: 'year' is not of type 'array'"),
         ({"pattern": "("}, "at $.pattern: '(' is not a 'regex'"),

@@ -141,7 +141,7 @@ def test_plain_text_with_a_state_to_go_on_from_passes_unread(tmp_path: Path, mod
         (True, None, None, "a line"),
         (None, None, None, None),
     ]
-    assert [row["error_message"] for row in found] == [None, None, "The document is not there any more."]
+    assert [row["error_message"] for row in found] == [None, None, "The document does not exist any more."]
     assert found[0]["state_uri"] == "s3://states/one"
 
 

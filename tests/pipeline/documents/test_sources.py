@@ -266,7 +266,7 @@ def test_a_manifest_that_is_only_found_is_passed_over_and_the_log_says_so(tmp_pa
     with capture_logs() as logged:
         documents = listed(f"{tmp_path}/xs{pattern}", folder / "a.txt")
     assert not [each for each in documents if "x.m" in each.source_uri.lower() or each.document_id == "x"]
-    passed_over = [event for event in logged if event["event"] == "manifest_passed_over"]
+    passed_over = [event for event in logged if event["event"] == "manifest_skipped"]
     expected = {"x.manifest.jsonl"} | ({"X.MANIFEST.JSONL"} if pattern in ("", "/*", "/**") else set())
     assert {event["uri"] for event in passed_over} == {f"{folder}/{name}" for name in expected}
     assert all("input.sources" in event["remedy"] for event in passed_over)

@@ -792,7 +792,7 @@ def test_a_document_that_is_gone_or_cut_short_is_unreadable(tmp_path: Path) -> N
         with reading_ahead(path, start=position) as reader, pytest.raises(UnreadableError, match="shorter"):
             reader.take()
     path.unlink()
-    with reading_ahead(path) as reader, pytest.raises(UnreadableError, match="not there any more"):
+    with reading_ahead(path) as reader, pytest.raises(UnreadableError, match="not exist any more"):
         reader.take()
 
 
