@@ -8,7 +8,7 @@ from configs.settings import RunSettings
 
 
 class ErrorBudget:
-    """What the receipts of one start of a run say."""
+    """Counts the documents that failed in one start of a run, from their receipts."""
 
     def __init__(self, settings: RunSettings) -> None:
         self._most, self._after = settings.max_failed_share, settings.max_failed_after
@@ -19,7 +19,7 @@ class ErrorBudget:
         """A message of each class."""
 
     def add(self, receipt: Mapping[str, Any]) -> None:
-        """Of a document that has ended, or was stopped, which counts for nothing."""
+        """Count a receipt. One of a document that was stopped does not count."""
         self._ended += receipt["status"] in ("ok", "failed")
         if receipt["status"] == "failed":
             self._failed[receipt["error_class"]] += 1

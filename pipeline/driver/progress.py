@@ -24,7 +24,7 @@ TICK_SECONDS, LOG_SECONDS = 1.0, 10.0
 
 @dataclass
 class Tally:
-    """What the receipts have said so far."""
+    """What the receipts have reported so far."""
 
     documents_total: int
     bytes_total: int
@@ -49,11 +49,11 @@ class Tally:
 
     @property
     def received(self) -> int:
-        """Receipts."""
+        """Number of receipts."""
         return self.succeeded + self.failed + self.stopped
 
     def tokens_expected(self) -> float:
-        """In all, from the bytes and what a byte has held so far."""
+        """Estimated tokens of all documents, from their bytes and the tokens per byte so far."""
         with self.lock:
             per_byte = self.tokens_done / self.bytes_done if self.tokens_done else tokenize.TOKENS_PER_BYTE
             return self.tokens_done + (self.bytes_total - self.bytes_done) * per_byte
@@ -61,7 +61,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Standing:
-    """One moment of the run."""
+    """The progress of the run at one moment."""
 
     done: int
     failed: int
@@ -74,7 +74,7 @@ class Standing:
     actors: int
 
     def line(self) -> str:
-        """The figures in words, as a terminal shows them."""
+        """The figures as a line for a terminal."""
         if not self.actors:
             return f"{self.done}/{self.total} documents · waiting for the first actor"
         parts = [
@@ -89,10 +89,10 @@ class Standing:
 
 
 class Progress(Thread):
-    """Reads the actors' meters from the ledger every so often and says how far the run is, until stopped.
+    """Reads the actors' meters from the ledger and reports the run's progress while the context is open.
 
     On a terminal it keeps one line below the log; elsewhere it logs an event every ten seconds. The meters are read
-    every second for a line or for who must hear of the cost, else as often as there is an event.
+    every second for the line or for `on_cost`, else every ten seconds.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Progress(Thread):
         run_id: str,
         on_cost: Callable[[Decimal], None] | None = None,
     ) -> None:
-        """`on_cost` hears every second, in this thread, what this start of the run has cost so far."""
+        """`on_cost` is called every second, in this thread, with the cost of this start of the run so far."""
         super().__init__(name="progress", daemon=True)
         self._tally, self._currency, self._run_id, self._on_cost = tally, currency, run_id, on_cost
         self._beats = heartbeats
@@ -115,7 +115,7 @@ class Progress(Thread):
         self._is_warned = False
 
     def __enter__(self) -> "Progress":
-        # What earlier attempts of this run did is not this attempt's speed.
+        # Actors of earlier starts of this run do not count for this start's speed.
         self._before = frozenset(reading.actor_id for reading in self._readings())
         if self._as_line:
             self._line.start()
@@ -130,7 +130,7 @@ class Progress(Thread):
         self._line.stop()
 
     def run(self) -> None:
-        """Looks and reports until the context ends."""
+        """Reports until the context ends."""
         logged = time.monotonic()
         is_close = self._as_line or self._on_cost is not None
         while not self._stopped.wait(TICK_SECONDS if is_close else LOG_SECONDS):
@@ -147,7 +147,7 @@ class Progress(Thread):
         return [heartbeat.reading for heartbeat in self._beats()]
 
     def standing(self, before: frozenset[str]) -> Standing:
-        """How far the run is now, without the actors `before`."""
+        """The progress now, without the actors in `before`."""
         readings = [reading for reading in self._readings() if reading.actor_id not in before]
         actors = [reading for reading in readings if reading.is_of_actor]
         tokens = max(self._tally.tokens_done, sum(reading.tokens_read for reading in readings))
@@ -168,7 +168,7 @@ class Progress(Thread):
     def _look(self) -> Standing | None:
         try:
             return self.standing(self._before)
-        except Exception:  # a run must not end over its progress line, but somebody must hear of it
+        except Exception:  # a run must not end because of its progress line, but the user must know
             if not self._is_warned:
                 log.warning("progress_unknown", run_id=self._run_id, exc_info=True)
             self._is_warned = True

@@ -17,16 +17,16 @@ from pipeline.ledger.run_folder import Ledger
 log = structlog.get_logger()
 
 Nodes = Mapping[str, tuple[str, str]]
-"""The host's name and the instance's id, or nothing where it is not known, by Ray's ids."""
+"""Host name and instance id (empty if unknown) of nodes, by Ray's ids."""
 
 
 class SharedNodes(Thread):
-    """As a context: meters the nodes that `look` finds, from the first look at each to the last."""
+    """A context that meters the nodes that `look` finds, from the first look at each to the last."""
 
     def __init__(
         self, ledger: Ledger, look: Callable[[], Nodes], rate: Rate, every_seconds: float, start: int = 0
     ) -> None:
-        """`start` is the number of the run's, which has meters of its own though the nodes may have served before."""
+        """`start` is the number of the run's start. Each start has its own meters, even of the same nodes."""
         super().__init__(name="nodes", daemon=True)
         self._ledger, self._look, self._rate, self._every_seconds = ledger, look, rate, every_seconds
         self._stopped = Event()
@@ -52,7 +52,7 @@ class SharedNodes(Thread):
             is_last = self._stopped.wait(self._every_seconds)
             try:
                 self.meter()
-            except Exception:  # a run must not end over one look, which the next makes up for
+            except Exception:  # a run must not end because of one look, which the next one makes up for
                 log.warning("nodes_unknown", run_id=self._ledger.run_id, exc_info=True)
 
     def meter(self) -> None:

@@ -13,14 +13,15 @@ from pipeline.telemetry.alerts import Alerts
 log = structlog.get_logger()
 
 AGAIN_SECONDS = 5.0
-"""Until a stop is asked for again that the store did not take."""
+"""Pause before a stop request that could not be written is written again."""
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 300.0
-"""An actor whose meter has stood still for so long has died, and is not waited for."""
+"""An actor whose meter has not moved for this long counts as dead and is not waited for."""
 
 
 class Stopping:
-    """The driver's side. Actors and readers find the request in the ledger; the deadline they know themselves."""
+    """The driver's side of a stop. Actors and readers find the request in the ledger, and know the deadline
+    themselves."""
 
     def __init__(self, ledger: Ledger, budget: Decimal | None = None, deadline_us: int | None = None) -> None:
         self._ledger, self._budget, self._deadline_us = ledger, budget, deadline_us
@@ -30,11 +31,11 @@ class Stopping:
         self._ended = Event()
 
     def begin(self, start: int) -> None:
-        """The run is this driver's, as its start of that number, so that it may be stopped."""
+        """Allow stop requests from now on: this driver holds the run, as its start number `start`."""
         self._start = start
 
     def end(self) -> None:
-        """Nobody is left to be asked."""
+        """Stop writing requests: no actor is left."""
         self._ended.set()
 
     @property
@@ -43,19 +44,19 @@ class Stopping:
 
     @property
     def reason(self) -> str | None:
-        """`deadline`, `budget`, `failures` or `interrupt`, once it has come to that."""
+        """`deadline`, `budget`, `failures` or `interrupt`; None unless the run is to stop."""
         if self._asked is None and has_passed(self._deadline_us):
             return "deadline"
         return self._asked
 
     def spent(self, cost: Decimal) -> None:
-        """What this start of the run has cost so far."""
+        """Report what this start of the run has cost so far; stops the run at its budget."""
         self._alerts.spent(cost)
         if self._budget is not None and cost >= self._budget:
             self.ask("budget")
 
     def ask(self, reason: str) -> None:
-        """Returns at once, so that a signal's handler may call it. Asked again until the ledger has it."""
+        """Request a stop. Does not block, so that a signal handler may call it; retries until the ledger has it."""
         assert self._start is not None, "a run begins before it is stopped"
         if self._asked is None:
             self._asked = reason
@@ -67,14 +68,14 @@ class Stopping:
             try:
                 self._ledger.stop(reason, start)
                 return
-            except Exception:  # whatever it is, the money goes on being spent until somebody hears
+            except Exception:  # whatever it is, the run spends money until the request is written
                 log.warning("stop_not_written", run_id=self._ledger.run_id, exc_info=True)
                 self._ended.wait(AGAIN_SECONDS)
 
 
 class Drain(Thread):
-    """As a context, around a run's work: sees when it may end although documents are left, since a stop was asked for
-    and all actors have ended what they had. What no actor has begun need not go through the stages."""
+    """A context around a run's work that detects when a stopping run may end although documents are left: once no actor
+    is working on any. Documents that no actor has begun need not pass through the stages."""
 
     def __init__(self, stopping: Stopping, heartbeats: Heartbeats, start: int) -> None:
         super().__init__(name="drain", daemon=True)
@@ -91,12 +92,12 @@ class Drain(Thread):
         self.join(timeout=5)
 
     def run(self) -> None:
-        """Looks every LOOK_SECONDS once a stop was asked for, until the run may end or the context does."""
+        """Looks every LOOK_SECONDS once a stop was requested, until the run may end or the context ends."""
         while not self.is_over and not self._left.wait(LOOK_SECONDS):
             self.is_over = self._stopping.reason is not None and self.look()
 
     def look(self) -> bool:
-        """Whether no actor of this start has anything under way."""
+        """Whether no actor of this start is working on a document."""
         heartbeats = [
             heartbeat
             for heartbeat in self._heartbeats()

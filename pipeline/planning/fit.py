@@ -1,4 +1,4 @@
-"""How a model fits a GPU, by arithmetic alone: documents at a time, speed and price."""
+"""How a model fits a GPU, by calculation only: documents in flight, speed and price."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CURRENCY = "USD"
 
 @dataclass(frozen=True)
 class Fit:
-    """With documents of one length."""
+    """A model on a GPU, with documents of one length."""
 
     gpu: str
     memory_bytes: int
@@ -33,7 +33,7 @@ class Fit:
 
     @property
     def market(self) -> Market | None:
-        """The cheaper one."""
+        """The cheaper market."""
         return min(self.per_million, key=lambda market: self.per_million[market], default=None)
 
     @property
@@ -43,14 +43,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class PlanningRow:
-    """Of the planning table."""
+    """A row of the planning table."""
 
     size: Size
     dtype: str
     vram_bytes: float
-    """With what the table leaves for states, and without a cache."""
+    """With the table's allowance for states, without a KV cache."""
     smallest_gpu: str | None
-    """None where none holds that and leaves the libraries their room."""
+    """None if no GPU holds that and the libraries."""
     fits: Sequence[Fit]
     """On the smallest, at each length."""
     cheapest: Fit | None
@@ -68,19 +68,19 @@ def fit(model: Planned, bytes_per_parameter: int, gpu: Gpu, num_tokens: int, cat
 
 
 def dollars_per_million(gpu_hour: Decimal, tokens_per_second: float) -> Decimal:
-    """Tokens, on a GPU at that price for an hour."""
+    """Price of a million tokens on a GPU with this price per hour."""
     return (gpu_hour * MILLION / (Decimal(tokens_per_second) * SECONDS_PER_HOUR)).quantize(RATIO_STEP)
 
 
 def cheapest(fits: Iterable[Fit]) -> Fit | None:
-    """Per token, on whichever market; None where none fits and has a price."""
+    """The cheapest per token, on any market; None if none of them both fits and has a price."""
     return min((each for each in fits if each.lowest is not None), key=lambda each: each.lowest or 0, default=None)
 
 
 def planning_table(
     gpus: Sequence[Gpu], lengths: Sequence[int], dtypes: Iterable[str], catalog: Catalog
 ) -> list[PlanningRow]:
-    """Known sizes in each precision. `gpus` are the smallest first."""
+    """Rows for known sizes in each precision. `gpus` are sorted by memory, the smallest first."""
     precisions = {dtype: BYTES_PER_PARAMETER[dtype] for dtype in dtypes}
     return [
         _row(size, dtype, width, gpus, lengths, catalog)

@@ -12,7 +12,7 @@ from models.mamba.language_model import MambaLM
 
 STATE_BYTES_PER_NUMBER = 4
 SCAN_FLOPS = 6
-"""Per token and number of the recurrent state: decay, write and read, each a multiplication and an addition."""
+"""FLOPs per token and number of the recurrent state: decay, write and read, each a multiplication and an addition."""
 SSM_OVERHEAD = 1.07
 """Of weights, where no cache needs room."""
 TRANSFORMER_OVERHEAD = 1.15
@@ -23,11 +23,11 @@ class Footprint:
     """What a model takes in memory and arithmetic."""
 
     parameters: int
-    """A tied head counted once."""
+    """Number of parameters; a tied head counts once."""
     state_bytes: int
     """Of one document, whatever its length."""
     flops_per_token: float
-    """Of reading; logits are wanted at a document's end alone."""
+    """FLOPs of reading; logits are only needed at a document's end."""
 
     def weights_bytes(self, bytes_per_parameter: float) -> float:
         """Memory of all parameters, in bytes."""
@@ -35,7 +35,7 @@ class Footprint:
 
 
 def footprint(config: MambaConfig) -> Footprint:
-    """Exact in memory, a count of the large terms in arithmetic."""
+    """The footprint of a Mamba model: exact in memory, the large terms only in arithmetic."""
     with torch.device("meta"):
         model = MambaLM(config)
     parameters = sum(parameter.numel() for parameter in {id(each): each for each in model.parameters()}.values())
@@ -59,11 +59,11 @@ class Transformer:
     width: int
 
     def kv_cache_bytes(self, num_tokens: int, batch: int = 1, bytes_per_value: int = 2) -> int:
-        """Keys and values of every token so far."""
+        """Size of the KV cache of `num_tokens` tokens."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * num_tokens * batch * bytes_per_value
 
     def flops(self, num_tokens: int) -> float:
-        """Of reading so many tokens at once: the weights for each, and each with all before it."""
+        """FLOPs of reading `num_tokens` tokens at once: the weights for each, and attention to all before it."""
         return 2.0 * self.parameters * num_tokens + 2.0 * self.num_layers * self.width * float(num_tokens) ** 2
 
 
@@ -77,7 +77,7 @@ TRANSFORMERS = (
 
 
 def transformer_like(parameters: int) -> Transformer:
-    """The published one that is nearest in size."""
+    """The published transformer that is nearest in size."""
     return min(TRANSFORMERS, key=lambda each: abs(each.parameters / parameters - 1))
 
 

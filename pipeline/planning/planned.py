@@ -26,7 +26,7 @@ BYTES_PER_PARAMETER = {"bfloat16": 2, "float8": 1}
 VOCAB_SIZE = 128_256
 """Of the tokenizer of all published Mamba-3 models."""
 NEAR = 3
-"""Times larger or smaller: a transformer that is further off says nothing of a model's shape."""
+"""A transformer that differs in size by more than this factor is not compared with."""
 
 
 @dataclass(frozen=True)
@@ -36,45 +36,45 @@ class Planned:
     name: str
     parameters: int
     state_bytes: int
-    """Of one document, in the layers without attention."""
+    """State of one document, in the layers without attention."""
     flops_per_token: float
-    """Of reading, attention to earlier tokens aside."""
+    """FLOPs of reading, without attention to earlier tokens."""
     attention: Transformer | None
-    """Whose its attention would be: the published transformer that is nearest in size, None where none is near."""
+    """The published transformer that is nearest in size, whose attention layers are assumed; None if none is near."""
     attention_share: float = 0.0
     vocab_size: int = VOCAB_SIZE
 
     @property
     def overhead(self) -> float:
-        """Weights with an allowance for workspace, as a multiple of them; a hybrid's lies between the others'."""
+        """Weights plus workspace, as a multiple of the weights; interpolated for a hybrid."""
         return SSM_OVERHEAD + self.attention_share * (TRANSFORMER_OVERHEAD - SSM_OVERHEAD)
 
     def vram_bytes(self, bytes_per_parameter: float, documents_bytes: float = 0) -> float:
-        """Weights, workspace, and what documents take."""
+        """Memory of weights, workspace and documents."""
         return GB * vram_gb(self.parameters / GB, bytes_per_parameter, self.overhead, documents_bytes / GB)
 
     def cache_bytes(self, num_tokens: int) -> float:
-        """Keys and values of one document."""
+        """Size of the KV cache of one document."""
         return self.attention_share * self.attention.kv_cache_bytes(num_tokens) if self.attention else 0
 
     def document_bytes(self, num_tokens: int) -> float:
-        """Of one document in flight: state and logits twice, its own and an answer's, and the cache that both share."""
+        """Memory of one document in flight: state and logits twice, its own and an answer's, and a shared KV cache."""
         return 2 * (self.state_bytes + self.vocab_size * LOGITS_BYTES_PER_PLACE) + self.cache_bytes(num_tokens)
 
     def documents_that_fit(self, memory_bytes: int, bytes_per_parameter: float, num_tokens: int) -> int | None:
-        """Of one length, in flight on one GPU at a time; None where not even the weights fit."""
+        """Number of documents of `num_tokens` that fit on a GPU at a time; None if not even the weights fit."""
         room = memory_bytes - RESERVE_BYTES - self.vram_bytes(bytes_per_parameter)
         return None if room < 0 else int(room // self.document_bytes(num_tokens))
 
     def reading_flops(self, num_tokens: int) -> float:
-        """Of one token, on average over a document of that length."""
+        """FLOPs of reading one token, on average over a document of `num_tokens`."""
         if self.attention is None:
             return self.flops_per_token
         attending = 2.0 * self.attention.num_layers * self.attention.width * num_tokens
         return self.flops_per_token + self.attention_share * attending
 
     def as_transformer(self) -> "Planned | None":
-        """A transformer with as many parameters; None where no published one is near."""
+        """A transformer with as many parameters; None if no published one is near."""
         if self.attention is None:
             return None
         return of_size(self.parameters, attention_share=1.0, name="transformer of that size")
@@ -96,9 +96,9 @@ def of_checkpoint(name: str, config: MambaConfig) -> Planned:
 def of_size(
     parameters: int, state_bytes: int | None = None, attention_share: float = 0.0, name: str | None = None
 ) -> Planned:
-    """A projection. Where no state is given, it is that of Mamba-3 with a transformer's layers and width.
+    """A projected model. Its state, unless given, is that of a Mamba-3 with the nearest transformer's layers and width.
 
-    Raises ConfigError where no published transformer is near that size, and its shape would be needed.
+    Raises ConfigError if that shape is needed but no published transformer is near in size.
     """
     attention = _near(parameters)
     if attention is None and (state_bytes is None or attention_share):

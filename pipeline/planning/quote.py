@@ -1,7 +1,7 @@
 """What a run will take and cost: tokens, device-hours, wall time, dollars, memory.
 
-Tokens are counted in a sample of each kind of document. Speed is that of the newest runs with the same model on the
-same device, which holds answers too; without one, that of the device's arithmetic at a share that others have reached.
+Tokens are estimated from a sample of each kind of document. Speed is that of the newest runs with the same model on the
+same device, answers included; without such a run, a typical share of the device's peak arithmetic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from pipeline.schemas.document import Document
 log = structlog.get_logger()
 
 INTERRUPTIONS_PER_HOUR = 0.2 / 730
-"""Of a spot node: the upper end of what was seen of H100s in a month, early in 2026."""
+"""Interruptions of a spot node: the upper end of what was observed for H100s in a month of early 2026."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Quote:
     """At the price that the run would pay."""
     cost_on_demand: Decimal | None
     cost_spot: Decimal | None
-    """With what preemptions are expected to waste."""
+    """Including the expected waste by preemptions."""
     expected_loss_seconds: float
     weights_bytes: int
     state_bytes: int
@@ -61,16 +61,16 @@ class Quote:
     transformer_cache_bytes: int
     """Of the longest document."""
     transformer_arithmetic_ratio: float
-    """Of what reading all documents would take, against this model; over 1 where the transformer needs more."""
+    """Arithmetic of reading all documents with the transformer, relative to this model."""
 
     def as_row(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields, for JSON."""
         return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Of one device for one hour."""
+    """Prices of one device for one hour."""
 
     now: Decimal
     """What the run would pay."""
@@ -82,11 +82,11 @@ class Prices:
 
     @staticmethod
     def of(rates: Rates, device: str, labels: Labels) -> "Prices":
-        """On a node with these labels. Raises ConfigError where there is none."""
+        """The prices on a node with these labels. Raises ConfigError if there are none."""
         now = rates.of_cpu(labels) if device == "cpu" else rates.of_gpu(device, labels)
 
         def hourly(market: Market) -> Decimal | None:
-            # Of whoever is paid now.
+            # From the provider that would be paid now.
             asked = {"market": market, "provider": now.provider or None}
             try:
                 found = replace(rates, price=rates.price.model_copy(update=asked)).of_gpu(device, labels)
@@ -103,7 +103,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Model:
-    """What would read."""
+    """The model that would read the documents."""
 
     revision: str
     architecture: MambaConfig
@@ -123,12 +123,12 @@ def for_run(
     exact: bool = False,
     may_time: bool = True,
 ) -> Quote | None:
-    """Of these documents. `device` is `cpu` or a GPU's name, on a node with these `labels`. `exact` tokenizes all of
-    them. `other_nodes` of the cluster hold no actor; there is a head at least. `read_before` are tokens that need not
-    be read again, by document.
+    """Quote a run over these documents. `device` is `cpu` or a GPU's name, on a node with these `labels`. `exact`
+    tokenizes all documents. `other_nodes` is the number of nodes without an actor, at least the head. `read_before` are
+    tokens that need not be read again, by document.
 
-    `may_time` permits loading the model here to time a CPU that nothing is known of; else there is no quote then.
-    Raises ConfigError where nothing is known of the GPU or its price.
+    If the speed of a CPU is not known, `may_time` permits loading the model here to time it; otherwise there is no
+    quote. Raises ConfigError for an unknown GPU, or one without a price.
     """
     speed = measured_speed(config.output.uri, model.revision, device, config)
     if speed is None and device == "cpu" and not may_time:
@@ -189,7 +189,7 @@ def quote(
 
 
 def _expected_loss(seconds: float, config: SummarizeConfig, speed: Speed) -> float:
-    """A preemption loses half of what may be at stake, on average, and one start of an actor."""
+    """On average, a preemption loses half of what may be at stake, and one start of an actor."""
     interruptions = INTERRUPTIONS_PER_HOUR * seconds / 3600
     return interruptions * (config.snapshot.max_lost_device_seconds / 2 + speed.startup_seconds)
 
@@ -199,8 +199,8 @@ def _cost(seconds: float, price_per_hour: Decimal) -> Decimal:
 
 
 def _against(rival: Transformer, model: Footprint, tokens: Tokens, documents: int) -> float:
-    """Per parameter, so that the nearest size need not be the same; documents are taken for equally long, but for the
-    longest."""
+    """Arithmetic per parameter relative to a transformer, so that the nearest size suffices. Documents other than the
+    longest are assumed to be equally long."""
     if not tokens.total:
         return 1.0
     others = max(0, documents - 1)

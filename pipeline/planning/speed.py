@@ -16,7 +16,7 @@ from pipeline.planning.footprint import Footprint
 from pipeline.reports.warehouse import Warehouse
 
 SHARE_OF_PEAK = 0.3
-"""Of a GPU's dense bf16 peak that reading is thought to reach: the paper's 1.5B model on an H100 has 0.32."""
+"""Assumed share of a GPU's dense bf16 peak that reading reaches: the paper's 1.5B model on an H100 has 0.32."""
 UNMEASURED_STARTUP_SECONDS = 60.0
 RUNS_LOOKED_AT = 5
 TIMED_TOKENS = 4096
@@ -36,31 +36,32 @@ MEASURED = """
     select spent.*, config from spent join jobs on spent.run_id = jobs.run_id
     where model_revision = $revision order by started_at desc limit $most
 """
-"""The newest runs with a model on a device, by the attempts that finished: what was lost says nothing of speed."""
+"""The newest runs with a model on a device, by the attempts that finished: lost ones say nothing about speed."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What reading takes on one device."""
+    """The speed of one device."""
 
     seconds_per_token: float
     """Of reading."""
     seconds_per_answered: float
-    """Document: of its answers."""
+    """Seconds per document for its answers."""
     startup_seconds: float
-    """Of an actor, until it reads."""
+    """Seconds until an actor begins to read."""
     source: str
     """Where the figures come from, as a clause."""
 
 
 def measured_speed(output_uri: str, model_revision: str, device: str, config: SummarizeConfig) -> Speed | None:
-    """Of the newest runs into an output that read anything with this model on this device, by any of its names."""
+    """The speed of the newest runs of an output that read with this model on this device, by any of its names; None if
+    there are none."""
     try:
         tables = Warehouse(output_uri)
     except ConfigError:
         return None
     metered = [row["device_type"] for row in tables.rows(DEVICES, revision=model_revision)]
-    # `H100` fits one of PCIe and one of SXM; the figures of two devices are not mixed.
+    # `H100` matches both PCIe and SXM; figures of different devices are not mixed.
     named = device if device in metered else next((name for name in metered if same_gpu(name, device)), None)
     if named is None:
         return None
@@ -69,7 +70,7 @@ def measured_speed(output_uri: str, model_revision: str, device: str, config: Su
         return None
     read = sum(run["tokens"] for run in runs)
     starting = sum(run["starting"] or 0 for run in runs) / sum(run["actors"] for run in runs)
-    # Answers are as long as is allowed, or as their number is large.
+    # The time of answers is assumed to grow with their number and maximum length.
     asked = sum(run["documents"] * _most_answer_tokens(json.loads(run["config"])) for run in runs)
     answering = sum(run["answering"] for run in runs) / asked if asked else 0.0
     return Speed(
@@ -87,7 +88,7 @@ def _most_answer_tokens(config: Mapping[str, Any]) -> int:
 
 
 def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
-    """By arithmetic alone."""
+    """The speed of a GPU, calculated from its rated peak."""
     return Speed(
         model.flops_per_token / (gpu.flops * SHARE_OF_PEAK),
         0.0,
@@ -97,7 +98,7 @@ def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
 
 
 def timed_speed(config: SummarizeConfig) -> Speed:
-    """Of this machine's CPU, by reading some tokens that mean nothing."""
+    """The speed of this machine's CPU, measured by reading a few dummy tokens."""
     torch.set_num_threads(config.engine.cpus_per_actor)
     started = time.perf_counter()
     model = checkpoint.load(checkpoint.resolve(config.model.uri))
@@ -117,4 +118,4 @@ DEVICES = """
         and costs.tokens_read > 0
     group by costs.device_type order by max(jobs.started_at) desc
 """
-"""As meters name them, what was used last first."""
+"""Devices that read with a model, by their names in meters, the most recently used first."""

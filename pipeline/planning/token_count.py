@@ -19,9 +19,9 @@ from pipeline.documents.reader_process import ReaderProcess
 from pipeline.schemas.document import Document
 
 SAMPLED_BYTES = 2 * 2**20
-"""Of text, of each kind of document."""
+"""Bytes of text that are sampled of each kind of document."""
 LARGEST_PARSED_BYTES = 8 * 2**20
-"""Of what must be parsed whole, larger documents are not sampled."""
+"""Documents that must be parsed as a whole are not sampled if they are larger."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Tokens:
     """How many tokens the documents of a run have."""
 
     total: int
-    """To be read."""
+    """Number of tokens to be read."""
     longest: int
-    """Of one document."""
+    """Number of tokens of the longest document."""
     is_counted: bool
-    """Rather than judged by a sample."""
+    """Whether all documents were counted rather than estimated from a sample."""
 
 
 def count_tokens(
@@ -43,8 +43,8 @@ def count_tokens(
     exact: bool,
     read_before: Mapping[str, int],
 ) -> Tokens:
-    """The tokens per byte of some documents of a kind hold for the rest. Those that cannot be read count nothing, nor
-    do those of a document that were `read_before`."""
+    """Count or estimate the tokens of documents: the tokens per byte of a sample are assumed for the rest of its kind.
+    Unreadable documents do not count, nor do tokens that were `read_before`."""
     by_kind: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
         by_kind[_kind(document.source_uri)].append(document)
@@ -60,8 +60,9 @@ def count_tokens(
 
 
 class _Sampler:
-    """Reads some documents of a kind, the same ones each time. What must be parsed is read as a run's readers do it, in
-    a process that can be killed: a document that hangs or crashes a parser must not do that to the driver."""
+    """Reads a sample of the documents of a kind, always the same ones. Formats that must be parsed are read as a run's
+    readers do it, in a process that can be killed: a document that hangs or crashes a parser must not hang or crash the
+    driver."""
 
     def __init__(self, config: SummarizeConfig, tokenizer: Tokenizer, exact: bool) -> None:
         self._extractor, self._tokenizer = Extractor(config.input), tokenizer
@@ -73,7 +74,7 @@ class _Sampler:
         """Of the last group."""
 
     def counts(self, group: Sequence[Document], most_bytes: int) -> dict[str, int]:
-        """Tokens of the documents that were read whole, of so many bytes altogether."""
+        """Tokens and bytes of the documents that were read in full."""
         known: dict[str, int] = {}
         tokens, size, left = 0, 0, most_bytes
         for document in random.Random(0).sample(group, len(group)):
@@ -98,7 +99,7 @@ class _Sampler:
         if read["error_class"] is not None:
             return 0, 0, True
         if read["is_streamed"]:
-            # Plain text after all, or too long to travel: then the process has been through it, and lives.
+            # It is plain text after all, or too long to pass on: then the process has read it and survived.
             return self._streamed(document, most_bytes)
         tokens = len(read["tokens"])
         return tokens, round(tokens / tokenize.TOKENS_PER_BYTE), True
@@ -118,11 +119,11 @@ class _Sampler:
 
 
 SAMPLED_SECONDS = 10.0
-"""Of CPU time, after which a document of a sample counts nothing."""
+"""CPU seconds after which a sampled document is skipped."""
 
 
 def _kind(uri: str) -> str:
-    """A format and its compression, by the name. What holds a digit is a date or a number, which is no kind."""
+    """A document's suffix and compression. A suffix with a digit is a date or a number and is ignored."""
     *_, format, compression = ("", "", *PurePosixPath(uri).suffixes)
     if compression_of(uri) is None:
         format, compression = compression, ""

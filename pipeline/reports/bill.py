@@ -18,14 +18,14 @@ GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns of a kind of bill."""
+    """The columns of one format of bill."""
 
     name: str
     day: str
     cost: str
     currency: str
     resources: tuple[str, ...]
-    """What may name the machine; not required, nor is the currency."""
+    """Columns that may name the machine; optional, as is the currency."""
 
 
 LAYOUTS = (
@@ -46,17 +46,17 @@ LAYOUTS = (
     ),
     Layout("plain", "date", "cost", "currency", ("node", "resource_id")),
 )
-"""Bills that can be read; capitals do not matter. The first that fits is taken."""
+"""Known formats, compared without case; the first that matches is used."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a bill holds for a resource on the day that its charge began."""
+    """A bill's cost of a resource, on the day when the charge began."""
 
     day: date
     cost: Decimal
     names: frozenset[str]
-    """Of the resource, in lower case."""
+    """Names of the resource, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Bill:
 
 
 def read_bill(path: str) -> Bill:
-    """Raises ConfigError that says what was looked for and what was found."""
+    """Read a CSV bill, gzip too. Raises ConfigError that names the expected and the actual columns."""
     reader = csv.reader(io.StringIO(_text(path), newline=""))
     try:
         header = [name.strip() for name in next(reader, [])]

@@ -28,7 +28,7 @@ class Breakdown(StrEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """What shares a day, a model, a folder of sources or a section's heading."""
+    """The costs that share a day, a model, a folder of sources or a section's heading."""
 
     name: str
     documents: int
@@ -40,10 +40,10 @@ class Group:
     cost_per_million_tokens: Decimal | None
     cost_per_document: Decimal | None
     is_rest: bool
-    """What is of no group."""
+    """Whether this is the row for costs that belong to no group."""
 
 
-# Of the day on which a run was started, or gone on with.
+# The day on which a run was started or resumed.
 DAY = """
     SELECT day::VARCHAR AS name,
            count(*) FILTER (is_finished) AS documents,
@@ -88,7 +88,7 @@ WHOLE = "SELECT coalesce(sum(cost), 0) AS cost FROM chosen_costs WHERE currency 
 
 
 def groups(warehouse: Warehouse, by: Breakdown, currency: str) -> list[Group]:
-    """Of the runs that a report has chosen: days the newest first, the rest by cost."""
+    """The groups of the runs that a report covers: days with the newest first, others by cost."""
     queries = {
         Breakdown.DAY: DAY,
         Breakdown.MODEL: MODEL,
@@ -120,7 +120,7 @@ def _rest(rows: Sequence[Mapping[str, Any]], whole: Decimal) -> list[dict[str, A
 
 
 def _by_folder(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Folders of documents into the first ones below what all sources of their bucket, or of the disk, share."""
+    """Merge folders into those directly below the common prefix of their bucket's sources, or of the disk's."""
     by_root: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         by_root[_root(row["name"])].append(row)
@@ -145,5 +145,5 @@ def _folders(folder: str | None, root: str) -> list[str]:
 
 
 def _shared(folders: Sequence[list[str]]) -> int:
-    """How many folders, from the root on, are the same for all."""
+    """Number of leading folders that all paths share."""
     return sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False)))

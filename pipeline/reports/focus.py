@@ -4,13 +4,13 @@ Each row of `costs` is one charge. What it was split from (FOCUS: the origin cha
 metered, and the written rule is `longhaul-share-of-tokens`:
 
 1. The time of a pass through the model goes to the documents in it, by their share of its tokens. What that comes to
-   for an attempt at a document is a charge allocated to the document, work that was lost included.
+   for an attempt at a document is a charge allocated to the document, including lost work.
 2. Time that served no document (`startup`, `load`, `idle`, `snapshot`, `drain`, and `wasted` of no one document) stays
    with the actor under its name in `x_Kind`, allocated to nothing, and so does the time of a node that holds no actor
-   (`node`). It is spread over no document in silence; `full_cost` in `summaries` spreads it, by what documents cost.
+   (`node`). It is never silently spread over documents; `full_cost` in `summaries` spreads it in proportion to cost.
 3. Seconds are whole microseconds and the largest remainders round up: an actor's charges sum to its time and its cost.
 
-All this is an estimate, from prices that Longhaul was told, and `x_EstimateStatus` says so on every row. A provider's
+All this is an estimate, from configured prices, and `x_EstimateStatus` says so on every row. A provider's
 bill makes it `reconciled`: BilledCost and EffectiveCost are then parts of the bill, by the rule in
 `pipeline.reports.reconciliation`; ListCost and ContractedCost stay what the prices say, and `x_EstimatedCost` what the
 meter said.
@@ -128,7 +128,8 @@ CHARGES = f"""
 def export(
     warehouse: Warehouse, target_uri: str, run_id: str | None = None, reconciliation: Reconciliation | None = None
 ) -> int:
-    """Write the charges of all runs, or of one, and say how many: CSV where the name ends in `.csv`, else Parquet."""
+    """Write the charges of all runs, or of one, as CSV if the name ends in `.csv`, else as Parquet; returns their
+    number."""
     table = charges(warehouse, run_id, reconciliation)
     if target_uri.lower().endswith(".csv"):
         objects.publish(target_uri, _csv(table))
@@ -225,7 +226,7 @@ def _allocation(row: Row, ratio: Decimal | None, scaled: Charge | None, currency
     return {
         "AllocatedMethodDetails": f'{{"Elements": [{", ".join(elements)}]}}' if elements else None,
         "AllocatedMethodId": reconciling.METHOD_ID if scaled and scaled.shares else METHOD_ID,
-        # FOCUS has null for what is left unallocated of an origin charge.
+        # FOCUS requires null for the unallocated rest of an origin charge.
         "AllocatedResourceId": document,
         "AllocatedResourceName": document,
         "AllocatedTags": _tags(attempt=row["attempt"], source_etag=row["source_etag"] or None) if document else None,
@@ -233,7 +234,7 @@ def _allocation(row: Row, ratio: Decimal | None, scaled: Charge | None, currency
 
 
 def _element(ratio: Decimal, unit: str, quantity: Decimal, more: str = "") -> str:
-    """JSON with exact numbers, which the json module would make floats of."""
+    """JSON with exact numbers, which the json module would turn into floats."""
     return f'{{"AllocatedRatio": {ratio:f}, "UsageUnit": "{unit}", "UsageQuantity": {quantity:f}{more}}}'
 
 
@@ -252,7 +253,7 @@ def _period(row: Row) -> dict[str, datetime]:
 
 
 def _pricing(row: Row, cost: Decimal) -> dict[str, Any]:
-    """What was used, and what it costs by the prices that were known."""
+    """The columns on usage and on its list and contracted cost."""
     seconds = row["device_seconds"] or Decimal(0)
     price = row["price_per_second"]
     list_price = row.get("on_demand_price_per_second")
@@ -278,7 +279,7 @@ def _pricing(row: Row, cost: Decimal) -> dict[str, Any]:
 
 
 def _resource(row: Row) -> dict[str, str | None]:
-    """The cloud's machine, where its id is known; else what was metered on it."""
+    """The cloud's machine if its id is known, else the actor or node that was metered."""
     actor, instance = row["actor_id"] or None, row.get("instance_id") or None
     region = row.get("region") or None
     metered = ("Node" if row["kind"] == "node" else "Actor") if actor else None

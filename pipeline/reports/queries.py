@@ -1,6 +1,6 @@
 """The SQL behind a report."""
 
-# A row of an actor that died before it told its price has no currency, and that of its run holds.
+# A row of an actor that died before it published its price has no currency; it gets that of its run.
 CHOOSE = (
     """
     CREATE OR REPLACE TEMP TABLE chosen_jobs AS
@@ -41,7 +41,7 @@ RUNS = """
 """
 
 
-# Seconds and a price have 18 decimals together, so that parts of a cost sum to it.
+# Seconds and prices have 18 decimals together, so that the parts of a cost sum to it exactly.
 SPENT = """
     WITH attempts AS (
         SELECT outcome, cost, device_seconds, coalesce(decode_seconds, 0)::DECIMAL(18, 6) AS decoding,
@@ -61,7 +61,7 @@ SPENT = """
 """
 
 
-# A run that was stopped goes on another night, whose costs are its own.
+# A run that was stopped may be resumed another night; each night has its own costs.
 NIGHTS = """
     SELECT day, count(DISTINCT run_id) AS runs,
            count(*) FILTER (is_finished) AS documents,
@@ -81,7 +81,7 @@ ATTEMPTS = """
 """
 
 
-# Nothing is lost with a machine that nobody takes away. Where both prices are one, that on demand is not known.
+# On demand, nothing would be lost by preemption. If both prices are equal, the one on demand is not known.
 SPOT = """
     SELECT sum(cost) AS paid,
            sum(device_seconds * on_demand_price_per_second) FILTER (kind <> 'wasted') AS on_demand

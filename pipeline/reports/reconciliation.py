@@ -8,11 +8,11 @@ The rule, which a FOCUS export names `longhaul-proportional-to-metered-cost`:
 3. All else that it holds for the day goes to all costs of the day, in proportion to them: machines without an actor
    (the head node, readers), idle machines, and whatever price differs from what the meters were told. That is whole
    nodes, spread; `unattributed` says how much it is.
-4. A day that no actor was metered on has nothing to spread over: it is in the comparison alone. A day that the bill has
-   no line for stays an estimate.
+4. A day without a metered actor has nothing to spread over: it appears in the comparison only. A day without a line in
+   the bill stays an estimate.
 
-Where all costs of a day or node are zero, their seconds take their place. The bill should hold this output's machines
-and nothing else, so filter an account's bill first: whatever it holds is spread.
+If all costs of a day or node are zero, their seconds are used instead. The bill should contain this output's machines
+only, so filter an account's bill first: everything in it is spread.
 """
 
 from collections import defaultdict
@@ -51,18 +51,18 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Day:
-    """One day's line of the comparison; of one run, its part of it."""
+    """One day of the comparison; for a single run, the run's part of it."""
 
     day: date
     estimate: Decimal
     bill: Decimal
     """Zero where the bill has no line for the day; there `factor` is None too."""
     difference: Decimal
-    """What the bill holds and the meters do not; less than zero where the meters say more."""
+    """The bill minus the estimate."""
     factor: Decimal | None
     """None where there is no bill, or no estimate to multiply."""
     unattributed: Decimal
-    """Of the bill: resources that no actor was metered on. Where the bill names no nodes, all that it holds beyond the
+    """The part of the bill for resources without a metered actor. If the bill names no nodes, all that exceeds the
     estimate."""
 
 
@@ -72,7 +72,7 @@ class Share:
 
     day: date
     metered: Decimal
-    """What the meters say of it."""
+    """The metered cost."""
     ratio: Decimal
     """Of the day's bill, 12 decimals; those of a day sum to 1."""
 
@@ -83,14 +83,14 @@ class Charge:
 
     cost: Decimal
     reconciled: bool
-    """Whether the bill holds all its days."""
+    """Whether the bill has a line for all its days."""
     shares: tuple[Share, ...]
     """Of each of its days that the bill holds."""
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Days in their order, and each row of `costs` as the bill has it."""
+    """The days in order, and each row of `costs` scaled to the bill."""
 
     currency: str
     days: list[Day]
@@ -110,7 +110,7 @@ class Reconciliation:
 
     @property
     def unattributed(self) -> Decimal:
-        """The comparison's own line for whole nodes."""
+        """The part of the bill for nodes without an actor."""
         return rounded_sum(day.unattributed for day in self.days)
 
     def charge(self, row: Row) -> Charge | None:
@@ -161,7 +161,7 @@ def span(row: Row) -> tuple[datetime, datetime]:
 def _currency(path: str, bill: Bill, rows: Iterable[Row]) -> str:
     metered = {row["currency"] for row in rows if row["currency"]}
     if len(metered) > 1:
-        raise ConfigError(f"costs are in {', '.join(sorted(metered))}; a bill can be compared with one currency alone")
+        raise ConfigError(f"costs are in {', '.join(sorted(metered))}; a bill can be compared with one currency only")
     known = next(iter(metered), None)
     if bill.currency and known and bill.currency != known:
         raise ConfigError(
@@ -172,14 +172,14 @@ def _currency(path: str, bill: Bill, rows: Iterable[Row]) -> str:
 
 @dataclass
 class _Part:
-    """What a row of `costs` comes to on one day."""
+    """The part of a row of `costs` that falls on one day."""
 
     key: Key
     day: date
     node: str
-    """Its instance's id where that is known, else its name; so that two pods on one machine are one node."""
+    """The node's instance id if known, else its name, so that two pods on one machine are one node."""
     names: tuple[str, ...]
-    """That a bill may have for it."""
+    """Names that a bill may have for the node."""
     metered: int
     microseconds: int
     billed: int | None = None
@@ -209,14 +209,14 @@ def _parts(row: Row) -> Iterator[_Part]:
 
 
 def _spread(parts: Sequence[_Part], lines: Sequence[Line]) -> int:
-    """Give each part its part of the day's bill. Returns what could go to none of them."""
+    """Give each part its share of the day's bill. Returns the rest that belongs to none of them."""
     total = units(exact_sum(line.cost for line in lines))
     weights = _weights(parts)
     if not any(weights):
         return total
     of_nodes = _of_nodes(parts, lines)
     rest = total - sum(of_nodes.values())
-    # Where the bill names no nodes, only what exceeds the meters is certain to be none of theirs.
+    # If the bill names no nodes, only the excess over the metered costs certainly belongs to other nodes.
     beyond = rest if of_nodes else max(0, total - sum(part.metered for part in parts))
     for part, billed, unattributed in zip(
         parts, proportioned(rest, weights), proportioned(beyond, weights), strict=True
@@ -227,7 +227,7 @@ def _spread(parts: Sequence[_Part], lines: Sequence[Line]) -> int:
         for part, billed in zip(on_node, proportioned(of_node, _weights(on_node)), strict=True):
             part.billed = (part.billed or 0) + billed
     billed_weights = [part.billed or 0 for part in parts]
-    # Credits can leave a part with less than nothing, of which there is no ratio.
+    # Credits can make a part negative, which has no ratio.
     fit = total > 0 and min(billed_weights) >= 0
     for part, ratio in zip(parts, proportioned(RATIO_STEPS, billed_weights if fit else weights), strict=True):
         part.ratio = ratio
@@ -235,7 +235,7 @@ def _spread(parts: Sequence[_Part], lines: Sequence[Line]) -> int:
 
 
 def _of_nodes(parts: Sequence[_Part], lines: Sequence[Line]) -> dict[str, int]:
-    """What the bill holds for each node; nothing unless it names all of them."""
+    """The bill's cost of each node; empty unless it names all of them."""
     on_node: dict[str, list[_Part]] = defaultdict(list)
     for part in parts:
         on_node[part.node].append(part)
@@ -253,7 +253,7 @@ def _of_nodes(parts: Sequence[_Part], lines: Sequence[Line]) -> dict[str, int]:
 
 
 def _weights(parts: Sequence[_Part]) -> list[int]:
-    """What is metered or, where that is nothing, the time."""
+    """The metered costs as weights or, if they are all zero, the seconds."""
     metered = [part.metered for part in parts]
     return metered if any(metered) else [part.microseconds for part in parts]
 

@@ -19,20 +19,20 @@ from pipeline.reports.warehouse import Warehouse
 
 MAX_DOCUMENTS = 10
 KINDS = ("prefill", "decode", "startup", "load", "idle", "snapshot", "drain", "node", "wasted")
-"""In the order of a run's life."""
+"""Kinds of cost, in the order of a run's phases."""
 QUOTED_LIKE = {"currency": "currency", "documents": "documents_total"}
-"""Of a quote, and the columns of its run that must say the same."""
+"""Fields of a quote, and the columns of its run that must be equal for the two to be comparable."""
 ON_DOCUMENTS = ("prefill", "decode")
-"""What `costs` has as `document`."""
+"""The kinds that `costs` combines as `document`."""
 
 
 @dataclass(frozen=True)
 class Quoted:
-    """What a run was said to cost before it began, and what it came to."""
+    """The quote of a run, compared with its actual cost."""
 
     cost: Decimal
     difference: Decimal
-    """Of the actual cost, as a share of the quote; over 0 where it was dearer."""
+    """Actual cost minus quote, as a share of the quote."""
     tokens: int | None
 
 
@@ -45,7 +45,7 @@ class Run:
     day: date
     started_at: datetime | None
     seconds: float | None
-    """From start to end; of a run that was stopped and gone on with, of its starts together."""
+    """From start to end; for a run that was stopped and resumed, the sum over its starts."""
     documents: int
     documents_failed: int
     documents_left: int
@@ -67,7 +67,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Night:
-    """What was done by runs that were started, or gone on with, on one day."""
+    """The work of runs that were started or resumed on one day."""
 
     day: date
     runs: int
@@ -82,7 +82,7 @@ class Night:
 
 @dataclass(frozen=True)
 class CostSums:
-    """What one kind of cost comes to. `cause` is why time was wasted, or `failed` for documents that failed."""
+    """The sum of one kind of cost. `cause` is why time was wasted, or `failed` for documents that failed."""
 
     kind: str
     cause: str | None
@@ -93,7 +93,7 @@ class CostSums:
 
 @dataclass(frozen=True)
 class Spot:
-    """What spot machines cost, against the same work on demand, where what was lost with them would not have been."""
+    """The cost of spot machines, compared with the same work on demand, without what was lost by preemption."""
 
     paid: Decimal
     on_demand: Decimal
@@ -102,7 +102,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Dearest:
-    """A document that cost much, over all runs that read it."""
+    """One of the most expensive documents, over all runs that read it."""
 
     document_id: str
     title: str | None
@@ -125,7 +125,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Account:
-    """All that was paid for in one currency. The runs, and the nights, are the newest first."""
+    """All costs in one currency. Runs and nights are sorted with the newest first."""
 
     currency: str
     first_day: date
@@ -142,10 +142,10 @@ class Account:
     cost_per_document: Decimal | None
     wasted: Decimal
     attempts: dict[str, int]
-    """By what became of them."""
+    """Number of attempts by their outcome."""
     spent: list[CostSums]
     spot: Spot | None
-    """None where no price of spot machines is known."""
+    """None if no price of spot machines is known."""
     nights: list[Night]
     runs: list[Run]
     top_documents: list[Dearest]
@@ -169,11 +169,11 @@ class Report:
     since: date | None
     """Only runs that began on this day or later."""
     accounts: list[Account]
-    """One per currency, that of the newest run first; empty where there is no run."""
+    """One per currency, that of the newest run first; empty if there are no runs."""
 
     @property
     def runs(self) -> list[Run]:
-        """In any currency, the newest first."""
+        """The runs of all currencies, the newest first."""
         runs = [run for account in self.accounts for run in account.runs]
         return sorted(runs, key=lambda run: (str(run.started_at or ""), run.run_id), reverse=True)
 
@@ -184,7 +184,7 @@ def report(
     days: int | None = None,
     by: Sequence[Breakdown] = tuple(Breakdown),
 ) -> Report:
-    """Of all runs, of those that began in the last `days` days (UTC, today is one), or of one run."""
+    """Report on all runs, those that began in the last `days` days (UTC, including today), or one run."""
     made_at = datetime.now(UTC)
     since = None if days is None else made_at.date() - timedelta(days=days - 1)
     _choose(warehouse, run_id, since)
@@ -264,8 +264,8 @@ def _run(row: dict[str, Any]) -> Run:
 
 
 def _quoted(run: dict[str, Any], actual: Decimal) -> Quoted | None:
-    """A quote is compared where it was given in the currency of the run and for as many documents: a run that is gone
-    on with another night may have more by then."""
+    """A quote is compared only if it has the run's currency and number of documents: a run that is resumed another
+    night may have more documents by then."""
     quote = (json.loads(run["quote"], parse_float=Decimal) if run["quote"] else None) or {}
     is_other = any(quote.get(name, run[column]) != run[column] for name, column in QUOTED_LIKE.items())
     if quote.get("cost") is None or is_other:

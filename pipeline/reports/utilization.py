@@ -8,9 +8,9 @@ from pipeline.reports.warehouse import Warehouse
 
 MAX_SLICES = 48
 SLICE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
-"""Round ones, of which a run has the shortest that gives no more than MAX_SLICES."""
+"""Lengths of slices in seconds; a run gets the shortest that gives at most MAX_SLICES."""
 
-# An actor's rows tell its whole life, whose seconds are all on its meter. An attempt's are taken as spread evenly.
+# An actor's rows cover its whole life. The time of an attempt is assumed to be spread evenly.
 SPANS = """
     WITH lives AS (
         SELECT actor_id, min(started_at) AS began, max(finished_at) AS ended, sum(device_seconds) AS alive, 0 AS reading
@@ -44,13 +44,13 @@ class Slice:
     seconds: int
     """How long it is."""
     device_seconds: float
-    """Of all devices that were held in it."""
+    """Time of all devices that actors held in it."""
     used: float | None
-    """Share of them that went to documents; None where none was held."""
+    """Share of it that was spent on documents; None if no device was held."""
 
 
 def slices(warehouse: Warehouse, run_id: str) -> list[Slice]:
-    """Of one of the runs that a report has chosen; empty where its rows bear no times."""
+    """The slices of one of the runs that a report covers; empty if its rows have no times."""
     span = warehouse.rows(RANGE, run=run_id)[0]
     if span["began"] is None:
         return []
@@ -69,5 +69,5 @@ def slices(warehouse: Warehouse, run_id: str) -> list[Slice]:
 
 
 def _number(span: dict[str, float], length: int) -> int:
-    """Slices of that length which cover the span, when they begin at round times."""
+    """Number of slices of that length that cover the span, if they begin at round times."""
     return max(1, ceil(span["ended"] / length) - floor(span["began"] / length))

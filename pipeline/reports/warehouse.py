@@ -54,11 +54,11 @@ class Warehouse:
                 return
             except (OSError, duckdb.Error) as error:
                 if not self._has_moved_on():
-                    # DuckDB's second paragraph quotes the view, which nobody wrote.
+                    # DuckDB's second paragraph quotes the view, which is not the user's.
                     raise StorageError(f"output {self.uri}: {str(error).partition(chr(10))[0]}") from error
 
     def _has_moved_on(self) -> bool:
-        """Whether a run was committed since the tables were looked at, so that its older files are gone."""
+        """Whether a run was committed since the tables were listed, so that its older files are gone."""
         before, self._parts = self._parts, commits.files(self.uri, TABLES)
         return self._parts != before
 

@@ -1,7 +1,8 @@
 """Which kept states may be removed, and their removal. Their rows stay.
 
-An object may go when `expires_at` of the newest row that names it has passed. One that no row names is what a run left
-that died, and may go when it is a day old. None goes that the ledger of a run names which has still to commit it.
+An object may be removed when `expires_at` of the newest row that names it has passed. One that no row names was left by
+a run that died, and may be removed when it is a day old. Objects in the ledger of a run that has not committed yet are
+never removed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,23 +16,23 @@ from pipeline.states.library import StateLibrary, place_of
 from pipeline.storage import objects as storage
 
 ORPHANED_AFTER = timedelta(days=1)
-"""A run's ledger names a state a moment after its object is there."""
+"""A run's ledger names a state a moment after its object was written."""
 
 
 @dataclass(frozen=True)
 class Removable:
-    """An object that may go."""
+    """An object that may be removed."""
 
     uri: str
     size_bytes: int
     document_id: str | None
-    """None where no row names it."""
+    """None if no row names the object."""
 
 
 def removable(catalog: StateLibrary, document: str | None = None, whatever_their_time: bool = False) -> list[Removable]:
-    """The objects that may go now; with `document` those of the document of exactly this id alone.
+    """The objects that may be removed now; with `document` only those of the document with exactly this id.
 
-    `whatever_their_time`: also those that have not expired. Raises ConfigError where there is no such document.
+    With `whatever_their_time`, also those that have not expired. Raises ConfigError if there is no such document.
     """
     states = catalog.states if document is None else catalog.of_document(document)
     of_rows = [
@@ -45,7 +46,7 @@ def removable(catalog: StateLibrary, document: str | None = None, whatever_their
 
 
 def remove(objects: Sequence[Removable]) -> None:
-    """One that is gone already is fine. Raises StorageError; what went before it is gone."""
+    """Remove objects, if they still exist. Raises StorageError after having removed some of them."""
     with ThreadPoolExecutor(storage.READS_AT_ONCE) as threads:
         for _ in threads.map(storage.delete, [each.uri for each in objects]):
             pass
@@ -68,7 +69,7 @@ def _to_be_committed(catalog: StateLibrary) -> Iterator[str]:
 
 
 def _modified(uri: str) -> datetime | None:
-    """None where it has just gone, or its store does not say."""
+    """When the object was written; None if it is gone, or its store does not tell."""
     files, path = storage.filesystem(uri)
     try:
         modified: datetime = files.modified(path)

@@ -2,9 +2,9 @@
 
 OUTPUT/_states/DOCUMENT/KEY-TOKENS-CONTENT.safetensors, by document, by what made the state, and by how far it was read.
 
-An object is safe until `expires_at` of the newest row that names it. Nothing goes by itself: `jobs.states expire`
-removes what has expired (`pipeline.states.expiry`), and the rows stay as history. A run does not go on from an expired
-state.
+An object is kept until `expires_at` of the newest row that names it. Nothing is removed automatically: `jobs.states
+expire` removes what has expired (`pipeline.states.expiry`), and the rows stay as history. A run does not resume from an
+expired state.
 """
 
 from collections.abc import Collection, Iterable
@@ -64,8 +64,8 @@ def keep(keeper: Keeper, kept: Snapshot, tokens_total: int, parent_uri: str | No
 
 
 def newest(output_uri: str, state_key: str, makers: Collection[str]) -> dict[str, Row]:
-    """By document, the latest state that has this key, is of a text that one of the `makers` made, and has not expired:
-    its URI, its tokens, and when."""
+    """By document, its latest unexpired state with this key, of a text that one of the `makers` made: URI, tokens, and
+    time."""
     latest: dict[str, Row] = {}
     now = datetime.now(UTC)
     for row in _catalog(output_uri):
@@ -78,7 +78,7 @@ def newest(output_uri: str, state_key: str, makers: Collection[str]) -> dict[str
 
 
 def load(uri: str) -> Snapshot:
-    """Raises StateError where it is gone or damaged, StorageError."""
+    """Load a state. Raises StateError if it is gone or damaged, and StorageError."""
     try:
         return snapshot.from_bytes(objects.read_bytes(uri))
     except FileNotFoundError as error:

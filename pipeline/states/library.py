@@ -1,7 +1,7 @@
 """The states that an output keeps or has kept: the rows of the table `states` beside the objects that exist.
 
-An object is known by its place below OUTPUT/_states, so that an output may be moved or copied as a whole. Several rows
-may name one object: the same content read again by the same model, for other questions. It is the newest row's.
+An object is identified by its path below OUTPUT/_states, so that an output may be moved or copied as a whole. Several
+rows may name one object: the same content read again by the same model, for other prompts. The newest row counts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,16 +25,16 @@ BY_USE: Sequence[Status] = ("kept", "expired", "removed")
 
 @dataclass(frozen=True)
 class KeptState:
-    """A state that is kept, or was."""
+    """A state that is kept, or was kept."""
 
     place: str
-    """Of its object, below OUTPUT/_states."""
+    """Path of its object below OUTPUT/_states."""
     row: Row
-    """The newest that names it."""
+    """The newest row that names it."""
     found: Listed | None
-    """Its object; None where that was removed."""
+    """Its object; None if it was removed."""
     status: Status
-    """`expired` is what may go at any time and is still there."""
+    """`kept`, `expired` (may be removed at any time, but still exists) or `removed`."""
 
     @property
     def document_id(self) -> str:
@@ -50,7 +50,7 @@ class StateLibrary:
     """What an output holds at one moment; one listing tells which objects are there."""
 
     def __init__(self, output_uri: str) -> None:
-        """Raises ConfigError where no run has written there, StorageError."""
+        """Raises ConfigError if no run has written to the output, and StorageError."""
         self.now = datetime.now(UTC)
         self.warehouse = Warehouse(output_uri)
         self.output_uri = self.warehouse.uri
@@ -65,14 +65,15 @@ class StateLibrary:
         """Objects that no row names."""
 
     def of_document(self, document_id: str) -> list[KeptState]:
-        """Of the document with exactly this id. Raises ConfigError, with the ids that hold it, where there is none."""
+        """States of the document with exactly this id. Raises ConfigError if there are none, naming similar ids."""
         found = [state for state in self.states if state.document_id == document_id]
         if not found:
             raise ConfigError(self._no_document(document_id))
         return found
 
     def like(self, text: str) -> list[KeptState]:
-        """Of the document with this id, else of all whose ids hold the text. Raises ConfigError where there is none."""
+        """States of the document with this id, else of all whose ids contain the text. Raises ConfigError if there are
+        none."""
         exactly = [state for state in self.states if state.document_id == text]
         found = exactly or [state for state in self.states if text and text in state.document_id]
         if not found:
@@ -80,9 +81,9 @@ class StateLibrary:
         return found
 
     def find(self, text: str) -> KeptState:
-        """The state of a document's id, of a URI, or of a part of either; of a document the newest that is there.
+        """The state named by a document's id, a URI, or a part of either; for a document the newest that still exists.
 
-        Raises ConfigError where there is none, or more than one.
+        Raises ConfigError if there is none, or more than one.
         """
         named = [state for state in self.states if state.document_id == text] or [
             state for state in self.states if text == state.row["state_uri"] or text.endswith(state.place)
@@ -97,7 +98,7 @@ class StateLibrary:
         return found[0]
 
     def lineage(self, state: KeptState) -> list[str]:
-        """URIs of the states that it was gone on from, the last one first."""
+        """URIs of the states that it was resumed from, the last one first."""
         found: list[str] = []
         seen, place = {state.place}, state.place
         while (parent := self._parents.get(place)) is not None and place_of(parent) not in seen:
@@ -112,7 +113,7 @@ class StateLibrary:
 
     @cached_property
     def _parents(self) -> Mapping[str, str | None]:
-        """By place. A state that was read again from itself is no child of its own."""
+        """Parents by path. A state that was read again from itself is not its own parent."""
         parents: dict[str, str | None] = {}
         for row in self._rows:
             place, parent = place_of(row["state_uri"]), row["parent_uri"]

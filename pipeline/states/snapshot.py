@@ -1,8 +1,8 @@
 """A document's progress as one object: the recurrent state and all that resuming elsewhere needs.
 
-A safetensors file: the state's tensors by name (Z, ...), those of a state that is kept also `tail`, and beside them in
-its metadata `longhaul`, a JSON object of what the tensors belong to, with a checksum of it all. It is refused, never
-tried, where it belongs to anything else.
+A safetensors file: the state's tensors by name (Z, ...), for a kept state also `tail`, and in its metadata `longhaul`,
+a JSON object that says what the tensors belong to, with a checksum over everything. A snapshot that does not match the
+document, model or settings is refused.
 """
 
 import json
@@ -25,22 +25,22 @@ from pipeline.documents.tokenize import TOKEN_DTYPE, Position
 from pipeline.storage.header import FORMAT, about_of
 
 EXTRACTION_VERSION = 2
-"""Raised when extraction or tokenizing changes what a model reads: results from before are then not reused."""
+"""Incremented when a change to extraction or tokenizing changes what a model reads: earlier results are not reused."""
 TAIL = "tail"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One document, at one place in it, read by one model."""
+    """The state of one model at one position in a document."""
 
     document_id: str
     source_uri: str
     source_etag: str
     """Of the content that was read."""
     state_key: str
-    """As `state_key` gives it."""
+    """From `state_key`."""
     made_by: str
-    """What made the text, as `extract.makers` has it."""
+    """What the text depends on, from `extract.makers`."""
     tokenized_by: str
     """The version of the library that did."""
     settings_sha256: str
@@ -48,19 +48,19 @@ class Snapshot:
     run_id: str
     title: str
     position: Position
-    """The last canonical cut at or before the state: what is read again starts there."""
+    """The last canonical cut at or before the state, where resumed reading starts."""
     sections: tuple[Section, ...]
-    """Found before the cut."""
+    """Sections found before the cut."""
     read_state: ReadState
     tail: np.ndarray = field(default_factory=lambda: np.empty(0, TOKEN_DTYPE))
-    """Of a state that is kept at its document's last cut: the tokens (L,) int32 from there to the end."""
+    """For a state that is kept at its document's last cut: the tokens (L,) int32 from there to the end."""
 
 
 def state_key(
     model_revision: str, tokenizer: str, dtype: str, extraction_version: int, preamble: str | None = None
 ) -> str:
-    """Of all that a state depends on beside the document and what made its text: weights, tokenizer, dtype, how text
-    becomes tokens, and what is read before it."""
+    """Hash of all that a state depends on apart from the document's text: weights, tokenizer, dtype, version of
+    extraction, and preamble."""
     parts = {
         "model": model_revision,
         "tokenizer": tokenizer,
@@ -91,7 +91,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
 
 
 def from_bytes(data: bytes) -> Snapshot:
-    """What `to_bytes` made. Raises StateError where it is damaged or of another format."""
+    """The inverse of `to_bytes`. Raises StateError if the data is damaged or of another format."""
     try:
         about = about_of(data)
         tensors = safetensors.torch.load(data)
@@ -116,7 +116,7 @@ def from_bytes(data: bytes) -> Snapshot:
 def refuse(
     snapshot: Snapshot, key: str, makers: Collection[str], settings_sha256: str, has_sections: bool = False
 ) -> None:
-    """Raises StateError where a state was made by anything else than what would go on from it."""
+    """Raises StateError if a state does not match what would resume from it."""
     refuse_model(snapshot, key)
     if snapshot.made_by not in makers:
         raise StateError(f"The stored state is of a text that something else made of the document: {snapshot.made_by}.")
@@ -131,13 +131,13 @@ def refuse(
 
 
 def refuse_model(snapshot: Snapshot, key: str) -> None:
-    """Raises StateError where a state was made by another model than the one that would go on from it."""
+    """Raises StateError if a state was made by another model than the one that would resume from it."""
     if snapshot.state_key != key:
         raise StateError("The stored state belongs to other weights, another tokenizer, dtype or preamble.")
 
 
 def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    # Processors have instructions for this one: half the time of BLAKE2.
+    # Processors have instructions for SHA-256: half the time of BLAKE2.
     digest = sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())

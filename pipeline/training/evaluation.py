@@ -40,7 +40,7 @@ def evaluate(model: MambaLM, tokenizer: Tokenizer, corpus: Corpus, config: Train
 
 
 def _by_position(carried: np.ndarray, forgetful: np.ndarray) -> list[dict[str, float]]:
-    """Mean loss in ranges of position that double, with the state carried all the way and with it emptied often."""
+    """Mean loss in ranges of position that double, with the state carried through and with frequent resets."""
     bounds = [0, *(512 * 2**power for power in range(20) if 512 * 2**power < len(carried)), len(carried)]
     return [
         {

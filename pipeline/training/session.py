@@ -44,7 +44,7 @@ class Training:
         """A new training, or the one that `output` holds, resumed from its last save."""
         model = MambaLM(_architecture(config, tokenizer)).initialize()
         saved = _read_saved(output)
-        # Go on with documents that an earlier attempt has not drawn yet.
+        # Another seed, so that documents are drawn that the interrupted training has not seen.
         seed = config.seed + 1_000_003 * (saved["steps"] if saved else 0)
         streams = [
             Stream(_weighted(corpus.examples(tokenizer, seed + row), config.summary_weight), config.segment_tokens)
