@@ -184,7 +184,7 @@ def test_a_bug_of_ours_is_the_failure_of_one_document(
 ) -> None:
     bug, after = read(process, model, "poison://a/bug", healthy)
     assert bug["error_class"] == "UnexpectedError"
-    assert bug["error_message"].startswith("ZeroDivisionError: a bug of ours (at pipeline/storage/objects.py:")
+    assert bug["error_message"].startswith("ZeroDivisionError: a bug of ours (at pipeline/storage/remote.py:")
     assert_healthy(after)
 
 
