@@ -10,12 +10,12 @@ from configs.errors import ConfigError
 
 GIGA, TERA = 10**9, 10**12
 MEMORY_TOLERANCE = 0.1
-"""Of a GPU's memory, which some count in GB and some in GiB, with or without what ECC takes."""
+"""Tolerance for a GPU's memory, which is given in GB or GiB, with or without what ECC takes."""
 FORMS = re.compile(r"SXM\d?|PCIE|NVL")
 IGNORED = re.compile(r"NVIDIA|TESLA|GEFORCE|HBM\d?E?")
 """Words in which two names of one GPU may differ."""
 SXM_MEMORY = {"HBM3"}
-"""What torch calls the memory of an H100, where it names the form of all others."""
+"""In torch's names of H100s, the memory type stands for the form factor that other names give."""
 MEMORY = re.compile(r"(?<![\w.])(\d+)\s?GB?(?!\w)")
 
 
@@ -44,16 +44,17 @@ GPUS = {
 
 
 def gpu_named(name: str) -> Gpu:
-    """By a name as a driver, Ray or a person gives it, such as `NVIDIA H100 80GB HBM3`. Raises ConfigError."""
+    """The GPU with a name as a driver, Ray or a person writes it, such as `NVIDIA H100 80GB HBM3`. Raises
+    ConfigError."""
     for known in GPUS.values():
         if _parse(name).model == known.name:
             return known
-    raise ConfigError(f"GPU {name!r}: nothing is known of it; there are {', '.join(GPUS)}, in configs/hardware.py")
+    raise ConfigError(f"GPU {name!r}: unknown; configs/hardware.py has {', '.join(GPUS)}")
 
 
 @dataclass(frozen=True)
 class _Name:
-    """What a GPU's name says."""
+    """The parts of a GPU's name."""
 
     model: str
     memory_gb: int | None
@@ -72,7 +73,7 @@ def _memory_fits(one: int | None, other: int | None) -> bool:
 
 
 def _parse(name: str) -> _Name:
-    """`NVIDIA A100-SXM4-80GB` is an A100 of the form SXM with 80 GB. A slice (MIG) is a model of its own."""
+    """`NVIDIA A100-SXM4-80GB` is an A100 in the form factor SXM with 80 GB. A slice (MIG) counts as another model."""
     whole, mig, part = name.upper().replace("_", " ").partition(" MIG ")
     memory = MEMORY.search(whole)
     words = MEMORY.sub(" ", whole).replace("-", " ").split()

@@ -1,4 +1,4 @@
-"""Reads a YAML file and `key=value` overrides into frozen settings, or refuses with field, value and remedy."""
+"""Reads a YAML file and `key=value` overrides into frozen settings; errors name field, value and remedy."""
 
 import difflib
 import types
@@ -162,7 +162,7 @@ def _take_text(values: Any, texts: Any, loc: Sequence[str | int]) -> None:
         if isinstance(texts[last], str):
             values[last] = texts[last]
     except (KeyError, IndexError, TypeError):
-        # A default, or a merged mapping: nobody wrote it at this place. The second validation says what is wrong.
+        # A default, or a merged mapping, was not written at this place. The second validation says what is wrong.
         return
 
 

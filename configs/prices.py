@@ -22,23 +22,23 @@ MARKETS: tuple[Market, ...] = get_args(Market)
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 STALE_DAYS = 90
-"""A price that is older is warned of."""
+"""Age in days from which the log warns of a price."""
 
 
 class Price(Settings):
-    """What one GPU costs somewhere."""
+    """What one GPU costs at one place."""
 
     gpu: str = Field(min_length=1)
-    """As torch names it, as Ray does (`H100`, `A100-80G`), or with form and memory: `A100 SXM4 80 GB`. What a name
-    leaves out fits any."""
+    """Name as in torch, as in Ray (`H100`, `A100-80G`), or with form factor and memory: `A100 SXM4 80 GB`. What a name
+    leaves out matches any."""
     provider: str | None = None
-    """Who rents it out, as `aws`; null where the price holds whoever does."""
+    """Who rents it out, such as `aws`; null if the price holds for any provider."""
     region: str | None = None
-    """As the provider names it; null where the price holds in all, or it is not known in which."""
+    """The provider's name of the region; null if the price holds in all regions, or its region is not known."""
     instance_type: str | None = None
     gpus_per_instance: int = Field(1, ge=1)
     on_demand_gpu_hour: Decimal | None = Field(None, ge=0, max_digits=15, decimal_places=9)
-    """Of one GPU for an hour, not of the instance; null where it is not offered or not known."""
+    """Price of one GPU for an hour, not of the instance; null if it is not offered or not known."""
     spot_gpu_hour: Decimal | None = Field(None, ge=0, max_digits=15, decimal_places=9)
     """Likewise, on the spot market."""
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
@@ -68,7 +68,7 @@ class Price(Settings):
 
 
 class Where(NamedTuple):
-    """What is known of where a GPU stands."""
+    """What is known about where a GPU is."""
 
     provider: str | None = None
     region: str | None = None
@@ -105,10 +105,10 @@ class Catalog(Settings):
     def fitting(
         self, gpu: str, market: Market = "on_demand", currency: str = "USD", where: Where = NOWHERE
     ) -> list[Price]:
-        """Rows that have a price for this GPU on this market, one for each place. What a row leaves out fits any place,
-        and counts where no row names the place; shipped rows count where none of one's own fits.
+        """Rows that have a price for this GPU on this market, one for each place. What a row leaves out matches any
+        place, but a row that names the place takes precedence; shipped rows count only if none of the user's matches.
 
-        Raises ConfigError where there is none, with the lines to add.
+        Raises ConfigError if there is none, with the lines to add.
         """
         for tier in (self.prices, self.shipped):
             rows = [row for row in tier if same_gpu(row.gpu, gpu) and row.currency == currency]
@@ -117,9 +117,9 @@ class Catalog(Settings):
         raise ConfigError(_refusal(gpu, self.of_gpu(gpu), market, currency, where))
 
     def find(self, gpu: str, market: Market = "on_demand", currency: str = "USD", where: Where = NOWHERE) -> Price:
-        """The row of this GPU's price there. Tells which it is once, and warns of a stale one.
+        """The row of this GPU's price there. Logs which one it is, once, and warns if it is stale.
 
-        Raises ConfigError where there is none, or where several fit whose prices differ.
+        Raises ConfigError if there is none, or if several match whose prices differ.
         """
         rows = self.fitting(gpu, market, currency, where)
         if len({row.gpu_hour(market) for row in rows}) > 1:
@@ -130,7 +130,7 @@ class Catalog(Settings):
         return rows[0]
 
     def as_yaml(self) -> str:
-        """The rows as a YAML to read back; what has its default is left out."""
+        """The rows as YAML that `read` accepts, without defaults."""
         rows = [price.model_dump(exclude_defaults=True) for price in self.prices]
         return yaml.dump({"prices": rows}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
@@ -140,7 +140,7 @@ def _place(row: Price) -> Where:
 
 
 def _at(rows: list[Price], where: Where) -> list[Price]:
-    """Those that fit a place; of them, those that name it."""
+    """The rows that match a place; if any of them name it, only those."""
     for field, known in where._asdict().items():
         if known is not None:
             rows = [row for row in rows if getattr(row, field) in (None, known)]
@@ -167,7 +167,7 @@ Or give the price itself: price.gpu_hour=PRICE"""
 
 
 def _question(gpu: str, rows: Sequence[Price], market: Market) -> str:
-    """Which of several rows is meant."""
+    """The message that asks which of several rows is meant."""
     choices = {field: sorted({str(getattr(row, field)) for row in rows} - {"None"}) for field in Where._fields}
     settings = [f"price.{field}={'|'.join(values)}" for field, values in choices.items() if len(values) > 1]
     return (
@@ -190,7 +190,7 @@ def _offers(known: Iterable[Price], markets: Iterable[Market]) -> list[str]:
 
 @cache
 def _tell(price: Price, gpu: str, market: Market, where: Where) -> None:
-    """Once per row and process. That somebody's price is taken who may not be the one who is paid is a warning."""
+    """Log the price, once per row and process. It is a warning if the provider was assumed, not known."""
     is_assumed = price.provider is not None and where.provider is None
     tell, event = (log.warning, "price_assumed") if is_assumed else (log.info, "price_found")
     known = {name: value for name, value in where._asdict().items() if value}
@@ -225,7 +225,7 @@ def _warn(price: Price) -> None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes decimals as the digits that they have, and what occurs twice twice."""
+    """Writes decimals with all their digits, and no aliases for repeated values."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Runs beside Ray on a spot node: when the cloud says that the machine goes away, Ray drains the node.
+"""Runs beside Ray on a spot node: when the cloud announces that it takes the machine back, Ray drains the node.
 
     python preemption_watcher.py [--address HEAD:PORT] [--node-id ID] [--cloud auto|aws|gcp]
 

@@ -71,9 +71,11 @@ class ArrayFeed:
         return None if self._last_cut is None or self._last_cut < self._taken else self._last_cut - self._taken
 
     def take(self, count: int) -> np.ndarray:
+        """As `Feed.take`."""
         self._taken += count
         taken, self._tokens = self._tokens[:count], self._tokens[count:]
         return taken
 
     def close(self) -> None:
+        """Nothing to release."""
         pass

@@ -29,6 +29,7 @@ class Pack:
         return sum(size for _, size, _ in self._read)
 
     def add_prompt(self, each: AnswerTry, size: int) -> None:
+        """Read the next `size` tokens of a prompt; with its last token the answer begins."""
         tokens, each.pending = each.pending[:size], each.pending[size:]
         is_last = not len(each.pending)
         self._add(each.document, each.handle, tokens, wants_logits=is_last)
@@ -36,12 +37,14 @@ class Pack:
             self.answering.append(each)
 
     def add_document(self, document: ActiveDocument, size: int) -> None:
+        """Read the next `size` tokens of a document, at most up to where it must stop."""
         feed = document.request.feed
         ends_section = bool(document.request.section_prompts) and feed.section_end == size
         self._add(document, document.handle, feed.take(size))
         self._read.append((document, size, ends_section))
 
     def add_answer(self, each: AnswerTry) -> None:
+        """Decode the next token of an answer."""
         self._add(each.document, each.handle, np.array(each.output[-1:]), wants_logits=True, is_decode=True)
         self.answering.append(each)
 

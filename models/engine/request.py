@@ -28,6 +28,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
+    """What the model answered to one prompt."""
+
     tokens: tuple[int, ...]
     """Without the end token, and without the turns of a loop after the first."""
     finish_reason: str

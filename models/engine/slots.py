@@ -34,6 +34,7 @@ class ActiveDocument:
 
     @staticmethod
     def of(request: Request, handle: Handle) -> "ActiveDocument":
+        """A request in a slot, resumed from its `start` if it has one."""
         start = request.start
         if start is None:
             return ActiveDocument(request, handle)
@@ -42,6 +43,7 @@ class ActiveDocument:
         )
 
     def prompts(self, section: int) -> tuple[Prompt, ...]:
+        """The prompts of a section, `WHOLE` for the whole document."""
         return self.request.prompts if section == WHOLE else self.request.section_prompts
 
     def ask(self, section: int) -> None:
@@ -59,6 +61,7 @@ class ActiveDocument:
         return [stop for stop in (section_end, last_cut) if stop is not None]
 
     def end_section(self) -> None:
+        """A section ends after the tokens read so far; ask its prompts."""
         self.ends.append(self.tokens_read)
         self.ask(len(self.ends) - 1)
 
@@ -129,6 +132,7 @@ class AnswerTry:
     def of(
         document: ActiveDocument, section: int, prompt: int, sampling: Sampling, first: Answer | None = None
     ) -> "AnswerTry":
+        """A try at a prompt of a document, the first unless `first` was rejected."""
         tokens = np.array(document.prompts(section)[prompt].tokens)
         return AnswerTry(document, section, prompt, sampling, tokens, Sampler(sampling), first)
 
