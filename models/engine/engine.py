@@ -116,7 +116,7 @@ class Engine:
             self._requests.remove(request)
             request.feed.close()
         for document in [each for each in self._documents if each.request.id == id]:
-            self._leave(document)
+            self._release(document)
 
     @torch.inference_mode()
     def step(self, read: bool = True) -> Pass:
@@ -283,7 +283,7 @@ class Engine:
                 self._end(each)
                 each.document.keep(answer, each)
                 if (document := each.document.finished()) is not None:
-                    self._leave(each.document)
+                    self._release(each.document)
                     finished.append(document)
         return tuple(finished)
 
@@ -296,7 +296,7 @@ class Engine:
 
     def _fail(self, document: ActiveDocument, error: Exception) -> None:
         self._record_failure(document.request, document.tokens_read, error)
-        self._leave(document)
+        self._release(document)
 
     def _record_failure(self, request: Request, tokens_read: int, error: Exception) -> None:
         known = error if isinstance(error, LonghaulError) else unexpected(error)
@@ -307,7 +307,7 @@ class Engine:
         self._tries.remove(each)
         self._backend.close(each.handle)
 
-    def _leave(self, document: ActiveDocument) -> None:
+    def _release(self, document: ActiveDocument) -> None:
         """With what is left of its answers."""
         for each in [each for each in self._tries if each.document is document]:
             self._end(each)
