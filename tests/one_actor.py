@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.billing.rates import Rates
 from pipeline.documents.handover import READ_ROW
+from pipeline.ledger import history
+from pipeline.ledger.records import Claim, batch_of, document_key
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.tables import Row
 from tests.small_model import VOCAB_SIZE, build
@@ -68,7 +71,37 @@ def streamed(path: Path, content: bytes) -> Row:
 def run(assignment: Assignment, *rows: Row) -> tuple[EngineDriver, list["Future[Row]"]]:
     driver = EngineDriver(assignment)
     driver.start()
-    return driver, [driver.submit(each) for each in rows]
+    return driver, submitted(driver, *rows)
+
+
+def submitted(driver: EngineDriver, *rows: Row) -> list["Future[Row]"]:
+    """Each document a batch of its own."""
+    return [receipt for row in rows for receipt in driver.submit([row])]
+
+
+def resuming(assignment: Assignment, *rows: Row) -> list[Row]:
+    """As the driver of a run's next start hands them over: those that are not finished."""
+    book = ledger(assignment)
+    saved, earlier = book.snapshots(), history.begun_in(book)
+    keys = {row["document_id"]: document_key(row["document_id"], row["source_etag"]) for row in rows}
+    return [
+        row
+        | {"state_uri": saved.get(keys[row["document_id"]]) or row["state_uri"]}
+        | {"earlier": [asdict(each) for each in earlier.get(keys[row["document_id"]], ())]}
+        for row in rows
+        if (row["document_id"], row["source_etag"]) not in history.done_in(book)
+    ]
+
+
+def begun(assignment: Assignment, claim: Claim) -> None:
+    """Another actor has begun an attempt at a document, which came alone."""
+    assert ledger(assignment).begin_attempts(batch_of(assignment.start, [claim.key]), claim.attempt, [claim])
+
+
+def claims(assignment: Assignment, document_id: str) -> list[Claim]:
+    """At a document that comes alone."""
+    batch = batch_of(assignment.start, [document_key(document_id, "e")])
+    return [claim for each in ledger(assignment).claims(batch).values() for claim in each]
 
 
 def entries(assignment: Assignment) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """An actor without an engine: its meter, its entries, and its part of the ledger are real."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,16 +8,29 @@ from decimal import Decimal
 from functools import cache
 from random import Random
 
+import pyarrow as pa
+
 from configs.settings import EngineSettings, PromptSettings
 from models.engine.request import Answer, Finished, ReadState
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
-from pipeline.actor.entries import Entries, fenced
+from pipeline.actor.entries import Entries
 from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
 from pipeline.billing.metering import OVERHEADS, Meter, Rate
 from pipeline.billing.rates import Rates
-from pipeline.ledger.records import Claim, Entry, Heartbeat, MeterReading, Underway, document_key
+from pipeline.documents.handover import READ_ROW
+from pipeline.ledger.records import (
+    ENTRY,
+    Claim,
+    Entry,
+    Heartbeat,
+    MeterReading,
+    Underway,
+    batch_of,
+    document_key,
+    place_of,
+)
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
 from pipeline.states import kept, snapshot
@@ -60,20 +74,43 @@ class Worker:
         self.jobs: dict[str, Job] = {}
         self.read: dict[str, int] = {}
         """Tokens of each document, those before its start included."""
+        self.pending: list[Entry] = []
+        self.segments_written = 0
+        self.start = draw.choice((1, 1, 1, 2))
+        """Of the run. Two may not know of each other's attempts."""
 
-    def take(self, document: Document) -> None:
-        """From its snapshot, where it has one that is not refused."""
-        key = document_key(document.document_id, document.source_etag)
-        row = document.as_row() | {"title": "t", "made_by": "text", "tokens": None, "sections": None, "cuts": None}
-        job = Job(row, datetime.now(UTC), Future(), len(self.ledger.claims(key)) + 1)
+    @property
+    def has(self) -> set[str]:
+        """Documents that it is at, or has not told the end of."""
+        return {*self.jobs, *(entry["document_id"] for entry in self.pending)}
+
+    def take(self, documents: Sequence[Document]) -> None:
+        """As a batch; each from its snapshot, where it has one that is not refused."""
+        keys = [document_key(document.document_id, document.source_etag) for document in documents]
+        batch = batch_of(self.start, keys)
+        number = max(self.ledger.claims(batch), default=0) + 1
+        jobs = [self._job(document, key, batch, number) for document, key in zip(documents, keys, strict=True)]
+        claims = [
+            Claim(*_content(job), job.attempt, self.actor.id, 7, job.tokens_resumed, state_uri=job.parent_uri)
+            for job in jobs
+        ]
+        assert self.ledger.begin_attempts(batch, number, claims)
+        for job in jobs:
+            if self.draw.random() < 0.1:
+                job = replace(job, start=None, parent_uri=None)
+            self.jobs[job.document_id], self.read[job.document_id] = job, job.tokens_resumed
+
+    def _job(self, document: Document, key: str, batch: str, number: int) -> Job:
+        row = dict.fromkeys(READ_ROW.names) | document.as_row() | {"title": "t", "made_by": "text"}
+        begun = [claim for claim in self.ledger.claims_without_an_end({}) if claim.key == key]
+        attempt = len(begun) + 1
+        last = next((claim for claim in begun if claim.attempt == attempt - 1), None)
+        # Of the last attempt, of another start of the run, an actor may not know.
+        if last is not None and last.actor_id != self.actor.id and self.draw.random() < 0.1:
+            attempt -= 1
+        job = Job(row, datetime.now(UTC), Future(), batch, number, attempt)
         saved_uri = self.ledger.snapshot_uri(key)
-        if objects.exists(saved_uri):
-            job = job.starting(kept.load(saved_uri), saved_uri)
-        claim = Claim(*_content(job), job.attempt, self.actor.id, 7, job.tokens_resumed, state_uri=job.parent_uri)
-        assert self.ledger.begin_attempt(claim)
-        if self.draw.random() < 0.1:
-            job = replace(job, start=None, parent_uri=None)
-        self.jobs[document.document_id], self.read[document.document_id] = job, job.tokens_resumed
+        return job.starting(kept.load(saved_uri), saved_uri) if objects.exists(saved_uri) else job
 
     def work(self) -> None:
         """A pass through the model, an overhead, or a snapshot."""
@@ -110,7 +147,7 @@ class Worker:
     def heartbeat(self) -> None:
         known = self.actor.meter.documents()
         underway = tuple(
-            Underway(*_content(job), job.attempt, 7, known[name], self.read[name] - resumed, resumed)
+            Underway(*_content(job), job.attempt, 7, known[name], self.read[name] - resumed, resumed, job.batch)
             for name, job in self.jobs.items()
             if name in known
             for resumed in (job.tokens_resumed,)
@@ -132,19 +169,29 @@ class Worker:
         else:
             so_far = Finished(name, tokens, answers, so_far=True) if self.draw.random() < 0.5 else None
             entry = self.entries.stopped(job, tokens, so_far)
-        if not self.ledger.publish(entry):
-            assert self.ledger.publish(fenced(entry))
-        elif outcome == "finished":
-            objects.delete(self.ledger.snapshot_uri(document_key(*_content(job))))
+        self.pending.append(entry)
 
-    def leave(self) -> None:
-        """In good order."""
+    def flush(self) -> set[str]:
+        """Write what has ended, and say of what there is a result or a failure now."""
+        pending, self.pending = self.pending, []
+        if pending:
+            self.segments_written += 1
+            entries = pa.Table.from_pylist(pending, ENTRY)
+            self.ledger.publish_segment(self.actor.id, self.segments_written, entries)
+        for entry in pending:
+            if entry["outcome"] == "finished":
+                objects.delete(self.ledger.snapshot_uri(place_of(entry)[0]))
+        return {entry["document_id"] for entry in pending if entry["outcome"] in ("finished", "failed")}
+
+    def leave(self) -> set[str]:
+        """In good order; returns what `flush` does."""
         for name in list(self.jobs):
             self.save(name)
             self.end(name, "stopped")
         self.clock.now += self.draw.randint(0, 10**9)
         self.actor.meter.spend("drain")
         self.heartbeat()
+        return self.flush()
 
     def _time_goes_by(self) -> None:
         self.clock.now += self.draw.choice((0, 1, 999, 1000, self.draw.randint(0, 10**11)))
@@ -153,9 +200,8 @@ class Worker:
 def bill(ledger: Ledger) -> Decimal:
     """The last that is known of every meter, from beats and entries, times its price; nothing of `commit` is used."""
     entries: list[Entry] = ledger.entries()
-    readings = [heartbeat.reading for heartbeat in ledger.heartbeats()] + [
-        MeterReading(**entry["reading"]) for entry in entries
-    ]
+    readings = [heartbeat.reading for heartbeat in ledger.heartbeats()]
+    readings += [MeterReading(**entry["reading"]) for entry in entries if entry["reading"] is not None]
     most: dict[str, MeterReading] = {}
     for reading in readings:
         if reading.total_us >= most.get(reading.actor_id, reading).total_us:

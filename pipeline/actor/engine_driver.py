@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -65,7 +65,7 @@ class EngineDriver(Thread):
         self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
         ledger = Ledger(assignment.output_uri, assignment.run_id)
-        self._writer = LedgerWriter(ledger, self._actor.id, assignment.start)
+        self._writer = LedgerWriter(ledger, self._actor.id, assignment.start, assignment.heartbeat_seconds)
         self._failures = DeviceFailures(ledger)
         quarantine = Quarantine(ledger, assignment.engine.max_attempts, is_alive)
         self._intake = Intake(assignment, ledger, quarantine, self._actor.id, node_id, self._arrived)
@@ -87,27 +87,31 @@ class EngineDriver(Thread):
         self._leave_by: float | None = None
         """On the monotonic clock: when the node goes away."""
 
-    def submit(self, row: Row) -> "Future[Row]":
-        """Queue a document (a `READ_ROW`); the future holds its receipt once its rows are in the ledger.
+    def submit(self, rows: Sequence[Row]) -> "list[Future[Row]]":
+        """Queue a batch of documents (`READ_ROW`); each future holds its receipt once its rows are in the ledger.
 
-        It raises what stopped the engine: ModelError where the model does not load or is not the one that the driver
+        They raise what stopped the engine: ModelError where the model does not load or is not the one that the driver
         of the run fingerprinted, ConfigError where no price of the device is known, StorageError where the ledger
         cannot be written, DeviceError where actor after actor has lost its device.
         """
-        job = Job(row, datetime.now(UTC), Future())
-        # From here on nobody can cancel it, so that it can be fulfilled without asking.
-        job.receipt.set_running_or_notify_cancel()
+        jobs = [Job(row, datetime.now(UTC), Future()) for row in rows]
+        for job in jobs:
+            # From here on nobody can cancel it, so that it can be fulfilled without asking.
+            job.receipt.set_running_or_notify_cancel()
+        receipts = [job.receipt for job in jobs]
         if self._leave_by is not None:
-            return job.receipt  # which nobody waits for: Ray gives the document to another actor
-        self._owed.add(job.receipt)
-        job.receipt.add_done_callback(self._owed.discard)
+            return receipts  # which nobody waits for: Ray gives the documents to another actor
+        for waiting in receipts:
+            self._owed.add(waiting)
+            waiting.add_done_callback(self._owed.discard)
         if self._stop_reason is not None:
-            job.receipt.set_result(receipt(row, "stopped"))
+            for job in jobs:
+                job.receipt.set_result(receipt(job.row, "stopped"))
         elif self._broken is not None:
-            job.receipt.set_exception(self._broken)
-        else:
-            self._intake.take(job)
-        return job.receipt
+            _refuse(jobs, self._broken)
+        elif jobs:
+            self._intake.take(jobs)
+        return receipts
 
     def preempt(self, seconds_left: float | None) -> None:
         """The node goes away: save everything and leave it. The documents go on elsewhere."""
@@ -169,6 +173,8 @@ class EngineDriver(Thread):
         if has_worked:
             self._snapshots.take_due(self._jobs)
         self._heartbeat_when_due()
+        # None waits for a slot: the next documents may come with the receipts of these.
+        self._writer.await_receipts(len(self._jobs) == len(self._engine.in_slots))
         if not (admitted or has_worked):
             self._news.wait(max(0.0, self._heartbeat_due - time.monotonic()))
             self._actor.meter.spend("idle")
@@ -391,17 +397,16 @@ class EngineDriver(Thread):
     def _refuse_all(self, error: Exception) -> None:
         """In this thread, which alone knows of the jobs in the engine."""
         jobs, self._jobs = [*self._jobs.values(), *self._queue.take_all()], {}
-        for job in jobs:
-            _refuse(job, error)
+        _refuse(jobs, error)
         self._refuse_arrivals(error)
 
     def _refuse_arrivals(self, error: Exception) -> None:
         """In any thread: each job is taken out of the inbox by one."""
-        for job in self._arrivals():
-            _refuse(job, error)
+        _refuse(self._arrivals(), error)
 
 
-def _refuse(job: Job, error: Exception) -> None:
-    job.receipt.set_exception(error)
-    if job.feed is not None:
-        job.feed.close()
+def _refuse(jobs: Iterable[Job], error: Exception) -> None:
+    for job in jobs:
+        job.receipt.set_exception(error)
+        if job.feed is not None:
+            job.feed.close()

@@ -45,7 +45,7 @@ class Entries:
         summaries = self._summaries(job, finished, "ok")
         spent = self.actor.meter.settle(job.document_id).all_saved
         costs = self._costs(job, "finished", spent, finished)
-        return self._entry(job, "finished", costs, summaries=summaries)
+        return self._entry(job, "finished", finished.tokens_read, costs, summaries=summaries)
 
     def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
         """An attempt that is gone on with elsewhere or another day: what no snapshot holds of it is wasted, unless it
@@ -54,8 +54,9 @@ class Entries:
         spent = self.actor.meter.settle(job.document_id)
         if so_far is not None:
             spent = spent.all_saved
-        costs = self._costs(job, "stopped", spent, so_far or Finished(job.document_id, tokens_read, ()))
-        return self._entry(job, "stopped", costs, summaries=summaries)
+        read = so_far or Finished(job.document_id, tokens_read, ())
+        costs = self._costs(job, "stopped", spent, read)
+        return self._entry(job, "stopped", read.tokens_read, costs, summaries=summaries)
 
     def failed(self, job: Job, tokens_read: int) -> Entry:
         """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
@@ -64,7 +65,8 @@ class Entries:
         read = Finished(job.document_id, tokens_read, ())
         costs = self._costs(job, "failed", spent, read)
         why = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
-        return self._entry(job, "failed", costs, failures=[self._common(job) | {"status": "failed"} | why])
+        failure = self._common(job) | {"status": "failed"} | why
+        return self._entry(job, "failed", tokens_read, costs, failures=[failure])
 
     def _summaries(self, job: Job, finished: Finished, status: str) -> list[Row]:
         read = {
@@ -152,6 +154,7 @@ class Entries:
         self,
         job: Job,
         outcome: Outcome,
+        tokens_read: int,
         costs: list[Row],
         summaries: list[Row] | None = None,
         failures: list[Row] | None = None,
@@ -159,23 +162,21 @@ class Entries:
         return {
             "document_id": job.document_id,
             "source_etag": job.row["source_etag"],
-            "settings_sha256": self.assignment.settings_sha256,
+            "batch": job.batch,
+            "claim": job.claim,
             "attempt": job.attempt,
             "actor_id": self.actor.id,
             "outcome": outcome,
             "published_at": datetime.now(UTC),
+            "tokens_resumed": job.tokens_resumed,
+            "tokens_read": max(0, tokens_read - job.tokens_resumed),
+            "state_uri": job.parent_uri,
             "summaries": summaries or [],
             "failures": failures or [],
             "costs": costs,
             "states": [],
             "reading": asdict(self.actor.reading()),
         }
-
-
-def fenced(entry: Entry) -> Entry:
-    """What remains of an attempt that came second: its cost, which was in vain."""
-    costs = [cost | {"kind": "wasted", "outcome": "fenced"} for cost in entry["costs"]]
-    return entry | {"outcome": "fenced", "costs": costs, "summaries": [], "failures": [], "states": []}
 
 
 def unstorable(entry: Entry, error: DocumentError) -> Entry:

@@ -1,7 +1,7 @@
-"""What comes before the engine, in threads of its own, so that no pass waits for storage: an attempt is begun, and a
-result or a state of an earlier one is found."""
+"""What comes before the engine, in threads of its own, so that no pass waits for storage: attempts at the documents of
+a batch are begun, and results and states of earlier ones are found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,9 +13,12 @@ from pipeline.actor.job import Job
 from pipeline.actor.quarantine import Quarantine
 from pipeline.billing.metering import now_us
 from pipeline.documents import extract
-from pipeline.ledger.records import Claim
+from pipeline.ledger.ended import EndedAttempts
+from pipeline.ledger.records import Claim, Entry, Place, batch_of
 from pipeline.ledger.run_folder import Ledger
-from pipeline.states import kept, snapshot
+from pipeline.schemas.attempt import Begun
+from pipeline.states import kept as states
+from pipeline.states import snapshot
 from pipeline.storage import objects
 
 THREADS = 8
@@ -37,73 +40,95 @@ class Intake:
     ) -> None:
         self._assignment, self._ledger, self._quarantine = assignment, ledger, quarantine
         self._actor_id, self._node_id, self._hand_on = actor_id, node_id, hand_on
+        self._ended = EndedAttempts(ledger)
         self._log = log.bind(run_id=assignment.run_id, actor_id=actor_id)
         self._pool = ThreadPoolExecutor(THREADS, "intake")
 
-    def take(self, job: Job) -> None:
-        """The job's receipt is fulfilled here if there is nothing to do for it any more, or if storage fails."""
-        self._pool.submit(self._prepare, job)
+    def take(self, jobs: Sequence[Job]) -> None:
+        """A batch. The receipt of a job is fulfilled here if there is nothing to do for it any more, or if storage
+        fails."""
+        batch = batch_of(self._assignment.start, [job.key for job in jobs])
+        self._pool.submit(self._prepare, [replace(job, batch=batch) for job in jobs], self._begin)
 
     def begin_quarantined(self, job: Job) -> bool:
         """What is quarantined goes into the engine: only from here on is a death held against it, not while it waits
         for its turn and others die. False where it is not to be read now: another actor has begun it, or storage fails.
         """
         try:
-            if self._claim(job):
+            if self._claim(job.batch, job.claim, [job]):
                 return True
         except Exception as error:  # whatever it is, the call that waits must hear of it
             job.receipt.set_exception(error)
             return False
-        self.take(replace(job, quarantined=False))
+        self._pool.submit(self._prepare, [replace(job, quarantined=False)], self._begin_again)
         return False
 
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, jobs: Sequence[Job], begin: Callable[[Sequence[Job]], list[Job]]) -> None:
         try:
-            ready = self._begin_or_fail(job)
-        except Exception as error:  # whatever it is, the call that waits must hear of it
-            job.receipt.set_exception(error)
+            ready = begin(jobs)
+        except Exception as error:  # whatever it is, the calls that wait must hear of it
+            for job in jobs:
+                if not job.receipt.done():
+                    job.receipt.set_exception(error)
             return
-        if ready is not None:
-            self._hand_on(ready)
+        for job in ready:
+            self._hand_on(job)
 
-    def _begin_or_fail(self, job: Job) -> Job | None:
-        """Raises what is wrong with the run; whatever else is raised is this document's."""
+    def _begin(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs with their attempts and where they start, where nobody had begun this batch."""
+        batch = jobs[0].batch
+        ready = [self._ready(job, job.row["state_uri"], job.earlier) for job in jobs]
+        begun = [job for job in ready if not job.quarantined]
+        if self._claim(batch, 1, begun) if begun else not self._ledger.claims(batch):
+            return ready
+        return self._begin_again(jobs)
+
+    def _begin_again(self, jobs: Sequence[Job]) -> list[Job]:
+        """Likewise, without those that an earlier attempt has finished."""
+        batch = jobs[0].batch
+        while True:
+            claims = self._ledger.claims(batch)
+            begun = [claim for each in claims.values() for claim in each]
+            ended = self._ended.of({claim.actor_id for claim in begun})
+            jobs = [job for job in jobs if not self._is_finished(job, ended)]
+            number = max(claims, default=0) + 1
+            ready = [self._begun_before(replace(job, claim=number), begun, ended) for job in jobs]
+            # One that waits in quarantine is begun when it goes in.
+            claimed = [job for job in ready if not job.quarantined]
+            if not claimed or self._claim(batch, number, claimed):
+                return ready
+
+    def _is_finished(self, job: Job, ended: dict[Place, Entry]) -> bool:
+        for (key, *_), entry in ended.items():
+            if key == job.key and entry["outcome"] == "finished":
+                job.receipt.set_result(receipt(job.row, "ok", entry["tokens_resumed"] + entry["tokens_read"]))
+                return True
+        return False
+
+    def _begun_before(self, job: Job, begun: Sequence[Claim], ended: dict[Place, Entry]) -> Job:
+        earlier = [_begun(claim, claim.place in ended) for claim in begun if claim.key == job.key]
+        saved_uri = self._ledger.snapshot_uri(job.key)
+        return self._ready(
+            job, saved_uri if objects.exists(saved_uri) else job.row["state_uri"], [*job.earlier, *earlier]
+        )
+
+    def _ready(self, job: Job, state_uri: str | None, earlier: Sequence[Begun]) -> Job:
+        """The job where it starts, or failing: whatever is raised that is not wrong with the run is this document's."""
+        attempt = max((each.attempt for each in earlier), default=0) + 1
+        job = replace(job, attempt=attempt, start=None, parent_uri=None, quarantined=False)
         try:
-            return self._begin(job)
+            if state_uri is not None:
+                job = self._from(job, state_uri)
+            return self._quarantine.judged(job, earlier)
         except DocumentError as error:
-            return self._claimed(job.failing(error))
+            return job.failing(error)
         except LonghaulError:
             raise
-        except Exception as error:  # a state or a claim that nobody can make sense of
-            return self._claimed(job.failing(unexpected(error)))
+        except Exception as error:  # a state that nobody can make sense of
+            return job.failing(unexpected(error))
 
-    def _begin(self, job: Job) -> Job | None:
-        """The job with its attempt and where it starts; None where another attempt has finished it."""
-        key = job.key
-        saved_uri = self._ledger.snapshot_uri(key)
-        if job.row["state_uri"] not in (None, saved_uri):
-            job = self._from(job, job.row["state_uri"])
-        if self._claim(job):
-            return job
-        if (entry := self._ledger.result(key)) is not None:
-            job.receipt.set_result(receipt(job.row, "ok", entry["summaries"][0]["tokens_read"]))
-            return None
-        if objects.exists(saved_uri):
-            job = self._from(job, saved_uri)
-        while True:
-            claims = self._ledger.claims(key)
-            job = self._quarantine.judged(replace(job, attempt=claims[-1].attempt + 1), claims)
-            if job.quarantined or self._claim(job):
-                return job
-
-    def _claimed(self, job: Job) -> Job:
-        """With the first attempt that nobody else has."""
-        while not self._claim(job):
-            job = replace(job, attempt=job.attempt + 1)
-        return job
-
-    def _claim(self, job: Job) -> bool:
-        return self._ledger.begin_attempt(
+    def _claim(self, batch: str, number: int, jobs: Sequence[Job]) -> bool:
+        claims = [
             Claim(
                 job.document_id,
                 job.row["source_etag"],
@@ -115,12 +140,14 @@ class Intake:
                 state_uri=job.parent_uri,
                 node_id=self._node_id,
             )
-        )
+            for job in jobs
+        ]
+        return self._ledger.begin_attempts(batch, number, claims)
 
     def _from(self, job: Job, uri: str) -> Job:
         """The job going on from a stored state, if that is of what the job would have read."""
         try:
-            found = kept.load(uri)
+            found = states.load(uri)
             told = self._assignment
             makers = extract.makers(told.input.text_field if told.input else "").values()
             snapshot.refuse(found, told.state_key, makers, told.settings_sha256, bool(told.sections))
@@ -128,3 +155,7 @@ class Intake:
         except StateError as error:
             self._log.warning("state_refused", document_id=job.document_id, state_uri=uri, reason=str(error))
             return job
+
+
+def _begun(claim: Claim, has_ended: bool) -> Begun:
+    return Begun(claim.attempt, claim.actor_id, claim.node_id, claim.tokens_before, has_ended)

@@ -20,6 +20,7 @@ from pipeline.documents.sections import Section
 from pipeline.documents.token_feed import TokenFeed
 from pipeline.documents.tokenize import Position
 from pipeline.ledger.records import Underway, document_key
+from pipeline.schemas.attempt import Begun
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
 from pipeline.states.snapshot import Snapshot
@@ -33,6 +34,10 @@ class Job:
     """A `READ_ROW`."""
     started_at: datetime
     receipt: "Future[Row]"
+    batch: str = ""
+    """That it came with, by its name in the ledger."""
+    claim: int = 1
+    """By which of the batch's claims this attempt is begun."""
     attempt: int = 1
     quarantined: bool = False
     """Whether it must have the engine to itself."""
@@ -50,6 +55,11 @@ class Job:
     @property
     def key(self) -> str:
         return document_key(self.document_id, self.row["source_etag"])
+
+    @property
+    def earlier(self) -> list[Begun]:
+        """Attempts of earlier starts of the run."""
+        return [Begun(**each) for each in self.row["earlier"] or ()]
 
     @property
     def tokens_resumed(self) -> int:
@@ -126,6 +136,7 @@ class Job:
             spent,
             (tokens_read or self.tokens_resumed) - self.tokens_resumed,
             self.tokens_resumed,
+            self.batch,
         )
 
     def position(self, tokens_read: int | None = None) -> Position:

@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import structlog
 
 from configs.errors import LonghaulError, unexpected
-from pipeline.actor.entries import fenced, unstorable
+from pipeline.actor.entries import unstorable
+from pipeline.actor.segment_writer import Pending, SegmentWriter
 from pipeline.documents.handover import reason
-from pipeline.ledger.records import Entry, Heartbeat, document_key
+from pipeline.ledger.records import ENTRY, Entry, Heartbeat, document_key
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.tables import Row
 from pipeline.states import snapshot
@@ -26,10 +29,13 @@ log = structlog.get_logger()
 class LedgerWriter:
     """Threads of its own; what is asked of it first is not always written first."""
 
-    def __init__(self, ledger: Ledger, actor_id: str, start: int) -> None:
-        """`start` is that of the run which the actor belongs to, and which may be stopped."""
+    def __init__(self, ledger: Ledger, actor_id: str, start: int, most_seconds: float) -> None:
+        """`start` is that of the run which the actor belongs to, and which may be stopped. Entries wait for one another
+        for `most_seconds` at the most."""
         self._ledger, self._actor_id, self._start = ledger, actor_id, start
         self._pool = ThreadPoolExecutor(THREADS, "ledger")
+        self._segments = SegmentWriter(ledger, actor_id, most_seconds)
+        self._segments.start()
         self._pulse = ThreadPoolExecutor(1, "heartbeat")
         self._open: set[Future[Any]] = set()
         self._heartbeat_written: Future[None] | None = None
@@ -65,9 +71,16 @@ class LedgerWriter:
             ) as error:  # the process is ending and takes no more work, which no device is to blame for
                 log.warning("heartbeat_not_written", actor_id=self._actor_id, error=str(error))
 
+    def await_receipts(self, is_awaited: bool) -> None:
+        """Whether nothing comes to read until receipts go out."""
+        self._segments.await_receipts(is_awaited)
+
     def flush(self, seconds: float | None = None) -> bool:
         """Wait until everything is written; False where the time does not suffice."""
-        return not wait(set(self._open), seconds).not_done
+        until = None if seconds is None else time.monotonic() + seconds
+        if wait(set(self._open), seconds).not_done:
+            return False
+        return self._segments.flush(None if until is None else max(0.0, until - time.monotonic()))
 
     def close(self, last: Heartbeat) -> None:
         """Wait until everything is written, the last heartbeat too."""
@@ -88,18 +101,20 @@ class LedgerWriter:
         has_snapshot: bool,
     ) -> None:
         try:
-            receipt = self._store(entry, receipt, keep, has_snapshot)
+            table, receipt = self._storable(entry, receipt, keep)
         except Exception as error:  # whatever it is, the call that waits must hear of it
             waiting.set_exception(error)
-        else:
-            waiting.set_result(receipt)
+            return
+        is_finished = entry["outcome"] == "finished" and receipt["status"] == "ok"
+        forget = partial(self._forget, entry) if is_finished and has_snapshot else _nothing
+        self._segments.add(Pending(table, receipt, waiting, forget))
 
-    def _store(self, entry: Entry, receipt: Row, keep: Callable[[], Row] | None, has_snapshot: bool) -> Row:
-        """Returns the receipt: that of a failure where rows or state of a finished document cannot be stored."""
+    def _storable(self, entry: Entry, receipt: Row, keep: Callable[[], Row] | None) -> tuple[pa.Table, Row]:
+        """With its receipt: those of a failure where rows or state of a finished document cannot be stored."""
         try:
             if keep is not None:
                 entry = entry | {"states": [keep()]}
-            is_first = self._ledger.publish(entry)
+            return pa.Table.from_pylist([entry], ENTRY), receipt
         except LonghaulError:
             raise
         except Exception as error:  # of a value that no table holds, of a state that is none
@@ -107,18 +122,11 @@ class LedgerWriter:
                 raise
             log.exception("document_not_stored", document_id=entry["document_id"], actor_id=self._actor_id)
             failure = unexpected(error)
-            self._ledger.publish(unstorable(entry, failure))
-            return receipt | {"status": "failed"} | reason(failure)
-        if entry["outcome"] == "finished":
-            self._finish(entry, is_first, has_snapshot)
-        return receipt
+            failed = pa.Table.from_pylist([unstorable(entry, failure)], ENTRY)
+            return failed, receipt | {"status": "failed"} | reason(failure)
 
-    def _finish(self, entry: Entry, is_first: bool, has_snapshot: bool) -> None:
-        if not is_first:
-            log.warning("document_published_elsewhere", document_id=entry["document_id"], actor_id=self._actor_id)
-            self._ledger.publish(fenced(entry))
-        if has_snapshot:
-            objects.delete(self._snapshot_uri(entry["document_id"], entry["source_etag"]))
+    def _forget(self, entry: Entry) -> None:
+        objects.delete(self._snapshot_uri(entry["document_id"], entry["source_etag"]))
 
     def _save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
         started = time.thread_time()
@@ -139,3 +147,7 @@ class LedgerWriter:
             self.stop_reason = self._ledger.stop_reason(self._start)
         except Exception:  # the next heartbeat says it again; entries carry readings too
             log.warning("heartbeat_not_written", actor_id=self._actor_id, exc_info=True)
+
+
+def _nothing() -> None:
+    pass

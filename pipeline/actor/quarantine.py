@@ -6,7 +6,7 @@ whose device failed, against those in its engine; and a node that went away, but
 notice, and only a document that takes node after node along is to blame for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -14,8 +14,8 @@ import structlog
 from configs.errors import ProcessKilledError
 from pipeline.actor.job import Job
 from pipeline.ledger.device_failures import DeviceFailure, DeviceFailures
-from pipeline.ledger.records import Claim
 from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.attempt import Begun
 
 LAST_ATTEMPTS = 2
 """Made in quarantine, before a document is given up."""
@@ -48,12 +48,13 @@ class Quarantine:
 
     def __init__(self, ledger: Ledger, max_attempts: int, is_alive: Callable[[str], bool]) -> None:
         """`is_alive` says whether a node, by Ray's id, is still there."""
-        self._ledger, self._most, self._is_alive = ledger, max_attempts, is_alive
+        self._most, self._is_alive = max_attempts, is_alive
         self._failures = DeviceFailures(ledger)
 
-    def judged(self, job: Job, claims: list[Claim]) -> Job:
-        """Quarantined, or failed, where processes keep dying at the document at the same place."""
-        deaths = self._deaths(job, claims)
+    def judged(self, job: Job, attempts: Sequence[Begun]) -> Job:
+        """Quarantined, or failed, where processes keep dying at the document at the same place. `attempts` are those
+        before this one, in their order."""
+        deaths = self._deaths(job, attempts)
         if deaths.count < self._most:
             return replace(job, quarantined=deaths.count >= max(1, self._most - LAST_ATTEMPTS))
         log.warning("document_kills_processes", document_id=job.document_id, deaths=deaths.count)
@@ -68,13 +69,13 @@ class Quarantine:
             f"{min(LAST_ATTEMPTS, self._most - 1)} while they read nothing else: {reason}."
         )
 
-    def _deaths(self, job: Job, claims: list[Claim]) -> Deaths:
+    def _deaths(self, job: Job, attempts: Sequence[Begun]) -> Deaths:
         deaths = Deaths()
-        for claim in reversed(claims):
-            if claim.tokens_before < job.tokens_resumed or self._ledger.has_ended((job.key, claim.attempt)):
+        for attempt in reversed(attempts):
+            if attempt.tokens_before < job.tokens_resumed or attempt.has_ended:
                 break
-            failure = self._failures.of(claim.actor_id)
-            if failure is None and not self._is_alive(claim.node_id):
+            failure = self._failures.of(attempt.actor_id)
+            if failure is None and not self._is_alive(attempt.node_id):
                 deaths = replace(deaths, nodes=deaths.nodes + 1)
             elif failure is None or job.key in failure.documents:
                 deaths = replace(deaths, processes=deaths.processes + 1, failure=deaths.failure or failure)

@@ -42,4 +42,4 @@ class SummarizeStage:
             for fatal in (StorageError, ModelError):
                 if row["error_class"] == fatal.__name__:
                     raise fatal(row["error_message"])
-        return await asyncio.gather(*(asyncio.wrap_future(self._driver.submit(row)) for row in rows))
+        return await asyncio.gather(*map(asyncio.wrap_future, self._driver.submit(rows)))

@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from configs.errors import LonghaulError
+from pipeline.schemas.attempt import BEGUN
 from pipeline.schemas.document import MANIFEST
 from pipeline.schemas.tables import Row
 
@@ -22,6 +23,7 @@ READ_ROW = pa.schema(
     [
         *MANIFEST,
         ("state_uri", pa.string()),
+        ("earlier", pa.list_(BEGUN)),
         ("title", pa.string()),
         ("made_by", pa.string()),
         ("tokens", pa.list_(pa.int32())),
@@ -32,9 +34,11 @@ READ_ROW = pa.schema(
 )
 """A document as a reader passes it to an actor. `tokens` is null if it failed (`error_class` says why) or if the
 document `is_streamed`: then the row is a handle, and the actor reads the document itself, resuming from its `state_uri`
-if there is one. `tokens` beside a `state_uri` are those of the whole document. `sections` is null unless the run
-summarizes sections. `cuts` are the canonical cuts within the tokens, in order; null without tokens. `made_by` is what
-the text depends on, from `extract.makers`; null if the document was not opened yet."""
+if there is one. `earlier` are attempts of earlier starts of the run, if any. `tokens` beside a `state_uri` are those of
+the whole document. `sections` is null unless the run summarizes sections. `cuts` are the canonical cuts within the
+tokens, in order; null without tokens. `made_by` is what the text depends on, from `extract.makers`; null if the
+document was not opened yet.
+"""
 
 
 def read_rows(batch: pa.Table) -> list[Row]:

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipeline.actor.summarize_stage import SummarizeStage
 from pipeline.cluster import node
 from pipeline.documents.read_stage import read_batch
 from pipeline.ledger import stop
+from pipeline.schemas.attempt import BEGUN, Begun
 from pipeline.schemas.document import MANIFEST, Document
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,23 @@ READER_MEMORY = 512 * 1024 * 1024
 """What a reader reserves beside a document's memory. Resources unlike the actor's also keep Ray from fusing reading
 into the actor."""
 
-TODO = pa.schema([*MANIFEST, ("state_uri", pa.string())])
+TODO = pa.schema([*MANIFEST, ("state_uri", pa.string()), ("earlier", pa.list_(BEGUN))])
+
+
+@dataclass(frozen=True)
+class Todo:
+    """A document that is to be summarized."""
+
+    document: Document
+    state_uri: str | None = None
+    """Of a state to go on from, if there is one."""
+    earlier: Sequence[Begun] = ()
+    """Attempts that earlier starts of the run made."""
+
+    def as_row(self) -> dict[str, Any]:
+        """A row of TODO."""
+        earlier = [asdict(begun) for begun in self.earlier] or None
+        return self.document.as_row() | {"state_uri": self.state_uri, "earlier": earlier}
 
 
 @dataclass(frozen=True)
@@ -117,13 +134,12 @@ class _Watch(ExecutionCallback):
 
 
 def receipts(
-    todo: Sequence[tuple[Document, str | None]],
+    todo: Sequence[Todo],
     config: SummarizeConfig,
     assignment: Assignment,
     is_over: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
-    """Summarize documents, each with the URI of a state to go on from, if there is one, and yield a `RECEIPT` for each
-    as it is published.
+    """Summarize documents, and yield a `RECEIPT` for each as it is published.
 
     `is_over` is asked several times a second, also while none comes: whether the rest need not go through the stages.
     Raises the LonghaulError that stopped an actor or a reader, or what `is_over` raises.
@@ -134,9 +150,7 @@ def receipts(
         yield from _receipts(todo, config, assignment)
 
 
-def _receipts(
-    todo: Sequence[tuple[Document, str | None]], config: SummarizeConfig, assignment: Assignment
-) -> Iterator[dict[str, Any]]:
+def _receipts(todo: Sequence[Todo], config: SummarizeConfig, assignment: Assignment) -> Iterator[dict[str, Any]]:
     dataset = _dataset(blocks(todo, config.engine.documents_per_batch), config, assignment)
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(batch, pa.Table)
@@ -146,23 +160,23 @@ def _receipts(
             yield receipt
 
 
-def blocks(todo: Sequence[tuple[Document, str | None]], batch: int) -> list[pa.Table]:
+def blocks(todo: Sequence[Todo], batch: int) -> list[pa.Table]:
     """Tables of the documents, the largest objects first, so that no long one starts when the rest is done.
 
     Lines of one JSON lines file stay together and in order, for readers that must pass over what comes before.
     """
-    by_uri = sorted(todo, key=lambda item: (item[0].source_uri, item[0].record_offset or 0))
-    objects = [list(group) for _, group in groupby(by_uri, key=lambda item: item[0].source_uri)]
-    objects.sort(key=lambda group: sum(document.size_bytes for document, _ in group), reverse=True)
-    rows = [document.as_row() | {"state_uri": uri} for group in objects for document, uri in group]
+    by_uri = sorted(todo, key=lambda item: (item.document.source_uri, item.document.record_offset or 0))
+    objects = [list(group) for _, group in groupby(by_uri, key=lambda item: item.document.source_uri)]
+    objects.sort(key=lambda group: sum(item.document.size_bytes for item in group), reverse=True)
+    rows = [item.as_row() for group in objects for item in group]
     size = max(batch, -(-len(rows) // MAX_BLOCKS))
     return [pa.Table.from_pylist(rows[start : start + size], TODO) for start in range(0, len(rows), size)]
 
 
 def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
     engine, on_gpu = config.engine, assignment.device != "cpu"
-    # Enough calls at once to fill the slots, and one more that waits.
-    calls = -(-engine.slots_on(assignment.device) // engine.documents_per_batch) + 1
+    # Enough calls at once to fill the slots, and as many again: receipts wait for those of other documents.
+    calls = 2 * -(-engine.slots_on(assignment.device) // engine.documents_per_batch)
     run = (assignment.output_uri, assignment.run_id, assignment.start)
     is_stopping = partial(stop.stop_requested, *run, assignment.deadline_us)
     return _read(tables, config, is_stopping).map_batches(

@@ -28,13 +28,12 @@ from pipeline.driver.prepare import (
 from pipeline.driver.progress import Progress, Tally
 from pipeline.driver.shared_nodes import Nodes, SharedNodes
 from pipeline.driver.stopping import Drain
-from pipeline.ledger import commits
+from pipeline.ledger import commits, history
 from pipeline.ledger.commit import commit
 from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.records import document_key
 from pipeline.reports import quantities
-from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
 from pipeline.storage import objects
 
@@ -137,7 +136,7 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
             return drain.is_over
 
         with progress, drain, _shared_nodes(prepared, others, held):
-            for receipt in dataset.receipts(_with_states(prepared, kept), config, assignment, is_over):
+            for receipt in dataset.receipts(_todo(prepared, kept), config, assignment, is_over):
                 _received(prepared, receipt, tally)
         stopping.end()
         if drain.is_over:
@@ -187,14 +186,17 @@ def _keep_quote(prepared: Prepared, device: str, labels: Labels, kept: Mapping[s
         )
 
 
-def _with_states(prepared: Prepared, kept: Mapping[str, Row]) -> list[tuple[Document, str | None]]:
-    """Each document with the state that it can go on from: of this run before it was stopped, or of an earlier one."""
-    saved = prepared.ledger.snapshots()
+def _todo(prepared: Prepared, kept: Mapping[str, Row]) -> list[dataset.Todo]:
+    """Each document with the state that it can resume from, of this run before it was stopped or of an earlier one,
+    and the attempts that were made at it."""
+    saved, begun = prepared.ledger.snapshots(), history.begun_in(prepared.ledger)
     uris = {document_id: str(row["state_uri"]) for document_id, row in kept.items()}
-    return [
-        (document, saved.get(document_key(*key_of(document))) or uris.get(document.document_id))
-        for document in prepared.todo
-    ]
+    todo = []
+    for document in prepared.todo:
+        key = document_key(*key_of(document))
+        state_uri = saved.get(key) or uris.get(document.document_id)
+        todo.append(dataset.Todo(document, state_uri, begun.get(key, ())))
+    return todo
 
 
 def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:

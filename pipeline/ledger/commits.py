@@ -10,9 +10,10 @@ count, and it removes nothing but what is older than its own.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count, islice
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ import structlog
 
 from configs.errors import LedgerError, StorageError
 from pipeline.ledger.run_folder import Ledger
-from pipeline.schemas.tables import TABLES
+from pipeline.schemas.tables import TABLES, Row
 from pipeline.storage import objects
 
 log = structlog.get_logger()
@@ -41,15 +42,17 @@ class Commit:
         self._files: dict[str, list[str]] = {}
         """By table, in the order of ORDER."""
 
-    def write(self, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        """The tables' files, which do not count yet. Raises StorageError."""
+    def write(self, tables: Mapping[str, Iterable[Row]]) -> None:
+        """The tables' files, which do not count yet; rows of one file at a time are in memory. Raises StorageError."""
         for name in ORDER:
-            rows, folder = tables[name], self._folder(name)
+            rows, folder = iter(tables[name]), self._folder(name)
             self._files[name] = []
-            for index, start in enumerate(range(0, len(rows), ROWS_PER_FILE)):
+            for index in count():
+                part = list(islice(rows, ROWS_PER_FILE))
+                if not part:
+                    break
                 file = objects.join(folder, f"part-{self._number:04d}-{index:05d}.parquet")
                 self._files[name].append(file)
-                part = [dict(row) for row in rows[start : start + ROWS_PER_FILE]]
                 objects.publish_table(file, pa.Table.from_pylist(part, TABLES[name]))
 
     def publish(self, about: Mapping[str, Any]) -> None:

@@ -1,7 +1,11 @@
-"""What an output already holds: which documents are done."""
+"""What an output already holds: which documents are done, and what was begun of the others."""
+
+from collections import Counter, defaultdict
 
 from pipeline.ledger import commits
+from pipeline.ledger.records import place_of
 from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.attempt import Begun
 from pipeline.storage import objects
 
 Key = tuple[str, str]
@@ -23,5 +27,23 @@ def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> se
 
 def done_in(ledger: Ledger) -> set[Key]:
     """What one run has summarized."""
-    entries = (entry for entry in ledger.entries() if entry["outcome"] == "finished")
-    return {(entry["document_id"], entry["source_etag"]) for entry in entries}
+    entries = ledger.entries(["source_etag", "outcome"])
+    return {(entry["document_id"], entry["source_etag"]) for entry in entries if entry["outcome"] == "finished"}
+
+
+def begun_in(ledger: Ledger) -> dict[str, list[Begun]]:
+    """Attempts that earlier starts of a run made at documents which they have not finished, by the documents' keys."""
+    columns = ("source_etag", "batch", "claim", "attempt", "actor_id", "outcome", "tokens_resumed")
+    entries = ledger.entries(columns)
+    ended = Counter((entry["batch"], entry["claim"]) for entry in entries)
+    places = {place_of(entry) for entry in entries}
+    finished = {place_of(entry)[0] for entry in entries if entry["outcome"] == "finished"}
+    begun: dict[str, list[Begun]] = defaultdict(list)
+    for entry in entries:
+        ended_well = Begun(entry["attempt"], entry["actor_id"], "", entry["tokens_resumed"], True)
+        begun[place_of(entry)[0]].append(ended_well)
+    for claim in ledger.claims_without_an_end(ended):
+        if claim.place not in places:
+            lost = Begun(claim.attempt, claim.actor_id, claim.node_id, claim.tokens_before, False)
+            begun[claim.key].append(lost)
+    return {key: sorted(each, key=lambda one: one.attempt) for key, each in begun.items() if key not in finished}

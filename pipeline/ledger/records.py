@@ -1,6 +1,6 @@
 """What the ledger holds: readings of meters, heartbeats, claims, and entries of attempts that have ended."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
@@ -94,10 +94,8 @@ class Underway:
     """Of the actor's time, so far."""
     tokens_read: int
     tokens_resumed: int
-
-    @property
-    def place(self) -> "Place":
-        return document_key(self.document_id, self.source_etag), self.attempt
+    batch: str = ""
+    """That the document came with."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,12 @@ class Heartbeat:
     """Documents that finished or failed at this actor."""
     is_stopped: bool = False
     """Whether the actor has heard of a stop, and all that it was given is in the ledger; or has left."""
+
+    @property
+    def places(self) -> "dict[Place, Underway]":
+        """The attempts that the actor is at."""
+        keys = {document_key(each.document_id, each.source_etag): each for each in self.underway}
+        return {(key, each.batch, each.attempt, self.reading.actor_id): each for key, each in keys.items()}
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,17 @@ class Claim:
     """Of the state that holds those tokens."""
     node_id: str = ""
     """Ray's, of the actor's node."""
+    batch: str = ""
+    """That the document came with."""
+
+    @property
+    def key(self) -> str:
+        """Of the document at this content."""
+        return document_key(self.document_id, self.source_etag)
+
+    @property
+    def place(self) -> "Place":
+        return self.key, self.batch, self.attempt, self.actor_id
 
 
 METER_READING = pa.struct(
@@ -140,11 +155,15 @@ ENTRY = pa.schema(
     [
         ("document_id", pa.string()),
         ("source_etag", pa.string()),
-        ("settings_sha256", pa.string()),
+        ("batch", pa.string()),
+        ("claim", pa.int32()),
         ("attempt", pa.int32()),
         ("actor_id", pa.string()),
         ("outcome", pa.string()),
         ("published_at", TIME),
+        ("tokens_resumed", pa.int64()),
+        ("tokens_read", pa.int64()),
+        ("state_uri", pa.string()),
         ("summaries", pa.list_(pa.struct(list(SUMMARIES)))),
         ("failures", pa.list_(pa.struct(list(FAILURES)))),
         ("costs", pa.list_(pa.struct(list(COSTS)))),
@@ -152,9 +171,12 @@ ENTRY = pa.schema(
         ("reading", METER_READING),
     ]
 )
-"""One attempt that came to an end: how (`outcome`, as in `costs`), its rows for the tables, and the meter at that time.
+"""One attempt that came to an end: with which claim of which batch it was begun, how it ended (`outcome`, as in
+`costs`), its rows for the tables, and the meter at that time.
 
-Summaries come with an attempt that finished, or of what was read so far with one that was stopped."""
+It read `tokens_read` after `tokens_resumed`, which the state at `state_uri` held. Summaries come with an attempt that
+finished, or of what was read so far with one that was stopped. One entry of a segment has the meter's last `reading`.
+"""
 
 
 Entry = dict[str, Any]
@@ -163,8 +185,9 @@ Entry = dict[str, Any]
 Outcome = Literal["finished", "failed", "stopped", "fenced"]
 
 
-Place = tuple[str, int]
-"""Of an attempt: the document's key and its number."""
+Place = tuple[str, str, int, str]
+"""Of an attempt: the document's key, the batch that it came with, its number, and its actor, since of two actors each
+may take itself for the only one."""
 
 
 def document_key(document_id: str, source_etag: str) -> str:
@@ -173,16 +196,28 @@ def document_key(document_id: str, source_etag: str) -> str:
 
 
 def place_of(entry: Entry) -> Place:
-    return document_key(entry["document_id"], entry["source_etag"]), entry["attempt"]
+    key = document_key(entry["document_id"], entry["source_etag"])
+    return key, entry["batch"], entry["attempt"], entry["actor_id"]
 
 
-def final_readings(entries: Sequence[Entry], readings: Sequence[MeterReading]) -> dict[str, MeterReading]:
-    """The last known reading of each actor: its own file, or its last part where that is newer.
+def batch_of(start: int, keys: Sequence[str]) -> str:
+    """A name for the documents that an actor is given at once. They come again together where an actor dies, so that
+    whether somebody had begun them is one question. Starts of a run make batches of their own."""
+    return f"{sha256(chr(0).join([str(start), *keys]).encode()).hexdigest()[:32]}-{len(keys)}"
+
+
+def size_of(batch: str) -> int:
+    """How many documents it has."""
+    return int(batch.rpartition("-")[2])
+
+
+def final_readings(readings: Iterable[MeterReading]) -> dict[str, MeterReading]:
+    """The last known reading of each actor, of those in heartbeats and in segments.
 
     Raises LedgerError where an actor published more time than its meter ever showed.
     """
     last: dict[str, MeterReading] = {}
-    for reading in [*readings, *(MeterReading(**entry["reading"]) for entry in entries)]:
+    for reading in readings:
         known = last.get(reading.actor_id)
         if known is None or reading.total_us > known.total_us:
             last[reading.actor_id] = reading

@@ -5,21 +5,22 @@ OUTPUT/_runs/RUN/
     starts/                       when drivers began to work on it (`pipeline.ledger.lease`)
     quote.json                    what it was thought to take, where that could be said
     manifests/0001.parquet        the documents, as the first start listed them
-    attempts/DOCUMENT/0001.json   who began to work on a document, and from where; made only where there was none
+    claims/BATCH/0001.json        who began a batch of documents, and from where; made only where there was none
+    segments/ACTOR/000001.parquet    what attempts gave that have ended, as many as came together
     snapshots/DOCUMENT.safetensors    where a document that is not finished stands, overwritten
-    ledger/DOCUMENT.parquet       what a document gave, made only where there was none: of two actors one loses
-    ledger/DOCUMENT-0001.parquet  how an attempt ended that gave no result
     actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten; so for a node
                                   that holds none
     device_failures/              actors whose device failed (`pipeline.ledger.device_failures`)
     stops/0001.json               why the first start shall stop, where it shall
 
-DOCUMENT stands for a document at one content. The ledger only grows. The tables are a function of it, so that a commit
-can be repeated.
+DOCUMENT stands for a document at one content, BATCH for those that an actor is given at once. The ledger only grows,
+by objects per batch and per heartbeat, not per document. The tables are a function of it, so that a commit can be
+repeated; of two results for one document it takes the first.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from operator import itemgetter
@@ -31,15 +32,12 @@ import structlog
 from configs.errors import LedgerError
 from pipeline.billing.metering import Spent
 from pipeline.ledger.records import (
-    ENTRY,
     Claim,
     Entry,
     Heartbeat,
     MeterReading,
-    Place,
     Underway,
-    document_key,
-    place_of,
+    size_of,
 )
 from pipeline.schemas.document import MANIFEST, Document
 from pipeline.storage import objects
@@ -85,45 +83,43 @@ class Ledger:
         files = objects.list_files(objects.join(self.uri, "manifests"), ".parquet")
         return max((int(file.rsplit("/", 1)[1].removesuffix(".parquet")) for file in files), default=0)
 
-    def begin_attempt(self, claim: Claim) -> bool:
-        """Whether nobody had begun this attempt before."""
-        uri = self._attempts(document_key(claim.document_id, claim.source_etag), f"{claim.attempt:04d}.json")
-        return objects.create(uri, _json(asdict(claim)))
+    def begin_attempts(self, batch: str, number: int, claims: Sequence[Claim]) -> bool:
+        """Begin attempts at documents of a batch, with one object however many they are. Whether nobody had made the
+        claim of that number, from 1, before."""
+        uri = objects.join(self.uri, "claims", batch, f"{number:04d}.json")
+        return objects.create(uri, _json([asdict(claim) for claim in claims]))
 
-    def claims(self, key: str) -> list[Claim]:
-        """All attempts at a document, in their order."""
-        files = objects.list_files(self._attempts(key), ".json")
-        return [Claim(**json.loads(objects.read_bytes(file))) for file in files]
+    def claims(self, batch: str) -> dict[int, list[Claim]]:
+        """What was begun of a batch, by the numbers of its claims, in their order."""
+        return {number: self._claims(batch, number) for number in self._numbers_of_claims(batch)}
 
-    def claim(self, place: Place) -> Claim:
-        key, attempt = place
-        return Claim(**json.loads(objects.read_bytes(self._attempts(key, f"{attempt:04d}.json"))))
+    def claims_without_an_end(self, ended: Mapping[tuple[str, int], int]) -> list[Claim]:
+        """Claims of which not all attempts may have ended, whole: `ended` counts entries by batch and claim.
 
-    def places(self) -> list[Place]:
-        """Every attempt that was begun."""
-        names = (file.rsplit("/", 2)[1:] for file in objects.list_files(self._attempts(), ".json"))
-        return [(key, int(name.removesuffix(".json"))) for key, name in names]
+        Of a batch that ended at its first claim nothing is read: that is for all documents which came with it.
+        """
+        unclear = [
+            (batch, number)
+            for batch, numbers in self._all_claims().items()
+            for number in numbers
+            if not (number == 1 and ended.get((batch, number)) == size_of(batch))
+        ]
+        with ThreadPoolExecutor(objects.READS_AT_ONCE) as threads:
+            found = threads.map(lambda each: self._claims(*each), unclear)
+            return [claim for claims in found for claim in claims]
 
-    def publish(self, entry: Entry) -> bool:
-        """Write an entry that appears whole or not at all. Whether there was none: a document is finished once."""
-        return objects.create_table(self._entry(entry), pa.Table.from_pylist([entry], ENTRY))
+    def publish_segment(self, actor_id: str, number: int, entries: pa.Table) -> None:
+        """Write an actor's next entries (`ENTRY`), which appear whole or not at all. Raises StorageError."""
+        objects.publish_table(objects.join(self.uri, "segments", actor_id, f"{number:06d}.parquet"), entries)
 
-    def result(self, key: str) -> Entry | None:
-        """Of a document that is finished."""
-        try:
-            (entry,) = objects.read_table(objects.join(self.uri, "ledger", f"{key}.parquet")).to_pylist()
-        except FileNotFoundError:
-            return None
-        return dict(entry)
+    def segments(self, actor_id: str = "") -> list[str]:
+        """URIs of what all actors have written, or one of them."""
+        return objects.list_files(objects.join(self.uri, "segments", actor_id), ".parquet")
 
-    def has_ended(self, place: Place) -> bool:
-        """Whether an attempt without a result came to an orderly end."""
-        return objects.exists(objects.join(self.uri, "ledger", f"{place[0]}-{place[1]:04d}.parquet"))
-
-    def entries(self) -> list[Entry]:
-        """Every attempt that came to an end, in the order of its end."""
-        parts = objects.list_files(objects.join(self.uri, "ledger"), ".parquet")
-        rows = [row for table in objects.read_tables(parts) for row in table.to_pylist()]
+    def entries(self, columns: Sequence[str] | None = None) -> list[Entry]:
+        """Every attempt that came to an end, in the order of its end: all in memory, or some `columns`."""
+        named = None if columns is None else [*{*columns, "published_at", "document_id"}]
+        rows = [row for table in objects.read_tables(self.segments(), named) for row in table.to_pylist()]
         return sorted(rows, key=lambda row: (row["published_at"], row["document_id"]))
 
     def snapshot_uri(self, key: str) -> str:
@@ -178,13 +174,26 @@ class Ledger:
     def _stop(self, start: int) -> str:
         return objects.join(self.uri, "stops", f"{start:04d}.json")
 
-    def _entry(self, entry: Entry) -> str:
-        key, attempt = place_of(entry)
-        name = key if entry["outcome"] == "finished" else f"{key}-{attempt:04d}"
-        return objects.join(self.uri, "ledger", f"{name}.parquet")
+    def _all_claims(self) -> dict[str, list[int]]:
+        """Numbers of claims by their batch, from names."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for uri in objects.list_files(objects.join(self.uri, "claims"), ".json"):
+            batch, name = uri.rsplit("/", 2)[1:]
+            found[batch].append(int(name.removesuffix(".json")))
+        return found
 
-    def _attempts(self, *names: str) -> str:
-        return objects.join(self.uri, "attempts", *names)
+    def _numbers_of_claims(self, batch: str) -> list[int]:
+        files = objects.list_files(objects.join(self.uri, "claims", batch), ".json")
+        return [int(file.rsplit("/", 1)[1].removesuffix(".json")) for file in files]
+
+    def _claims(self, batch: str, number: int) -> list[Claim]:
+        """What is damaged is left out: an attempt that ended has an entry too."""
+        uri = objects.join(self.uri, "claims", batch, f"{number:04d}.json")
+        try:
+            return [Claim(**claim | {"batch": batch}) for claim in json.loads(objects.read_bytes(uri))]
+        except (ValueError, TypeError) as error:
+            log.warning("claims_left_out", run_id=self.run_id, uri=uri, reason=repr(error))
+            return []
 
 
 def runs(output_uri: str) -> list[Ledger]:
@@ -208,7 +217,7 @@ def _underway(about: dict[str, Any]) -> Underway:
     return Underway(**about | {"spent": Spent(**about["spent"])})
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def _json(value: dict[str, Any] | list[dict[str, Any]]) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 

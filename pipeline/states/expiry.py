@@ -63,7 +63,7 @@ def _to_be_committed(catalog: StateLibrary) -> Iterator[str]:
     """Places of objects whose rows wait in the ledgers of runs."""
     for ledger in runs(catalog.output_uri):
         if not commits.is_complete(ledger):
-            for entry in ledger.entries():
+            for entry in ledger.entries(["states"]):
                 places = [place_of(row["state_uri"]) for row in entry.get("states") or ()]
                 yield from (place for place in places if not catalog.names(ledger.run_id, place))
 

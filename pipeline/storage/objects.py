@@ -14,8 +14,9 @@ file systems of other stores have retries of their own.
 import io
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -188,21 +189,31 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """All or some columns of a Parquet file.
+    """All or some columns of a Parquet file, also such within others (`costs.list.element.kind`).
 
-    Raises FileNotFoundError, PermissionError, StorageError (also if it is not Parquet).
+    Raises FileNotFoundError, PermissionError, StorageError (also if it is not Parquet, or lacks a column).
     """
     try:
         with open_read(uri) as stream:
-            return pq.read_table(stream, columns=columns and list(columns), partitioning=None)
-    except pa.ArrowException as error:
+            file = pq.ParquetFile(stream)
+            for name in columns or ():
+                file.schema_arrow.field(name.partition(".")[0])
+            return file.read(columns=columns and list(columns))
+    except (pa.ArrowException, KeyError) as error:
         raise StorageError(f"{uri} is not a readable Parquet file ({error}); delete it or write it again") from error
 
 
 def read_tables(uris: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Many Parquet files in the given order, fetched several at a time. Raises what `read_table` raises."""
+    """Many Parquet files in the given order, fetched several at a time and no further ahead. Raises what `read_table`
+    raises."""
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        yield from threads.map(lambda uri: read_table(uri, columns), uris)
+        ahead: deque[Future[pa.Table]] = deque()
+        for uri in uris:
+            ahead.append(threads.submit(read_table, uri, columns))
+            if len(ahead) == READS_AT_ONCE:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def open_read(uri: str, etag: str = "") -> BinaryIO:

@@ -13,7 +13,7 @@ from models.engine.backend import Handle, SavedState
 from models.mamba.language_model import MambaLM
 from pipeline.ledger.records import Claim
 from tests.driven import WAIT_US, Clock, Driven
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, tokenizer
+from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, begun, entries, ledger, row, submitted, tokenizer
 
 TOKEN_US, DECODED_US = 10, 3000
 
@@ -67,7 +67,7 @@ def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: P
     assert loaded == {"load": device.now_us} and loaded["load"] > 0
     texts = {"long": TEXT, "short": TEXT[:40], "middle": TEXT[:900], "tiny": "a"}
     rows = [row(tmp_path / name, title="T", tokens=tokenizer().encode(text)) for name, text in texts.items()]
-    futures = [driver.submit(each) for each in rows]
+    futures = submitted(driver, *rows)
     driver.await_arrivals(len(rows))
     driver.work_to_the_end()
     assert {future.result(PATIENCE_SECONDS)["status"] for future in futures} == {"ok"}
@@ -86,7 +86,7 @@ def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: P
 def test_a_snapshot_is_not_charged_with_the_pass_before_it(tmp_path: Path, device: FakeDevice) -> None:
     driver = Driven(assignment_in(tmp_path), device)
     tokens = tokenizer().encode(TEXT)
-    futures = [driver.submit(row(tmp_path / name, title="T", tokens=tokens)) for name in "abc"]
+    futures = submitted(driver, *(row(tmp_path / name, title="T", tokens=tokens) for name in "abc"))
     driver.await_arrivals(3)
     driver.work_until(lambda: driver._actor.reading().tokens_read > 1000)
     driver._snapshots.take_all(driver._jobs)
@@ -100,15 +100,15 @@ def test_a_snapshot_is_not_charged_with_the_pass_before_it(tmp_path: Path, devic
 def test_an_actor_without_work_is_idle_and_sleeps_whatever_came_last(tmp_path: Path, device: FakeDevice) -> None:
     assignment = assignment_in(tmp_path)
     for attempt in (1, 2):
-        assert ledger(assignment).begin_attempt(Claim("quarantined", "e", attempt, f"dead{attempt}", 1, 0))
+        begun(assignment, Claim("quarantined", "e", attempt, f"dead{attempt}", 1, 0))
     driver = Driven(assignment, device)
     tokens = tokenizer().encode(TEXT)
     failed = row(tmp_path / "failed", error_class="CorruptError", error_message="It is damaged.")
     rows = [row(tmp_path / name, title="T", tokens=tokens) for name in ("a", "b", "quarantined")]
-    *good, elsewhere, broken = [driver.submit(each) for each in (*rows, failed)]
+    *good, elsewhere, broken = submitted(driver, *rows, failed)
     driver.await_arrivals(4)
     # Before it goes in, another actor begins it: it goes back to the intake, and never enters the engine.
-    assert ledger(assignment).begin_attempt(Claim("quarantined", "e", 3, "other", 1, 0, quarantined=True))
+    begun(assignment, Claim("quarantined", "e", 3, "other", 1, 0, quarantined=True))
     driver._intake.take = lambda job: None
     driver.work_to_the_end()
     assert {future.result(PATIENCE_SECONDS)["status"] for future in good} == {"ok"}

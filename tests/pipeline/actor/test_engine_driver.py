@@ -30,6 +30,7 @@ from tests.one_actor import (
     row,
     run,
     streamed,
+    submitted,
     tokenizer,
 )
 from tests.waiting import PATIENCE_SECONDS, wait_for
@@ -100,7 +101,7 @@ def test_an_actor_that_waits_for_a_document_sleeps_and_wakes_for_any_other(
     monkeypatch.setattr(content, "pieces", late)
     quiet = replace(assignment, heartbeat_seconds=4 * PATIENCE_SECONDS)
     driver, (waiting,) = run(quiet, streamed(tmp_path / "late.txt", TEXT.encode()))
-    other = driver.submit(streamed(tmp_path / "other.txt", TEXT.encode()))
+    (other,) = driver.submit([streamed(tmp_path / "other.txt", TEXT.encode())])
     assert other.result(PATIENCE_SECONDS)["status"] == "ok"
 
     used = time.process_time()
@@ -141,7 +142,7 @@ def test_an_actor_that_leaves_waits_for_no_document_of_its_own(
     driver.start()
     names = ("hangs.txt", "b.txt", "c.txt")
     for name in names:
-        driver.submit(streamed(tmp_path / name, TEXT.encode()))
+        driver.submit([streamed(tmp_path / name, TEXT.encode())])
     assert asked.wait(PATIENCE_SECONDS)
     wait_for(lambda: "hangs.txt" in driver._jobs)
     driver.preempt(30.0)
@@ -188,7 +189,7 @@ def test_a_stop_does_not_wait_for_long_answers_which_are_given_by_the_next_start
 
     monkeypatch.setattr(engine_driver, "STOP_SECONDS", 0.0)
     driver = Driven(asking)
-    futures = [driver.submit(each) for each in rows]
+    futures = submitted(driver, *rows)
     driver.await_arrivals(3)
     driver.work_until(lambda: driver._engine.num_answering == 2)
     ledger(asking).stop("budget")

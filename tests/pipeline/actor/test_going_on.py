@@ -23,7 +23,21 @@ from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
 from pipeline.states import kept as states
 from pipeline.storage import objects
-from tests.one_actor import TEXT, assignment_in, begin, entries, ledger, row, run, streamed, tokenizer
+from tests.one_actor import (
+    TEXT,
+    assignment_in,
+    begin,
+    begun,
+    claims,
+    entries,
+    ledger,
+    resuming,
+    row,
+    run,
+    streamed,
+    submitted,
+    tokenizer,
+)
 from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.worker import assert_tokens_add_up
 
@@ -85,14 +99,14 @@ def test_what_is_half_read_when_a_run_stops_is_finished_by_the_next_start(assign
     assert {name: receipt["status"] for name, receipt in first.items()} == dict.fromkeys(
         ("a.txt", "b.txt", "c.txt"), "stopped"
     ) | {"short.txt": "ok"}
-    assert results([driver.submit(rows[0] | {"document_id": "later"})])[0]["status"] == "stopped"
+    assert results(submitted(driver, rows[0] | {"document_id": "later"}))[0]["status"] == "stopped"
     read = driver._actor.reading().tokens_read
     assert sum(receipt["tokens_read"] for receipt in first.values()) == read
     assert len(ledger(assignment).snapshots()) == 3
     # For the run's driver, which need not wait any longer.
     wait_for(lambda: all(heartbeat.is_stopped for heartbeat in ledger(assignment).heartbeats()))
 
-    again, futures = run(next_start(assignment), *rows)
+    again, futures = run(next_start(assignment), *resuming(assignment, *rows))
     assert {receipt["status"] for receipt in results(futures)} == {"ok"}
     assert texts_of(assignment) == expected
     total = sum(len(tokenize.tokens([text], tokenizer())) for text in (BOOK, BOOK[: len(BOOK) // 2], BOOK, TEXT[:300]))
@@ -127,14 +141,14 @@ def test_an_actor_whose_node_goes_away_saves_everything_and_leaves(assignment, t
     expected = undisturbed(assignment, tmp_path, *rows)
     driver = EngineDriver(assignment, left.set)
     driver.start()
-    futures = [driver.submit(each) for each in rows]
+    futures = submitted(driver, *rows)
     wait_for(has_read(driver, 8_000))
     driver.preempt(30.0)
     # A document that comes now is left to another actor, and is no attempt of this one.
-    late = driver.submit(inline(tmp_path / "late.txt", TEXT))
+    (late,) = driver.submit([inline(tmp_path / "late.txt", TEXT)])
     assert left.wait(PATIENCE_SECONDS)
     assert not any(future.done() for future in [*futures, late])
-    assert not ledger(assignment).claims(document_key("late.txt", "e"))
+    assert not claims(assignment, "late.txt")
     (heartbeat,) = ledger(assignment).heartbeats()
     assert not heartbeat.underway and heartbeat.reading.drain_us > 0
 
@@ -201,10 +215,10 @@ def test_a_stale_actor_that_wakes_up_loses(assignment, tmp_path):
     assert results(futures)[0]["status"] == "ok"
     held.set()
     assert results(late)[0]["status"] == "ok"
-    outcomes = {(entry["attempt"], entry["outcome"]): entry for entry in ledger(assignment).entries()}
-    assert set(outcomes) == {(2, "finished"), (1, "fenced")}
-    fenced = outcomes[1, "fenced"]
-    assert not fenced["summaries"] and {cost["kind"] for cost in fenced["costs"]} == {"wasted"}
+    begin(assignment)
+    commit(ledger(assignment), [Document("a.txt", "a.txt", "e", 1)])
+    costs = Warehouse(assignment.output_uri).rows("select attempt, kind, outcome from costs where attempt is not null")
+    assert {tuple(row.values()) for row in costs} == {(2, "document", "finished"), (1, "wasted", "fenced")}
     # Whoever asks again hears of the result, and nothing is read.
     third, futures = run(assignment, *rows)
     assert results(futures)[0] == {
@@ -220,9 +234,9 @@ def test_a_stale_actor_that_wakes_up_loses(assignment, tmp_path):
 
 def test_a_document_at_which_processes_keep_dying_is_read_alone_and_then_given_up(assignment, tmp_path):
     def died(name: str, times: int, tokens_before: int = 0) -> None:
-        before = len(ledger(assignment).claims(document_key(name, "e")))
+        before = len(claims(assignment, name))
         for attempt in range(before + 1, before + times + 1):
-            assert ledger(assignment).begin_attempt(Claim(name, "e", attempt, f"dead{attempt}", 1, tokens_before))
+            begun(assignment, Claim(name, "e", attempt, f"dead{attempt}", 1, tokens_before))
 
     for name, times in {"poison.txt": 4, "suspect.txt": 3, "once.txt": 1}.items():
         died(name, times)
@@ -232,9 +246,7 @@ def test_a_document_at_which_processes_keep_dying_is_read_alone_and_then_given_u
     assert {receipt["status"] for receipt in others} == {"ok"}
     assert (poison["status"], poison["error_class"]) == ("failed", "ProcessKilledError")
     assert "4 processes died at this document with 0 of its tokens read" in poison["error_message"]
-    quarantined = {
-        name: ledger(assignment).claims(document_key(name, "e"))[-1].quarantined for name in ("suspect.txt", "once.txt")
-    }
+    quarantined = {name: claims(assignment, name)[-1].quarantined for name in ("suspect.txt", "once.txt")}
     assert quarantined == {"suspect.txt": True, "once.txt": False}
     assert driver._actor.reading().documents == 3
 
@@ -251,10 +263,10 @@ def test_deaths_of_a_document_that_gets_further_are_not_held_against_it(assignme
     (receipt,) = results(futures)
     tokens = receipt["tokens_read"]
     for attempt, before in enumerate((0, 10, 2000, 3000, tokens), start=2):
-        ledger(assignment).begin_attempt(Claim("long.txt", "e", attempt, f"dead{attempt}", 1, before))
-    _, futures = run(next_start(assignment), document)
+        begun(assignment, Claim("long.txt", "e", attempt, f"dead{attempt}", 1, before))
+    _, futures = run(next_start(assignment), *resuming(assignment, document))
     assert results(futures)[0]["status"] == "ok"
-    assert not ledger(assignment).claims(document_key("long.txt", "e"))[-1].quarantined
+    assert not claims(assignment, "long.txt")[-1].quarantined
 
 
 @pytest.mark.parametrize("wrong", ["damaged", "other weights"])
@@ -270,7 +282,9 @@ def test_a_state_that_does_not_fit_is_refused_and_the_document_read_from_its_sta
         data = bytearray(objects.read_bytes(uri))
         data[-5] ^= 1
         objects.publish(uri, bytes(data))
-    other, futures = run(replace(next_start(assignment), state_key="k" if wrong == "damaged" else "other"), *rows)
+    other, futures = run(
+        replace(next_start(assignment), state_key="k" if wrong == "damaged" else "other"), *resuming(assignment, *rows)
+    )
     (receipt,) = results(futures)
     assert texts_of(assignment) == expected
     assert other._actor.reading().tokens_read == receipt["tokens_read"]
@@ -291,7 +305,7 @@ def test_a_document_that_is_half_read_at_the_deadline_has_a_summary_so_far(assig
         assert {row["tokens_read"] for row in so_far} == {receipt["tokens_read"]}
         assert all(row["summary"] is not None for row in so_far)
     # The next start goes on from where the document stands, not from behind its answers.
-    again, futures = run(next_start(soon), *rows)
+    again, futures = run(next_start(soon), *resuming(assignment, *rows))
     results(futures)
     assert texts_of(assignment) == expected
     assert not any(row["truncated"] for entry in entries(assignment).values() for row in entry["summaries"])

@@ -8,7 +8,7 @@ from pipeline.ledger.run_folder import Ledger
 
 def test_a_heartbeat_while_the_process_ends_is_left_out(tmp_path):
     ledger, actor = Ledger(str(tmp_path), "r"), ActorGauge()
-    writer = LedgerWriter(ledger, actor.id, 1)
+    writer = LedgerWriter(ledger, actor.id, 1, most_seconds=1.0)
     writer.heartbeat(Heartbeat(actor.reading()))
     # As Python does to every pool at its end.
     writer._pulse.shutdown()

@@ -14,7 +14,7 @@ from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries
 from pipeline.actor.job import Job
 from pipeline.documents import content
-from pipeline.ledger.records import document_key
+from pipeline.ledger.records import batch_of, document_key
 from pipeline.schemas.tables import Row
 from pipeline.states import kept as states
 from pipeline.storage import objects
@@ -68,7 +68,7 @@ def test_a_value_that_no_table_holds(assignment: Assignment, tmp_path: Path) -> 
     rows[1]["title"] = "half of a pair \ud83d"
     bad, cost = outcome(assignment, rows)
     assert bad["error_message"].startswith("UnicodeEncodeError: 'utf-8' codec can't encode")
-    assert "(at pipeline/ledger/run_folder.py:" in bad["error_message"]
+    assert "(at pipeline/actor/ledger_writer.py:" in bad["error_message"]
     assert cost["cost"] > 0
 
 
@@ -103,10 +103,12 @@ def test_a_state_that_cannot_be_kept(assignment: Assignment, tmp_path: Path, mon
 
 
 def test_a_claim_that_nobody_can_read(assignment: Assignment, tmp_path: Path) -> None:
-    uri = f"{ledger(assignment).uri}/attempts/{document_key('bad', 'e')}/0001.json"
+    """The attempt counts, and says nothing else."""
+    uri = f"{ledger(assignment).uri}/claims/{batch_of(0, [document_key('bad', 'e')])}/0001.json"
     objects.publish(uri, b"")
-    bad, _ = outcome(assignment, inline(tmp_path, "a", "b", "bad", "c"))
-    assert bad["error_message"].startswith("JSONDecodeError: ")
+    _, receipts = run(assignment, *inline(tmp_path, "a", "b", "bad", "c"))
+    assert {each.result(PATIENCE_SECONDS)["status"] for each in receipts} == {"ok"}
+    assert entries(assignment)["bad"]["claim"] == 2
 
 
 def test_a_row_that_cannot_be_opened(assignment: Assignment, tmp_path: Path) -> None:

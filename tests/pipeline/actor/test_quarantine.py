@@ -15,8 +15,20 @@ from pipeline.actor.quarantine import Quarantine
 from pipeline.ledger.device_failures import DeviceFailures
 from pipeline.ledger.records import Claim, document_key
 from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.attempt import Begun
 from tests.driven import Driven
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, ledger, row, run, streamed
+from tests.one_actor import (
+    PATIENCE_SECONDS,
+    TEXT,
+    assignment_in,
+    begun,
+    claims,
+    entries,
+    row,
+    run,
+    streamed,
+    submitted,
+)
 
 
 def test_what_waits_in_quarantine_for_its_turn_is_no_attempt(tmp_path):
@@ -24,13 +36,12 @@ def test_what_waits_in_quarantine_for_its_turn_is_no_attempt(tmp_path):
     names = ("a.txt", "b.txt", "c.txt")
     for name in names:
         for attempt in (1, 2):
-            assert ledger(assignment).begin_attempt(Claim(name, "e", attempt, f"dead{attempt}", 1, 0))
+            begun(assignment, Claim(name, "e", attempt, f"dead{attempt}", 1, 0))
     rows = [streamed(tmp_path / name, (TEXT * 8).encode()) for name in names]
     driver, futures = run(assignment, *rows)
     while not driver._jobs:
         assert not any(future.done() for future in futures)
-    begun = sorted(len(ledger(assignment).claims(document_key(name, "e"))) for name in names)
-    assert begun == [2, 2, 3]
+    assert sorted(len(claims(assignment, name)) for name in names) == [2, 2, 3]
     assert [future.result(PATIENCE_SECONDS)["status"] for future in futures] == ["ok"] * 3
 
 
@@ -38,15 +49,14 @@ def verdict(tmp_path: Path, nodes: Sequence[str], failed: Sequence[str] = ()) ->
     """Of a document after attempts on these nodes, of which `here` lives on; `failed` are actors whose device failed,
     with the document in the engine, or with another where the name ends in a star."""
     book = Ledger(str(tmp_path), "r")
-    for number, node in enumerate(nodes, start=1):
-        assert book.begin_attempt(Claim("one", "e", number, f"actor{number}", 1, 0, node_id=node))
+    attempts = [Begun(number, f"actor{number}", node, 0, False) for number, node in enumerate(nodes, start=1)]
     for actor in failed:
         document = "other" if actor.endswith("*") else "one"
         failures = DeviceFailures(book)
         failures.record(actor.removesuffix("*"), 1, MemoryError("no room"), [document_key(document, "e")])
     quarantine = Quarantine(book, 4, {"here"}.__contains__)
     job = Job(row(Path("one")), datetime.now(UTC), Future())
-    judged = quarantine.judged(job, book.claims(document_key("one", "e")))
+    judged = quarantine.judged(job, attempts)
     if judged.row["error_class"] is None:
         return "quarantined" if judged.quarantined else "free"
     assert not judged.quarantined and judged.row["error_class"] == "ProcessKilledError"
@@ -99,15 +109,15 @@ def test_spot_nodes_that_go_without_notice_leave_documents_free_and_claims_name_
     for name in names:
         for attempt in (1, 2, 3, 4):
             claim = Claim(name, "e", attempt, f"dead{attempt}", 1, 0, node_id=f"spot{attempt}")
-            assert ledger(assignment).begin_attempt(claim)
+            begun(assignment, claim)
     driver = Driven(assignment, node_id="spot5", is_alive={"spot5"}.__contains__)
-    futures = [driver.submit(streamed(tmp_path / name, TEXT.encode())) for name in names]
+    futures = submitted(driver, *(streamed(tmp_path / name, TEXT.encode()) for name in names))
     driver.await_arrivals(3)
     driver._work()
     assert set(driver._jobs) == set(names)
     driver.work_to_the_end()
     assert {future.result(PATIENCE_SECONDS)["status"] for future in futures} == {"ok"}
-    last = [ledger(assignment).claims(document_key(name, "e"))[-1] for name in names]
+    last = [claims(assignment, name)[-1] for name in names]
     assert {(claim.attempt, claim.node_id, claim.quarantined) for claim in last} == {(5, "spot5", False)}
 
 
@@ -115,7 +125,7 @@ def test_what_is_read_again_from_its_start_stays_in_quarantine(tmp_path):
     assignment = replace(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=64), state_key="k")
     path = tmp_path / "a.txt"
     first = Driven(assignment)
-    first.submit(streamed(path, (TEXT * 8).encode()))
+    first.submit([streamed(path, (TEXT * 8).encode())])
     first.await_arrivals(1)
     first.work_until(lambda: first._actor.reading().tokens_read > 4500)
     first.clock.now_us += 1000
@@ -124,18 +134,18 @@ def test_what_is_read_again_from_its_start_stays_in_quarantine(tmp_path):
     first._writer.flush()
     tokens = first._engine.in_slots["a.txt"]
     for attempt in (2, 3):
-        assert ledger(assignment).begin_attempt(Claim("a.txt", "e", attempt, f"dead{attempt}", 1, tokens))
+        begun(assignment, Claim("a.txt", "e", attempt, f"dead{attempt}", 1, tokens))
     # It ends before the place that its state is of, which shows only when it is read.
     driver = Driven(assignment)
     rows = [
         streamed(path, (TEXT * 8)[: tokens - 100].encode()),
         *(streamed(tmp_path / name, TEXT.encode()) for name in ("b.txt", "c.txt")),
     ]
-    futures = [driver.submit(rows[0])]
+    futures = submitted(driver, rows[0])
     driver.await_arrivals(1)
     driver._work()
-    assert ledger(assignment).claims(document_key("a.txt", "e"))[-1].tokens_before == tokens
-    futures += [driver.submit(each) for each in rows[1:]]
+    assert claims(assignment, "a.txt")[-1].tokens_before == tokens
+    futures += submitted(driver, *rows[1:])
     driver.await_arrivals(2)
     together: list[set[str]] = []
     while not together or "a.txt" in driver._jobs:

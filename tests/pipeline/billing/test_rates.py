@@ -138,7 +138,7 @@ def test_cost_rows_say_which_price_was_in_force(tmp_path):
     driver = EngineDriver(assignment, node_labels=SPOT)
     driver.start()
     (tmp_path / "a.txt").write_text(one_actor.TEXT)
-    future = driver.submit(one_actor.streamed(tmp_path / "a.txt", one_actor.TEXT.encode()))
+    (future,) = driver.submit([one_actor.streamed(tmp_path / "a.txt", one_actor.TEXT.encode())])
     assert future.result(PATIENCE_SECONDS)["status"] == "ok"
     rows = committed(assignment, "a.txt")
     assert {"document", "startup", "load"} <= {row["kind"] for row in rows}
@@ -162,7 +162,7 @@ def test_a_device_without_a_price_stops_the_actor_with_the_refusal(tmp_path):
     assignment = one_actor.assignment_in(tmp_path)
     driver = EngineDriver(assignment, node_labels={"ray.io/market-type": "futures"})
     driver.start()
-    future = driver.submit(one_actor.streamed(tmp_path / "a.txt", b"a line\n"))
+    (future,) = driver.submit([one_actor.streamed(tmp_path / "a.txt", b"a line\n")])
     with pytest.raises(ConfigError, match="futures"):
         future.result(PATIENCE_SECONDS)
 

@@ -63,7 +63,7 @@ model, *uris = sys.argv[1:]
 values = {"input": {"sources": ["unused"]}, "output": {"uri": "unused"}, "model": {"uri": model}}
 config = SummarizeConfig.model_validate(values)
 with dataset.cluster(config):
-    tables = dataset.blocks([(Document(uri, uri, "etag", 1), None) for uri in uris], config.engine.documents_per_batch)
+    tables = dataset.blocks([dataset.Todo(Document(uri, uri, "etag", 1)) for uri in uris], 4)
     print(json.dumps(dataset._read(tables, config, lambda: False).take_all()))
 """
 LOOP = """

@@ -4,7 +4,7 @@ import pytest
 
 from configs.errors import ConfigError
 from configs.settings import SummarizeConfig
-from pipeline.driver.dataset import MAX_BLOCKS, READER_MEMORY, blocks, require_memory
+from pipeline.driver.dataset import MAX_BLOCKS, READER_MEMORY, Todo, blocks, require_memory
 from pipeline.schemas.document import Document
 
 
@@ -18,22 +18,24 @@ def names(tables) -> list[list[str]]:
 
 
 def test_the_largest_documents_go_first():
-    todo = [(document(name, size), None) for name, size in [("a", 5), ("b", 900), ("c", 50), ("d", 7)]]
+    todo = [Todo(document(name, size)) for name, size in [("a", 5), ("b", 900), ("c", 50), ("d", 7)]]
     assert names(blocks(todo, 2)) == [["b", "c"], ["d", "a"]]
 
 
 def test_lines_of_a_file_stay_together_in_their_order():
-    lines = [(document("lines.jsonl", 30, offset), None) for offset in (60, 0, 30)]
-    assert names(blocks([(document("a", 40), None), *lines], 4)) == [
+    lines = [Todo(document("lines.jsonl", 30, offset)) for offset in (60, 0, 30)]
+    assert names(blocks([Todo(document("a", 40)), *lines], 4)) == [
         ["lines.jsonl#0", "lines.jsonl#30", "lines.jsonl#60", "a"]
     ]
 
 
 def test_the_number_of_blocks_is_bounded_and_every_document_is_in_one():
-    todo = [(document(f"d{index}", index), f"state {index}" if index % 3 else None) for index in range(5000)]
+    todo = [Todo(document(f"d{index}", index), f"state {index}" if index % 3 else None) for index in range(5000)]
     tables = blocks(todo, 4)
     assert len(tables) <= MAX_BLOCKS
-    assert sorted(name for block in names(tables) for name in block) == sorted(d.document_id for d, _ in todo)
+    assert sorted(name for block in names(tables) for name in block) == sorted(
+        each.document.document_id for each in todo
+    )
     states = {
         name: uri
         for table in tables
@@ -41,7 +43,7 @@ def test_the_number_of_blocks_is_bounded_and_every_document_is_in_one():
             table.column("document_id").to_pylist(), table.column("state_uri").to_pylist(), strict=True
         )
     }
-    assert states == {each.document_id: uri for each, uri in todo}
+    assert states == {each.document.document_id: each.state_uri for each in todo}
 
 
 def test_a_machine_with_too_little_memory_for_a_reader_is_refused_rather_than_waited_for():

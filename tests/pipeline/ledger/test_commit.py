@@ -6,14 +6,24 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
+import pyarrow as pa
 import pytest
 
 from configs.errors import LedgerError, StorageError
-from pipeline.actor.entries import fenced
 from pipeline.billing.metering import NODE, Rate, Spent
 from pipeline.ledger import commits
 from pipeline.ledger.commit import commit
-from pipeline.ledger.records import Claim, Entry, Heartbeat, MeterReading, Outcome, Underway, document_key
+from pipeline.ledger.records import (
+    ENTRY,
+    Claim,
+    Entry,
+    Heartbeat,
+    MeterReading,
+    Outcome,
+    Underway,
+    batch_of,
+    document_key,
+)
 from pipeline.ledger.run_folder import Ledger, runs
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.document import Document
@@ -57,11 +67,14 @@ def entry(
     return {
         "document_id": name,
         "source_etag": etag,
-        "settings_sha256": "s",
+        "batch": batch_of(1, [document_key(name, etag)]),
+        "claim": attempt,
         "attempt": attempt,
         "actor_id": "a1",
         "outcome": outcome,
         "published_at": NOON + timedelta(seconds=after),
+        "tokens_resumed": 0,
+        "tokens_read": 10,
         "summaries": [] if outcome == "failed" else [summary | {"prompt_id": f"p{index}"} for index in range(rows)],
         "failures": [row | {"error_class": "CorruptError", "error_message": f"at {after}"}]
         if outcome == "failed"
@@ -79,11 +92,18 @@ def entry(
 def publish(ledger: Ledger, *entries: Entry) -> None:
     for each in entries:
         assert begin(ledger, each["document_id"], each["attempt"], each["source_etag"])
-        assert ledger.publish(each)
+    write(ledger, *entries)
 
 
-def begin(ledger: Ledger, name: str, attempt: int = 1, etag: str = "v1", actor: str = "a1") -> bool:
-    return ledger.begin_attempt(Claim(name, etag, attempt, actor, 5, 0))
+def write(ledger: Ledger, *entries: Entry) -> None:
+    number = len(ledger.segments("a1")) + 1
+    ledger.publish_segment("a1", number, pa.Table.from_pylist(list(entries), ENTRY))
+
+
+def begin(ledger: Ledger, name: str, attempt: int = 1, etag: str = "v1", actor: str = "a1", **known: object) -> bool:
+    """Of a document that came alone."""
+    claim = Claim(name, etag, attempt, actor, 5, **{"tokens_before": 0} | known)
+    return ledger.begin_attempts(batch_of(1, [claim.key]), attempt, [claim])
 
 
 def document(name: str, etag: str = "v1") -> Document:
@@ -222,15 +242,15 @@ def replace_reading(one: Entry, **changes: object) -> Entry:
 
 
 def underway(name: str, microseconds: int, saved: int, attempt: int = 1) -> Underway:
-    return Underway(name, "v1", attempt, 7, Spent(microseconds, saved=saved), tokens_read=100, tokens_resumed=40)
+    return Underway(
+        name, "v1", attempt, 7, Spent(microseconds, saved=saved), 100, 40, batch_of(1, [document_key(name, "v1")])
+    )
 
 
 def test_a_document_is_finished_once_and_who_comes_second_has_worked_in_vain(ledger):
     publish(ledger, entry("one", 100, 1))
-    second = entry("one", 70, 2, attempt=2, total=170)
-    assert begin(ledger, "one", 2) and not begin(ledger, "one", 2, actor="a2")
-    assert not ledger.publish(second)
-    assert ledger.publish(fenced(second))
+    assert not begin(ledger, "one", 1, actor="a2")
+    publish(ledger, entry("one", 70, 2, attempt=2, total=170))
     commit(ledger, [document("one")])
     tables = Warehouse(ledger.output_uri)
     assert tables.rows("select summary, attempts from summaries") == [{"summary": "one 1", "attempts": 2}]
@@ -273,8 +293,8 @@ def test_where_the_next_attempt_starts_tells_more_of_a_lost_one_than_its_last_he
     assert begin(ledger, "one", 1, actor="a0")
     known = replace(underway("one", 700, saved=300), tokens_read=100, tokens_resumed=0)
     ledger.publish_heartbeat(Heartbeat(reading("a0", total=1000, startup=100), (known,)))
-    assert ledger.begin_attempt(Claim("one", "v1", 2, "a1", 5, tokens_before=292, state_uri=uri))
-    assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=108, resumed=292))
+    assert begin(ledger, "one", 2, tokens_before=292, state_uri=uri)
+    write(ledger, with_tokens(entry("one", 50, 1, attempt=2), read=108, resumed=292) | {"state_uri": uri})
     job = commit(ledger, [document("one")])
     costs = Warehouse(ledger.output_uri).rows("select * from costs where attempt is not null order by attempt, kind")
     assert [tokens(row) for row in costs] == [("lost", 292, 0, 0), ("finished", 108, 292, 0)]
@@ -288,8 +308,8 @@ def test_time_is_saved_as_far_as_the_next_attempt_starts(ledger):
     assert begin(ledger, "one", 1, actor="a0")
     known = replace(underway("one", 1000, saved=100), tokens_read=400, tokens_resumed=0)
     ledger.publish_heartbeat(Heartbeat(reading("a0", total=1000), (known,)))
-    assert ledger.begin_attempt(Claim("one", "v1", 2, "a1", 5, tokens_before=300, state_uri=uri))
-    assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=300))
+    assert begin(ledger, "one", 2, tokens_before=300, state_uri=uri)
+    write(ledger, with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=300) | {"state_uri": uri})
     commit(ledger, [document("one")])
     costs = Warehouse(ledger.output_uri).rows("select * from costs where attempt is not null order by attempt, kind")
     assert [tokens(row) for row in costs] == [
@@ -302,7 +322,7 @@ def test_time_is_saved_as_far_as_the_next_attempt_starts(ledger):
 
 def test_of_an_unfinished_document_the_snapshot_itself_tells_how_far_a_lost_attempt_came(ledger, tmp_path):
     worker = Worker(ledger, Random(0))
-    worker.take(Document("one", "/one", "v1", 500))
+    worker.take([Document("one", "/one", "v1", 500)])
     worker.advance(["one"], 300)
     worker.heartbeat()
     worker.advance(["one"], 300)
@@ -317,18 +337,18 @@ def test_of_an_unfinished_document_the_snapshot_itself_tells_how_far_a_lost_atte
 def test_a_state_that_another_run_kept_says_nothing_of_this_ones_attempts(ledger):
     """Both attempts start from it; what the first read beyond it is lost."""
     for attempt, actor in ((1, "a0"), (2, "a1")):
-        claim = Claim("one", "v1", attempt, actor, 5, tokens_before=100, state_uri="elsewhere")
-        assert ledger.begin_attempt(claim)
+        assert begin(ledger, "one", attempt, actor=actor, tokens_before=100, state_uri="elsewhere")
     known = replace(underway("one", 70, saved=0), tokens_read=30, tokens_resumed=100)
     ledger.publish_heartbeat(Heartbeat(reading("a0", total=70), (known,)))
-    assert ledger.publish(with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=100))
+    write(ledger, with_tokens(entry("one", 50, 1, attempt=2), read=200, resumed=100) | {"state_uri": "elsewhere"})
     commit(ledger, [document("one")])
     costs = Warehouse(ledger.output_uri).rows("select * from costs where kind = 'document' order by attempt")
     assert [tokens(row) for row in costs] == [("lost", 30, 100, 30), ("finished", 200, 100, 0)]
 
 
 def with_tokens(one: Entry, read: int, resumed: int) -> Entry:
-    return one | {"costs": [cost | {"tokens_read": read, "tokens_resumed": resumed} for cost in one["costs"]]}
+    tokens = {"tokens_read": read, "tokens_resumed": resumed}
+    return one | tokens | {"costs": [cost | tokens for cost in one["costs"]]}
 
 
 def tokens(row: dict) -> tuple:

@@ -67,7 +67,7 @@ def work(ledger: Ledger, documents: tuple[Document, ...], outcomes: dict, start:
             worker.heartbeat()
         elif name in todo:
             if name not in worker.jobs:
-                worker.take(todo[name])
+                worker.take([todo[name]])
             if event == "read":
                 worker.advance([name], 300)
             elif event == "save":
@@ -77,7 +77,7 @@ def work(ledger: Ledger, documents: tuple[Document, ...], outcomes: dict, start:
     for name in [] if start["stops"] else list(todo):
         if outcomes.get((name, todo[name].source_etag)) is None:
             if name not in worker.jobs:
-                worker.take(todo[name])
+                worker.take([todo[name]])
             end(worker, todo, name, "finished", outcomes)
     if draw.random() < 0.7:
         worker.leave()
@@ -85,6 +85,7 @@ def work(ledger: Ledger, documents: tuple[Document, ...], outcomes: dict, start:
 
 def end(worker: Worker, todo: dict[str, Document], name: str, outcome: str, outcomes: dict) -> None:
     worker.end(name, outcome)
+    worker.flush()
     if outcome != "stopped":
         document = todo.pop(name)
         outcomes[name, document.source_etag] = outcome

@@ -1,0 +1,342 @@
+"""What the ledger of a run comes to, in memory that grows with the documents' ids and not with their rows.
+
+The segments are gone through twice. The first time figures are summed, and of each document it is seen whether it had
+one attempt or several. The second time, table by table, rows are made of entries. Nearly all documents have one
+attempt, of which an entry says everything; only for the others are all entries held at once.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from configs.errors import LedgerError
+from pipeline.billing.metering import Rate
+from pipeline.billing.money import MICROSECOND, amount_of, split, units
+from pipeline.ledger import attempts
+from pipeline.ledger.attempts import ENDED, Attempt
+from pipeline.ledger.lease import starts
+from pipeline.ledger.records import Claim, Entry, Heartbeat, MeterReading, Place, final_readings, place_of
+from pipeline.ledger.run_folder import Ledger
+from pipeline.schemas.tables import Row
+from pipeline.storage import objects
+
+IDENTITY = ("document_id", "source_etag", "batch", "attempt", "actor_id")
+COUNTED = (*IDENTITY, "claim")
+SUMMED = (
+    *COUNTED,
+    *("outcome", "published_at", "tokens_resumed", "tokens_read", "state_uri", "reading"),
+    *(f"costs.list.element.{name}" for name in ("kind", "device_seconds", "price_per_second", "cost", "currency")),
+    *("costs.list.element.tokens_decoded", "summaries.list.element.run_id", "failures.list.element.run_id"),
+)
+"""What figures are made of, without texts."""
+
+
+class Account:
+    """Of one run, at the time when it is made."""
+
+    def __init__(self, ledger: Ledger, etags: Mapping[str, str]) -> None:
+        """`etags` are those of the documents now. Raises LedgerError where the ledger contradicts itself."""
+        self.run_id, self.quote = ledger.run_id, ledger.quote()
+        self._ledger, self._etags, self._segments = ledger, etags, ledger.segments()
+        self.sums = Sums()
+        self.counts: Counter[str] = Counter()
+        """Documents at their present content, by how they ended."""
+        self.left = dict(etags)
+        """Documents without result or failure."""
+        self.finished: set[str] = set()
+        """Keys of documents that are, and have a snapshot."""
+        self._with_snapshot = set(ledger.snapshots())
+        several, unclear = self._look()
+        self._read(several, unclear, ledger.heartbeats())
+        self._starts = starts(ledger)
+        self._add_overheads()
+        self.currency = self.sums.one_currency(self.run_id)
+
+    def costs(self) -> Iterator[Row]:
+        """Of attempts and overheads, which sum to the bill."""
+        for entry in self._entries("outcome", "costs"):
+            for row in self._costs_of(entry):
+                yield row | self._start(row)
+        for row in (*self._lost_rows, *self._overheads):
+            yield row | self._start(row)
+
+    def states(self) -> Iterator[Row]:
+        """That are kept, of attempts that count."""
+        for entry in self._entries("outcome", "states"):
+            if self._outcome(entry) != "fenced":
+                yield from entry["states"]
+
+    def failures(self, shares: "Shares") -> Iterator[Row]:
+        """With their parts of all costs, in the order in which they are made."""
+        return self._answers("failures", shares)
+
+    def summaries(self, shares: "Shares") -> Iterator[Row]:
+        """Likewise."""
+        return self._answers("summaries", shares)
+
+    def _look(self) -> tuple[set[str], list[Claim]]:
+        """Documents with more than one attempt, and claims of which not all attempts may have ended."""
+        seen: set[str] = set()
+        several: set[str] = set()
+        ended: Counter[tuple[str, int]] = Counter()
+        for entry in self._entries(*COUNTED):
+            (several if entry["document_id"] in seen else seen).add(entry["document_id"])
+            ended[entry["batch"], entry["claim"]] += 1
+        unclear = self._ledger.claims_without_an_end(ended)
+        return several | {claim.document_id for claim in unclear}, unclear
+
+    def _read(self, several: set[str], unclear: Sequence[Claim], heartbeats: Sequence[Heartbeat]) -> None:
+        readings = [heartbeat.reading for heartbeat in heartbeats]
+        entries: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self._entries(*SUMMED):
+            if entry["reading"] is not None:
+                readings.append(MeterReading(**entry["reading"]))
+            if entry["document_id"] in several:
+                entries[entry["document_id"]].append(entry)
+            else:
+                self._add_only(entry)
+        self.meters = final_readings(readings)
+        ended = {place_of(entry) for each in entries.values() for entry in each}
+        claims: dict[str, list[Claim]] = defaultdict(list)
+        for claim in unclear:
+            if claim.place not in ended:
+                claims[claim.document_id].append(claim)
+        seen = {
+            place: (underway, heartbeat.reading)
+            for heartbeat in heartbeats
+            for place, underway in heartbeat.places.items()
+        }
+        self._fates: dict[Place, Attempt] = {}
+        self._chosen: set[Place] = set()
+        self._shared: dict[str, list[Row]] = {}
+        """Costs of all attempts at a document, by its key."""
+        self._begun: Counter[str] = Counter()
+        self._lost_rows: list[Row] = []
+        for document_id in sorted(several):
+            self._add_several(document_id, entries[document_id], claims[document_id], seen)
+
+    def _add_only(self, entry: Entry) -> None:
+        """The one attempt at its document."""
+        self.sums.add_entry(entry)
+        if entry["summaries"] or (entry["failures"] and self._is_present(entry)):
+            self._choose(entry, entry["outcome"], entry["costs"])
+
+    def _add_several(
+        self,
+        document_id: str,
+        entries: list[Entry],
+        claims: Sequence[Claim],
+        seen: Mapping[Place, tuple[Any, MeterReading]],
+    ) -> None:
+        entries.sort(key=lambda entry: (entry["published_at"], entry["actor_id"]))
+        at_content: dict[str, list[Attempt]] = defaultdict(list)
+        for entry in entries:
+            key, is_finished = place_of(entry)[0], entry["outcome"] == "finished"
+            # A document is finished once: by who was first.
+            is_second = is_finished and any(each.outcome == "finished" for each in at_content[key])
+            at_content[key].append(attempts.ended_attempt(entry, "fenced" if is_second else entry["outcome"]))
+        for claim in claims:
+            at_content[claim.key].append(attempts.lost_attempt(claim, seen, self.meters))
+        for key, made in at_content.items():
+            attempts.account(self._ledger, key, made)
+            self._begun[key] = len(made)
+            self._shared[key] = []
+            for attempt in made:
+                self._fates[attempt.place] = attempt
+                if attempt.lost:
+                    self._add_lost(key, attempt)
+        for entry in entries:
+            self.sums.add_entry(entry)
+            if self._outcome(entry) != "fenced":
+                self._shared[place_of(entry)[0]] += [row for row in entry["costs"] if row["kind"] == "document"]
+        best = self._best(entries)
+        if best is not None:
+            self._chosen.add(place_of(best))
+            self._choose(best, self._outcome(best), self._shared[place_of(best)[0]])
+
+    def _add_lost(self, key: str, attempt: Attempt) -> None:
+        rows = list(attempts.lost_rows(self.run_id, attempt))
+        self._lost_rows += rows
+        self._shared[key] += [row for row in rows if row["kind"] == "document"]
+        self.sums.add_rows(rows)
+
+    def _best(self, entries: Sequence[Entry]) -> Entry | None:
+        """Of several attempts at a document: one at its present content, then one that finished, then one that failed,
+        then the latest that has a summary so far. A failure to read what is no longer there is none of any document."""
+
+        def worth(entry: Entry) -> tuple[bool, bool, bool]:
+            outcome = self._outcome(entry)
+            return self._is_present(entry), outcome == "finished", outcome in ENDED
+
+        best: Entry | None = None
+        for entry in entries:
+            if self._outcome(entry) == "fenced":
+                continue
+            if not entry["summaries"] and not (entry["failures"] and self._is_present(entry)):
+                continue
+            if best is None or worth(entry) >= worth(best):
+                best = entry
+        return best
+
+    def _choose(self, entry: Entry, outcome: str, costs: Sequence[Row]) -> None:
+        """The entry whose summaries or failure are the document's."""
+        self.sums.add_answers(entry, costs)
+        if self._is_present(entry) and outcome in ENDED:
+            self.counts[outcome] += 1
+            self.left.pop(entry["document_id"], None)
+        if outcome == "finished":
+            key = place_of(entry)[0]
+            self.finished |= {key} & self._with_snapshot
+
+    def _answers(self, table: str, shares: "Shares") -> Iterator[Row]:
+        """Each with its equal share of what its document's attempts come to, lost work aside."""
+        for entry in self._entries("costs", table):
+            key, _, number, _ = place_of(entry)
+            if not entry[table] or not self._is_chosen(entry):
+                continue
+            several = key in self._shared
+            costs = self._shared[key] if several else [row for row in entry["costs"] if row["kind"] == "document"]
+            for row in _sharing(entry[table], costs):
+                full_cost = shares.next(row["cost"])
+                yield row | {"attempts": self._begun[key] if several else number, "full_cost": full_cost}
+
+    def _is_chosen(self, entry: Entry) -> bool:
+        place = place_of(entry)
+        if place[0] in self._shared:
+            return place in self._chosen
+        return bool(entry.get("summaries")) or self._is_present(entry)
+
+    def _costs_of(self, entry: Entry) -> list[Row]:
+        fate = self._fates.get(place_of(entry))
+        if fate is None:
+            wasted = 0 if entry["outcome"] in ENDED else None
+            return [row | {"tokens_wasted": None if row["tokens_read"] is None else wasted} for row in entry["costs"]]
+        changed: Row = {"attempt": fate.number}
+        if fate.outcome == "fenced":
+            changed |= {"kind": "wasted", "outcome": "fenced"}
+        return [
+            row | changed | {"tokens_wasted": None if row["tokens_read"] is None else fate.wasted}
+            for row in entry["costs"]
+        ]
+
+    def _outcome(self, entry: Entry) -> str:
+        fate = self._fates.get(place_of(entry))
+        return str(entry["outcome"] if fate is None else fate.outcome)
+
+    def _is_present(self, entry: Entry) -> bool:
+        return self._etags.get(entry["document_id"]) == entry["source_etag"]
+
+    def _entries(self, *columns: str) -> Iterator[Entry]:
+        named = list(dict.fromkeys((*IDENTITY, *columns)))
+        for table in objects.read_tables(self._segments, named):
+            yield from table.to_pylist()
+
+    def _start(self, row: Row) -> Row:
+        """The start of the run that the row's actor belongs to, where that is known."""
+        reading = self.meters.get(row["actor_id"])
+        return {"run_started_at": self._starts.get(reading.start) if reading else None}
+
+    def _add_overheads(self) -> None:
+        """What the actors' meters show beyond attempts, and what was lost without being any one document's."""
+        self._overheads: list[Row] = []
+        for reading in self.meters.values():
+            rate = reading.rate
+            spent: dict[str, Decimal] = {kind: rate.seconds(us) for kind, us in reading.overheads.items()}
+            of_attempts = self.sums.of_actors[reading.actor_id]
+            spent["wasted"] = rate.seconds(reading.total_us) - sum(spent.values()) - of_attempts
+            if spent["wasted"] < 0:
+                raise LedgerError(f"actor {reading.actor_id} published more seconds than its meter showed")
+            self._overheads += [
+                _overhead(self.run_id, kind, seconds, reading, rate) for kind, seconds in spent.items() if seconds
+            ]
+        self.sums.add_rows(self._overheads)
+
+
+class Sums:
+    """Figures of a run, as its entries are gone through."""
+
+    def __init__(self) -> None:
+        self.tokens_read = self.tokens_decoded = 0
+        self.device_seconds = self.cost = Decimal(0)
+        self.of_actors: dict[str, Decimal] = defaultdict(Decimal)
+        """Device-seconds of attempts."""
+        self.cost_units = self.weight = self.num_answers = 0
+        """All costs in units of the last digit; those of answers; how many of these there are."""
+        self._currencies: set[str] = set()
+
+    def add_entry(self, entry: Entry) -> None:
+        """An attempt that ended."""
+        self.tokens_read += entry["tokens_read"]
+        for cost in entry["costs"]:
+            self.tokens_decoded += cost["tokens_decoded"] or 0
+            self._add(cost, entry["actor_id"])
+
+    def add_rows(self, rows: Iterable[Row]) -> None:
+        """Of `costs`."""
+        for row in rows:
+            self.tokens_read += row.get("tokens_read") or 0
+            self.tokens_decoded += row.get("tokens_decoded") or 0
+            self._add(row, row["actor_id"])
+
+    def add_answers(self, entry: Entry, costs: Iterable[Row]) -> None:
+        """The summaries or the failure of a document, which cost what its attempts did."""
+        self.weight += units(sum((row["cost"] for row in costs if row["kind"] == "document"), Decimal(0)))
+        self.num_answers += len(entry["summaries"]) + len(entry["failures"])
+
+    def one_currency(self, run_id: str) -> str | None:
+        """None where nothing has a price. Raises LedgerError where a sum would be of several."""
+        if len(self._currencies) > 1:
+            raise LedgerError(
+                f"run {run_id}: its costs are in {' and '.join(sorted(self._currencies))}, which have no sum"
+            )
+        return next(iter(self._currencies), None)
+
+    def _add(self, cost: Row, actor_id: str) -> None:
+        self.cost += cost["cost"]
+        self.cost_units += units(cost["cost"])
+        if cost["kind"] != "node":
+            self.device_seconds += cost["device_seconds"]
+        self.of_actors[actor_id] += cost["device_seconds"]
+        self._currencies |= {cost["currency"]} if cost["currency"] else set()
+
+
+class Shares:
+    """Parts of all that a run cost, one answer after the other, in proportion to their own costs, or equal where
+    nothing has any; they sum to it exactly."""
+
+    def __init__(self, sums: Sums) -> None:
+        self._total, self._is_equal = sums.cost_units, not sums.weight
+        self._weights = sums.num_answers if self._is_equal else sums.weight
+        self._weight = 0
+
+    def next(self, cost: Decimal) -> Decimal:
+        """Of the next answer. Rounded so that no sum of the first ones is off by a unit."""
+        before = self._total * self._weight // self._weights
+        self._weight += 1 if self._is_equal else units(cost)
+        return amount_of(self._total * self._weight // self._weights - before)
+
+
+def _sharing(rows: Sequence[Row], costs: Sequence[Row]) -> list[Row]:
+    """The rows with equal parts of the costs, to the microsecond, which sum to them exactly."""
+    shared = [row | {"device_seconds": Decimal(0), "cost": Decimal(0)} for row in rows]
+    for cost in costs if rows else ():
+        parts = split(int(cost["device_seconds"] / MICROSECOND), dict.fromkeys(range(len(rows)), 1))
+        for place, row in enumerate(shared):
+            seconds = parts[place] * MICROSECOND
+            row["device_seconds"] += seconds
+            row["cost"] += seconds * cost["price_per_second"]
+    return shared
+
+
+def _overhead(run_id: str, kind: str, seconds: Decimal, reading: MeterReading, rate: Rate) -> Row:
+    return rate.columns | {
+        "run_id": run_id,
+        "kind": kind,
+        "actor_id": reading.actor_id,
+        "node": reading.node,
+        "device_seconds": seconds,
+        "cost": seconds * rate.price_per_second,
+        "started_at": attempts.moment(reading.started_us),
+        "finished_at": attempts.moment(reading.read_us),
+    }
