@@ -10,7 +10,7 @@ count, and it removes nothing but what is older than its own.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -30,6 +30,7 @@ FOLDER = "_commits"
 ORDER = ("costs", "jobs", "states", "failures", "summaries")
 """Of writing: who reads a table without the markers sees no summary before what it cost."""
 ROWS_PER_FILE = 100_000
+ROWS_AT_ONCE = 2_000
 PART = re.compile(r"/dt=\d{4}-\d\d-\d\d/run_id=(?P<run>[^/]+)/part-(?P<number>\d{4})-\d{5}\.parquet$")
 
 
@@ -48,12 +49,12 @@ class Commit:
             rows, folder = iter(tables[name]), self._folder(name)
             self._files[name] = []
             for index in count():
-                part = list(islice(rows, ROWS_PER_FILE))
-                if not part:
+                part = pa.concat_tables(_columns(islice(rows, ROWS_PER_FILE), TABLES[name]))
+                if not part.num_rows:
                     break
                 file = objects.join(folder, f"part-{self._number:04d}-{index:05d}.parquet")
                 self._files[name].append(file)
-                objects.publish_table(file, pa.Table.from_pylist(part, TABLES[name]))
+                objects.publish_table(file, part)
 
     def publish(self, about: Mapping[str, Any]) -> None:
         """The marker: from here on these files count, and those of older commits go.
@@ -92,6 +93,13 @@ class Commit:
 
     def _folder(self, table: str) -> str:
         return objects.join(self._ledger.output_uri, table, f"dt={self._day}", f"run_id={self._ledger.run_id}")
+
+
+def _columns(rows: Iterator[Row], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Some rows after the other as columns, which take far less memory; the last table is empty."""
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        yield pa.Table.from_pylist(some, schema)
+    yield schema.empty_table()
 
 
 def newest(ledger: Ledger) -> dict[str, Any] | None:

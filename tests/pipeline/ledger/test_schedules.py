@@ -32,7 +32,7 @@ def run_schedule(ledger: Ledger, draw: Random) -> list[Document]:
     workers = [Worker(ledger, draw) for _ in range(draw.randint(1, 3))]
     left = {document.document_id: document for document in documents}
     ended: set[str] = set()
-    for step in range(1000):
+    for step in range(5000):
         worker = draw.choice(workers)
         happens = draw.random()
         if happens < 0.15:

@@ -104,7 +104,7 @@ def test_what_actors_metered_on_a_clouds_machines_meets_the_bill_by_their_ids(tm
         worker = Worker(ledger, Random(3))
         labels = {INSTANCE_LABEL: id, PROVIDER_LABEL: "aws"}
         worker.actor.rate = Rates(PriceSettings(gpu_hour=Decimal(2))).of_gpu("NVIDIA H200", labels)
-        worker.take(document)
+        worker.take([document])
         worker.clock.now += 10**10
         worker.end(document.document_id, "finished")
         worker.leave()
