@@ -276,7 +276,7 @@ class Summaries:
 
 def entries(output: str) -> list[dict]:
     parts = objects.list_files(f"{output}/_runs", ".parquet")
-    return [row for part in parts if "/ledger/" in part for row in objects.read_table(part).to_pylist()]
+    return [row for part in parts if "/segments/" in part for row in objects.read_table(part).to_pylist()]
 
 
 def tokens_underway(ledger: Ledger, but: Collection[str] = ()) -> dict[str, int]:
