@@ -120,6 +120,7 @@ class EngineDriver(Thread):
         self._news.set()
 
     def run(self) -> None:
+        """Drive the engine until the node goes away, or something stops the run."""
         try:
             self._drive()
         except Exception as error:  # every caller must hear of it, or Ray would wait for ever

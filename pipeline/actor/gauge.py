@@ -45,6 +45,7 @@ class ActorGauge:
         return self.rate.cost(self._prefill_us) * tokens / self._prefilled
 
     def reading(self) -> MeterReading:
+        """What the meter and the counters show now."""
         total_us, overheads = self.meter.totals()
         return MeterReading(
             actor_id=self.id,

@@ -197,6 +197,7 @@ class JobQueue:
         return self._reserved_for is not None
 
     def put(self, job: Job) -> None:
+        """Queue a job."""
         (self._quarantined if job.quarantined else self._jobs).append(job)
 
     def admit(self, engine_is_busy: bool) -> list[Job]:

@@ -166,6 +166,7 @@ def _refuse_output_that_goes_with_the_job(uri: str) -> None:
 
 
 def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -> None:
+    """Raise ConfigError if the run was started with other settings or in another currency."""
     about = ledger.about()
     if about is None:
         return

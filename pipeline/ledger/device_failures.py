@@ -21,6 +21,8 @@ IDLE_FAILURES = 3
 
 @dataclass(frozen=True)
 class DeviceFailure:
+    """One actor's device has failed, with documents in the engine."""
+
     actor_id: str
     start: int
     """Of the run, by its number."""

@@ -90,6 +90,7 @@ class Lease(Thread):
             raise LedgerError("another driver took this one for dead and has taken the run over")
 
     def run(self) -> None:
+        """Renew the lease until it is released, and notice if another driver has taken the run over."""
         count = 0
         while not self._stopped.is_set():
             count, now = count + 1, _clock()

@@ -196,6 +196,7 @@ def document_key(document_id: str, source_etag: str) -> str:
 
 
 def place_of(entry: Entry) -> Place:
+    """Of an entry of the ledger."""
     key = document_key(entry["document_id"], entry["source_etag"])
     return key, entry["batch"], entry["attempt"], entry["actor_id"]
 

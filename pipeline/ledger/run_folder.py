@@ -46,6 +46,8 @@ log = structlog.get_logger()
 
 
 class Ledger:
+    """Overwrite what an actor wrote last."""
+
     """One run's folder."""
 
     def __init__(self, output_uri: str, run_id: str) -> None:
@@ -123,6 +125,7 @@ class Ledger:
         return sorted(rows, key=lambda row: (row["published_at"], row["document_id"]))
 
     def snapshot_uri(self, key: str) -> str:
+        """Where a document's snapshot is, by its key, if it has one."""
         return objects.join(self.uri, "snapshots", f"{key}.safetensors")
 
     def snapshots(self) -> dict[str, str]:
@@ -137,11 +140,13 @@ class Ledger:
                 objects.delete(uri)
 
     def publish_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Overwrite the actor's last one. Raises StorageError."""
         objects.publish(
             objects.join(self.uri, "actors", f"{heartbeat.reading.actor_id}.json"), _json(asdict(heartbeat))
         )
 
     def heartbeat_uris(self) -> list[str]:
+        """Of all actors, and of nodes that hold none."""
         return objects.list_files(objects.join(self.uri, "actors"), ".json")
 
     def heartbeat(self, uri: str) -> Heartbeat:
