@@ -245,19 +245,19 @@ def test_a_run_that_cannot_work_is_refused_before_anything_starts(summarize, tmp
 
 
 def test_a_store_that_fails_in_mid_run_stops_it_with_a_sentence(summarize, tmp_path):
-    """The ledger's folder is a file: nothing can be published there."""
+    """The folder of segments is a file: nothing can be published there."""
     write_documents(tmp_path / "docs", TEXTS[:2])
-    ledger = Path(summarize.output) / "_runs" / "night" / "ledger"
-    ledger.parent.mkdir(parents=True)
-    ledger.touch()
+    segments = Path(summarize.output) / "_runs" / "night" / "segments"
+    segments.parent.mkdir(parents=True)
+    segments.touch()
     stopped = summarize([str(tmp_path / "docs")], "run.id=night")
     assert stopped.returncode == exits.CRASH, stopped.stderr
-    assert f"stopped: {ledger}" in stopped.stderr
+    assert f"stopped: {segments}" in stopped.stderr
     assert "run the same command again" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert not objects.list_files(f"{summarize.output}/summaries")
 
-    ledger.unlink()
+    segments.unlink()
     assert summarize([str(tmp_path / "docs")], "run.id=night").returncode == exits.SUCCESS
     other = summarize([str(tmp_path / "docs")], "run.id=night", "prompts.0.max_tokens=7")
     assert other.returncode == exits.REFUSED
