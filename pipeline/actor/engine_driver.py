@@ -23,6 +23,7 @@ from pipeline.actor.intake import Intake
 from pipeline.actor.job import Job, JobQueue
 from pipeline.actor.keeping import Keeping
 from pipeline.actor.ledger_writer import LedgerWriter
+from pipeline.actor.outcomes import Outcomes
 from pipeline.actor.quarantine import Quarantine
 from pipeline.actor.snapshot_policy import Snapshots
 from pipeline.billing.rates import Labels
@@ -30,7 +31,7 @@ from pipeline.ledger import stop
 from pipeline.ledger.device_failures import DeviceFailures
 from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
-from pipeline.prompts.bound import BoundPrompt
+from pipeline.prompts.bound import BoundPrompts
 from pipeline.schemas.tables import Row
 
 log = structlog.get_logger()
@@ -75,8 +76,6 @@ class EngineDriver(Thread):
         """Those in the engine."""
         self._news = Event()
         """A document came, or tokens of one that the engine waits for, or the end."""
-        self._ended = 0
-        """Documents that finished or failed here."""
         self._heartbeat_due = self._quarantine_due = 0.0
         """On the monotonic clock; what is quarantined is saved with each heartbeat from then on."""
         self._broken: Exception | None = None
@@ -147,14 +146,11 @@ class EngineDriver(Thread):
         directory = startup.model_in(self._assignment)
         self._tokenizer = Tokenizer.find(self._assignment.tokenizer_uri, self._assignment.model_uri)
         self._engine = startup.engine_of(self._assignment, directory, self._tokenizer)
-        sections = self._assignment.sections
-        self._asked = [BoundPrompt.of(each, self._tokenizer) for each in self._assignment.prompts]
-        self._asked_of_sections = [
-            BoundPrompt.of(each, self._tokenizer) for each in (sections.prompts if sections else ())
-        ]
-        self._entries = Entries(self._assignment, self._actor, self._tokenizer)
+        self._prompts = BoundPrompts(self._assignment.prompts, self._assignment.sections, self._tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)
+        entries = Entries(self._assignment, self._actor, self._tokenizer)
+        self._outcomes = Outcomes(entries, self._keeping, self._writer)
         self._actor.meter.spend("load")
         # Else an actor that dies at its first document has never told of its time.
         self._writer.heartbeat(self._heartbeat())
@@ -220,9 +216,9 @@ class EngineDriver(Thread):
         else:
             self._queue.leave(job.document_id)
             if self._stop_reason is not None:
-                self._end(job, tokens_read=job.tokens_resumed)
+                self._stop(job, tokens_read=job.tokens_resumed)
             else:
-                self._fail(job, tokens_read=0)
+                self._outcomes.failed(job, tokens_read=0)
 
     def _begin_quarantined(self, job: Job) -> bool:
         # The engine has nothing else to do, so that it may wait: what is finished must not die with this document.
@@ -235,16 +231,13 @@ class EngineDriver(Thread):
 
     def _read(self, job: Job) -> None:
         try:
-            whole, sections = (
-                tuple(each.prompt(job.document_id) for each in asked)
-                for asked in (self._asked, self._asked_of_sections)
-            )
+            whole, sections = self._prompts.of(job.document_id)
             start = job.start.read_state if job.start else None
             job = job.opened(self._assignment, self._tokenizer, self._news.set)
         except Exception as error:  # whatever it is, it is this document's
             self._queue.leave(job.document_id)
             self._jobs.pop(job.document_id, None)
-            self._fail(job.failing(unexpected(error)), job.tokens_resumed)
+            self._outcomes.failed(job.failing(unexpected(error)), job.tokens_resumed)
             return
         self._jobs[job.document_id] = job
         assert job.feed is not None
@@ -254,31 +247,10 @@ class EngineDriver(Thread):
     def _summarized(self, finished: Finished) -> None:
         job = self._release(str(finished.id))
         was_saved = self._snapshots.forget(job.document_id)
-        try:
-            if finished.so_far:
-                self._end(job, finished.tokens_read, finished)
-                return
-            keep = self._keeping.storing(job, finished)
-            entry = self._entries.finished(job, finished)
-        except Exception as error:  # whatever it is, it is this document's
-            self._fail(job.failing(unexpected(error)), finished.tokens_read)
-            return
-        self._ended += 1
-        self._writer.publish(
-            entry,
-            receipt(job.row, "ok", finished.tokens_read),
-            job.receipt,
-            keep=keep,
-            has_snapshot=was_saved or job.start is not None,
-        )
-        reasons = [answer.finish_reason for answer in finished.answers]
-        self._log.info(
-            "document_finished",
-            document_id=finished.id,
-            tokens=finished.tokens_read,
-            tokens_resumed=job.tokens_resumed,
-            finish_reasons=reasons,
-        )
+        if finished.so_far:
+            self._stop(job, finished.tokens_read, finished)
+        else:
+            self._outcomes.finished(job, finished, was_saved)
 
     def _broken_off(self, failed: Failed) -> None:
         """A document whose text ends in an error, or whose state was of another. Raises what is not the document's."""
@@ -289,22 +261,13 @@ class EngineDriver(Thread):
             self._read(replace(job, start=None, parent_uri=None, feed=None))
         elif isinstance(failed.error, DocumentError):
             self._release(job.document_id)
-            self._fail(job.failing(failed.error), failed.tokens_read)
+            self._outcomes.failed(job.failing(failed.error), failed.tokens_read)
         else:
             raise failed.error
 
-    def _fail(self, job: Job, tokens_read: int) -> None:
-        self._ended += 1
-        self._writer.publish(
-            self._entries.failed(job, tokens_read), receipt(job.row, "failed", tokens_read), job.receipt
-        )
-
-    def _end(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> None:
-        """An attempt that goes on elsewhere or another day. Of a node that goes away nobody waits for receipts: Ray
-        gives its documents to another actor."""
-        waiting: Future[Row] = job.receipt if self._leave_by is None else Future()
-        entry = self._entries.stopped(job, tokens_read, so_far)
-        self._writer.publish(entry, receipt(job.row, "stopped", tokens_read), waiting)
+    def _stop(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> None:
+        # If the node goes away, nobody waits for receipts: Ray gives its documents to another actor.
+        self._outcomes.stopped(job, tokens_read, so_far, is_awaited=self._leave_by is None)
 
     def _release(self, document_id: str) -> Job:
         self._queue.leave(document_id)
@@ -335,7 +298,7 @@ class EngineDriver(Thread):
         for document_id, job in list(self._jobs.items()):
             self._engine.withdraw(document_id)
             self._release(document_id)
-            self._end(job, in_slots.get(document_id, job.tokens_resumed))
+            self._stop(job, in_slots.get(document_id, job.tokens_resumed))
 
     def _finish_answers(self, share: float) -> None:
         """For at most that share of the time to wind down in, which may become less meanwhile."""
@@ -358,7 +321,7 @@ class EngineDriver(Thread):
         for job in [*self._queue.take_all(), *self._arrivals()]:
             # What is quarantined and has not gone in is no attempt yet.
             if not job.quarantined:
-                self._end(job, job.tokens_resumed)
+                self._stop(job, job.tokens_resumed)
         self._writer.flush()
         self._actor.meter.spend("drain")
         self._writer.close(self._heartbeat(is_last=True))
@@ -393,7 +356,7 @@ class EngineDriver(Thread):
             if document_id in self._jobs
         )
         is_stopped = is_last or (self._stop_reason is not None and not self._owed)
-        return Heartbeat(self._actor.reading(), underway, self._ended, is_stopped)
+        return Heartbeat(self._actor.reading(), underway, self._outcomes.ended, is_stopped)
 
     def _refuse_all(self, error: Exception) -> None:
         """In this thread, which alone knows of the jobs in the engine."""

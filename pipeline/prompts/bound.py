@@ -1,9 +1,10 @@
 """A prompt of the settings as the engine takes it, the same for a run and for a later question."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from configs.settings import PromptSettings
+from configs.settings import PromptSettings, SectionSettings
 from models.engine.request import Check, Prompt
 from models.engine.sampling import Sampling
 from models.weights.tokenizer import Tokenizer
@@ -35,3 +36,20 @@ def _sampling(prompt: PromptSettings, document_id: str) -> Sampling:
     """Each document and prompt has its own stream of random numbers, whatever else is in the batch."""
     digest = sha256(f"{prompt.seed}/{prompt.name}/{document_id}".encode()).digest()
     return Sampling(prompt.max_tokens, prompt.temperature, prompt.top_p, int.from_bytes(digest[:8]))
+
+
+class BoundPrompts:
+    """All that is asked of every document of a run."""
+
+    def __init__(
+        self, prompts: Sequence[PromptSettings], sections: SectionSettings | None, tokenizer: Tokenizer
+    ) -> None:
+        self._whole = [BoundPrompt.of(each, tokenizer) for each in prompts]
+        self._of_sections = [BoundPrompt.of(each, tokenizer) for each in (sections.prompts if sections else ())]
+
+    def of(self, document_id: str) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+        """About a document as a whole, and about each of its sections."""
+        whole, of_sections = (
+            tuple(each.prompt(document_id) for each in asked) for asked in (self._whole, self._of_sections)
+        )
+        return whole, of_sections

@@ -45,10 +45,12 @@ def test_a_watch_sees_its_node_drain_and_a_killed_node_is_gone(cluster, tmp_path
     events = tmp_path / "events.jsonl"
     events.touch()
     # A working directory with nothing but what the actor imports.
-    package = tmp_path / "driver" / "pipeline"
+    package = tmp_path / "driver" / "pipeline" / "cluster"
     package.mkdir(parents=True)
-    (package / "preemption.py").symlink_to(ROOT / "pipeline" / "preemption.py")
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(events)], env=cluster.environment, cwd=package.parent)
+    (package / "preemption.py").symlink_to(ROOT / "pipeline" / "cluster" / "preemption.py")
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(events)], env=cluster.environment, cwd=package.parents[1]
+    )
     try:
         wait_for(lambda: lines(events), "the actor starts")
         (home,) = (node for node in nodes if node.node_id == lines(events)[0]["node_id"])

@@ -71,7 +71,8 @@ def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: P
     driver.await_arrivals(len(rows))
     driver.work_to_the_end()
     assert {future.result(PATIENCE_SECONDS)["status"] for future in futures} == {"ok"}
-    prompt = len(driver._asked[0].question)
+    (asked,), _ = driver._prompts.of("any")
+    prompt = len(asked.tokens)
     for each in rows:
         entry = entries(assignment)[each["document_id"]]
         (cost,), (summary,) = entry["costs"], entry["summaries"]
