@@ -59,7 +59,7 @@ RECEIPT = pa.schema(
     ]
 )
 """What goes back through Ray once a document's rows are in the ledger. `status` is `ok`, `failed`, `stopped` where the
-run stops before it is done, or `fatal` where the run cannot go on."""
+run stops before it is done, or `fatal` if the run cannot continue."""
 
 
 def receipt(row: Row, status: str, tokens_read: int = 0) -> Row:

@@ -41,7 +41,7 @@ LEAVE_SECONDS = 20.0
 LEAVE_SHARE = 0.8
 """Of the time until a node goes, what is used."""
 STOP_SECONDS = 60.0
-"""To wind down in when the run is stopped: what takes longer goes on at the next start."""
+"""To wind down in when the run is stopped: what takes longer is resumed by the next start."""
 ANSWERING_SHARE = 0.3
 """Of the time to wind down in, how much answers under way may take: what is read of a document is worth more."""
 
@@ -113,7 +113,7 @@ class EngineDriver(Thread):
         return receipts
 
     def preempt(self, seconds_left: float | None) -> None:
-        """The node goes away: save everything and leave it. The documents go on elsewhere."""
+        """The node goes away: save everything and leave it. The documents are resumed elsewhere."""
         left = LEAVE_SECONDS if seconds_left is None else seconds_left * LEAVE_SHARE
         self._leave_by = time.monotonic() + left
         self._news.set()
@@ -135,7 +135,7 @@ class EngineDriver(Thread):
             self._evacuate()
         except LonghaulError:
             raise
-        except Exception as error:  # of a document we would know; whatever else a model raises, its device cannot go on
+        except Exception as error:  # of a document we would know; whatever else a model raises, its device is broken
             self._lose_device(error)
 
     def _load(self) -> None:
@@ -282,7 +282,7 @@ class EngineDriver(Thread):
 
     def _wind_down(self) -> None:
         """End all attempts in good order: answers under way are finished, then states are saved, the most expensive
-        first. Answers that take longer than there is time are lost; their documents go on from where they stand."""
+        first. Answers that take longer than there is time are lost; their documents are resumed where they stand."""
         self._log.info("winding_down", reason=self._stop_reason or "preempted", documents=len(self._jobs))
         self._finish_answers(ANSWERING_SHARE)
         # Of a document there is one snapshot, and what is written last stays.

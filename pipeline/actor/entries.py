@@ -48,7 +48,7 @@ class Entries:
         return self._entry(job, "finished", finished.tokens_read, costs, summaries=summaries)
 
     def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
-        """An attempt that is gone on with elsewhere or another day: what no snapshot holds of it is wasted, unless it
+        """An attempt that is resumed elsewhere or by a later start: what no snapshot holds of it is wasted, unless it
         gave summaries of what was read so far."""
         summaries = self._summaries(job, so_far, "partial") if so_far else []
         spent = self.actor.meter.settle(job.document_id)

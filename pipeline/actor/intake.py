@@ -145,7 +145,7 @@ class Intake:
         return self._ledger.begin_attempts(batch, number, claims)
 
     def _from(self, job: Job, uri: str) -> Job:
-        """The job going on from a stored state, if that is of what the job would have read."""
+        """The job resumed from a stored state, if that state is of what the job would have read."""
         try:
             found = states.load(uri)
             told = self._assignment

@@ -43,7 +43,7 @@ class Todo:
 
     document: Document
     state_uri: str | None = None
-    """Of a state to go on from, if there is one."""
+    """Of a state to resume from, if there is one."""
     earlier: Sequence[Begun] = ()
     """Attempts that earlier starts of the run made."""
 

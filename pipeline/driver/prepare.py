@@ -174,7 +174,7 @@ def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -
     if begun_in != currency:
         raise ConfigError(
             f"price.currency = {currency!r}: run {ledger.run_id} was begun with prices in {begun_in}, and its "
-            f"costs are one sum; go on with price.currency={begun_in}, or begin another run with run.id=NAME"
+            f"costs are one sum; resume it with price.currency={begun_in}, or begin another run with run.id=NAME"
         )
     if about["settings_sha256"] != settings_sha256:
         raise ConfigError(

@@ -33,7 +33,7 @@ class Command:
         """Make `run_id` the command's run.
 
         Raises ConfigError where another start has made another run meanwhile, unless this one's id is one that the user
-        chose: then it goes on with that one, `whoever_else` is at work.
+        chose: then it resumes that one, `whoever_else` is at work.
         """
         while True:
             number, newest = self._newest()

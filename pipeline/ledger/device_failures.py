@@ -69,8 +69,7 @@ class DeviceFailures:
             raise DeviceError(
                 f"the device failed under {len(in_a_row)} actors in a row, and no document came to an end in between; "
                 f"the last time with {last.reason}. Lower engine.slots and engine.step_tokens if memory does not "
-                "suffice, else look at the devices and their drivers; the same command then goes on where this run "
-                "stands"
+                "suffice, else look at the devices and their drivers; the same command then resumes this run"
             )
 
     def _uri(self, *names: str) -> str:

@@ -4,8 +4,8 @@ _runs/RUN/starts/0001.json     who started, and when; made only where there was 
 _runs/RUN/starts/0001.alive    a count that goes up; `ended` when the driver has left in good order
 
 A driver that was killed is known to be gone at once on its own machine, and elsewhere when its count stands still. One
-that was frozen, or kept from the store, for so long that it may be taken for dead looks before it goes on; and whatever
-it does without looking, what it commits does not count (`pipeline.ledger.commits`).
+that was frozen, or kept from the store, for so long that it may be taken for dead looks before it continues; and what it
+commits without looking does not count (`pipeline.ledger.commits`).
 """
 
 import json
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 BEAT_SECONDS = 2.0
 GONE_SECONDS = LONGEST_SECONDS + 15
 """A count that stood still for so long, while the store answered, is that of a driver which is gone: longer than one
-whose store stumbles goes on trying."""
+whose store stumbles keeps trying."""
 ENDED = b"ended"
 
 
@@ -104,7 +104,7 @@ class Lease(Thread):
 
 
 def newest_over(ledger: Ledger) -> int:
-    """The number of the last start, where it is known to be over; 0 where there was none, -1 where it may go on."""
+    """The number of the last start if it is known to be over, 0 if there was none, -1 if it may still be at work."""
     last, start = _last(ledger)
     return last if start is None or _is_over(ledger, last, start) else -1
 
@@ -174,7 +174,7 @@ def _start(ledger: Ledger, number: int) -> dict[str, Any]:
 
 
 def _clock() -> float:
-    """Seconds that go on while this process is frozen, or its machine asleep."""
+    """Seconds that count on while this process is frozen, or its machine asleep."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

@@ -56,7 +56,7 @@ class Ledger:
         self.uri = objects.join(self.output_uri, "_runs", run_id)
 
     def begin(self, about: dict[str, Any]) -> None:
-        """Write what the run is asked to do. One that goes on keeps when it began; the rest is of its last start."""
+        """Write what the run is asked to do. A rerun keeps when the run began; the rest is of its last start."""
         before = self.about()
         if before is not None:
             about = about | {"started_at": before["started_at"]}
@@ -67,7 +67,7 @@ class Ledger:
         return _read_json(objects.join(self.uri, "run.json"))
 
     def keep_quote(self, quote: dict[str, Any]) -> None:
-        """Write what the run was quoted; a run that goes on keeps its first quote."""
+        """Write what the run was quoted; a rerun keeps the first quote."""
         objects.create(objects.join(self.uri, "quote.json"), _json(quote))
 
     def quote(self) -> dict[str, Any] | None:
