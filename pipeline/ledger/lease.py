@@ -4,7 +4,7 @@ _runs/RUN/starts/0001.json     who started, and when; made only where there was 
 _runs/RUN/starts/0001.alive    a count that goes up; `ended` when the driver has left in good order
 
 A driver that was killed is known to be gone at once on its own machine, and elsewhere when its count stands still. One
-that was frozen, or kept from the store, for so long that it may be taken for dead looks before it continues; and what it
+that was frozen, or kept from the store, for so long that it may be taken for dead looks before it continues; what it
 commits without looking does not count (`pipeline.ledger.commits`).
 """
 
