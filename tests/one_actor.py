@@ -2,11 +2,11 @@
 
 import threading
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from configs.settings import EngineSettings, InputSettings, PromptSettings
+from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings, SummarizeConfig
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
@@ -25,25 +25,53 @@ __all__ = ["PATIENCE_SECONDS"]
 TEXT = "".join(f"{number % 7 * 'a'} line {number % 100}\n" for number in range(250))
 
 
+def assignment(
+    output_uri: str = "o", run_id: str = "r", model_uri: str = "default", model_revision: str = "m", **settings: Any
+) -> Assignment:
+    """Of a run whose settings are the defaults but for some (see `with_settings`)."""
+    config = SummarizeConfig(input=InputSettings(sources=("unused",)), model=ModelSettings(uri=model_uri))
+    known = Assignment(config, output_uri, run_id, 0, "s", model_revision, "cpu", "float32", "", Rates())
+    return with_settings(known, **settings)
+
+
 def assignment_in(tmp_path: Path) -> Assignment:
     """Of a small random model that is made there."""
     directory = tmp_path / "model"
     checkpoint.save(build(chunk_size=64), directory)
     tokenizer().save(directory)
-    return Assignment(
-        output_uri=str(tmp_path / "output"),
-        run_id="r",
-        settings_sha256="s",
+    return assignment(
+        str(tmp_path / "output"),
         model_uri=str(directory),
         model_revision=checkpoint.fingerprint(directory),
-        device="cpu",
-        dtype="float32",
         prompts=(PromptSettings(max_tokens=3),),
         engine=EngineSettings(slots=2, step_tokens=512),
-        rates=Rates(),
         heartbeat_seconds=30,
-        input=InputSettings(sources=("unused",)),
     )
+
+
+PLACES = {
+    "heartbeat_seconds": "run",
+    "summary_so_far": "run",
+    "ttl_days": "states",
+    "storage_gib_month": "states",
+    "max_lost_device_seconds": "snapshot",
+}
+"""Sections of the settings."""
+
+
+def with_settings(known: Assignment, **changes: Any) -> Assignment:
+    """With other facts of the run, or other settings. States are kept where `ttl_days` says for how long."""
+    config = known.config
+    facts = {name: changes.pop(name) for name in list(changes) if name in Assignment.__dataclass_fields__}
+    if "ttl_days" in changes:
+        config = config.model_copy(update={"incremental": changes["ttl_days"] is not None})
+    for name, value in changes.items():
+        update = {name: value}
+        if name in PLACES:
+            update = {PLACES[name]: getattr(config, PLACES[name]).model_copy(update=update)}
+        assert update.keys() <= SummarizeConfig.model_fields.keys(), name
+        config = config.model_copy(update=update)
+    return replace(known, config=config, **facts)
 
 
 def tokenizer() -> Tokenizer:

@@ -10,15 +10,13 @@ from random import Random
 
 import pyarrow as pa
 
-from configs.settings import EngineSettings, PromptSettings
+from configs.settings import PromptSettings
 from models.engine.request import Answer, Finished, ReadState
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries
 from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
 from pipeline.billing.metering import OVERHEADS, Meter, Rate
-from pipeline.billing.rates import Rates
 from pipeline.documents.handover import READ_ROW
 from pipeline.ledger.records import (
     ENTRY,
@@ -35,7 +33,7 @@ from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
 from pipeline.states import kept, snapshot
 from pipeline.storage import objects
-from tests.one_actor import tokenizer
+from tests.one_actor import assignment, tokenizer
 
 ABOUT = {
     "started_at": datetime(2026, 11, 22, tzinfo=UTC).isoformat(),
@@ -67,9 +65,7 @@ class Worker:
         price = Decimal(draw.randint(1, 10**9)).scaleb(-6)
         self.actor = ActorGauge(Rate.hourly("H100", draw.randint(1, 8), price, "USD"))
         self.actor.meter = Meter(self.clock)
-        self.assignment = Assignment(
-            "o", ledger.run_id, "s", "default", "m", "cpu", "float32", PROMPTS, EngineSettings(), Rates(), 1
-        )
+        self.assignment = assignment(run_id=ledger.run_id, prompts=PROMPTS)
         self.entries = Entries(self.assignment, self.actor, words())
         self.jobs: dict[str, Job] = {}
         self.read: dict[str, int] = {}

@@ -1,51 +1,46 @@
 """What an actor is told, receives and returns."""
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 import pyarrow as pa
 
-from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
+from configs.settings import SummarizeConfig
 from pipeline.billing.rates import Rates
 from pipeline.schemas.tables import Row
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """All that an actor is told. It travels through Ray in the clear: no secrets."""
+    """All that an actor is told. It travels through Ray in the clear: settings hold no secrets."""
 
+    config: SummarizeConfig
     output_uri: str
+    """As the driver resolved it: an actor's working directory is another."""
     run_id: str
+    start: int
+    """Of the run, by its number."""
     settings_sha256: str
-    model_uri: str
     model_revision: str
     """SHA-256 of the weights, which the actor's own copy must match."""
     device: str
+    """`cpu` or `cuda`."""
     dtype: str
-    prompts: tuple[PromptSettings, ...]
-    engine: EngineSettings
+    state_key: str
+    """Of the states that its model makes."""
     rates: Rates
     """From which the actor takes that of its own device."""
-    heartbeat_seconds: float
-    state_key: str = ""
-    """Of the states that its model makes."""
-    max_lost_device_seconds: float = 60.0
-    """As `snapshot.max_lost_device_seconds`."""
-    ttl_days: float | None = None
-    """Of the states that are kept; None where none is."""
-    storage_gib_month: Decimal = Decimal(0)
-    """As `states.storage_gib_month`."""
     deadline_us: int | None = None
     """UTC, microseconds since 1970."""
-    summary_so_far: bool = False
-    start: int = 0
-    """Of the run, by its number."""
-    preamble: str | None = None
-    tokenizer_uri: str | None = None
-    """As `model.tokenizer`."""
-    sections: SectionSettings | None = None
-    input: InputSettings | None = None
-    """How documents are read whose tokens do not travel; without it there may be none."""
+
+    @property
+    def ttl_days(self) -> float | None:
+        """Of the states that are kept; None if none is."""
+        return self.config.states.ttl_days if self.config.incremental else None
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """Between two heartbeats, and how long entries wait for others at the most."""
+        return self.config.run.heartbeat_seconds
 
 
 RECEIPT = pa.schema(

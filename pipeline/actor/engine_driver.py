@@ -68,7 +68,7 @@ class EngineDriver(Thread):
         ledger = Ledger(assignment.output_uri, assignment.run_id)
         self._writer = LedgerWriter(ledger, self._actor.id, assignment.start, assignment.heartbeat_seconds)
         self._failures = DeviceFailures(ledger)
-        quarantine = Quarantine(ledger, assignment.engine.max_attempts, is_alive)
+        quarantine = Quarantine(ledger, assignment.config.engine.max_attempts, is_alive)
         self._intake = Intake(assignment, ledger, quarantine, self._actor.id, node_id, self._arrived)
         self._inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._queue = JobQueue()
@@ -144,9 +144,9 @@ class EngineDriver(Thread):
         self._actor.rate = startup.rate_of(self._assignment, self._node_labels)
         self._actor.meter.spend("startup")
         directory = startup.model_in(self._assignment)
-        self._tokenizer = Tokenizer.find(self._assignment.tokenizer_uri, self._assignment.model_uri)
+        self._tokenizer = Tokenizer.find(self._assignment.config.model.tokenizer, self._assignment.config.model.uri)
         self._engine = startup.engine_of(self._assignment, directory, self._tokenizer)
-        self._prompts = BoundPrompts(self._assignment.prompts, self._assignment.sections, self._tokenizer)
+        self._prompts = BoundPrompts(self._assignment.config.prompts, self._assignment.config.sections, self._tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)
         entries = Entries(self._assignment, self._actor, self._tokenizer)
@@ -216,7 +216,7 @@ class EngineDriver(Thread):
         else:
             self._queue.leave(job.document_id)
             if self._stop_reason is not None:
-                self._stop(job, tokens_read=job.tokens_resumed)
+                self._end(job, tokens_read=job.tokens_resumed)
             else:
                 self._outcomes.failed(job, tokens_read=0)
 
@@ -248,7 +248,7 @@ class EngineDriver(Thread):
         job = self._release(str(finished.id))
         was_saved = self._snapshots.forget(job.document_id)
         if finished.so_far:
-            self._stop(job, finished.tokens_read, finished)
+            self._end(job, finished.tokens_read, finished)
         else:
             self._outcomes.finished(job, finished, was_saved)
 
@@ -265,7 +265,7 @@ class EngineDriver(Thread):
         else:
             raise failed.error
 
-    def _stop(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> None:
+    def _end(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> None:
         # If the node goes away, nobody waits for receipts: Ray gives its documents to another actor.
         self._outcomes.stopped(job, tokens_read, so_far, is_awaited=self._leave_by is None)
 
@@ -288,7 +288,7 @@ class EngineDriver(Thread):
         # Of a document there is one snapshot, and what is written last stays.
         self._writer.flush(self._seconds_to_leave())
         self._snapshots.take_all(self._jobs)
-        if self._stop_reason is not None and self._assignment.summary_so_far:
+        if self._stop_reason is not None and self._assignment.config.run.summary_so_far:
             for document_id in self._engine.in_slots:
                 self._engine.conclude(document_id)
             self._finish_answers(1.0)
@@ -298,7 +298,7 @@ class EngineDriver(Thread):
         for document_id, job in list(self._jobs.items()):
             self._engine.withdraw(document_id)
             self._release(document_id)
-            self._stop(job, in_slots.get(document_id, job.tokens_resumed))
+            self._end(job, in_slots.get(document_id, job.tokens_resumed))
 
     def _finish_answers(self, share: float) -> None:
         """For at most that share of the time to wind down in, which may become less meanwhile."""
@@ -321,7 +321,7 @@ class EngineDriver(Thread):
         for job in [*self._queue.take_all(), *self._arrivals()]:
             # What is quarantined and has not gone in is no attempt yet.
             if not job.quarantined:
-                self._stop(job, job.tokens_resumed)
+                self._end(job, job.tokens_resumed)
         self._writer.flush()
         self._actor.meter.spend("drain")
         self._writer.close(self._heartbeat(is_last=True))
@@ -344,7 +344,9 @@ class EngineDriver(Thread):
         self._actor.meter.spend("drain")
         self._writer.close(self._heartbeat(is_last=True))
         failure = self._failures.record(self._actor.id, self._assignment.start, error, in_engine)
-        self._failures.check(failure, self._assignment.engine.actors, self._assignment.engine.max_attempts)
+        self._failures.check(
+            failure, self._assignment.config.engine.actors, self._assignment.config.engine.max_attempts
+        )
         self._leave_by = time.monotonic()
         self._end_process()
 
@@ -356,7 +358,7 @@ class EngineDriver(Thread):
             if document_id in self._jobs
         )
         is_stopped = is_last or (self._stop_reason is not None and not self._owed)
-        return Heartbeat(self._actor.reading(), underway, self._outcomes.ended, is_stopped)
+        return Heartbeat(self._actor.reading(), underway, self._actor.ended, is_stopped)
 
     def _refuse_all(self, error: Exception) -> None:
         """In this thread, which alone knows of the jobs in the engine."""

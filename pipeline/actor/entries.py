@@ -35,7 +35,7 @@ class Entries:
     @cached_property
     def _checks(self) -> dict[str, AnswerCheck]:
         """By the prompt's name. A schema is made ready once, not for every answer."""
-        asked = every_prompt(self.assignment.prompts, self.assignment.sections)
+        asked = every_prompt(self.assignment.config.prompts, self.assignment.config.sections)
         return {prompt.name: AnswerCheck(prompt) for prompt in asked}
 
     def finished(self, job: Job, finished: Finished) -> Entry:
@@ -76,7 +76,7 @@ class Entries:
             "tokens_read": finished.tokens_read,
             "tokens_resumed": job.tokens_resumed,
             "truncated": finished.so_far,
-            "model_id": self.assignment.model_uri,
+            "model_id": self.assignment.config.model.uri,
             "model_revision": self.assignment.model_revision,
         }
         common = self._common(job) | read
@@ -85,9 +85,9 @@ class Entries:
 
     def _answered(self, job: Job, finished: Finished) -> Iterator[tuple[Answer, PromptSettings, Row]]:
         """Every answer with its prompt and, of a section, where it lies."""
-        for answer, prompt in zip(finished.answers, self.assignment.prompts, strict=True):
+        for answer, prompt in zip(finished.answers, self.assignment.config.prompts, strict=True):
             yield answer, prompt, {}
-        if self.assignment.sections is None:
+        if self.assignment.config.sections is None:
             return
         for index, (section, found) in enumerate(zip(finished.sections, job.sections or (), strict=False)):
             place = {
@@ -96,7 +96,7 @@ class Entries:
                 "section_start": found["start"],
                 "section_end": section.end,
             }
-            for answer, prompt in zip(section.answers, self.assignment.sections.prompts, strict=True):
+            for answer, prompt in zip(section.answers, self.assignment.config.sections.prompts, strict=True):
                 yield answer, prompt, place
 
     def _common(self, job: Job) -> Row:

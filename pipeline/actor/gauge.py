@@ -26,6 +26,8 @@ class ActorGauge:
         self._started_us = now_us()
         self._tokens_read = self._tokens_decoded = self._documents = 0
         self._prefilled = self._prefill_us = 0
+        self.ended = 0
+        """Documents that finished or failed."""
 
     def count(self, done: Pass) -> None:
         """Charge a pass to its documents."""

@@ -149,8 +149,8 @@ class Intake:
         try:
             found = states.load(uri)
             told = self._assignment
-            makers = extract.makers(told.input.text_field if told.input else "").values()
-            snapshot.refuse(found, told.state_key, makers, told.settings_sha256, bool(told.sections))
+            makers = extract.makers(told.config.input.text_field).values()
+            snapshot.refuse(found, told.state_key, makers, told.settings_sha256, bool(told.config.sections))
             return job.starting(found, uri)
         except StateError as error:
             self._log.warning("state_refused", document_id=job.document_id, state_uri=uri, reason=str(error))

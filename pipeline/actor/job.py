@@ -107,16 +107,15 @@ class Job:
         )
 
     def _stream(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> TokenFeed:
-        assert assignment.input is not None, "documents that travel as handles need Assignment.input"
         position = self.start.position if self.start else Position()
         return TokenFeed(
             Document.from_row(self.row),
-            assignment.input,
+            assignment.config.input,
             tokenizer,
             on_change,
             start=position,
             skip=self.tokens_resumed - position.tokens,
-            sections=assignment.sections,
+            sections=assignment.config.sections,
             found=self.start.sections if self.start else (),
             check_history=self.checks_history,
         )

@@ -23,7 +23,7 @@ class Keeping:
 
     def __init__(self, assignment: Assignment, actor: ActorGauge, state_bytes: int) -> None:
         self._assignment, self._actor = assignment, actor
-        self._cost = storage_cost(state_bytes, assignment.ttl_days or 0.0, assignment.storage_gib_month)
+        self._cost = storage_cost(state_bytes, assignment.ttl_days or 0.0, assignment.config.states.storage_gib_month)
 
     def may_be_worth(self, job: Job) -> bool:
         """Before a document is read; where its length, or the speed of the device, is not known yet, it may be."""
@@ -41,7 +41,7 @@ class Keeping:
     def _keeper(self) -> states.Keeper:
         told = self._assignment
         assert told.ttl_days is not None, "nothing is kept without a time to live"
-        return states.Keeper(told.output_uri, told.model_uri, told.model_revision, told.ttl_days)
+        return states.Keeper(told.output_uri, told.config.model.uri, told.model_revision, told.ttl_days)
 
     def _is_worth(self, tokens: int) -> bool:
         reading = self._actor.cost_of_reading(tokens)

@@ -22,8 +22,6 @@ class Outcomes:
     def __init__(self, entries: Entries, keeping: Keeping, writer: LedgerWriter) -> None:
         self._entries, self._keeping, self._writer = entries, keeping, writer
         self._log = log.bind(run_id=entries.assignment.run_id, actor_id=entries.actor.id)
-        self.ended = 0
-        """Documents that finished or failed."""
 
     def finished(self, job: Job, finished: Finished, was_saved: bool) -> None:
         """A document was read to its end and its prompts are answered. `was_saved`: it may have a snapshot, which goes.
@@ -36,7 +34,7 @@ class Outcomes:
         except Exception as error:  # whatever it is, it is this document's
             self.failed(job.failing(unexpected(error)), finished.tokens_read)
             return
-        self.ended += 1
+        self._entries.actor.ended += 1
         has_snapshot = was_saved or job.start is not None
         self._writer.publish(entry, receipt(job.row, "ok", finished.tokens_read), job.receipt, keep, has_snapshot)
         self._log.info(
@@ -49,7 +47,7 @@ class Outcomes:
 
     def failed(self, job: Job, tokens_read: int) -> None:
         """A document with a reason for its failure."""
-        self.ended += 1
+        self._entries.actor.ended += 1
         entry = self._entries.failed(job, tokens_read)
         self._writer.publish(entry, receipt(job.row, "failed", tokens_read), job.receipt)
 

@@ -23,7 +23,7 @@ class Snapshots:
         self._assignment, self._meter, self._engine, self._writer = assignment, meter, engine, writer
         # A device-second of an actor with several CPUs is less of its time.
         self._most_at_stake_us = (
-            assignment.max_lost_device_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
+            assignment.config.snapshot.max_lost_device_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
         )
         self._being_written: dict[Hashable, Spent] = {}
         self._taken: set[Hashable] = set()

@@ -27,7 +27,7 @@ def rate_of(assignment: Assignment, node_labels: Labels) -> Rate:
 
 def model_in(assignment: Assignment) -> Path:
     """The model's directory. Raises ModelError where it holds other weights than those of the run."""
-    directory = checkpoint.resolve(assignment.model_uri)
+    directory = checkpoint.resolve(assignment.config.model.uri)
     if checkpoint.fingerprint(directory) != assignment.model_revision:
         raise ModelError(f"{directory} on {platform.node()} holds other weights than the run was planned with")
     return directory
@@ -35,12 +35,12 @@ def model_in(assignment: Assignment) -> Path:
 
 def engine_of(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Summarizer:
     """With the model of that directory, warmed up. Raises ModelError."""
-    settings = assignment.engine
+    settings = assignment.config.engine
     if assignment.device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
     preamble: list[int] = []
-    if assignment.preamble is not None:
-        preamble = [tokenizer.begin_id, *tokenizer.encode(assignment.preamble)]
+    if assignment.config.preamble is not None:
+        preamble = [tokenizer.begin_id, *tokenizer.encode(assignment.config.preamble)]
     engine = engines.load(
         directory,
         assignment.dtype,

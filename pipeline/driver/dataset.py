@@ -135,7 +135,6 @@ class _Watch(ExecutionCallback):
 
 def receipts(
     todo: Sequence[Todo],
-    config: SummarizeConfig,
     assignment: Assignment,
     is_over: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
@@ -147,11 +146,11 @@ def receipts(
     _configure_ray_data()
     _Watch.is_over = is_over
     with suppress(_EnoughError):
-        yield from _receipts(todo, config, assignment)
+        yield from _receipts(todo, assignment)
 
 
-def _receipts(todo: Sequence[Todo], config: SummarizeConfig, assignment: Assignment) -> Iterator[dict[str, Any]]:
-    dataset = _dataset(blocks(todo, config.engine.documents_per_batch), config, assignment)
+def _receipts(todo: Sequence[Todo], assignment: Assignment) -> Iterator[dict[str, Any]]:
+    dataset = _dataset(blocks(todo, assignment.config.engine.documents_per_batch), assignment)
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(batch, pa.Table)
         for receipt in batch.to_pylist():
@@ -173,8 +172,9 @@ def blocks(todo: Sequence[Todo], batch: int) -> list[pa.Table]:
     return [pa.Table.from_pylist(rows[start : start + size], TODO) for start in range(0, len(rows), size)]
 
 
-def _dataset(tables: list[pa.Table], config: SummarizeConfig, assignment: Assignment) -> Dataset:
-    engine, on_gpu = config.engine, assignment.device != "cpu"
+def _dataset(tables: list[pa.Table], assignment: Assignment) -> Dataset:
+    config, on_gpu = assignment.config, assignment.device != "cpu"
+    engine = config.engine
     # Enough calls at once to fill the slots, and as many again: receipts wait for those of other documents.
     calls = 2 * -(-engine.slots_on(assignment.device) // engine.documents_per_batch)
     run = (assignment.output_uri, assignment.run_id, assignment.start)

@@ -136,7 +136,7 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
             return drain.is_over
 
         with progress, drain, _shared_nodes(prepared, others, held):
-            for receipt in dataset.receipts(_todo(prepared, kept), config, assignment, is_over):
+            for receipt in dataset.receipts(_todo(prepared, kept), assignment, is_over):
                 _received(prepared, receipt, tally)
         stopping.end()
         if drain.is_over:
@@ -203,28 +203,17 @@ def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
     config = prepared.config
     device = "cuda" if on_gpu else "cpu"
     return Assignment(
+        config=config,
         output_uri=prepared.ledger.output_uri,
         run_id=prepared.ledger.run_id,
+        start=start,
         settings_sha256=prepared.settings_sha256,
-        model_uri=config.model.uri,
         model_revision=prepared.model_revision,
         device=device,
         dtype=config.model.dtype_on(device),
-        prompts=config.prompts,
-        sections=config.sections,
-        engine=config.engine,
-        input=config.input,
-        rates=prepared.rates,
-        heartbeat_seconds=config.run.heartbeat_seconds,
         state_key=state_key_of(prepared, device),
-        preamble=config.preamble,
-        max_lost_device_seconds=config.snapshot.max_lost_device_seconds,
-        ttl_days=config.states.ttl_days if config.incremental else None,
-        storage_gib_month=config.states.storage_gib_month,
+        rates=prepared.rates,
         deadline_us=prepared.deadline_us,
-        summary_so_far=config.run.summary_so_far,
-        tokenizer_uri=config.model.tokenizer,
-        start=start,
     )
 
 

@@ -1,7 +1,6 @@
 """Each document is charged with its own passes and each overhead with its own work, on a device that works on after the
 call that asked it to, and an actor that has nothing to do is idle and sleeps."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,18 @@ from models.engine.backend import Handle, SavedState
 from models.mamba.language_model import MambaLM
 from pipeline.ledger.records import Claim
 from tests.driven import WAIT_US, Clock, Driven
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, begun, entries, ledger, row, submitted, tokenizer
+from tests.one_actor import (
+    PATIENCE_SECONDS,
+    TEXT,
+    assignment_in,
+    begun,
+    entries,
+    ledger,
+    row,
+    submitted,
+    tokenizer,
+    with_settings,
+)
 
 TOKEN_US, DECODED_US = 10, 3000
 
@@ -61,7 +71,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
 
 def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: Path, device: FakeDevice) -> None:
     # One slot, so that each pass is of one document.
-    assignment = replace(assignment_in(tmp_path), engine=EngineSettings(slots=1, step_tokens=512))
+    assignment = with_settings(assignment_in(tmp_path), engine=EngineSettings(slots=1, step_tokens=512))
     driver = Driven(assignment, device)
     loaded = driver.overheads()
     assert loaded == {"load": device.now_us} and loaded["load"] > 0

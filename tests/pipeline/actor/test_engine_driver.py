@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +31,7 @@ from tests.one_actor import (
     streamed,
     submitted,
     tokenizer,
+    with_settings,
 )
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
@@ -47,7 +47,7 @@ def test_a_streamed_document_gives_what_its_tokens_give(assignment: Assignment, 
     # The same document id draws the same answer.
     _, (first,) = run(assignment, inline)
     first.result(PATIENCE_SECONDS)
-    other = replace(assignment, output_uri=str(tmp_path / "other"))
+    other = with_settings(assignment, output_uri=str(tmp_path / "other"))
     _, (second,) = run(other, streamed(tmp_path / "a.txt", TEXT.encode()) | {"document_id": "inline"})
     receipt = second.result(PATIENCE_SECONDS)
     assert (receipt["status"], receipt["tokens_read"]) == ("ok", len(tokens))
@@ -99,7 +99,7 @@ def test_an_actor_that_waits_for_a_document_sleeps_and_wakes_for_any_other(
 
     original = content.pieces
     monkeypatch.setattr(content, "pieces", late)
-    quiet = replace(assignment, heartbeat_seconds=4 * PATIENCE_SECONDS)
+    quiet = with_settings(assignment, heartbeat_seconds=4 * PATIENCE_SECONDS)
     driver, (waiting,) = run(quiet, streamed(tmp_path / "late.txt", TEXT.encode()))
     (other,) = driver.submit([streamed(tmp_path / "other.txt", TEXT.encode())])
     assert other.result(PATIENCE_SECONDS)["status"] == "ok"
@@ -182,9 +182,9 @@ def test_what_stops_the_engine_reaches_each_call_once_whoever_tells_it(assignmen
 def test_a_stop_does_not_wait_for_long_answers_which_are_given_by_the_next_start(
     assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asking = replace(assignment, prompts=(PromptSettings(max_tokens=31),), state_key="k", summary_so_far=True)
+    asking = with_settings(assignment, prompts=(PromptSettings(max_tokens=31),), state_key="k", summary_so_far=True)
     rows = [row(tmp_path / name, title="T", tokens=tokenizer().encode(TEXT[:900])) for name in "abc"]
-    undisturbed = replace(asking, output_uri=str(tmp_path / "undisturbed"))
+    undisturbed = with_settings(asking, output_uri=str(tmp_path / "undisturbed"))
     assert {each.result(PATIENCE_SECONDS)["status"] for each in run(undisturbed, *rows)[1]} == {"ok"}
 
     monkeypatch.setattr(engine_driver, "STOP_SECONDS", 0.0)
@@ -204,7 +204,9 @@ def test_a_stop_does_not_wait_for_long_answers_which_are_given_by_the_next_start
     assert {receipts[name] for name in under_way} == {"stopped"}
 
     again = [each for each in rows if each["document_id"] in under_way]
-    assert {each.result(PATIENCE_SECONDS)["status"] for each in run(replace(asking, start=1), *again)[1]} == {"ok"}
+    assert {each.result(PATIENCE_SECONDS)["status"] for each in run(with_settings(asking, start=1), *again)[1]} == {
+        "ok"
+    }
     one, two = (
         {name: entry["summaries"][0]["summary"] for name, entry in entries(each).items()}
         for each in (asking, undisturbed)

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from tests.one_actor import (
     streamed,
     submitted,
     tokenizer,
+    with_settings,
 )
 from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.worker import assert_tokens_add_up
@@ -48,7 +49,7 @@ BOOK = TEXT * 12
 @pytest.fixture
 def assignment(tmp_path: Path) -> Assignment:
     made = assignment_in(tmp_path)
-    return replace(
+    return with_settings(
         made,
         state_key="k",
         engine=EngineSettings(slots=4, step_tokens=512),
@@ -74,7 +75,7 @@ def texts_of(assignment: Assignment) -> dict[str, list[str]]:
 
 
 def undisturbed(assignment: Assignment, tmp_path: Path, *rows: Row) -> dict[str, list[str]]:
-    other = replace(assignment, output_uri=str(tmp_path / "undisturbed"), deadline_us=None)
+    other = with_settings(assignment, output_uri=str(tmp_path / "undisturbed"), deadline_us=None)
     assert {receipt["status"] for receipt in results(run(other, *rows)[1])} == {"ok"}
     return texts_of(other)
 
@@ -132,7 +133,7 @@ def test_what_is_half_read_when_a_run_stops_is_finished_by_the_next_start(assign
 
 def next_start(assignment: Assignment) -> Assignment:
     """Of the run; a stop is asked of one start alone."""
-    return replace(assignment, start=assignment.start + 1)
+    return with_settings(assignment, start=assignment.start + 1)
 
 
 def test_an_actor_whose_node_goes_away_saves_everything_and_leaves(assignment, tmp_path):
@@ -161,7 +162,7 @@ def test_an_actor_whose_node_goes_away_saves_everything_and_leaves(assignment, t
 def test_a_lost_actor_costs_no_more_than_what_was_at_stake(assignment, tmp_path):
     """Its last snapshot is used, and the attempt is charged with what was lost."""
     # Saved often: the small state takes next to nothing.
-    saving = replace(assignment, max_lost_device_seconds=0.2, engine=EngineSettings(slots=4, step_tokens=128))
+    saving = with_settings(assignment, max_lost_device_seconds=0.2, engine=EngineSettings(slots=4, step_tokens=128))
     rows = [streamed(tmp_path / "a.txt", 2 * BOOK.encode()), inline(tmp_path / "b.txt", 2 * BOOK)]
     expected = undisturbed(assignment, tmp_path, *rows)
     driver, _ = run(saving, *rows)
@@ -283,7 +284,8 @@ def test_a_state_that_does_not_fit_is_refused_and_the_document_read_from_its_sta
         data[-5] ^= 1
         objects.publish(uri, bytes(data))
     other, futures = run(
-        replace(next_start(assignment), state_key="k" if wrong == "damaged" else "other"), *resuming(assignment, *rows)
+        with_settings(next_start(assignment), state_key="k" if wrong == "damaged" else "other"),
+        *resuming(assignment, *rows),
     )
     (receipt,) = results(futures)
     assert texts_of(assignment) == expected
@@ -293,7 +295,7 @@ def test_a_state_that_does_not_fit_is_refused_and_the_document_read_from_its_sta
 def test_a_document_that_is_half_read_at_the_deadline_has_a_summary_so_far(assignment, tmp_path):
     rows = [streamed(tmp_path / "a.txt", BOOK.encode()), inline(tmp_path / "b.txt", BOOK)]
     expected = undisturbed(assignment, tmp_path, *rows)
-    soon = replace(assignment, summary_so_far=True)
+    soon = with_settings(assignment, summary_so_far=True)
     driver, futures = run(soon, *rows)
     wait_for(has_read(driver, 6_000))
     ledger(assignment).stop("deadline")
@@ -318,7 +320,7 @@ def keeping(assignment) -> Assignment:
     sections = SectionSettings(
         prompts=(PromptSettings(name="section", max_tokens=3),), headings=False, most_tokens=9000, least_tokens=1
     )
-    return replace(assignment, ttl_days=1.0, sections=sections)
+    return with_settings(assignment, ttl_days=1.0, sections=sections)
 
 
 def test_of_a_document_that_has_grown_only_what_is_new_is_read(keeping, tmp_path):
@@ -332,11 +334,11 @@ def test_of_a_document_that_has_grown_only_what_is_new_is_read(keeping, tmp_path
 
     path.write_text(BOOK + TEXT)
     grown = row(path, source_etag="e2", is_streamed=True, state_uri=kept["state_uri"])
-    tomorrow = replace(keeping, run_id="tomorrow")
+    tomorrow = with_settings(keeping, run_id="tomorrow")
     driver, futures = run(tomorrow, grown)
     (receipt,) = results(futures)
     assert driver._actor.reading().tokens_read == receipt["tokens_read"] - kept["tokens"]
-    anew = replace(keeping, run_id="anew")
+    anew = with_settings(keeping, run_id="anew")
     results(run(anew, row(path, title="T", source_etag="e2", is_streamed=True))[1])
     for one, two in zip(entries(tomorrow)["log.txt"]["summaries"], entries(anew)["log.txt"]["summaries"], strict=True):
         for name in ("summary", "section_index", "section_start", "section_end", "tokens_total", "title", "prompt_id"):
@@ -354,11 +356,11 @@ def test_a_document_whose_tokens_travel_goes_on_from_its_state_where_that_is_of_
     assignment, tmp_path, text, is_history
 ):
     """As HTML does, which is parsed by readers also where there is a state."""
-    night = replace(assignment, ttl_days=1.0)
+    night = with_settings(assignment, ttl_days=1.0)
     path = tmp_path / "page.html"
     results(run(night, inline(path, BOOK))[1])
     kept = kept_by(night)["page.html"]
-    tomorrow = replace(night, run_id="tomorrow")
+    tomorrow = with_settings(night, run_id="tomorrow")
     driver, futures = run(tomorrow, inline(path, text, source_etag="e2", state_uri=kept["state_uri"]))
     (receipt,) = results(futures)
     assert receipt["tokens_read"] == len(tokenize.tokens([text], tokenizer()))
@@ -372,7 +374,7 @@ def test_a_document_whose_history_has_changed_is_read_again_from_its_start(keepi
     results(run(keeping, streamed(path, BOOK.encode()))[1])
     kept = kept_by(keeping)["log.txt"]
     path.write_text(text)
-    tomorrow = replace(keeping, run_id="tomorrow")
+    tomorrow = with_settings(keeping, run_id="tomorrow")
     driver, futures = run(tomorrow, row(path, source_etag="e2", is_streamed=True, state_uri=kept["state_uri"]))
     (receipt,) = results(futures)
     count = len(tokenize.tokens([text], tokenizer()))
@@ -389,7 +391,9 @@ def test_a_state_of_another_field_is_not_gone_on_from(keeping, tmp_path):
     kept = kept_by(keeping)["a.json"]
     assert kept["made_by"] == "json field text"
     for number, (field, read, resumed) in enumerate((("body", TEXT + BOOK, 0), ("text", BOOK, kept["tokens"]))):
-        again = replace(keeping, run_id=f"again-{number}", input=InputSettings(sources=("unused",), text_field=field))
+        again = with_settings(
+            keeping, run_id=f"again-{number}", input=InputSettings(sources=("unused",), text_field=field)
+        )
         driver, futures = run(again, document | {"state_uri": kept["state_uri"]})
         results(futures)
         count = len(tokenize.tokens([read], tokenizer()))
@@ -405,7 +409,7 @@ def test_a_new_version_of_a_parser_leaves_states_of_plain_text_alone(keeping, tm
     results(run(keeping, *documents)[1])
     kept = kept_by(keeping)
     monkeypatch.setattr(html, "MADE_BY", "html lxml 9.9.9")
-    again = replace(keeping, run_id="again")
+    again = with_settings(keeping, run_id="again")
     results(run(again, *(each | {"state_uri": kept[each["document_id"]]["state_uri"]} for each in documents))[1])
     resumed = {name: entry["costs"][0]["tokens_resumed"] for name, entry in entries(again).items()}
     assert resumed == {"a.txt": kept["a.txt"]["tokens"], "a.html": 0}
@@ -421,7 +425,7 @@ def test_a_state_that_has_gone_is_no_reason_to_fail(keeping, tmp_path):
 
 def test_the_newest_state_of_each_document_is_found_until_it_expires(keeping, tmp_path):
     for number, run_id in enumerate(("one", "two")):
-        night = replace(keeping, run_id=run_id, ttl_days=1.0 if number else 1e-9)
+        night = with_settings(keeping, run_id=run_id, ttl_days=1.0 if number else 1e-9)
         text = BOOK + number * TEXT
         rows = [streamed(tmp_path / name, text.encode()) | {"source_etag": run_id} for name in ("a.txt", "b.txt")]
         rows[1]["source_etag"] += "b"

@@ -1,6 +1,5 @@
 """A state is kept only where it costs less to store than its document to read again."""
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
 from pipeline.actor.keeping import Keeping, storage_cost
 from pipeline.billing.metering import Meter, Rate
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, row, run, streamed
+from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, row, run, streamed, with_settings
 
 STATE_BYTES = 49 * 2**20
 TOKENS_PER_SECOND = 400_000
@@ -25,7 +24,7 @@ WORTH_FROM = 733_724
 
 @pytest.fixture
 def told(tmp_path: Path) -> Assignment:
-    return replace(assignment_in(tmp_path), ttl_days=30.0, storage_gib_month=Decimal("0.023"))
+    return with_settings(assignment_in(tmp_path), ttl_days=30.0, storage_gib_month=Decimal("0.023"))
 
 
 def actor(seconds: float) -> ActorGauge:
@@ -60,22 +59,22 @@ def test_tokens_at_their_price_are_set_against_bytes_for_their_days(
     keeping = Keeping(told, actor(2), STATE_BYTES)
     assert keeping.may_be_worth(job(tokens)) is is_worth
     # A day instead of thirty, and a thirtieth of the tokens.
-    assert Keeping(replace(told, ttl_days=1.0), actor(2), STATE_BYTES).may_be_worth(job(WORTH_FROM // 30 + 1))
-    assert not Keeping(replace(told, ttl_days=1.0), actor(2), STATE_BYTES).may_be_worth(job(WORTH_FROM // 30 - 1))
+    assert Keeping(with_settings(told, ttl_days=1.0), actor(2), STATE_BYTES).may_be_worth(job(WORTH_FROM // 30 + 1))
+    assert not Keeping(with_settings(told, ttl_days=1.0), actor(2), STATE_BYTES).may_be_worth(job(WORTH_FROM // 30 - 1))
 
 
 def test_what_is_not_known_yet_may_be_worth_it_and_what_has_no_cut_never_is(told: Assignment) -> None:
     assert Keeping(told, actor(0), STATE_BYTES).may_be_worth(job(2000))
     assert Keeping(told, actor(2), STATE_BYTES).may_be_worth(job(None, is_streamed=True))
     assert not Keeping(told, actor(0), STATE_BYTES).may_be_worth(job(None))
-    free = replace(told, storage_gib_month=Decimal(0))
+    free = with_settings(told, storage_gib_month=Decimal(0))
     assert Keeping(free, actor(2), STATE_BYTES).may_be_worth(job(1))
-    assert not Keeping(replace(free, ttl_days=None), actor(2), STATE_BYTES).may_be_worth(job(1))
+    assert not Keeping(with_settings(free, ttl_days=None), actor(2), STATE_BYTES).may_be_worth(job(1))
 
 
 @pytest.mark.parametrize(("price", "is_kept"), [("0", True), ("1000000", False)])
 def test_what_is_not_worth_it_is_not_stored(tmp_path: Path, price: str, is_kept: bool) -> None:
-    told = replace(assignment_in(tmp_path), ttl_days=30.0, storage_gib_month=Decimal(price))
+    told = with_settings(assignment_in(tmp_path), ttl_days=30.0, storage_gib_month=Decimal(price))
     _, (receipt,) = run(told, streamed(tmp_path / "a.txt", (TEXT * 6).encode()))
     assert receipt.result(PATIENCE_SECONDS)["status"] == "ok"
     entry = entries(told)["a.txt"]

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,12 +28,13 @@ from tests.one_actor import (
     run,
     streamed,
     tokenizer,
+    with_settings,
 )
 
 
 @pytest.fixture
 def assignment(tmp_path: Path) -> Assignment:
-    return replace(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=512))
+    return with_settings(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=512))
 
 
 def outcome(assignment: Assignment, rows: list[Row], error: str = "UnexpectedError") -> tuple[Row, Row]:
@@ -96,7 +96,7 @@ def test_a_state_that_cannot_be_kept(assignment: Assignment, tmp_path: Path, mon
     for name in ("a", "b", "bad", "c"):
         (tmp_path / name).write_text(TEXT * 3)
     rows = [row(tmp_path / name, title="T", is_streamed=True) for name in ("a", "b", "bad", "c")]
-    bad, cost = outcome(replace(assignment, ttl_days=1.0), rows)
+    bad, cost = outcome(with_settings(assignment, ttl_days=1.0), rows)
     assert "AssertionError: no state of this one" in bad["error_message"]
     assert cost["cost"] > 0
     assert len(entries(assignment)["a"]["states"]) == 1
@@ -128,7 +128,7 @@ def test_one_whose_reading_hangs(assignment: Assignment, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(content, "pieces", hanging)
     limits = InputSettings(sources=("unused",), max_document_seconds=0.2)
-    hurried = replace(assignment, input=limits, heartbeat_seconds=0.1)
+    hurried = with_settings(assignment, input=limits, heartbeat_seconds=0.1)
     rows = [streamed(tmp_path / "bad", TEXT.encode()), *inline(tmp_path, "a", "b", "c")]
     bad, cost = outcome(hurried, rows, "TimeLimitError")
     assert "Reading the document got no further for 0.2 s" in bad["error_message"]

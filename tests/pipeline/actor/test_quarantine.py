@@ -3,7 +3,6 @@ go without notice."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,11 +27,12 @@ from tests.one_actor import (
     run,
     streamed,
     submitted,
+    with_settings,
 )
 
 
 def test_what_waits_in_quarantine_for_its_turn_is_no_attempt(tmp_path):
-    assignment = replace(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=64))
+    assignment = with_settings(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=64))
     names = ("a.txt", "b.txt", "c.txt")
     for name in names:
         for attempt in (1, 2):
@@ -122,7 +122,7 @@ def test_spot_nodes_that_go_without_notice_leave_documents_free_and_claims_name_
 
 
 def test_what_is_read_again_from_its_start_stays_in_quarantine(tmp_path):
-    assignment = replace(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=64), state_key="k")
+    assignment = with_settings(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=64), state_key="k")
     path = tmp_path / "a.txt"
     first = Driven(assignment)
     first.submit([streamed(path, (TEXT * 8).encode())])

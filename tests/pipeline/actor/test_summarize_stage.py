@@ -5,34 +5,21 @@ import asyncio
 import pyarrow as pa
 import pytest
 
-from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings
+from configs.settings import InputSettings, ModelSettings
 from models.weights import checkpoint
-from pipeline.actor.assignment import Assignment
 from pipeline.actor.summarize_stage import SummarizeStage
-from pipeline.billing.rates import Rates
 from pipeline.documents.handover import READ_ROW
 from pipeline.documents.read_stage import read_batch
+from tests.one_actor import assignment
 from tests.small_model import build
 
 
 @pytest.fixture
 def stage(tmp_path) -> SummarizeStage:
     checkpoint.save(build(), tmp_path / "model")
-    return SummarizeStage(
-        Assignment(
-            output_uri=str(tmp_path / "output"),
-            run_id="r",
-            settings_sha256="s",
-            model_uri=str(tmp_path / "model"),
-            model_revision="the weights that the run was planned with",
-            device="cpu",
-            dtype="float32",
-            prompts=(PromptSettings(),),
-            engine=EngineSettings(),
-            rates=Rates(),
-            heartbeat_seconds=1,
-        )
-    )
+    revision = "the weights that the run was planned with"
+    planned = assignment(str(tmp_path / "output"), model_uri=str(tmp_path / "model"), model_revision=revision)
+    return SummarizeStage(planned)
 
 
 def receipts(stage: SummarizeStage, **row: object) -> list[dict]:

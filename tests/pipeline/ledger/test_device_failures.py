@@ -4,7 +4,6 @@ its neighbors are read; where every device fails the run ends with a sentence.""
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from pipeline.actor.engine_driver import EngineDriver
 from pipeline.ledger.commit import commit
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
-from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, begin, entries, ledger, row, tokenizer
+from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, begin, entries, ledger, row, tokenizer, with_settings
 
 POISON = 60
 """A token that no text has."""
@@ -27,7 +26,7 @@ POISON = 60
 
 @pytest.fixture
 def assignment(tmp_path: Path) -> Assignment:
-    return replace(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=512))
+    return with_settings(assignment_in(tmp_path), engine=EngineSettings(slots=4, step_tokens=512))
 
 
 def break_passes(monkeypatch: pytest.MonkeyPatch, breaks: Callable[[torch.Tensor], bool]) -> None:
@@ -86,7 +85,7 @@ def test_a_document_that_makes_devices_fail_is_a_failure_and_its_neighbors_are_r
 ) -> None:
     rows = rows_in(tmp_path, "a", "poison", "b", "c")
     others = [each for each in rows if each["document_id"] != "poison"]
-    undisturbed = replace(assignment, output_uri=str(tmp_path / "undisturbed"))
+    undisturbed = with_settings(assignment, output_uri=str(tmp_path / "undisturbed"))
     assert {receipt["status"] for receipt in Replaced(undisturbed, others).run()} == {"ok"}
 
     break_passes(monkeypatch, lambda tokens: bool((tokens == POISON).any()))
@@ -97,7 +96,7 @@ def test_a_document_that_makes_devices_fail_is_a_failure_and_its_neighbors_are_r
     assert (poison["status"], poison["error_class"]) == ("failed", "ProcessKilledError")
     assert "the device failed with OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB." in str(poison)
     # Two shared it with its neighbors, two had it alone, and the last one is told that it is given up.
-    assert len(replaced.actors) == 1 + assignment.engine.max_attempts
+    assert len(replaced.actors) == 1 + assignment.config.engine.max_attempts
     found, expected = entries(assignment), entries(undisturbed)
     for each in others:
         (one,), (two,) = (of[each["document_id"]]["summaries"] for of in (found, expected))

@@ -13,11 +13,10 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from configs.loader import load
-from configs.settings import EngineSettings, PromptSettings, SummarizeConfig
+from configs.settings import PromptSettings, SummarizeConfig
 from models.engine.request import Answer, Finished
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
-from pipeline.actor.assignment import Assignment
 from pipeline.actor.entries import Entries
 from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.job import Job
@@ -26,6 +25,7 @@ from pipeline.driver.prepare import prepare
 from pipeline.ledger import history
 from pipeline.ledger.records import ENTRY
 from pipeline.reports.warehouse import Warehouse
+from tests.one_actor import assignment
 from tests.outputs import write_part
 from tests.small_model import build
 
@@ -59,8 +59,7 @@ def tokenizer() -> Tokenizer:
 
 def entries(tokenizer: Tokenizer, prompts: tuple[PromptSettings, ...]) -> Entries:
     rate = Rate.hourly("cpu", 1, Decimal("0.04"), "USD")
-    assignment = Assignment("o", "r1", "s", "default", "m", "cpu", "float32", prompts, EngineSettings(), rate, 1)
-    return Entries(assignment, ActorGauge(rate), tokenizer)
+    return Entries(assignment(run_id="r1", prompts=prompts), ActorGauge(rate), tokenizer)
 
 
 def summarized(

@@ -28,7 +28,7 @@ from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
 from pipeline.storage import header, objects
 from pipeline.storage.header import LENGTH_BYTES
 from tests.kept_states import NOW, Keeper
-from tests.one_actor import assignment_in, entries, ledger, run, streamed, tokenizer
+from tests.one_actor import assignment_in, entries, ledger, run, streamed, tokenizer, with_settings
 from tests.small_model import build
 from tests.waiting import PATIENCE_SECONDS
 
@@ -198,7 +198,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Assignment, str]:
     folder = tmp_path_factory.mktemp("states")
     made = keeping(assignment_in(folder))
     rows = [streamed(folder / name, text(name).encode()) for name in NAMES]
-    whole = replace(made, prompts=(QUESTION,), ttl_days=None, run_id="whole", output_uri=str(folder / "whole"))
+    whole = with_settings(made, prompts=(QUESTION,), ttl_days=None, run_id="whole", output_uri=str(folder / "whole"))
     for assignment in (made, whole):
         for receipt in run(assignment, *rows)[1]:
             assert receipt.result(PATIENCE_SECONDS)["status"] == "ok"
@@ -208,17 +208,23 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Assignment, str]:
 
 
 def keeping(assignment: Assignment, dtype: str = "float32") -> Assignment:
-    made_with = (assignment.model_revision, tokenizer().fingerprint, dtype, EXTRACTION_VERSION, assignment.preamble)
+    made_with = (
+        assignment.model_revision,
+        tokenizer().fingerprint,
+        dtype,
+        EXTRACTION_VERSION,
+        assignment.config.preamble,
+    )
     key = state_key(*made_with)
     engine = EngineSettings(slots=4, step_tokens=512)
-    return replace(assignment, ttl_days=1.0, dtype=dtype, state_key=key, engine=engine)
+    return with_settings(assignment, ttl_days=1.0, dtype=dtype, state_key=key, engine=engine)
 
 
 def finish(assignment: Assignment, *document_ids: str) -> StateLibrary:
-    model = {"uri": assignment.model_uri, "tokenizer": None}
+    model = {"uri": assignment.config.model.uri, "tokenizer": None}
     config: dict[str, Any] = {"price": {"currency": "USD"}, "model": model, "input": {"sources": ["x"]}}
-    if assignment.preamble is not None:
-        config["preamble"] = assignment.preamble
+    if assignment.config.preamble is not None:
+        config["preamble"] = assignment.config.preamble
     about = {"run_id": "r", "started_at": NOW.isoformat(), "settings_sha256": "s", "model_revision": "m"}
     ledger(assignment).begin(about | {"config": config})
     commit(ledger(assignment), [Document(each, each, "e", 1) for each in document_ids])
@@ -229,7 +235,7 @@ def finish(assignment: Assignment, *document_ids: str) -> StateLibrary:
 def kept(read: tuple[Assignment, str], tmp_path: Path) -> StateLibrary:
     """A copy of its own, committed."""
     assignment, _ = read
-    own = replace(assignment, output_uri=str(tmp_path / "own"))
+    own = with_settings(assignment, output_uri=str(tmp_path / "own"))
     shutil.copytree(assignment.output_uri, own.output_uri)
     return finish(own, *NAMES)
 
@@ -271,7 +277,7 @@ def test_a_state_in_bfloat16_is_asked_in_bfloat16(tmp_path):
 
 def test_states_in_a_bucket_are_asked_and_removed(read, bucket):
     assignment, _ = read
-    own = replace(assignment, output_uri=f"{bucket}/own")
+    own = with_settings(assignment, output_uri=f"{bucket}/own")
     for file in objects.list_files(assignment.output_uri):
         part = os.path.relpath(file, assignment.output_uri)
         objects.publish(objects.join(own.output_uri, part), objects.read_bytes(file))
@@ -284,7 +290,7 @@ def test_states_in_a_bucket_are_asked_and_removed(read, bucket):
 
 
 def test_other_weights_are_refused_and_a_copy_elsewhere_will_do(kept, read, tmp_path):
-    shutil.copytree(read[0].model_uri, tmp_path / "copy")
+    shutil.copytree(read[0].config.model.uri, tmp_path / "copy")
     assert reader(kept, model=str(tmp_path / "copy")).directory == tmp_path / "copy"
     model = build(chunk_size=64)
     model.lm_head.weight.data[0] += 1
@@ -346,7 +352,7 @@ def test_only_the_head_of_an_object_is_read_for_what_it_says_of_itself(kept, out
 
 def test_what_a_run_has_still_to_commit_stays(read, tmp_path):
     assignment, _ = read
-    own = replace(assignment, output_uri=str(tmp_path / "own"))
+    own = with_settings(assignment, output_uri=str(tmp_path / "own"))
     shutil.copytree(assignment.output_uri, own.output_uri)
     Ledger(own.output_uri, "r").begin({"run_id": "r", "started_at": "", "config": {"model": {}}})
     underway = StateLibrary(own.output_uri)
@@ -378,7 +384,7 @@ def test_the_tokenizer_is_that_of_the_run_though_its_table_is_gone(kept):
 
 
 def test_a_preamble_is_known_from_the_run_and_is_in_the_state(tmp_path):
-    made = keeping(replace(assignment_in(tmp_path), preamble="all in a line", prompts=(QUESTION,)))
+    made = keeping(with_settings(assignment_in(tmp_path), preamble="all in a line", prompts=(QUESTION,)))
     run(made, streamed(tmp_path / "a.txt", text("a.txt").encode()))[1][0].result(PATIENCE_SECONDS)
     found = finish(made, "a.txt")
     reply = question.ask(found.find("a.txt"), QUESTION, reader(found))
