@@ -1,6 +1,7 @@
 """The tables are a function of the ledger: one row a document, costs that sum to the meters, repeatable."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -453,3 +454,26 @@ def test_runs_are_found_without_listing_what_is_in_them(ledger, monkeypatch):
     objects.publish(objects.join(ledger.output_uri, "_runs", "refused", "starts", "0001.json"), b"{}")
     monkeypatch.setattr(objects, "walk", lambda *_: pytest.fail("a listing of everything"))
     assert [run.run_id for run in runs(ledger.output_uri)] == ["later", "r1"]
+
+
+def test_a_commit_holds_rows_of_few_documents_at_a_time(ledger, monkeypatch):
+    """A thousand more documents, each with 20 KB of summary, take no memory for their texts."""
+    monkeypatch.setattr(commits, "ROWS_PER_FILE", 100)
+    monkeypatch.setattr(commits, "ROWS_AT_ONCE", 10)
+    peaks = []
+    for count in (100, 1100):
+        names = [f"document {number}" for number in range(len(ledger.segments()) * 100, count)]
+        for start in range(0, len(names), 100):
+            made = [entry(name, 1, 1, total=10_000) for name in names[start : start + 100]]
+            for each in made:
+                each["summaries"][0]["summary"] = each["document_id"] * 2000
+                assert begin(ledger, each["document_id"])
+            write(ledger, *made)
+        listed = [document(f"document {number}") for number in range(count)]
+        tracemalloc.start()
+        commit(ledger, listed, start=count)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert Warehouse(ledger.output_uri).rows("select count(*) as n from summaries") == [{"n": 1100}]
+    per_document = (peaks[1] - peaks[0]) / 1000
+    assert per_document < 3_000
