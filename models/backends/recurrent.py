@@ -70,8 +70,8 @@ class RecurrentBackend:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the table."""
-        return self._states.nbytes
+        """Of one row of the table, whatever was read."""
+        return self._empty.nbytes
 
     def room_for(self, tokens: int) -> bool:
         """Whether a row is free, which is room for any number of tokens."""

@@ -55,7 +55,7 @@ class Backend(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory taken for all sequences."""
+        """Of one sequence's state, at its smallest where it grows with the tokens."""
 
     def warm_up(self, step_tokens: int, decode_rows: int) -> None:
         """Take all the memory that passes of up to `step_tokens` tokens, or of up to `decode_rows` answers, will ever

@@ -74,7 +74,7 @@ class Engine:
 
     @property
     def state_bytes(self) -> int:
-        """Memory of all sequences."""
+        """Of one document's state, at its smallest."""
         return self._backend.nbytes
 
     def submit(self, request: Request) -> None:

@@ -14,7 +14,7 @@ class Summarizer(Protocol):
 
     @property
     def state_bytes(self) -> int:
-        """Memory taken for the states of all documents."""
+        """Of one document's state, at its smallest."""
 
     def submit(self, request: Request) -> None:
         """Queue a document. It is admitted when there is room for it."""

@@ -183,8 +183,9 @@ def test_kill_9_of_an_actor_costs_no_more_than_what_was_at_stake(new_job, fleet,
         timed.recovery = job.seconds_until_another_works(known, time.monotonic())
         toll = timed.ends_well()
     assert toll.lost > 0
-    (lost,) = toll.lost_seconds.values()
-    assert 0 < lost <= at_most_lost()
+    # Of what was lost a snapshot may have held everything, just then.
+    assert len(toll.lost_seconds) <= 1
+    assert sum(toll.lost_seconds.values()) <= at_most_lost()
 
 
 def at_most_lost() -> Decimal:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from configs.settings import EngineSettings
 from models.engine.request import Pass
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.gauge import ActorGauge
@@ -80,3 +81,13 @@ def test_what_is_not_worth_it_is_not_stored(tmp_path: Path, price: str, is_kept:
     entry = entries(told)["a.txt"]
     assert bool(entry.get("states")) is is_kept
     assert (tmp_path / "output" / "_states").exists() is is_kept
+
+
+@pytest.mark.parametrize("slots", [1, 7])
+def test_what_a_state_takes_is_that_of_one_document_however_many_there_are(tmp_path: Path, slots: int) -> None:
+    keeping = with_settings(assignment_in(tmp_path), ttl_days=30.0, engine=EngineSettings(slots=slots, step_tokens=512))
+    driver, (receipt,) = run(keeping, streamed(tmp_path / "a.txt", (TEXT * 6).encode()))
+    assert receipt.result(PATIENCE_SECONDS)["status"] == "ok"
+    (kept,) = entries(keeping)["a.txt"]["states"]
+    # The object has a header and the last tokens, too.
+    assert 0.5 * kept["size_bytes"] < driver._engine.state_bytes <= kept["size_bytes"]
