@@ -1,6 +1,6 @@
 """`jobs.prices` shows the catalog and brings it up to date, from an AWS that is moto's."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -13,7 +13,12 @@ from pipeline.billing import spot_prices
 from pipeline.reports.warehouse import Warehouse
 from tests.jobs.test_summarize import write_documents
 
-TODAY = datetime.now(UTC).date()
+
+def today() -> date:
+    """Now, since tests may be collected before midnight and run after it."""
+    return datetime.now(UTC).date()
+
+
 MOTOS_PRICE = Decimal("0.00001")
 """Of any instance."""
 
@@ -59,7 +64,7 @@ def test_refresh_writes_a_catalog_that_a_run_can_use(aws, tmp_path, capsys):
         ("H100 80GB", "us-west-2", "p5.48xlarge", 8),
         ("A100 40GB", "us-west-2", "p4d.24xlarge", 8),
     }
-    assert {(row.provider, row.date, row.source) for row in rows} == {("aws", TODAY, spot_prices.SOURCE)}
+    assert {(row.provider, row.date, row.source) for row in rows} == {("aws", today(), spot_prices.SOURCE)}
     assert {row.spot_gpu_hour for row in rows} == {MOTOS_PRICE / 8}
     found = Catalog.load(path).find("NVIDIA H100 80GB HBM3", "spot", where=Where("aws", "us-west-2"))
     assert (found.provider, found.region) == ("aws", "us-west-2")
@@ -80,7 +85,7 @@ def test_refresh_leaves_other_rows_and_what_is_said_of_them_alone(aws, tmp_path)
         prices.refresh(["us-east-1"], ["p5.48xlarge", "g6e.xlarge"], str(path))
         first, p5, l40s = Catalog.read(path).prices
         assert first == ours
-        assert (p5.gpu, p5.date) == ("H100 SXM5 80 GB", TODAY)
+        assert (p5.gpu, p5.date) == ("H100 SXM5 80 GB", today())
         assert (p5.on_demand_gpu_hour, p5.spot_gpu_hour) == (Decimal("6.88"), MOTOS_PRICE / 8)
         assert p5.source == f"{spot_prices.SOURCE}; on demand as of 2026-01-02, the price list"
         assert Catalog(prices=(l40s,)).find("NVIDIA L40S", "spot") == l40s

@@ -1,9 +1,10 @@
 """Figures of a report against rows whose sums are known."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 
 from pipeline.reports import report as reporting
 from pipeline.reports.breakdown import REST, Breakdown
@@ -94,7 +95,9 @@ def test_one_run_or_the_last_days_are_told_apart(week):
     nights, warehouse = week
     (run,) = reporting.report(warehouse, nights[2].run_id).accounts
     assert run.cost == sum(row["cost"] for row in nights[2].costs)
-    days = reporting.report(warehouse, days=3)
+    # The nights were made when the tests began, which may have been yesterday.
+    with time_machine.travel(datetime.combine(TODAY, time(12), UTC)):
+        days = reporting.report(warehouse, days=3)
     assert [each.run_id for each in days.runs] == [night.run_id for night in nights[:-4:-1]]
     assert days.since == TODAY - timedelta(days=2)
 
