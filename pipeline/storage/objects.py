@@ -163,18 +163,9 @@ def _holds(uri: str, data: bytes) -> bool:
 
 def publish_table(uri: str, table: pa.Table) -> None:
     """Write a Parquet file atomically, with zstd and statistics. Raises StorageError."""
-    publish(uri, _parquet(table))
-
-
-def create_table(uri: str, table: pa.Table) -> bool:
-    """Like `create`, for a Parquet file with zstd and statistics; an id in the table identifies its writer."""
-    return create(uri, _parquet(table))
-
-
-def _parquet(table: pa.Table) -> memoryview:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return memoryview(sink.getvalue())
+    publish(uri, memoryview(sink.getvalue()))
 
 
 def read_bytes(uri: str) -> bytes:

@@ -145,10 +145,14 @@ def test_creating_leaves_alone_what_is_there_and_knows_its_own(place: str) -> No
 
 def test_a_table_is_created_once(place: str) -> None:
     tables = [pa.table({"writer": [name]}) for name in "ab"]
-    uri = objects.join(place, "t.parquet")
-    assert [objects.create_table(uri, tables[0]), objects.create_table(uri, tables[1])] == [True, False]
+    uri, written = objects.join(place, "t.parquet"), objects.join(place, "written.parquet")
+    contents = []
+    for table in tables:
+        objects.publish_table(written, table)
+        contents.append(objects.read_bytes(written))
+    assert [objects.create(uri, content) for content in contents] == [True, False]
     assert objects.read_table(uri).equals(tables[0])
-    assert objects.create_table(uri, tables[0])
+    assert objects.create(uri, contents[0])
 
 
 def test_a_disk_without_hard_links_has_one_winner_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
