@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate, pairwise
 
 import torch
@@ -21,6 +22,7 @@ from configs.errors import ModelError
 from models.kernels import official, prefill
 from models.kernels.backbone import FastPath
 from models.kernels.spans import Spans
+from models.kernels.tiling import Launch, Tiling, tiling_of
 from models.mamba.architecture import Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
 from models.state import State
@@ -72,10 +74,10 @@ def published(is_mimo: bool = False) -> MambaConfig:
     )
 
 
-def random_model(config: MambaConfig) -> MambaLM:
+def random_model(config: MambaConfig, device: str = "cuda") -> MambaLM:
     """Weights that keep activations near 1, so that no product is fed zeros or infinities."""
     torch.manual_seed(0)
-    with torch.device("cuda"):
+    with torch.device(device):
         model = MambaLM(config).initialize()
     for name, parameter in model.named_parameters():
         if not name.endswith(("dt_bias", "B_bias", "C_bias", ".D", "mimo_x", "mimo_z", "mimo_o")):
@@ -169,32 +171,46 @@ class Bench:
         return passes * bounds[-1] / seconds(read, 3)
 
     def tuning(self) -> Report:
-        """The scan alone, and what the constants of the kernels are worth; 16K tokens of one document, one layer."""
-        mixer = self.model.backbone.layers[0].mixer
-        proj = mixer.in_proj(torch.randn(16_384, 2048, device="cuda", dtype=torch.bfloat16))
-        layer, report = self.model.empty_state(1).layer(0), {}
-        kept = prefill.WARPS, prefill.STAGES
-        for span_tokens in (256, 512, 1024, 2048):
-            spans = Spans.of([0, 16_384], [0], span_tokens, proj.device)
-            for warps, stages in ((4, 1), (4, 2), (8, 1), (8, 2)):
-                prefill.WARPS, prefill.STAGES = warps, stages
-                try:
-                    took = seconds(lambda spans=spans: prefill.scan_(mixer, proj, layer, spans))
-                    report[f"span {span_tokens}, warps {warps}, stages {stages}"] = round(took * 1e6)
-                except Exception as error:  # a configuration that does not fit the chip is a finding, not a failure
-                    report[f"span {span_tokens}, warps {warps}, stages {stages}"] = str(error)[:80]
-        prefill.WARPS, prefill.STAGES = kept
-        return {"microseconds_per_layer_of_16K_tokens": report, "kernels": self._kernels()}
+        """What the tiling is worth, in microseconds per layer of 16K tokens: each kernel's launch by itself, then spans
+        for packs of different widths. A configuration that does not fit the chip is a finding, not a failure."""
+        base, report = tiling_of(torch.device("cuda")), {}
+        spans = replace(base, least_span=2048, programs=10**6)
+        launches = [Launch(*each) for each in ((4, 1), (4, 2), (4, 3), (8, 1), (8, 2))]
+        for kernel in ("read", "sum"):
+            for launch in launches:
+                name = f"{kernel}, {launch.num_warps} warps, {launch.num_stages} stages"
+                report[name] = self._scan_microseconds([0, 16_384], replace(spans, **{kernel: launch}))
+        for count in (1, 8, 32, 128):
+            bounds = list(range(0, 16_385, 16_384 // count))
+            for least in (512, 1024, 2048, 4096, 16_384):
+                if least <= 16_384 // count or least == 512:
+                    tiling = replace(base, least_span=least, programs=10**6)
+                    report[f"{count} of {16_384 // count}, spans of {least}"] = self._scan_microseconds(bounds, tiling)
+        profiles = {f"{count} documents": self._kernels(count) for count in (1, 32)}
+        return {"microseconds_per_layer_of_16K_tokens": report, "milliseconds_of_a_pass": profiles}
 
-    def _kernels(self) -> Report:
+    def _scan_microseconds(self, bounds: list[int], tiling: Tiling) -> object:
+        mixer = self.model.backbone.layers[0].mixer
+        torch.manual_seed(0)
+        proj = mixer.in_proj(torch.randn(bounds[-1], 2048, device="cuda", dtype=torch.bfloat16))
+        layer = self.model.empty_state(len(bounds) - 1).layer(0)
+        longest = tiling.span_tokens(bounds, self.model.config.num_heads)
+        spans = Spans.of(bounds, range(len(bounds) - 1), longest, proj.device)
+        try:
+            return round(1e6 * seconds(lambda: prefill.scan_(mixer, proj, layer, spans, tiling), 9))
+        except Exception as error:
+            return str(error)[:80]
+
+    def _kernels(self, count: int) -> Report:
         """Where one reading pass of 16K tokens spends the GPU's time."""
-        slots, tokens = self.model.empty_state(1), tokens_of(16_384, self.vocab_size)
-        last = torch.tensor([16_383], device="cuda")
+        slots, tokens = self.model.empty_state(count), tokens_of(16_384, self.vocab_size)
+        bounds, last = list(range(0, 16_385, 16_384 // count)), torch.tensor([16_383], device="cuda")
+        self.fast.prefill_(tokens, bounds, slots, range(count), last)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            self.fast.prefill_(tokens, [0, 16_384], slots, [0], last)
+            self.fast.prefill_(tokens, bounds, slots, range(count), last)
             torch.cuda.synchronize()
-        events = sorted(profile.key_averages(), key=lambda event: -event.device_time_total)[:12]
-        return {event.key[:60]: round(event.device_time_total / 1000, 2) for event in events}
+        events = sorted(profile.key_averages(), key=lambda event: -event.device_time_total)[:14]
+        return {f"{event.count} x {event.key[:60]}": round(event.device_time_total / 1000, 3) for event in events}
 
     def decode(self) -> Report:
         """Tokens per second against the bytes that must move: weights and states read, states written."""

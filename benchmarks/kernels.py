@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from models.kernels import coefficients, decode, prefill, residual, span_states
+from models.kernels.tiling import HOPPER as HOPPER_TILING
 from models.mamba.norms import NORM_EPS
 
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -37,9 +39,9 @@ TYPES = {
 PREFILL = (
     (coefficients.prepare_coefficients, 4, 1),
     (coefficients.prepare_channels, 4, 1),
-    (span_states.sum_spans, prefill.WARPS, 1),
+    (span_states.sum_spans, *astuple(HOPPER_TILING.sum)),
     (span_states.pass_states, 4, 1),
-    (prefill._read_spans, prefill.WARPS, prefill.STAGES),
+    (prefill._read_spans, *astuple(HOPPER_TILING.read)),
     (decode._step, 4, 1),
 )
 REST = ((residual._add_norm, 4, 1), (residual._swiglu, 4, 1))

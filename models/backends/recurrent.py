@@ -116,14 +116,15 @@ class RecurrentBackend:
         packs = [[*range(0, rows * chunk, chunk), step_tokens], [0, step_tokens]]
         tokens = torch.zeros(step_tokens, dtype=torch.long, device=self._device)
         nothing = tokens[:0]
+        # On a GPU each power of two is a graph of its own, captured here; before any prefill, since capturing gives
+        # the allocator's free blocks back, which passes would have to ask for again.
+        for rows in sorted({1 << exponent for exponent in range(decode_rows.bit_length())} | {decode_rows}):
+            self._passes.decode_(tokens.new_zeros(rows), self._states, free[:rows])
         for bounds in packs * WARM_UP_ROUNDS:
             self._passes.prefill_(tokens, bounds, self._states, free[: len(bounds) - 1], nothing)
         if self._device.type == "cpu":
             # Held together, so that both are touched; and each small enough to come from the heap, where it stays.
             _ = [torch.ones(GAPS_BYTES // 8) for _ in range(2)]
-        # On a GPU each power of two is a graph of its own, captured here.
-        for rows in sorted({1 << exponent for exponent in range(decode_rows.bit_length())} | {decode_rows}):
-            self._passes.decode_(tokens.new_zeros(rows), self._states, free[:rows])
         self.synchronize()
 
     def _prefill(self, work: Sequence[Work]) -> Tensor:

@@ -14,22 +14,22 @@ from models.kernels.prefill import scan_
 from models.kernels.residual import add_norm_, swiglu
 from models.kernels.shapes import Shapes
 from models.kernels.spans import Spans
+from models.kernels.tiling import Tiling, tiling_of
 from models.mamba.language_model import Block, MambaLM
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
-SPAN_TOKENS = 512
-"""Tokens of a document that one program reads, head by head. Shorter ones fill the GPU from less text; each costs a
-read and a write of the state (PN fp32 per head)."""
 Scan = Callable[[Mamba3Mixer, Tensor, State], Tensor]
 
 
 class FastPath:
     """`prefill_` and `decode_` of a model on a GPU. Inference only; the plain path judges it."""
 
-    def __init__(self, model: MambaLM) -> None:
+    def __init__(self, model: MambaLM, tiling: Tiling | None = None) -> None:
+        """`tiling` is by default that of the model's device."""
         self._model, self._backbone = model, model.backbone
-        self._graphs: dict[tuple[int, int], _Graph] = {}
+        self._tiling = tiling or tiling_of(model.lm_head.weight.device)
+        self._graphs: dict[tuple[int, ...], _Graph] = {}
 
     @staticmethod
     def why_not(model: MambaLM) -> str | None:
@@ -43,12 +43,23 @@ class FastPath:
         self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
     ) -> Tensor:
         """As `MambaLM.prefill_`: logits (len(logits_at), V)."""
-        return self._model.lm_head(self.hidden_(tokens, cu_seqlens, slots, rows)[logits_at])
+        return self._model.lm_head(self.hidden_(tokens, cu_seqlens, slots, rows, logits_at))
 
-    def hidden_(self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int]) -> Tensor:
-        """tokens (L,) -> hidden (L, d_model), having read segment i into row `rows[i]` of `slots`."""
-        spans = Spans.of(cu_seqlens, rows, SPAN_TOKENS, tokens.device)
-        return self.forward(tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans))
+    def hidden_(
+        self,
+        tokens: Tensor,
+        cu_seqlens: Sequence[int],
+        slots: State,
+        rows: Sequence[int],
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """tokens (L,) -> hidden (L, d_model), or of the `wanted` tokens alone, having read segment i into row
+        `rows[i]` of `slots`."""
+        span_tokens = self._tiling.span_tokens(cu_seqlens, self._model.config.num_heads)
+        spans = Spans.of(cu_seqlens, rows, span_tokens, tokens.device)
+        return self.forward(
+            tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans, self._tiling), wanted
+        )
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
         """tokens (S,) -> logits (S, V), having read one token into each row of `slots`.
@@ -59,23 +70,28 @@ class FastPath:
         if tokens.device.type != "cuda":
             return self._logits(tokens, slots, index.to(tokens.device))
         size = 1 << (len(rows) - 1).bit_length()
-        key = (size, slots["ssm"].data_ptr())
+        key = (size, *(slots[name].data_ptr() for name in slots))
         if key not in self._graphs:
-            self._graphs[key] = _Graph(lambda tokens, rows: self._logits(tokens, slots, rows), size, tokens.device)
+            self._graphs[key] = _Graph(self._logits, slots, size, tokens.device)
         return self._graphs[key](tokens, index)
 
     def _logits(self, tokens: Tensor, slots: State, rows: Tensor) -> Tensor:
         hidden = self.forward(tokens, slots, lambda mixer, proj, layer: step_(mixer, proj, layer, rows))
         return self._model.lm_head(hidden)
 
-    def forward(self, tokens: Tensor, slots: State, scan: Scan) -> Tensor:
-        """tokens (L,) -> hidden (L, d_model), each layer's recurrence from `scan`."""
+    def forward(self, tokens: Tensor, slots: State, scan: Scan, wanted: Tensor | None = None) -> Tensor:
+        """tokens (L,) -> hidden (L, d_model), each layer's recurrence from `scan`; or of the `wanted` tokens alone."""
         embedded = self._backbone.embedding(tokens)
         residual, branch = embedded.to(torch.float32, copy=True), None
-        for index, block in enumerate(_blocks(self._model)):
+        blocks = _blocks(self._model)
+        for index, block in enumerate(blocks):
             mixer = cast(Mamba3Mixer, block.mixer)
             proj = mixer.in_proj(add_norm_(residual, branch, block.norm, embedded.dtype))
-            branch = mixer.out_proj(scan(mixer, proj, slots.layer(index)))
+            y = scan(mixer, proj, slots.layer(index))
+            if wanted is not None and index == len(blocks) - 1:
+                # Nothing else of the last layer is ever looked at but its state.
+                y, residual = y[wanted], residual[wanted]
+            branch = mixer.out_proj(y)
             if self._model.config.d_mlp:
                 both = block.mlp.fc1(add_norm_(residual, branch, block.norm2, embedded.dtype))
                 branch = block.mlp.fc2(swiglu(both))
@@ -89,18 +105,23 @@ def _blocks(model: MambaLM) -> list[Block]:
 class _Graph:
     """One decoding pass over `size` rows, captured once and replayed, so that no launch waits for the host."""
 
-    def __init__(self, decode: Callable[[Tensor, Tensor], Tensor], size: int, device: torch.device) -> None:
+    def __init__(
+        self, decode: Callable[[Tensor, State, Tensor], Tensor], slots: State, size: int, device: torch.device
+    ) -> None:
+        # A graph holds addresses: as long as it lives, so must what it writes to.
+        self._slots = slots
         self._tokens = torch.zeros(size, dtype=torch.long, device=device)
         self._rows = torch.full((size,), -1, dtype=torch.int32, device=device)
         # Rows are all padding here: warming up and capturing touch no slot.
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
-            decode(self._tokens, self._rows)
+            decode(self._tokens, slots, self._rows)
         torch.cuda.current_stream(device).wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._logits = decode(self._tokens, self._rows)
+        # Other threads may use the device meanwhile.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._logits = decode(self._tokens, slots, self._rows)
 
     def __call__(self, tokens: Tensor, rows: Tensor) -> Tensor:
         """tokens (S,), rows (S,) on the host -> logits (S, V), overwritten by the next call."""

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from models.kernels.activations import decay_rate, sigmoid, softplus, velocity_of
+from models.kernels.activations import LOG2_E, decay_rate, sigmoid, softplus, velocity_of
 
 
 @triton.jit(do_not_specialize=["L"])
@@ -23,7 +23,7 @@ def prepare_coefficients(
     A_FLOOR: tl.constexpr,
     T: tl.constexpr,
 ):
-    """Of T tokens: a_dt, dt, gamma and pending (4, H, L), heads first; phase velocity in turns (L, A)."""
+    """Of T tokens: a_dt log2(e), dt, gamma and pending (4, H, L), heads first; phase velocity in turns (L, A)."""
     token = tl.program_id(0) * T + tl.arange(0, T)
     inside = token < L
     row = proj + token.to(tl.int64)[:, None] * proj_stride
@@ -35,7 +35,7 @@ def prepare_coefficients(
     trap = sigmoid(tl.load(row + DT + 2 * H + head, mask=mask, other=0.0).to(tl.float32))
     place = head.to(tl.int64) * L + token[:, None]
     plane = H * L.to(tl.int64)
-    tl.store(coefficients + place, decay_rate(a_logit, SOFTPLUS, A_FLOOR) * dt, mask=mask)
+    tl.store(coefficients + place, decay_rate(a_logit, SOFTPLUS, A_FLOOR) * dt * LOG2_E, mask=mask)
     tl.store(coefficients + plane + place, dt, mask=mask)
     tl.store(coefficients + 2 * plane + place, trap * dt, mask=mask)
     tl.store(coefficients + 3 * plane + place, dt - trap * dt, mask=mask)

@@ -17,6 +17,8 @@ Heads vary fastest over the programs: those that run at one time share B, C and 
 A document of one span needs 1 and 4 alone. L is no part of what a kernel is compiled for: no length compiles anew.
 """
 
+from dataclasses import asdict
+
 import torch
 import triton
 import triton.language as tl
@@ -24,16 +26,26 @@ from torch import Tensor
 
 from models.kernels.activations import FULL_TURN, cos_sin, sigmoid, wrapped
 from models.kernels.coefficients import prepare_channels, prepare_coefficients
-from models.kernels.shapes import ROWS_PER_CHUNK, Shapes, optional_weights
+from models.kernels.shapes import Shapes, optional_weights
 from models.kernels.span_states import pass_states, sum_spans
 from models.kernels.spans import Spans
-from models.kernels.tiles import carried_planes, coefficients_of, dot_planes, load_planes, turned_planes, turns_of, x_of
+from models.kernels.tiles import (
+    carried_planes,
+    channel_planes,
+    coefficients_of,
+    columns_of,
+    dot_planes,
+    load_planes,
+    of_ranks,
+    turned_planes,
+    turns_of,
+)
+from models.kernels.tiling import Tiling
 from models.mamba.mamba3 import Mamba3Mixer
 from models.mamba.norms import NORM_EPS
 from models.state import State
 
 TOKENS_PER_PROGRAM = 16
-WARPS, STAGES = 8, 1
 
 
 @triton.jit(do_not_specialize=["L"])
@@ -91,6 +103,7 @@ def _read_spans(
     else:
         firsts, seconds, still = load_planes(sums + (entry * H + head) * P * N, channel, N, A)
         turn = tl.load(entering + (entry * H + head) * A + pair)
+    pairs = tl.interleave(firsts, seconds)
     # All threads have read the slot before any writes to it.
     tl.debug_barrier()
     d = tl.load(skip + head).to(tl.float32)
@@ -101,7 +114,8 @@ def _read_spans(
         a_dt, dt, now, weight = coefficients_of(coefficients, L, H, head, chunk, local, stop, segment_stop, leads)
         phase, turn = turns_of(velocity, A, chunk, local, live, dt, turn)
         cos, sin = cos_sin(phase)
-        b_first, b_second, b_still = turned_planes(channels, biases, head, chunk, live, cos, sin, H, R, G, N, A, M)
+        b_first, b_second, b_still = channel_planes(channels, head, chunk, live, H, R, G, N, A, M)
+        b_first, b_second, b_still = turned_planes(b_first, b_second, b_still, biases, head, rank, cos, sin, R, N, A)
         if chunk + M // R >= segment_stop:
             is_last = local == segment_stop - 1 - chunk
             last_k = k + (slot * R + rank)[:, None] * N
@@ -110,37 +124,34 @@ def _read_spans(
             tl.store(last_k + 2 * A + tl.arange(0, N - 2 * A)[None, :], b_still, mask=is_last[:, None])
             last_angle = angle + slot * A + 0 * rank[:, None] + pair[None, :]
             tl.store(last_angle, wrapped(phase) * FULL_TURN, mask=(is_last & leads)[:, None])
-        b_first, b_second, b_still = b_first.to(DTYPE), b_second.to(DTYPE), b_still.to(DTYPE)
-        c_first, c_second, c_still = turned_planes(c_channels, c_biases, head, chunk, live, cos, sin, H, R, G, N, A, M)
-        c_first, c_second, c_still = c_first.to(DTYPE), c_second.to(DTYPE), c_still.to(DTYPE)
+        b_pairs, b_still = tl.interleave(b_first, b_second).to(DTYPE), b_still.to(DTYPE)
+        c_first, c_second, c_still = channel_planes(c_channels, head, chunk, live, H, R, G, N, A, M)
+        c_first, c_second, c_still = turned_planes(c_first, c_second, c_still, c_biases, head, rank, cos, sin, R, N, A)
+        c_pairs, c_still = tl.interleave(c_first, c_second).to(DTYPE), c_still.to(DTYPE)
 
         decay, total = tl.cumsum(a_dt, 0), tl.sum(a_dt, 0)
-        x = x_of(proj, proj_stride, x_ranks, head, chunk, local, rank, live, X, R, P)
-        y = dot_planes(c_first, c_second, c_still, firsts, seconds, still, DTYPE, PRECISION) * tl.exp(decay)[:, None]
-        scores = dot_planes(c_first, c_second, c_still, b_first, b_second, b_still, DTYPE, PRECISION)
+        x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
+        x = of_ranks(x, x_ranks, head, rank, R, P)
+        y = dot_planes(c_pairs, c_still, pairs, still, DTYPE, PRECISION) * tl.exp2(decay)[:, None]
+        scores = dot_planes(c_pairs, c_still, b_pairs, b_still, DTYPE, PRECISION)
         # A token's own weight is gamma: relative to the weight for later ones, which x brings with it.
         own = (now / tl.maximum(weight, 1e-30))[:, None]
         earlier, same = local[:, None] > local[None, :], local[:, None] == local[None, :]
-        scores *= tl.exp(tl.where(earlier, decay[:, None] - decay[None, :], -float("inf"))) + tl.where(same, own, 0.0)
+        scores *= tl.exp2(tl.where(earlier, decay[:, None] - decay[None, :], -float("inf"))) + tl.where(same, own, 0.0)
         weighted = x * weight[:, None]
         y = tl.dot(scores.to(DTYPE), weighted.to(DTYPE), y + d * x, input_precision=PRECISION)
 
-        x_turned = tl.trans((weighted * tl.exp(total - decay)[:, None]).to(DTYPE))
-        alpha = tl.exp(total)
-        firsts = tl.dot(x_turned, b_first, firsts * alpha, input_precision=PRECISION)
-        seconds = tl.dot(x_turned, b_second, seconds * alpha, input_precision=PRECISION)
+        x_turned = tl.trans((weighted * tl.exp2(total - decay)[:, None]).to(DTYPE))
+        alpha = tl.exp2(total)
+        pairs = tl.dot(x_turned, b_pairs, pairs * alpha, input_precision=PRECISION)
         still = tl.dot(x_turned, b_still, still * alpha, input_precision=PRECISION)
 
         if HAS_NORM:
             scale = tl.rsqrt(tl.sum(y * y, 1) / P + EPS)[:, None]
             y *= scale * tl.load(norm_weight + head * P + channel).to(tl.float32)[None, :]
-        gate = proj + chunk.to(tl.int64) * proj_stride + head * P + local[:, None] * proj_stride + channel[None, :]
-        z = tl.load(gate, mask=live[:, None], other=0.0).to(tl.float32)
-        if R > 1:
-            of_rank = (head * R + rank)[:, None] * P + channel[None, :]
-            z *= tl.load(z_ranks + of_rank).to(tl.float32)
-            y *= tl.load(out_ranks + of_rank).to(tl.float32)
-        y *= z * sigmoid(z)
+        z = columns_of(proj, proj_stride, head * P, chunk, local, live, P)
+        z = of_ranks(z, z_ranks, head, rank, R, P)
+        y = of_ranks(y, out_ranks, head, rank, R, P) * z * sigmoid(z)
         if R > 1:
             y = tl.sum(tl.reshape(y, (M // R, R, P)), 1)
         written = tl.arange(0, M // R)[:, None]
@@ -149,7 +160,7 @@ def _read_spans(
 
     if stop == segment_stop:
         row = ssm + slot * P * N + channel[:, None] * N
-        tl.store(row + tl.arange(0, 2 * A)[None, :], tl.interleave(firsts, seconds))
+        tl.store(row + tl.arange(0, 2 * A)[None, :], pairs)
         tl.store(row + 2 * A + tl.arange(0, N - 2 * A)[None, :], still)
         last = proj + (segment_stop - 1).to(tl.int64) * proj_stride + X + head * P + channel
         tl.store(v + slot * P + channel, tl.load(last).to(tl.float32))
@@ -165,7 +176,7 @@ def _operands(proj: Tensor) -> tuple[tl.dtype, str]:
     return (tl.bfloat16 if proj.dtype == torch.bfloat16 else tl.float16), "tf32"
 
 
-def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans) -> Tensor:
+def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: Tiling) -> Tensor:
     """Read a pack in one layer, moving the spans' rows of `layer` on in place.
 
     proj (L, d_in_proj) contiguous, what `mixer.in_proj` gave; layer fp32 (slots, ...). Returns the gated y (L, H P)
@@ -197,7 +208,7 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans) -> Tenso
         IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM,
     )  # fmt: skip
     sizes = {"H": shapes.heads, "P": shapes.headdim, "N": shapes.d_state, "A": shapes.angles, "R": shapes.rank}
-    tiles = {"X": shapes.d_inner, "G": shapes.groups, "M": ROWS_PER_CHUNK, "DTYPE": dtype, "PRECISION": precision}
+    tiles = {"X": shapes.d_inner, "G": shapes.groups, "M": tiling.rows, "DTYPE": dtype, "PRECISION": precision}
     slots = (layer["angle"], layer["ssm"], layer["k"], layer["v"])
     entries = (spans.num_entries, shapes.heads)
     sums, entering = scratch(*entries, shapes.headdim, shapes.d_state), scratch(*entries, shapes.angles)
@@ -206,7 +217,7 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans) -> Tenso
         sum_spans[(shapes.heads, len(spans.inner))](
             proj, proj.stride(0), channels, biases, coefficients, velocity, x_ranks, spans.starts, spans.stops,
             spans.segment_stops, spans.entries, spans.inner, sums, turns, decays, num_tokens, **sizes, **tiles,
-            num_warps=WARPS,
+            **asdict(tiling.sum),
         )  # fmt: skip
         pass_states[(len(spans.long_first), shapes.heads, shapes.headdim // 16)](
             sums, turns, decays, entering, *slots, x_ranks, coefficients, spans.starts, spans.rows, spans.entries,
@@ -216,6 +227,6 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans) -> Tenso
         proj, proj.stride(0), channels, biases, coefficients, velocity, mixer.D, x_ranks,
         z_ranks, out_ranks, norm_weight, sums, entering, *slots, spans.starts, spans.stops,
         spans.segment_stops, spans.rows, spans.entries, out, num_tokens,
-        HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **sizes, **tiles, num_warps=WARPS, num_stages=STAGES,
+        HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **sizes, **tiles, **asdict(tiling.read),
     )  # fmt: skip
     return out

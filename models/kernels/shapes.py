@@ -7,9 +7,6 @@ from torch import Tensor
 
 from models.mamba.mamba3 import Mamba3Mixer
 
-ROWS_PER_CHUNK = 64
-"""QR: rows of a chunk's matrix products. 64 is what one warp group of a Hopper's matrix unit takes."""
-
 
 @dataclass(frozen=True)
 class Shapes:

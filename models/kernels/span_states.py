@@ -9,12 +9,14 @@ import triton.language as tl
 from models.kernels.activations import FULL_TURN, cos_sin, wrapped
 from models.kernels.tiles import (
     carried_planes,
+    channel_planes,
     coefficients_of,
+    columns_of,
     load_planes,
+    of_ranks,
     store_planes,
     turned_planes,
     turns_of,
-    x_of,
 )
 
 
@@ -47,7 +49,7 @@ def sum_spans(
     DTYPE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """What a span adds to one head's state, with phases that begin at zero; its turn (A,) and its log decay."""
+    """What a span adds to one head's state, with phases that begin at zero; its turn (A,) and the log2 of its decay."""
     head, span = tl.program_id(0), tl.load(inner + tl.program_id(1))
     start, stop = tl.load(starts + span), tl.load(stops + span)
     segment_stop, entry = tl.load(segment_stops + span), tl.load(entries + span).to(tl.int64)
@@ -60,14 +62,17 @@ def sum_spans(
     for index in range(tl.cdiv(stop - start, M // R)):
         chunk = start + index * (M // R)
         live = local < stop - chunk
+        # All loads before anything waits for one of them.
+        b_first, b_second, b_still = channel_planes(channels, head, chunk, live, H, R, G, N, A, M)
+        x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
         a_dt, dt, _, weight = coefficients_of(coefficients, L, H, head, chunk, local, stop, segment_stop, leads)
         phase, turn = turns_of(velocity, A, chunk, local, live, dt, turn)
         cos, sin = cos_sin(phase)
-        b_first, b_second, b_still = turned_planes(channels, biases, head, chunk, live, cos, sin, H, R, G, N, A, M)
+        b_first, b_second, b_still = turned_planes(b_first, b_second, b_still, biases, head, rank, cos, sin, R, N, A)
         total = tl.sum(a_dt, 0)
-        weight *= tl.exp(total - tl.cumsum(a_dt, 0))
-        x = x_of(proj, proj_stride, x_ranks, head, chunk, local, rank, live, X, R, P) * weight[:, None]
-        x_turned, alpha = tl.trans(x.to(DTYPE)), tl.exp(total)
+        weight *= tl.exp2(total - tl.cumsum(a_dt, 0))
+        x = of_ranks(x, x_ranks, head, rank, R, P) * weight[:, None]
+        x_turned, alpha = tl.trans(x.to(DTYPE)), tl.exp2(total)
         firsts = tl.dot(x_turned, b_first.to(DTYPE), firsts * alpha, input_precision=PRECISION)
         seconds = tl.dot(x_turned, b_second.to(DTYPE), seconds * alpha, input_precision=PRECISION)
         still = tl.dot(x_turned, b_still.to(DTYPE), still * alpha, input_precision=PRECISION)
@@ -120,7 +125,9 @@ def pass_states(
     for _ in range(count - 1):
         place = entry * H + head
         own_firsts, own_seconds, own_still = load_planes(sums + place * P * N, channel, N, A)
-        alpha = tl.exp(tl.load(decays + place))
+        alpha = tl.exp2(tl.load(decays + place))
+        # All threads have read the entry before any writes to it, whatever layouts the compiler chose.
+        tl.debug_barrier()
         store_planes(sums + place * P * N, channel, firsts, seconds, still, N, A)
         # Every block needs the sums of turns, so they are not overwritten; one block keeps the phases.
         if block == 0:

@@ -38,10 +38,12 @@ class Spans:
     @staticmethod
     def of(cu_seqlens: Sequence[int], rows: Sequence[int], span_tokens: int, device: torch.device) -> "Spans":
         """Cut the segments; one transfer to the device for the whole pack."""
+        assert len(set(rows)) == len(rows), "two segments would change one slot at once"
         columns: list[list[int]] = [[] for _ in range(8)]
         starts, stops, ends, slots, entries, inner, long_first, long_count = columns
         num_entries = 0
         for row, (start, stop) in zip(rows, pairwise(cu_seqlens), strict=True):
+            assert start < stop, "an empty segment has no span"
             cuts = range(start, stop, span_tokens)
             is_long = len(cuts) > 1
             if is_long:
@@ -54,11 +56,13 @@ class Spans:
             stops.extend([*cuts[1:], stop])
             ends.extend([stop] * len(cuts))
             slots.extend([row] * len(cuts))
-        flat = torch.tensor([value for column in columns for value in column], dtype=torch.int32)
+        # Each begins at a multiple of 16 bytes: Triton compiles a kernel anew for pointers that do not.
+        padded = [value for column in columns for value in [*column, *[0] * (-len(column) % 4)]]
+        flat = torch.tensor(padded, dtype=torch.int32)
         if device.type == "cuda":
             flat = flat.pin_memory()
-        parts = flat.to(device, non_blocking=True).split([len(column) for column in columns])
-        return Spans(num_entries, *parts)
+        parts = flat.to(device, non_blocking=True).split([len(column) + -len(column) % 4 for column in columns])
+        return Spans(num_entries, *(part[: len(column)] for part, column in zip(parts, columns, strict=True)))
 
     @property
     def num_spans(self) -> int:

@@ -13,7 +13,7 @@ from models.kernels.activations import wrapped
 
 @triton.jit
 def coefficients_of(coefficients, L, H: tl.constexpr, head, chunk, local, stop, segment_stop, leads):
-    """Per row: a_dt and dt, on the first rank's row of each token alone; gamma and the weight for later tokens."""
+    """Per row: a_dt log2(e) and dt, on a token's first row alone; gamma, and the weight for later tokens."""
     live = local < stop - chunk
     plane = H * L.to(tl.int64)
     place = coefficients + head * L.to(tl.int64) + chunk + local
@@ -33,21 +33,11 @@ def turns_of(velocity, A: tl.constexpr, chunk, local, live, dt, entering):
 
 
 @triton.jit
-def _plane(source, own, live, FIRST: tl.constexpr, WIDTH: tl.constexpr):
-    """(M, WIDTH) channels of a plane in fp32, with the head's bias."""
-    place = FIRST + tl.arange(0, WIDTH)[None, :]
-    return tl.load(source + place, mask=live[:, None], other=0.0).to(tl.float32) + tl.load(own + place)
-
-
-@triton.jit
-def turned_planes(
+def channel_planes(
     channels,
-    biases,
     head,
     chunk,
     live,
-    cos,
-    sin,
     H: tl.constexpr,
     R: tl.constexpr,
     G: tl.constexpr,
@@ -55,35 +45,60 @@ def turned_planes(
     A: tl.constexpr,
     M: tl.constexpr,
 ):
-    """The three planes (M, A), (M, A) and (M, F) of B or C of one head, in fp32: with its bias, and turned."""
-    row = tl.arange(0, M)[:, None]
-    source = channels + (chunk.to(tl.int64) * R * G + head * G // H) * N + row * G * N
+    """The three planes (M, A), (M, A) and (M, F) of B or C of one head's group, as they are in memory."""
+    source = channels + (chunk.to(tl.int64) * R * G + head * G // H) * N + tl.arange(0, M)[:, None] * G * N
+    pair, mask = tl.arange(0, A)[None, :], live[:, None]
+    still = tl.load(source + 2 * A + tl.arange(0, N - 2 * A)[None, :], mask=mask, other=0.0)
+    return tl.load(source + pair, mask=mask, other=0.0), tl.load(source + A + pair, mask=mask, other=0.0), still
+
+
+@triton.jit
+def turned_planes(
+    firsts,
+    seconds,
+    still,
+    biases,
+    head,
+    rank,
+    cos,
+    sin,
+    R: tl.constexpr,
+    N: tl.constexpr,
+    A: tl.constexpr,
+):
+    """What `channel_planes` loaded, in fp32: with the head's bias, and turned."""
     own = biases + head * N
     if R > 1:
-        own = biases + (head * R + row % R) * N
-    firsts = _plane(source, own, live, 0, A)
-    seconds = _plane(source, own, live, A, A)
-    still = _plane(source, own, live, 2 * A, N - 2 * A)
+        own = biases + (head * R + rank)[:, None] * N
+    pair = tl.arange(0, A)[None, :]
+    firsts = firsts.to(tl.float32) + tl.load(own + pair)
+    seconds = seconds.to(tl.float32) + tl.load(own + A + pair)
+    still = still.to(tl.float32) + tl.load(own + 2 * A + tl.arange(0, N - 2 * A)[None, :])
     return firsts * cos - seconds * sin, firsts * sin + seconds * cos, still
 
 
 @triton.jit
-def dot_planes(a_first, a_second, a_still, b_first, b_second, b_still, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
-    """(m, N) by (n, N) -> (m, n), each given in three planes of which the second factor's are of DTYPE already."""
-    product = tl.dot(a_first, tl.trans(b_first.to(DTYPE)), input_precision=PRECISION)
-    product = tl.dot(a_second, tl.trans(b_second.to(DTYPE)), product, input_precision=PRECISION)
+def dot_planes(a_pairs, a_still, b_pairs, b_still, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+    """(m, N) by (n, N) -> (m, n), each given as its pairs, side by side, and its still channels."""
+    product = tl.dot(a_pairs, tl.trans(b_pairs.to(DTYPE)), input_precision=PRECISION)
     return tl.dot(a_still, tl.trans(b_still.to(DTYPE)), product, input_precision=PRECISION)
 
 
 @triton.jit
-def x_of(proj, proj_stride, x_ranks, head, chunk, local, rank, live, X: tl.constexpr, R: tl.constexpr, P: tl.constexpr):
-    """(M, P) x of each row in fp32, as it enters its rank."""
+def columns_of(proj, proj_stride, first, chunk, local, live, P: tl.constexpr):
+    """(M, P) of the projection, from column `first` on, as they are in memory."""
     channel = tl.arange(0, P)[None, :]
-    source = proj + chunk.to(tl.int64) * proj_stride + X + head * P + local[:, None] * proj_stride + channel
-    x = tl.load(source, mask=live[:, None], other=0.0).to(tl.float32)
+    source = proj + chunk.to(tl.int64) * proj_stride + first + local[:, None] * proj_stride + channel
+    return tl.load(source, mask=live[:, None], other=0.0)
+
+
+@triton.jit
+def of_ranks(values, factors, head, rank, R: tl.constexpr, P: tl.constexpr):
+    """(M, P) x, z or y of each row in fp32, as it enters or leaves its rank."""
+    values = values.to(tl.float32)
     if R > 1:
-        x *= tl.load(x_ranks + (head * R + rank)[:, None] * P + channel).to(tl.float32)
-    return x
+        values *= tl.load(factors + (head * R + rank)[:, None] * P + tl.arange(0, P)[None, :]).to(tl.float32)
+    return values
 
 
 @triton.jit

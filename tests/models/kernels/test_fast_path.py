@@ -1,5 +1,6 @@
 """The kernels give what the plain path gives in float64: ragged packs, from used states, on rows of a table."""
 
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -11,8 +12,8 @@ from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request
 from models.engine.sampling import Sampling
-from models.kernels import backbone
 from models.kernels.backbone import FastPath
+from models.kernels.tiling import HOPPER, Tiling
 from models.state import State
 from tests.models.kernels.kernel_model import FORMS, VOCAB_SIZE, build
 
@@ -31,6 +32,11 @@ def used_slots(model, device: str) -> State:
     return slots
 
 
+def spans_of(tokens: int) -> Tiling:
+    """Spans of so many tokens, however few programs run."""
+    return replace(HOPPER, least_span=tokens, programs=10**6)
+
+
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
 
@@ -45,15 +51,14 @@ def assert_same_state(actual: State, expected: State) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("span_tokens", [64, 512])
-def test_a_ragged_pack_and_the_steps_after_it(form, span_tokens, device, monkeypatch):
+def test_a_ragged_pack_and_the_steps_after_it(form, span_tokens, device):
     """Of several spans a document, and of one."""
-    monkeypatch.setattr(backbone, "SPAN_TOKENS", span_tokens)
     model, judge = build(form, device), build(form, device, torch.float64)
     slots = used_slots(model, device)
     before = slots.map(torch.clone)
     state = slots.gather(ROWS).map(torch.Tensor.double)
     tokens, bounds = tokens_of(sum(LENGTHS), device), [0, *accumulate(LENGTHS)]
-    fast = FastPath(model)
+    fast = FastPath(model, spans_of(span_tokens))
 
     expected, state = judge.prefill(tokens, bounds, state, logits_at=torch.arange(len(tokens)))
     hidden = fast.hidden_(tokens, bounds, slots, ROWS)
@@ -72,10 +77,9 @@ def test_a_ragged_pack_and_the_steps_after_it(form, span_tokens, device, monkeyp
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["siso", "mimo"])
-def test_pieces_of_any_length_equal_the_whole(form, device, monkeypatch):
-    monkeypatch.setattr(backbone, "SPAN_TOKENS", 64)
+def test_pieces_of_any_length_equal_the_whole(form, device):
     model, tokens = build(form, device), tokens_of(133, device)
-    fast, whole, pieces = FastPath(model), model.empty_state(1), model.empty_state(1)
+    fast, whole, pieces = FastPath(model, spans_of(64)), model.empty_state(1), model.empty_state(1)
     expected = fast.hidden_(tokens, [0, 133], whole, [0])
     parts = [fast.hidden_(part, [0, len(part)], pieces, [0]) for part in tokens.split([1, 63, 66, 1, 2])]
     assert relative_error(torch.cat(parts), expected) < TOLERANCE
