@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks import measure
-from pipeline.billing.metering import Rate
+from pipeline.billing.metering import Rate, Spent
 from pipeline.ledger.commit import commit
 from pipeline.ledger.records import ENTRY, Claim, MeterReading, batch_of, document_key
 from pipeline.ledger.run_folder import Ledger
@@ -52,18 +52,13 @@ def entry(document: Document, batch: str, reading: MeterReading) -> dict[str, An
     }
     texts = {"summary": " ".join(random.choices(WORDS, k=120)), "summary_tokens": 160, "finish_reason": "stop"}
     summary = row | texts | {"prompt_id": "summary", "tokens_total": 1000, "tokens_read": 1000, "truncated": False}
-    cost = row | RATE.columns | RATE.charge(SPENT_US, 0) | {"kind": "document", "attempt": 1, "outcome": "finished"}
-    cost |= {"actor_id": reading.actor_id, "node": reading.node}
-    cost |= {"tokens_read": 1000, "tokens_resumed": 0, "tokens_decoded": 160}
     return {
         **{"document_id": document.document_id, "source_etag": "etag", "batch": batch, "claim": 1, "attempt": 1},
-        **{"actor_id": reading.actor_id, "outcome": "finished", "published_at": now},
-        **{"tokens_resumed": 0, "tokens_read": 1000, "summaries": [summary], "failures": [], "states": []},
-        **{"costs": [{name: value for name, value in cost.items() if name in COSTS}], "reading": asdict(reading)},
+        **{"actor_id": reading.actor_id, "outcome": "finished", "started_at": now, "published_at": now},
+        **{"tokens_resumed": 0, "tokens_read": 1000, "tokens_decoded": 160, "spent": asdict(Spent(SPENT_US).all_saved)},
+        **{"summaries": [summary], "failures": [], "states": []},
+        "reading": asdict(reading),
     }
-
-
-COSTS = {field.name for field in ENTRY.field("costs").type.value_type}
 
 
 def write(ledger: Ledger, all_documents: list[Document], batch: int, segment: int) -> None:

@@ -1,4 +1,4 @@
-"""Turns what became of a document into its ledger entry: rows for summaries or failures, and for costs.
+"""Turns what became of a document into its ledger entry: rows for summaries or failures, and the time that it took.
 
 Summaries and failures leave their cost open: a commit shares out what all attempts at the document come to.
 """
@@ -21,7 +21,7 @@ from pipeline.documents.handover import reason
 from pipeline.ledger.records import Entry, Outcome
 from pipeline.prompts import template
 from pipeline.prompts.checks import AnswerCheck
-from pipeline.schemas.tables import COSTS, FAILURES, Row
+from pipeline.schemas.tables import FAILURES, Row
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Entries:
         What raises does so before that: the time is still the document's."""
         summaries = self._summaries(job, finished, "ok")
         spent = self.actor.meter.settle(job.document_id).all_saved
-        costs = self._costs(job, "finished", spent, finished)
-        return self._entry(job, "finished", finished.tokens_read, costs, summaries=summaries)
+        return self._entry(job, "finished", spent, finished, summaries=summaries)
 
     def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
         """An attempt that is resumed elsewhere or by a later start: what no snapshot holds of it is wasted, unless it
@@ -55,18 +54,15 @@ class Entries:
         if so_far is not None:
             spent = spent.all_saved
         read = so_far or Finished(job.document_id, tokens_read, ())
-        costs = self._costs(job, "stopped", spent, read)
-        return self._entry(job, "stopped", read.tokens_read, costs, summaries=summaries)
+        return self._entry(job, "stopped", spent, read, summaries=summaries)
 
     def failed(self, job: Job, tokens_read: int) -> Entry:
         """A failure row with the row's reason: a reader's, which cost the actor nothing, or that of a document which
         broke off while the actor read it, whose time its meter now closes."""
         spent, row = self.actor.meter.settle(job.document_id).all_saved, job.row
-        read = Finished(job.document_id, tokens_read, ())
-        costs = self._costs(job, "failed", spent, read)
         why = {"tokens_read": tokens_read, "error_class": row["error_class"], "error_message": row["error_message"]}
         failure = self._common(job) | {"status": "failed"} | why
-        return self._entry(job, "failed", tokens_read, costs, failures=[failure])
+        return self._entry(job, "failed", spent, Finished(job.document_id, tokens_read, ()), failures=[failure])
 
     def _summaries(self, job: Job, finished: Finished, status: str) -> list[Row]:
         read = {
@@ -127,35 +123,18 @@ class Entries:
             "answer_error": verdict.error,
         }
 
-    def _costs(self, job: Job, outcome: Outcome, spent: Spent, read: Finished) -> list[Row]:
-        """The attempt's row, and another for what is lost of it."""
+    def _decoded(self, job: Job, read: Finished) -> int:
+        """Tokens of answers that this attempt decoded."""
         answers = [*read.answers, *(answer for section in read.sections for answer in section.answers)]
         earlier = job.start.read_state.answers.values() if job.start else ()
-        decoded = sum(answer.tokens_decoded for answer in answers) - sum(answer.tokens_decoded for answer in earlier)
-        common = {name: value for name, value in self._common(job).items() if name in COSTS.names} | {
-            "outcome": outcome,
-            "attempt": job.attempt,
-            "actor_id": self.actor.id,
-            "node": self.actor.node,
-            **self.actor.rate.columns,
-        }
-        counts = {
-            "tokens_read": max(0, read.tokens_read - job.tokens_resumed),
-            "tokens_resumed": job.tokens_resumed,
-            "tokens_decoded": max(0, decoded),
-        }
-        rate = self.actor.rate
-        costs = [common | {"kind": "document"} | counts | rate.charge(spent.saved, spent.decoding_saved)]
-        if spent.at_stake:
-            costs.append(common | {"kind": "wasted"} | rate.charge(spent.at_stake, spent.decoding_at_stake))
-        return costs
+        return sum(answer.tokens_decoded for answer in answers) - sum(answer.tokens_decoded for answer in earlier)
 
     def _entry(
         self,
         job: Job,
         outcome: Outcome,
-        tokens_read: int,
-        costs: list[Row],
+        spent: Spent,
+        read: Finished,
         summaries: list[Row] | None = None,
         failures: list[Row] | None = None,
     ) -> Entry:
@@ -167,13 +146,15 @@ class Entries:
             "attempt": job.attempt,
             "actor_id": self.actor.id,
             "outcome": outcome,
+            "started_at": job.started_at,
             "published_at": datetime.now(UTC),
             "tokens_resumed": job.tokens_resumed,
-            "tokens_read": max(0, tokens_read - job.tokens_resumed),
+            "tokens_read": max(0, read.tokens_read - job.tokens_resumed),
+            "tokens_decoded": max(0, self._decoded(job, read)),
+            "spent": asdict(spent),
             "state_uri": job.parent_uri,
             "summaries": summaries or [],
             "failures": failures or [],
-            "costs": costs,
             "states": [],
             "reading": asdict(self.actor.reading()),
         }
@@ -184,5 +165,4 @@ def unstorable(entry: Entry, error: DocumentError) -> Entry:
     row = entry["summaries"][0]
     known = {name: row[name] for name in FAILURES.names if name in row}
     failure = known | {"status": "failed"} | reason(error)
-    costs = [cost | {"outcome": "failed"} for cost in entry["costs"]]
-    return entry | {"outcome": "failed", "summaries": [], "failures": [failure], "costs": costs, "states": []}
+    return entry | {"outcome": "failed", "summaries": [], "failures": [failure], "states": []}

@@ -75,13 +75,9 @@ class Rate:
         """Exact: `seconds` times `price_per_second`."""
         return self.seconds(microseconds) * self.price_per_second
 
-    def charge(self, microseconds: int, decoding: int) -> dict[str, Decimal]:
-        """The columns of `costs` for time spent on a document, `decoding` of it on answers; both in microseconds."""
-        return {
-            "device_seconds": self.seconds(microseconds),
-            "decode_seconds": self.seconds(decoding),
-            "cost": self.cost(microseconds),
-        }
+    def amounts(self, microseconds: int) -> dict[str, Decimal]:
+        """The columns of `costs` for a time of the actor."""
+        return {"device_seconds": self.seconds(microseconds), "cost": self.cost(microseconds)}
 
 
 UNKNOWN = Rate("", 1, Decimal(0), "")

@@ -11,10 +11,10 @@ from decimal import Decimal
 from typing import Any
 
 from configs.errors import LedgerError
-from pipeline.billing.metering import Rate
-from pipeline.billing.money import MICROSECOND, amount_of, split, units
-from pipeline.ledger import attempts
+from pipeline.billing.money import EXACT, amount_of, units
+from pipeline.ledger import attempts, costs
 from pipeline.ledger.attempts import ENDED, Attempt
+from pipeline.ledger.costs import DeviceTime
 from pipeline.ledger.lease import starts
 from pipeline.ledger.records import Claim, Entry, Heartbeat, MeterReading, Place, final_readings, place_of
 from pipeline.ledger.run_folder import Ledger
@@ -25,10 +25,10 @@ IDENTITY = ("document_id", "source_etag", "batch", "attempt", "actor_id")
 COUNTED = (*IDENTITY, "claim")
 SUMMED = (
     *COUNTED,
-    *("outcome", "published_at", "tokens_resumed", "tokens_read", "state_uri", "reading"),
-    *(f"costs.list.element.{name}" for name in ("kind", "device_seconds", "price_per_second", "cost", "currency")),
-    *("costs.list.element.tokens_decoded", "summaries.list.element.run_id", "failures.list.element.run_id"),
+    *("outcome", "published_at", "tokens_resumed", "tokens_read", "tokens_decoded", "spent", "state_uri"),
+    *("summaries.list.element.run_id", "failures.list.element.run_id"),
 )
+CHARGED = ("outcome", "started_at", "published_at", "tokens_resumed", "tokens_read", "tokens_decoded", "spent")
 """What figures are made of, without texts."""
 
 
@@ -47,16 +47,19 @@ class Account:
         self.finished: set[str] = set()
         """Keys of documents that are, and have a snapshot."""
         self._with_snapshot = set(ledger.snapshots())
-        several, unclear = self._look()
-        self._read(several, unclear, ledger.heartbeats())
+        heartbeats = ledger.heartbeats()
+        several, unclear, readings = self._look()
+        self.meters = final_readings([*(heartbeat.reading for heartbeat in heartbeats), *readings])
+        self._read(several, unclear, heartbeats)
         self._starts = starts(ledger)
         self._add_overheads()
         self.currency = self.sums.one_currency(self.run_id)
 
     def costs(self) -> Iterator[Row]:
         """Of attempts and overheads, which sum to the bill."""
-        for entry in self._entries("outcome", "costs"):
-            for row in self._costs_of(entry):
+        for entry in self._entries(*CHARGED):
+            fate = self._fates.get(place_of(entry))
+            for row in costs.ended_rows(self.run_id, entry, self._reading(entry), fate):
                 yield row | self._start(row)
         for row in (*self._lost_rows, *self._overheads):
             yield row | self._start(row)
@@ -75,28 +78,28 @@ class Account:
         """Likewise."""
         return self._answers("summaries", shares)
 
-    def _look(self) -> tuple[set[str], list[Claim]]:
-        """Documents with more than one attempt, and claims of which not all attempts may have ended."""
+    def _look(self) -> tuple[set[str], list[Claim], list[MeterReading]]:
+        """Documents with more than one attempt, claims of which not all attempts may have ended, and what the meters
+        showed."""
         seen: set[str] = set()
         several: set[str] = set()
         ended: Counter[tuple[str, int]] = Counter()
-        for entry in self._entries(*COUNTED):
+        readings = []
+        for entry in self._entries(*COUNTED, "reading"):
+            if entry["reading"] is not None:
+                readings.append(MeterReading(**entry["reading"]))
             (several if entry["document_id"] in seen else seen).add(entry["document_id"])
             ended[entry["batch"], entry["claim"]] += 1
         unclear = self._ledger.claims_without_an_end(ended)
-        return several | {claim.document_id for claim in unclear}, unclear
+        return several | {claim.document_id for claim in unclear}, unclear, readings
 
     def _read(self, several: set[str], unclear: Sequence[Claim], heartbeats: Sequence[Heartbeat]) -> None:
-        readings = [heartbeat.reading for heartbeat in heartbeats]
         entries: dict[str, list[Entry]] = defaultdict(list)
         for entry in self._entries(*SUMMED):
-            if entry["reading"] is not None:
-                readings.append(MeterReading(**entry["reading"]))
             if entry["document_id"] in several:
                 entries[entry["document_id"]].append(entry)
             else:
                 self._add_only(entry)
-        self.meters = final_readings(readings)
         ended = {place_of(entry) for each in entries.values() for entry in each}
         claims: dict[str, list[Claim]] = defaultdict(list)
         for claim in unclear:
@@ -109,8 +112,8 @@ class Account:
         }
         self._fates: dict[Place, Attempt] = {}
         self._chosen: set[Place] = set()
-        self._shared: dict[str, list[Row]] = {}
-        """Costs of all attempts at a document, by its key."""
+        self._shared: dict[str, list[DeviceTime]] = {}
+        """What counts of all attempts at a document, by its key."""
         self._begun: Counter[str] = Counter()
         self._lost_rows: list[Row] = []
         for document_id in sorted(several):
@@ -118,9 +121,9 @@ class Account:
 
     def _add_only(self, entry: Entry) -> None:
         """The one attempt at its document."""
-        self.sums.add_entry(entry)
+        self.sums.add_entry(entry, self._reading(entry))
         if entry["summaries"] or (entry["failures"] and self._is_present(entry)):
-            self._choose(entry, entry["outcome"], entry["costs"])
+            self._choose(entry, entry["outcome"], [self._kept(entry)])
 
     def _add_several(
         self,
@@ -147,19 +150,21 @@ class Account:
                 if attempt.lost:
                     self._add_lost(key, attempt)
         for entry in entries:
-            self.sums.add_entry(entry)
+            self.sums.add_entry(entry, self._reading(entry))
             if self._outcome(entry) != "fenced":
-                self._shared[place_of(entry)[0]] += [row for row in entry["costs"] if row["kind"] == "document"]
+                self._shared[place_of(entry)[0]].append(self._kept(entry))
         best = self._best(entries)
         if best is not None:
             self._chosen.add(place_of(best))
             self._choose(best, self._outcome(best), self._shared[place_of(best)[0]])
 
     def _add_lost(self, key: str, attempt: Attempt) -> None:
-        rows = list(attempts.lost_rows(self.run_id, attempt))
-        self._lost_rows += rows
-        self._shared[key] += [row for row in rows if row["kind"] == "document"]
-        self.sums.add_rows(rows)
+        assert attempt.lost is not None
+        _, reading = attempt.lost
+        self._lost_rows += costs.lost_rows(self.run_id, attempt)
+        self._shared[key].append(DeviceTime(reading.rate, attempt.spent.saved))
+        self.sums.tokens_read += attempt.tokens_read
+        self.sums.add_time(reading, attempt.spent.microseconds)
 
     def _best(self, entries: Sequence[Entry]) -> Entry | None:
         """Of several attempts at a document: one at its present content, then one that finished, then one that failed,
@@ -179,9 +184,9 @@ class Account:
                 best = entry
         return best
 
-    def _choose(self, entry: Entry, outcome: str, costs: Sequence[Row]) -> None:
-        """The entry whose summaries or failure are the document's."""
-        self.sums.add_answers(entry, costs)
+    def _choose(self, entry: Entry, outcome: str, times: Sequence[DeviceTime]) -> None:
+        """The entry whose summaries or failure are the document's, and the time of all attempts at it."""
+        self.sums.add_answers(entry, times)
         if self._is_present(entry) and outcome in ENDED:
             self.counts[outcome] += 1
             self.left.pop(entry["document_id"], None)
@@ -191,13 +196,13 @@ class Account:
 
     def _answers(self, table: str, shares: "Shares") -> Iterator[Row]:
         """Each with its equal share of what its document's attempts come to, lost work aside."""
-        for entry in self._entries("costs", table):
+        for entry in self._entries("spent", table):
             key, _, number, _ = place_of(entry)
             if not entry[table] or not self._is_chosen(entry):
                 continue
             several = key in self._shared
-            costs = self._shared[key] if several else [row for row in entry["costs"] if row["kind"] == "document"]
-            for row in _sharing(entry[table], costs):
+            times = self._shared[key] if several else [self._kept(entry)]
+            for row in costs.sharing(entry[table], times):
                 full_cost = shares.next(row["cost"])
                 yield row | {"attempts": self._begun[key] if several else number, "full_cost": full_cost}
 
@@ -207,18 +212,13 @@ class Account:
             return place in self._chosen
         return bool(entry.get("summaries")) or self._is_present(entry)
 
-    def _costs_of(self, entry: Entry) -> list[Row]:
-        fate = self._fates.get(place_of(entry))
-        if fate is None:
-            wasted = 0 if entry["outcome"] in ENDED else None
-            return [row | {"tokens_wasted": None if row["tokens_read"] is None else wasted} for row in entry["costs"]]
-        changed: Row = {"attempt": fate.number}
-        if fate.outcome == "fenced":
-            changed |= {"kind": "wasted", "outcome": "fenced"}
-        return [
-            row | changed | {"tokens_wasted": None if row["tokens_read"] is None else fate.wasted}
-            for row in entry["costs"]
-        ]
+    def _reading(self, entry: Entry) -> MeterReading:
+        """Of the actor's meter, which every segment shows."""
+        return self.meters[entry["actor_id"]]
+
+    def _kept(self, entry: Entry) -> DeviceTime:
+        """What counts of an attempt that ended: the rest of its time was lost."""
+        return DeviceTime(self._reading(entry).rate, entry["spent"]["saved"])
 
     def _outcome(self, entry: Entry) -> str:
         fate = self._fates.get(place_of(entry))
@@ -241,16 +241,14 @@ class Account:
         """What the actors' meters show beyond attempts, and what was lost without being any one document's."""
         self._overheads: list[Row] = []
         for reading in self.meters.values():
-            rate = reading.rate
-            spent: dict[str, Decimal] = {kind: rate.seconds(us) for kind, us in reading.overheads.items()}
-            of_attempts = self.sums.of_actors[reading.actor_id]
-            spent["wasted"] = rate.seconds(reading.total_us) - sum(spent.values()) - of_attempts
-            if spent["wasted"] < 0:
+            overheads = reading.overheads
+            wasted = reading.total_us - sum(overheads.values()) - self.sums.of_actors[reading.actor_id]
+            if wasted < 0:
                 raise LedgerError(f"actor {reading.actor_id} published more seconds than its meter showed")
-            self._overheads += [
-                _overhead(self.run_id, kind, seconds, reading, rate) for kind, seconds in spent.items() if seconds
-            ]
-        self.sums.add_rows(self._overheads)
+            for kind, microseconds in (*overheads.items(), ("wasted", wasted)):
+                if microseconds:
+                    self._overheads.append(costs.overhead_row(self.run_id, kind, microseconds, reading))
+                    self.sums.add_time(reading, microseconds)
 
 
 class Sums:
@@ -259,29 +257,30 @@ class Sums:
     def __init__(self) -> None:
         self.tokens_read = self.tokens_decoded = 0
         self.device_seconds = self.cost = Decimal(0)
-        self.of_actors: dict[str, Decimal] = defaultdict(Decimal)
-        """Device-seconds of attempts."""
-        self.cost_units = self.weight = self.num_answers = 0
-        """All costs in units of the last digit; those of answers; how many of these there are."""
+        self.of_actors: Counter[str] = Counter()
+        """Microseconds that are accounted for."""
+        self.weight = self.num_answers = 0
+        """The costs of answers in units of the last digit; how many of these there are."""
         self._currencies: set[str] = set()
 
-    def add_entry(self, entry: Entry) -> None:
+    def add_entry(self, entry: Entry, reading: MeterReading) -> None:
         """An attempt that ended."""
         self.tokens_read += entry["tokens_read"]
-        for cost in entry["costs"]:
-            self.tokens_decoded += cost["tokens_decoded"] or 0
-            self._add(cost, entry["actor_id"])
+        self.tokens_decoded += entry["tokens_decoded"]
+        self.add_time(reading, entry["spent"]["microseconds"])
 
-    def add_rows(self, rows: Iterable[Row]) -> None:
-        """Of `costs`."""
-        for row in rows:
-            self.tokens_read += row.get("tokens_read") or 0
-            self.tokens_decoded += row.get("tokens_decoded") or 0
-            self._add(row, row["actor_id"])
+    def add_time(self, reading: MeterReading, microseconds: int) -> None:
+        """Of the actor or node that a meter belongs to."""
+        rate = reading.rate
+        self.of_actors[reading.actor_id] += microseconds
+        self.cost = EXACT.add(self.cost, rate.cost(microseconds))
+        if reading.is_of_actor:
+            self.device_seconds += rate.seconds(microseconds)
+        self._currencies |= {rate.currency} if rate.currency else set()
 
-    def add_answers(self, entry: Entry, costs: Iterable[Row]) -> None:
+    def add_answers(self, entry: Entry, times: Iterable[DeviceTime]) -> None:
         """The summaries or the failure of a document, which cost what its attempts did."""
-        self.weight += units(sum((row["cost"] for row in costs if row["kind"] == "document"), Decimal(0)))
+        self.weight += sum(units(time.cost) for time in times)
         self.num_answers += len(entry["summaries"]) + len(entry["failures"])
 
     def one_currency(self, run_id: str) -> str | None:
@@ -292,21 +291,13 @@ class Sums:
             )
         return next(iter(self._currencies), None)
 
-    def _add(self, cost: Row, actor_id: str) -> None:
-        self.cost += cost["cost"]
-        self.cost_units += units(cost["cost"])
-        if cost["kind"] != "node":
-            self.device_seconds += cost["device_seconds"]
-        self.of_actors[actor_id] += cost["device_seconds"]
-        self._currencies |= {cost["currency"]} if cost["currency"] else set()
-
 
 class Shares:
     """Parts of all that a run cost, one answer after the other, in proportion to their own costs, or equal where
     nothing has any; they sum to it exactly."""
 
     def __init__(self, sums: Sums) -> None:
-        self._total, self._is_equal = sums.cost_units, not sums.weight
+        self._total, self._is_equal = units(sums.cost), not sums.weight
         self._weights = sums.num_answers if self._is_equal else sums.weight
         self._weight = 0
 
@@ -315,28 +306,3 @@ class Shares:
         before = self._total * self._weight // self._weights
         self._weight += 1 if self._is_equal else units(cost)
         return amount_of(self._total * self._weight // self._weights - before)
-
-
-def _sharing(rows: Sequence[Row], costs: Sequence[Row]) -> list[Row]:
-    """The rows with equal parts of the costs, to the microsecond, which sum to them exactly."""
-    shared = [row | {"device_seconds": Decimal(0), "cost": Decimal(0)} for row in rows]
-    for cost in costs if rows else ():
-        parts = split(int(cost["device_seconds"] / MICROSECOND), dict.fromkeys(range(len(rows)), 1))
-        for place, row in enumerate(shared):
-            seconds = parts[place] * MICROSECOND
-            row["device_seconds"] += seconds
-            row["cost"] += seconds * cost["price_per_second"]
-    return shared
-
-
-def _overhead(run_id: str, kind: str, seconds: Decimal, reading: MeterReading, rate: Rate) -> Row:
-    return rate.columns | {
-        "run_id": run_id,
-        "kind": kind,
-        "actor_id": reading.actor_id,
-        "node": reading.node,
-        "device_seconds": seconds,
-        "cost": seconds * rate.price_per_second,
-        "started_at": attempts.moment(reading.started_us),
-        "finished_at": attempts.moment(reading.read_us),
-    }

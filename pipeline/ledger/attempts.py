@@ -5,15 +5,13 @@ heartbeat told of; where the next attempt starts is then the better witness. So 
 `tokens_read` less `tokens_wasted` over its attempts comes to its tokens, but for those that another run had kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from configs.errors import StateError
 from pipeline.billing.metering import Spent
 from pipeline.ledger.records import Claim, Entry, MeterReading, Place, Underway, place_of
 from pipeline.ledger.run_folder import Ledger
-from pipeline.schemas.tables import Row
 from pipeline.storage import header
 
 ENDED = ("finished", "failed")
@@ -45,6 +43,21 @@ class Attempt:
     @property
     def tokens_read(self) -> int:
         return self.end - self.start
+
+    @property
+    def spent(self) -> Spent:
+        """Of what the actor of a lost attempt told, the time that is saved by what later ones started from, in
+        proportion to the tokens; that much at least which it knew to be saved."""
+        assert self.lost is not None
+        underway, saved = self.lost[0], self.saved - self.start
+        spent = underway.spent
+        if saved <= 0:
+            return spent
+        read = max(saved, underway.tokens_read)
+        shown = spent.microseconds * saved // read
+        if shown <= spent.saved:
+            return spent
+        return replace(spent, saved=shown, decoding_saved=max(spent.decoding_saved, spent.decoding * saved // read))
 
 
 def ended_attempt(entry: Entry, outcome: str) -> Attempt:
@@ -81,39 +94,6 @@ def account(ledger: Ledger, key: str, attempts: list[Attempt]) -> None:
         last = max(ended, key=lambda each: (each.outcome == "finished", each.number))
         for number, wasted in _wasted_tokens(attempts, last.number).items():
             attempts[number - 1].wasted = wasted
-
-
-def lost_rows(run_id: str, attempt: Attempt) -> Iterator[Row]:
-    """Of `costs`, for an attempt that was lost: what snapshots hold of it, and the rest."""
-    assert attempt.lost is not None
-    underway, reading = attempt.lost
-    rate, spent = reading.rate, _spent(underway, attempt)
-    common = rate.columns | {
-        "run_id": run_id,
-        "document_id": underway.document_id,
-        "source_etag": underway.source_etag,
-        "attempt": attempt.number,
-        "outcome": "lost",
-        "actor_id": reading.actor_id,
-        "node": reading.node,
-        "started_at": moment(underway.started_us),
-        "finished_at": moment(reading.read_us),
-        "tokens_read": None,
-    }
-    counts = {
-        "tokens_read": attempt.tokens_read,
-        "tokens_resumed": attempt.start,
-        "tokens_wasted": attempt.wasted,
-        "tokens_decoded": 0,
-    }
-    yield common | {"kind": "document"} | counts | rate.charge(spent.saved, spent.decoding_saved)
-    if spent.at_stake:
-        yield common | {"kind": "wasted"} | rate.charge(spent.at_stake, spent.decoding_at_stake)
-
-
-def moment(microseconds: int) -> datetime:
-    """Since 1970, in UTC."""
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
 def _unseen(claim: Claim, meters: Mapping[str, MeterReading]) -> tuple[Underway, MeterReading]:
@@ -166,16 +146,3 @@ def _wasted_tokens(attempts: Sequence[Attempt], last: int) -> dict[int, int]:
         wasted[saver.number] -= needed - saver.start
         needed, last = saver.start, saver.number
     return wasted
-
-
-def _spent(underway: Underway, attempt: Attempt) -> Spent:
-    """Of what its actor told of an attempt, the time that is saved by what later ones started from, in proportion to
-    the tokens; that much at least which the actor knew to be saved."""
-    spent, saved = underway.spent, attempt.saved - attempt.start
-    if saved <= 0:
-        return spent
-    read = max(saved, underway.tokens_read)
-    shown = spent.microseconds * saved // read
-    if shown <= spent.saved:
-        return spent
-    return replace(spent, saved=shown, decoding_saved=max(spent.decoding_saved, spent.decoding * saved // read))

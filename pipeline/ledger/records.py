@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from configs.errors import LedgerError
 from pipeline.billing.metering import NODE, OVERHEADS, Overhead, Rate, Spent
 from pipeline.billing.money import TIME
-from pipeline.schemas.tables import COSTS, FAILURES, STATES, SUMMARIES
+from pipeline.schemas.tables import FAILURES, STATES, SUMMARIES
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class MeterReading:
     def is_of_actor(self) -> bool:
         return self.device_type != NODE
 
-    @property
+    @cached_property
     def rate(self) -> Rate:
         """What the actor's device is and costs."""
         return Rate(
@@ -151,6 +152,8 @@ METER_READING = pa.struct(
     [(name, pa.string() if kind is str else pa.int64()) for name, kind in MeterReading.__annotations__.items()]
 )
 
+SPENT = pa.struct([(name, pa.int64()) for name in Spent.__annotations__])
+
 ENTRY = pa.schema(
     [
         ("document_id", pa.string()),
@@ -160,19 +163,21 @@ ENTRY = pa.schema(
         ("attempt", pa.int32()),
         ("actor_id", pa.string()),
         ("outcome", pa.string()),
+        ("started_at", TIME),
         ("published_at", TIME),
         ("tokens_resumed", pa.int64()),
         ("tokens_read", pa.int64()),
+        ("tokens_decoded", pa.int64()),
+        ("spent", SPENT),
         ("state_uri", pa.string()),
         ("summaries", pa.list_(pa.struct(list(SUMMARIES)))),
         ("failures", pa.list_(pa.struct(list(FAILURES)))),
-        ("costs", pa.list_(pa.struct(list(COSTS)))),
         ("states", pa.list_(pa.struct(list(STATES)))),
         ("reading", METER_READING),
     ]
 )
 """One attempt that came to an end: with which claim of which batch it was begun, how it ended (`outcome`, as in
-`costs`), its rows for the tables, and the meter at that time.
+`costs`), the time that it took of its actor in microseconds, its rows for the tables, and the meter at that time.
 
 It read `tokens_read` after `tokens_resumed`, which the state at `state_uri` held. Summaries come with an attempt that
 finished, or of what was read so far with one that was stopped. One entry of a segment has the meter's last `reading`.

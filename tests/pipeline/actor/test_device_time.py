@@ -85,12 +85,12 @@ def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: P
     prompt = len(asked.tokens)
     for each in rows:
         entry = entries(assignment)[each["document_id"]]
-        (cost,), (summary,) = entry["costs"], entry["summaries"]
+        spent, (summary,) = entry["spent"], entry["summaries"]
         tries = 1 + summary["retries"]
         # The first token of an answer comes with its prompt.
-        decoded_us = DECODED_US * (cost["tokens_decoded"] - tries)
-        assert cost["device_seconds"] * 1_000_000 == TOKEN_US * (len(each["tokens"]) + prompt * tries) + decoded_us
-        assert cost["decode_seconds"] * 1_000_000 == decoded_us
+        decoded_us = DECODED_US * (entry["tokens_decoded"] - tries)
+        assert spent["microseconds"] == spent["saved"] == TOKEN_US * (len(each["tokens"]) + prompt * tries) + decoded_us
+        assert spent["decoding"] == spent["decoding_saved"] == decoded_us
     assert driver.overheads() == loaded and not driver.waits
 
 
@@ -132,5 +132,5 @@ def test_an_actor_without_work_is_idle_and_sleeps_whatever_came_last(tmp_path: P
     assert driver.overheads()["idle"] == idle_us + 20 * WAIT_US
     # Until the next heartbeat.
     assert all(0 <= seconds <= assignment.heartbeat_seconds for seconds in driver.waits)
-    costs = [entry["costs"][0] for entry in entries(assignment).values() if entry["outcome"] == "finished"]
-    assert sum(cost["device_seconds"] for cost in costs) * 1_000_000 == device.now_us - sum(driver.overheads().values())
+    spent = [entry["spent"] for entry in entries(assignment).values() if entry["outcome"] == "finished"]
+    assert sum(each["saved"] for each in spent) == device.now_us - sum(driver.overheads().values())

@@ -74,16 +74,16 @@ def test_a_document_that_breaks_off_is_a_failure_with_its_cost_and_the_others_go
     assert receipts["gone.txt"]["error_class"] == "UnreadableError"
     found = entries(assignment)
     for name in ("broken.txt", "gone.txt"):
-        (failure,), (cost,) = found[name]["failures"], found[name]["costs"]
+        (failure,), entry = found[name]["failures"], found[name]
         assert (failure["attempts"], failure["error_class"]) == (1, receipts[name]["error_class"])
-        assert failure["tokens_read"] == cost["tokens_read"] == receipts[name]["tokens_read"]
-        assert (cost["cost"] > 0) == (cost["tokens_read"] > 0)
+        assert failure["tokens_read"] == entry["tokens_read"] == receipts[name]["tokens_read"]
+        assert (entry["spent"]["saved"] > 0) == (entry["tokens_read"] > 0)
     assert found["broken.txt"]["failures"][0]["tokens_read"] > 0
     # Of a document that is finished some time went to its answer, of another none.
-    answering = {name: entry["costs"][0]["decode_seconds"] > 0 for name, entry in found.items()}
+    answering = {name: entry["spent"]["decoding"] > 0 for name, entry in found.items()}
     assert answering == {each["document_id"]: each in good for each in (broken, gone, *good)}
     for entry in found.values():
-        assert entry["costs"][0]["decode_seconds"] <= entry["costs"][0]["device_seconds"]
+        assert entry["spent"]["decoding"] <= entry["spent"]["microseconds"]
     wait_for(lambda: not feed_threads())
 
 

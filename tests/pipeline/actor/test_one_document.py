@@ -38,18 +38,18 @@ def assignment(tmp_path: Path) -> Assignment:
 
 
 def outcome(assignment: Assignment, rows: list[Row], error: str = "UnexpectedError") -> tuple[Row, Row]:
-    """The receipt and the failure row of the one document that fails, named `bad`."""
+    """The receipt and the entry of the one document that fails, named `bad`."""
     _, futures = run(assignment, *rows)
     receipts = {each["document_id"]: each for each in _results(futures)}
     bad = receipts.pop("bad")
     assert {each["status"] for each in receipts.values()} == {"ok"}
     entry = entries(assignment)["bad"]
-    (failure,), (cost, *_) = entry["failures"], entry["costs"]
-    assert bad["status"] == failure["status"] == entry["outcome"] == cost["outcome"] == "failed"
+    (failure,) = entry["failures"]
+    assert bad["status"] == failure["status"] == entry["outcome"] == "failed"
     assert bad["error_class"] == failure["error_class"] == error
     assert bad["error_message"] == failure["error_message"]
     assert not entry["summaries"] and not entry["states"]
-    return bad, cost
+    return bad, entry
 
 
 def _results(futures: list["Future[Row]"]) -> list[Row]:
@@ -66,10 +66,10 @@ def inline(folder: Path, *names: str, **values: Any) -> list[Row]:
 def test_a_value_that_no_table_holds(assignment: Assignment, tmp_path: Path) -> None:
     rows = inline(tmp_path, "a", "bad", "b", "c")
     rows[1]["title"] = "half of a pair \ud83d"
-    bad, cost = outcome(assignment, rows)
+    bad, entry = outcome(assignment, rows)
     assert bad["error_message"].startswith("UnicodeEncodeError: 'utf-8' codec can't encode")
     assert "(at pipeline/actor/ledger_writer.py:" in bad["error_message"]
-    assert cost["cost"] > 0
+    assert entry["spent"]["saved"] > 0
 
 
 def test_answers_that_cannot_be_told(assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,10 +79,10 @@ def test_answers_that_cannot_be_told(assignment: Assignment, tmp_path: Path, mon
         return {}["bad"] if job.document_id == "bad" else original(self, job, finished)
 
     monkeypatch.setattr(Entries, "_answered", answered)
-    bad, cost = outcome(assignment, inline(tmp_path, "a", "b", "bad", "c"))
+    bad, entry = outcome(assignment, inline(tmp_path, "a", "b", "bad", "c"))
     assert bad["error_message"].startswith("KeyError: 'bad' (at pipeline/actor/entries.py:")
     # What it took to read it is still its own.
-    assert cost["cost"] > 0 and cost["tokens_read"] == bad["tokens_read"] == 1800
+    assert entry["spent"]["saved"] > 0 and entry["tokens_read"] == bad["tokens_read"] == 1800
 
 
 def test_a_state_that_cannot_be_kept(assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +96,9 @@ def test_a_state_that_cannot_be_kept(assignment: Assignment, tmp_path: Path, mon
     for name in ("a", "b", "bad", "c"):
         (tmp_path / name).write_text(TEXT * 3)
     rows = [row(tmp_path / name, title="T", is_streamed=True) for name in ("a", "b", "bad", "c")]
-    bad, cost = outcome(with_settings(assignment, ttl_days=1.0), rows)
+    bad, entry = outcome(with_settings(assignment, ttl_days=1.0), rows)
     assert "AssertionError: no state of this one" in bad["error_message"]
-    assert cost["cost"] > 0
+    assert entry["spent"]["saved"] > 0
     assert len(entries(assignment)["a"]["states"]) == 1
 
 
@@ -130,9 +130,9 @@ def test_one_whose_reading_hangs(assignment: Assignment, tmp_path: Path, monkeyp
     limits = InputSettings(sources=("unused",), max_document_seconds=0.2)
     hurried = with_settings(assignment, input=limits, heartbeat_seconds=0.1)
     rows = [streamed(tmp_path / "bad", TEXT.encode()), *inline(tmp_path, "a", "b", "c")]
-    bad, cost = outcome(hurried, rows, "TimeLimitError")
+    bad, entry = outcome(hurried, rows, "TimeLimitError")
     assert "Reading the document got no further for 0.2 s" in bad["error_message"]
-    assert cost["tokens_read"] == 0
+    assert entry["tokens_read"] == 0
     # Its thread is left to itself, and nobody hears of it any more.
     assert len(feed_threads()) == 1
     released.set()

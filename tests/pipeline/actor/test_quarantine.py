@@ -154,5 +154,4 @@ def test_what_is_read_again_from_its_start_stays_in_quarantine(tmp_path):
     assert together == [{"a.txt"}] * len(together)
     driver.work_to_the_end()
     assert {future.result(PATIENCE_SECONDS)["status"] for future in futures} == {"ok"}
-    (cost, *_) = entries(assignment)["a.txt"]["costs"]
-    assert cost["tokens_resumed"] == 0
+    assert entries(assignment)["a.txt"]["tokens_resumed"] == 0

@@ -2,7 +2,7 @@
 
 import json
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -62,8 +62,6 @@ def entry(
     """An attempt that ended `after` seconds past noon, with its claim."""
     actor = reading(**({"total": microseconds + wasted} | meter))
     row = {"run_id": "r1", "document_id": name, "source_etag": etag, "settings_sha256": "s"}
-    cost = row | {"actor_id": "a1", "attempt": attempt, "outcome": outcome, "currency": "USD"}
-    cost |= {"price_per_second": RATE.price_per_second, "tokens_read": 10, "tokens_decoded": 2}
     summary = row | {"summary": f"{name} {after}", "truncated": outcome != "finished"}
     return {
         "document_id": name,
@@ -73,20 +71,18 @@ def entry(
         "attempt": attempt,
         "actor_id": "a1",
         "outcome": outcome,
+        "started_at": NOON,
         "published_at": NOON + timedelta(seconds=after),
         "tokens_resumed": 0,
         "tokens_read": 10,
+        "tokens_decoded": 2,
+        "spent": asdict(Spent(microseconds + wasted, saved=microseconds)),
         "summaries": [] if outcome == "failed" else [summary | {"prompt_id": f"p{index}"} for index in range(rows)],
         "failures": [row | {"error_class": "CorruptError", "error_message": f"at {after}"}]
         if outcome == "failed"
         else [],
-        "costs": [
-            cost | {"kind": kind, "device_seconds": RATE.seconds(part), "cost": RATE.cost(part)}
-            for kind, part in (("document", microseconds), ("wasted", wasted))
-            if part
-        ],
         "states": [],
-        "reading": actor.__dict__,
+        "reading": asdict(actor),
     }
 
 
@@ -179,7 +175,6 @@ def test_each_cost_is_of_the_start_that_its_actor_belongs_to(ledger):
         objects.publish(f"{ledger.uri}/starts/{number + 1:04d}.json", json.dumps(about).encode())
     one, two = entry("one", 100, 1), entry("two", 70, 2) | {"actor_id": "a2"}
     two["reading"] = two["reading"] | {"actor_id": "a2", "start": 2}
-    two["costs"] = [cost | {"actor_id": "a2"} for cost in two["costs"]]
     publish(ledger, replace_reading(one, start=1), two)
     ledger.publish_heartbeat(Heartbeat(replace(reading("a2", total=900, startup=100), start=2)))
     commit(ledger, [document("one"), document("two")])
@@ -239,7 +234,7 @@ def test_a_meter_that_shows_less_than_was_published_is_refused(ledger):
 
 
 def replace_reading(one: Entry, **changes: object) -> Entry:
-    return one | {"reading": replace(MeterReading(**one["reading"]), **changes).__dict__}
+    return one | {"reading": asdict(replace(MeterReading(**one["reading"]), **changes))}
 
 
 def underway(name: str, microseconds: int, saved: int, attempt: int = 1) -> Underway:
@@ -348,8 +343,7 @@ def test_a_state_that_another_run_kept_says_nothing_of_this_ones_attempts(ledger
 
 
 def with_tokens(one: Entry, read: int, resumed: int) -> Entry:
-    tokens = {"tokens_read": read, "tokens_resumed": resumed}
-    return one | tokens | {"costs": [cost | tokens for cost in one["costs"]]}
+    return one | {"tokens_read": read, "tokens_resumed": resumed}
 
 
 def tokens(row: dict) -> tuple:
@@ -358,13 +352,10 @@ def tokens(row: dict) -> tuple:
 
 @pytest.mark.parametrize("currencies", [("USD", "EUR"), ("EUR", "USD")])
 def test_costs_in_two_currencies_are_not_summed(ledger, currencies):
-    one, two = (
-        replace_reading(entry(name, 10, 1, total=20), currency=currency)
-        for name, currency in zip(("one", "two"), currencies, strict=True)
-    )
-    two = two | {"costs": [cost | {"currency": currencies[1]} for cost in two["costs"]]}
-    one = one | {"costs": [cost | {"currency": currencies[0]} for cost in one["costs"]]}
-    publish(ledger, one, two)
+    for name, actor, currency in zip(("one", "two"), ("a1", "a2"), currencies, strict=True):
+        made = replace_reading(entry(name, 10, 1), currency=currency, actor_id=actor) | {"actor_id": actor}
+        assert begin(ledger, name, actor=actor)
+        ledger.publish_segment(actor, 1, pa.Table.from_pylist([made], ENTRY))
     with pytest.raises(LedgerError, match="EUR and USD"):
         commit(ledger, [document("one"), document("two")])
     assert commits.newest(ledger) is None
