@@ -5,7 +5,6 @@ processes of a node may ask at once; one downloads, and files appear there whole
 elsewhere is run.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from filelock import FileLock
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -207,8 +207,11 @@ def _move(complete: Path, target: Path) -> None:
 @contextmanager
 def _one_at_a_time(target: Path) -> Iterator[None]:
     """Other processes of this machine wait, so that one downloads for all."""
-    with target.with_name(f".{target.name}.lock").open("wb") as lock:
-        # Where a file system has no locks, each downloads, and the first to rename wins.
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    # Where a file system has no locks, each downloads, and the first to rename wins.
+    with suppress(OSError):
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

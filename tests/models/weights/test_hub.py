@@ -1,6 +1,6 @@
 """A model's files come from a directory, a store or the hub, once for a machine, and each failure says what to do."""
 
-import fcntl
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +15,7 @@ from typing import ClassVar
 import fsspec
 import pytest
 import torch
+from filelock import FileLock
 from fsspec.implementations.memory import MemoryFileSystem
 
 from configs.errors import ModelError
@@ -289,9 +290,9 @@ def test_of_many_that_ask_at_once_one_downloads(store, tmp_path):
 
 def test_where_locks_do_not_work_the_first_that_is_done_wins(store, tmp_path, monkeypatch):
     def no_locks(*args):
-        raise OSError
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
     together = threading.Barrier(4)
     monkeypatch.setattr(Counted, "on_read", staticmethod(lambda path, local: together.wait(PATIENCE_SECONDS)))
     with ThreadPoolExecutor(4) as threads:
