@@ -26,7 +26,8 @@ class Driven(EngineDriver):
         self.clock = clock or Clock()
         self._actor.meter = Meter(self.clock)
         self.waits: list[float | None] = []
-        self._wait_for_news, self._news.wait = self._news.wait, self._wait
+        news = self._inbox.news
+        self._wait_for_news, news.wait = news.wait, self._wait
         self._load()
 
     def _wait(self, seconds: float | None = None) -> bool:
@@ -42,13 +43,13 @@ class Driven(EngineDriver):
         raise AssertionError("it did not come to that")
 
     def work_to_the_end(self) -> None:
-        self.work_until(lambda: not self._engine.busy and not self._inbox.qsize() and not self._queue)
+        self.work_until(lambda: not self._engine.busy and not self._inbox and not self._queue)
 
     def await_arrivals(self, count: int) -> None:
         """Until the threads of the intake have handed on so many."""
-        while self._inbox.qsize() < count:
+        while len(self._inbox) < count:
             assert self._wait_for_news(PATIENCE_SECONDS)
-            self._news.clear()
+            self._inbox.news.clear()
 
     def overheads(self) -> dict[str, int]:
         """Microseconds, of those that there are."""

@@ -1,13 +1,11 @@
 """The thread that drives an actor's engine: takes documents, runs passes, charges their time, hands results on."""
 
-import queue
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from threading import Event, Thread
+from threading import Thread
 
 import structlog
 
@@ -19,6 +17,7 @@ from pipeline.actor import startup
 from pipeline.actor.assignment import Assignment, receipt
 from pipeline.actor.entries import Entries
 from pipeline.actor.gauge import ActorGauge
+from pipeline.actor.inbox import Inbox
 from pipeline.actor.intake import Intake
 from pipeline.actor.job import Job, JobQueue
 from pipeline.actor.keeping import Keeping
@@ -69,13 +68,11 @@ class EngineDriver(Thread):
         self._writer = LedgerWriter(ledger, self._actor.id, assignment.start, assignment.heartbeat_seconds)
         self._failures = DeviceFailures(ledger)
         quarantine = Quarantine(ledger, assignment.config.engine.max_attempts, is_alive)
-        self._intake = Intake(assignment, ledger, quarantine, self._actor.id, node_id, self._arrived)
-        self._inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._inbox = Inbox()
+        self._intake = Intake(assignment, ledger, quarantine, self._actor.id, node_id, self._inbox.put)
         self._queue = JobQueue()
         self._jobs: dict[str, Job] = {}
         """Those in the engine."""
-        self._news = Event()
-        """A document came, or tokens of one that the engine waits for, or the end."""
         self._heartbeat_due = self._quarantine_due = 0.0
         """On the monotonic clock; what is quarantined is saved with each heartbeat from then on."""
         self._broken: Exception | None = None
@@ -107,7 +104,8 @@ class EngineDriver(Thread):
             for job in jobs:
                 job.receipt.set_result(receipt(job.row, "stopped"))
         elif self._broken is not None:
-            _refuse(jobs, self._broken)
+            for job in jobs:
+                job.refuse(self._broken)
         elif jobs:
             self._intake.take(jobs)
         return receipts
@@ -116,7 +114,7 @@ class EngineDriver(Thread):
         """The node goes away: save everything and leave it. The documents are resumed elsewhere."""
         left = LEAVE_SECONDS if seconds_left is None else seconds_left * LEAVE_SHARE
         self._leave_by = time.monotonic() + left
-        self._news.set()
+        self._inbox.news.set()
 
     def run(self) -> None:
         """Drive the engine until the node goes away, or something stops the run."""
@@ -159,8 +157,8 @@ class EngineDriver(Thread):
     def _work(self) -> None:
         """One pass, or where there is nothing to do a wait for news; and a heartbeat when it is due."""
         # Before looking, so that what comes from here on is news again.
-        self._news.clear()
-        for job in self._arrivals():
+        self._inbox.news.clear()
+        for job in self._inbox.take():
             self._queue.put(job)
         self._stop_if_it_is_time()
         admitted = self._queue.admit(self._engine.busy)
@@ -173,7 +171,7 @@ class EngineDriver(Thread):
         # None waits for a slot: the next documents may come with the receipts of these.
         self._writer.await_receipts(len(self._jobs) == len(self._engine.in_slots))
         if not (admitted or has_worked):
-            self._news.wait(max(0.0, self._heartbeat_due - time.monotonic()))
+            self._inbox.news.wait(max(0.0, self._heartbeat_due - time.monotonic()))
             self._actor.meter.spend("idle")
 
     def _heartbeat_when_due(self) -> None:
@@ -183,12 +181,6 @@ class EngineDriver(Thread):
                 self._snapshots.take_all(self._jobs)
             self._writer.heartbeat(self._heartbeat())
             self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
-
-    def _arrivals(self) -> Iterator[Job]:
-        """What has come since the last look."""
-        with suppress(queue.Empty):
-            while True:
-                yield self._inbox.get_nowait()
 
     def _pass(self, read: bool = True) -> bool:
         """Whether there was anything to do: a document that has failed has made room for another, too."""
@@ -200,13 +192,6 @@ class EngineDriver(Thread):
         for failed in done.failed:
             self._broken_off(failed)
         return done.kind != "wait" or bool(done.failed)
-
-    def _arrived(self, job: Job) -> None:
-        """In a thread of the intake."""
-        self._inbox.put(job)
-        self._news.set()
-        if self._broken is not None:
-            self._refuse_arrivals(self._broken)
 
     def _admit(self, job: Job) -> None:
         if job.quarantined and not self._begin_quarantined(job):
@@ -233,7 +218,7 @@ class EngineDriver(Thread):
         try:
             whole, sections = self._prompts.of(job.document_id)
             start = job.start.read_state if job.start else None
-            job = job.opened(self._assignment, self._tokenizer, self._news.set)
+            job = job.opened(self._assignment, self._tokenizer, self._inbox.news.set)
         except Exception as error:  # whatever it is, it is this document's
             self._queue.leave(job.document_id)
             self._jobs.pop(job.document_id, None)
@@ -318,7 +303,7 @@ class EngineDriver(Thread):
         """The node goes away: everything is saved, and this process ends, so that the node is free at once."""
         assert self._leave_by is not None
         self._wind_down()
-        for job in [*self._queue.take_all(), *self._arrivals()]:
+        for job in [*self._queue.take_all(), *self._inbox.take()]:
             # What is quarantined and has not gone in is no attempt yet.
             if not job.quarantined:
                 self._end(job, job.tokens_resumed)
@@ -344,9 +329,8 @@ class EngineDriver(Thread):
         self._actor.meter.spend("drain")
         self._writer.close(self._heartbeat(is_last=True))
         failure = self._failures.record(self._actor.id, self._assignment.start, error, in_engine)
-        self._failures.check(
-            failure, self._assignment.config.engine.actors, self._assignment.config.engine.max_attempts
-        )
+        limits = self._assignment.config.engine
+        self._failures.check(failure, limits.actors, limits.max_attempts)
         self._leave_by = time.monotonic()
         self._end_process()
 
@@ -363,16 +347,6 @@ class EngineDriver(Thread):
     def _refuse_all(self, error: Exception) -> None:
         """In this thread, which alone knows of the jobs in the engine."""
         jobs, self._jobs = [*self._jobs.values(), *self._queue.take_all()], {}
-        _refuse(jobs, error)
-        self._refuse_arrivals(error)
-
-    def _refuse_arrivals(self, error: Exception) -> None:
-        """In any thread: each job is taken out of the inbox by one."""
-        _refuse(self._arrivals(), error)
-
-
-def _refuse(jobs: Iterable[Job], error: Exception) -> None:
-    for job in jobs:
-        job.receipt.set_exception(error)
-        if job.feed is not None:
-            job.feed.close()
+        for job in jobs:
+            job.refuse(error)
+        self._inbox.refuse(error)

@@ -177,6 +177,12 @@ class Job:
             tail=np.asarray(tail, tokenize.TOKEN_DTYPE),
         )
 
+    def refuse(self, error: Exception) -> None:
+        """Raise the error for whoever waits for the receipt, and read no more of the document."""
+        self.receipt.set_exception(error)
+        if self.feed is not None:
+            self.feed.close()
+
 
 class JobQueue:
     """Jobs on their way into the engine: in their order, what is quarantined one by one when there is nothing else."""

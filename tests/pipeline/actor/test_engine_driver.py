@@ -160,7 +160,7 @@ def test_what_stops_the_engine_reaches_each_call_once_whoever_tells_it(assignmen
     driver._queue.put(jobs[2])
     driver._broken = StorageError("gone")
 
-    class Inbox(queue.SimpleQueue):
+    class Jobs(queue.SimpleQueue):
         """While it is looked into for the first time another document comes in another thread."""
 
         late = jobs[3]
@@ -168,12 +168,12 @@ def test_what_stops_the_engine_reaches_each_call_once_whoever_tells_it(assignmen
         def get_nowait(self) -> Job:
             if late := self.late:
                 self.late = None
-                thread = threading.Thread(target=driver._arrived, args=(late,))
+                thread = threading.Thread(target=driver._inbox.put, args=(late,))
                 thread.start()
                 thread.join(PATIENCE_SECONDS)
             return super().get_nowait()
 
-    driver._inbox = Inbox()
+    driver._inbox._jobs = Jobs()
     driver._refuse_all(driver._broken)
     for job in jobs:
         assert str(job.receipt.exception(0)) == "gone"
