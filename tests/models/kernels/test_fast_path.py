@@ -76,6 +76,17 @@ def test_a_ragged_pack_and_the_steps_after_it(form, span_tokens, device):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("wanted", [[], [129], [129, 130, 3]], ids=len)
+def test_of_the_last_layer_only_wanted_tokens_are_computed_and_the_states_are_the_same(wanted, device):
+    model, tokens, at = build("siso", device), tokens_of(sum(LENGTHS), device), torch.tensor(wanted, dtype=torch.long)
+    fast, bounds = FastPath(model), [0, *accumulate(LENGTHS)]
+    whole, slots = model.empty_state(SLOTS), model.empty_state(SLOTS)
+    expected = model.lm_head(fast.hidden_(tokens, bounds, whole, ROWS)[at.to(device)])
+    torch.testing.assert_close(fast.prefill_(tokens, bounds, slots, ROWS, at.to(device)), expected)
+    assert all(torch.equal(slots[name], whole[name]) for name in slots)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("form", ["siso", "mimo"])
 def test_pieces_of_any_length_equal_the_whole(form, device):
     model, tokens = build(form, device), tokens_of(133, device)
