@@ -19,16 +19,16 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from models.kernels import coefficients, decode, prefill, residual, span_states
+from models.kernels import coefficients, decode, prefill, residual, span_states, turning
 from models.kernels.tiling import HOPPER as HOPPER_TILING
 from models.mamba.norms import NORM_EPS
 
 HOPPER = GPUTarget("cuda", 90, 32)
 FLOATS = (
-    "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums turns decays entering "
-    "angle ssm k v residual"
+    "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums decays entering "
+    "span_turns span_decays last_keys angle ssm k v residual"
 )
-BF16 = "proj channels b_weight c_weight norm_weight weight out branch both"
+BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both"
 INDICES = "starts stops segment_stops rows entries inner long_first long_count"
 NUMBERS = "proj_stride L D F"
 TYPES = {
@@ -39,6 +39,7 @@ TYPES = {
 PREFILL = (
     (coefficients.prepare_coefficients, 4, 1),
     (coefficients.prepare_channels, 4, 1),
+    (turning.turn_channels, *astuple(HOPPER_TILING.turn)),
     (span_states.sum_spans, *astuple(HOPPER_TILING.sum)),
     (span_states.pass_states, 4, 1),
     (prefill._read_spans, *astuple(HOPPER_TILING.read)),

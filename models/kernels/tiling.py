@@ -25,8 +25,9 @@ class Tiling:
 
     rows: int
     """Of a chunk's matrix products: tokens times ranks."""
-    read: Launch
+    turn: Launch
     sum: Launch
+    read: Launch
     programs: int
     """Programs of a kernel, one for each head and span, that keep the GPU busy."""
     least_span: int = 512
@@ -45,7 +46,7 @@ class Tiling:
 
 
 HOPPER_SMS = 132
-HOPPER = Tiling(64, Launch(4, 1), Launch(4, 1), programs=3 * HOPPER_SMS)
+HOPPER = Tiling(64, turn=Launch(4, 1), sum=Launch(4, 2), read=Launch(4, 2), programs=3 * HOPPER_SMS)
 
 
 def tiling_of(device: torch.device) -> Tiling:
