@@ -50,14 +50,6 @@ def published_of(ordered, N: tl.constexpr, IS_MIMO: tl.constexpr):
     return ordered // 2 + ordered % 2 * (N // 2) if IS_MIMO else ordered
 
 
-@triton.jit
-def _published(N: tl.constexpr, A: tl.constexpr, IS_MIMO: tl.constexpr):
-    """(N,) where the channel at each place of the three planes stands in a checkpoint."""
-    place = tl.arange(0, N)
-    ordered = tl.where(place < A, 2 * place, tl.where(place < 2 * A, 2 * (place - A) + 1, place))
-    return published_of(ordered, N, IS_MIMO)
-
-
 @triton.jit(do_not_specialize=["L"])
 def prepare_channels(
     proj,
@@ -73,16 +65,16 @@ def prepare_channels(
     ROWS: tl.constexpr,
     HR: tl.constexpr,
     N: tl.constexpr,
-    A: tl.constexpr,
     IS_MIMO: tl.constexpr,
     EPS: tl.constexpr,
     T: tl.constexpr,
 ):
-    """B and C of T tokens, normalized, in planes: (2, L, ROWS, N) with ROWS = R G. The biases too: (2, H R, N)."""
+    """B and C of T tokens, normalized, in turning order: (2, L, ROWS, N) with ROWS = R G. The biases too: (2, H R, N)."""
     block, row, which = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     token = block * T + tl.arange(0, T)
     mask = (token < L)[:, None]
-    published, place = _published(N, A, IS_MIMO)[None, :], tl.arange(0, N)[None, :]
+    place = tl.arange(0, N)[None, :]
+    published = published_of(place, N, IS_MIMO)
     weight, bias = b_weight, b_bias
     if which == 1:
         weight, bias = c_weight, c_bias

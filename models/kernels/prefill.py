@@ -32,7 +32,7 @@ from models.kernels.coefficients import prepare_channels, prepare_coefficients
 from models.kernels.shapes import Shapes, optional_weights
 from models.kernels.span_states import pass_states, sum_spans
 from models.kernels.spans import Spans
-from models.kernels.tiles import carried_state, columns_of, decays_of, of_ranks, rotated, rows_of, turns_at
+from models.kernels.tiles import carried_state, columns_of, decays_of, of_ranks, rows_of, state_turned, turns_at
 from models.kernels.tiling import Tiling
 from models.kernels.turning import turn_channels
 from models.mamba.mamba3 import Mamba3Mixer
@@ -91,7 +91,7 @@ def _read_spans(
     tile = channel[:, None] * N + tl.arange(0, N)[None, :]
     if entry < 0:
         state = carried_state(ssm, k, v, x_ranks, coefficients, L, row, head, start, channel, H, P, N, R)
-        state = rotated(state, turns_at(angle + slot * A, N, A) / -FULL_TURN)
+        state = state_turned(state, turns_at(angle + slot * A, N, A) / -FULL_TURN)
     else:
         state = tl.load(sums + place * P * N + tile)
     d = tl.load(skip + head).to(tl.float32)
@@ -102,19 +102,18 @@ def _read_spans(
         b = rows_of(turned, L, head, chunk, live, N, R, M).to(DTYPE)
         x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
         z = columns_of(proj, proj_stride, head * P, chunk, local, live, P)
-        since, total, weight = decays_of(decays, L, H, head, chunk, local, stop, M // R)
-        now = tl.load(coefficients + (2 * H + head) * L.to(tl.int64) + chunk + local, mask=live, other=0.0)
+        since, later, now, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
 
         x = of_ranks(x, x_ranks, head, rank, R, P)
         scores = tl.dot(c, tl.trans(b), input_precision=PRECISION)
         # A token weighs for itself what gamma says, and D.
         earlier, same = local[:, None] > local[None, :], local[:, None] == local[None, :]
-        mixing = tl.exp2(tl.where(earlier, since[:, None] - since[None, :], -float("inf"))) * weight[None, :]
+        mixing = tl.exp2(tl.where(earlier, since[:, None] + later[None, :], -float("inf")))
         scores *= tl.where(same, now[:, None], mixing)
         y = tl.dot(c, tl.trans(state.to(DTYPE)), input_precision=PRECISION) * tl.exp2(since)[:, None]
         y = tl.dot(scores.to(DTYPE), x.to(DTYPE), y + d * x, input_precision=PRECISION)
 
-        x_turned = tl.trans((x * (weight * tl.exp2(total - since))[:, None]).to(DTYPE))
+        x_turned = tl.trans((x * tl.exp2(total + later)[:, None]).to(DTYPE))
         state = tl.dot(x_turned, b, state * tl.exp2(total), input_precision=PRECISION)
 
         if HAS_NORM:
@@ -135,10 +134,10 @@ def _read_spans(
             phase = turns_at(entering + place * A, N, A)
         # All threads have read the slot before any writes to it.
         tl.debug_barrier()
-        tl.store(ssm + slot * P * N + tile, rotated(state, phase))
+        tl.store(ssm + slot * P * N + tile, state_turned(state, phase))
         ranks, pair = tl.arange(0, R)[:, None] * N + tl.arange(0, N)[None, :], tl.arange(0, N // 2)
         key = tl.load(last_keys + (span.to(tl.int64) * H + head) * R * N + ranks)
-        tl.store(k + slot * R * N + ranks, rotated(key, phase))
+        tl.store(k + slot * R * N + ranks, state_turned(key, phase))
         phase += turns_at(span_turns + (span.to(tl.int64) * H + head) * A, N, A)
         tl.store(angle + slot * A + pair, wrapped(phase) * FULL_TURN, mask=pair < A)
         last = proj + (stop - 1).to(tl.int64) * proj_stride + X + head * P + channel
@@ -183,12 +182,13 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
     )  # fmt: skip
     prepare_channels[(blocks, rows, 2)](
         proj, proj.stride(0), mixer.B_norm.weight, mixer.C_norm.weight, mixer.B_bias, mixer.C_bias,
-        channels, biases, num_tokens, B=shapes.b_column, ROWS=rows, HR=head_rows, N=shapes.d_state, A=shapes.angles,
+        channels, biases, num_tokens, B=shapes.b_column, ROWS=rows, HR=head_rows, N=shapes.d_state,
         IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM,
     )  # fmt: skip
     sizes = {"H": shapes.heads, "N": shapes.d_state, "R": shapes.rank}
     turned = scratch(2, shapes.heads, num_tokens * shapes.rank, shapes.d_state, dtype=proj.dtype)
-    decays = scratch(2, shapes.heads, num_tokens)
+    chunk = tiling.rows // shapes.rank
+    decays = scratch(num_tokens // chunk + spans.num_spans, 3, shapes.heads, chunk)
     programs = (spans.num_spans, shapes.heads)
     span_turns, span_decays = scratch(*programs, shapes.angles), scratch(*programs)
     last_keys = scratch(*programs, shapes.rank, shapes.d_state)

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 
 from models.kernels.activations import FULL_TURN, wrapped
-from models.kernels.tiles import carried_state, columns_of, decays_of, of_ranks, rotated, rows_of, turns_at
+from models.kernels.tiles import carried_state, columns_of, decays_of, of_ranks, rows_of, state_turned, turns_at
 
 
 @triton.jit(do_not_specialize=["L"])
@@ -42,8 +42,8 @@ def sum_spans(
         live = local < stop - chunk
         b = rows_of(turned, L, head, chunk, live, N, R, M)
         x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
-        since, total, weight = decays_of(decays, L, H, head, chunk, local, stop, M // R)
-        x = of_ranks(x, x_ranks, head, rank, R, P) * (weight * tl.exp2(total - since))[:, None]
+        _, later, _, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
+        x = of_ranks(x, x_ranks, head, rank, R, P) * tl.exp2(total + later)[:, None]
         state = tl.dot(tl.trans(x.to(DTYPE)), b.to(DTYPE), state * tl.exp2(total), input_precision=PRECISION)
     place = tl.load(entries + span).to(tl.int64) * H + head
     tile = tl.arange(0, P)[:, None] * N + tl.arange(0, N)[None, :]
@@ -88,7 +88,7 @@ def pass_states(
         ssm, k, v, x_ranks, coefficients, L, row, head, tl.load(starts + first), channel, H, P, N, R
     )
     phase = turns_at(angle + (row * H + head) * A, N, A) / FULL_TURN
-    state = rotated(state, -phase)
+    state = state_turned(state, -phase)
     tile = channel[:, None] * N + tl.arange(0, N)[None, :]
     for index in range(count - 1):
         target = sums + ((entry + index) * H + head) * P * N + tile
@@ -98,7 +98,7 @@ def pass_states(
         # All threads have read the entry before any writes to it, whatever layouts the compiler chose.
         tl.debug_barrier()
         tl.store(target, state)
-        state = rotated(state * alpha + own, -turn)
+        state = state_turned(state * alpha + own, -turn)
         phase = wrapped(phase + turn)
     last = (entry + count - 1) * H + head
     tl.store(sums + last * P * N + tile, state)

@@ -19,13 +19,14 @@ def rows_of(turned, L, head, chunk, live, N: tl.constexpr, R: tl.constexpr, M: t
 
 
 @triton.jit
-def decays_of(decays, L, H: tl.constexpr, head, chunk, local, stop, TOKENS: tl.constexpr):
-    """Of a chunk of TOKENS, log2 of the decay from its start to each row's token (M,) and to its end; (M,) weights."""
-    source = decays + head * L.to(tl.int64) + chunk
-    left = stop - chunk
-    since = tl.load(source + tl.minimum(local, left - 1))
-    total = tl.load(source + tl.minimum(left, TOKENS) - 1)
-    return since, total, tl.load(source + H * L.to(tl.int64) + local, mask=local < left, other=0.0)
+def decays_of(decays, head, tile, local, H: tl.constexpr, TOKENS: tl.constexpr):
+    """What `turn_channels` says of a chunk of TOKENS: `since`, `later`, `now` (M,) of each row's token; `since` at its end.
+
+    A token j sees i, before it, with weight exp2(since_j + later_i), and itself with `now`.
+    """
+    source, plane = decays + (tile.to(tl.int64) * 3 * H + head) * TOKENS, H * TOKENS
+    since, later, now = tl.load(source + local), tl.load(source + plane + local), tl.load(source + 2 * plane + local)
+    return since, later, now, tl.load(source + TOKENS - 1)
 
 
 @triton.jit
@@ -53,12 +54,17 @@ def turns_at(source, N: tl.constexpr, A: tl.constexpr):
 
 
 @triton.jit
-def rotated(values, turns):
-    """(m, N), each pair turned by its own of `turns` (N / 2,)."""
-    firsts, seconds = tl.split(tl.reshape(values, (values.shape[0], turns.shape[0], 2)))
-    cos, sin = cos_sin(turns)
-    cos, sin = cos[None, :], sin[None, :]
+def rotated(values, cos, sin):
+    """(m, n) of which each pair is turned: by angles (m, n / 2), or the same for all rows."""
+    firsts, seconds = tl.split(tl.reshape(values, (values.shape[0], values.shape[1] // 2, 2)))
     return tl.interleave(firsts * cos - seconds * sin, firsts * sin + seconds * cos)
+
+
+@triton.jit
+def state_turned(state, turns):
+    """(P, N), each pair turned by its own of `turns` (N / 2,)."""
+    cos, sin = cos_sin(turns)
+    return rotated(state, cos[None, :], sin[None, :])
 
 
 @triton.jit
