@@ -26,7 +26,7 @@ from models.mamba.norms import NORM_EPS
 HOPPER = GPUTarget("cuda", 90, 32)
 FLOATS = (
     "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums decays entering "
-    "span_turns span_decays last_keys angle ssm k v residual"
+    "span_turns span_decays angle ssm k v residual"
 )
 BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both"
 INDICES = "starts stops segment_stops rows entries inner long_first long_count"

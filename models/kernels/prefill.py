@@ -32,7 +32,7 @@ from models.kernels.coefficients import prepare_channels, prepare_coefficients
 from models.kernels.shapes import Shapes, optional_weights
 from models.kernels.span_states import pass_states, sum_spans
 from models.kernels.spans import Spans
-from models.kernels.tiles import carried_state, columns_of, decays_of, of_ranks, rows_of, state_turned, turns_at
+from models.kernels.tiles import carried_state, channels_of, columns_of, decays_of, of_ranks, rows_of, state_turned, turns_at
 from models.kernels.tiling import Tiling
 from models.kernels.turning import turn_channels
 from models.mamba.mamba3 import Mamba3Mixer
@@ -46,6 +46,8 @@ TOKENS_PER_PROGRAM = 16
 def _read_spans(
     proj,
     proj_stride,
+    channels,
+    biases,
     turned,
     decays,
     coefficients,
@@ -57,7 +59,6 @@ def _read_spans(
     sums,
     entering,
     span_turns,
-    last_keys,
     angle,
     ssm,
     k,
@@ -75,6 +76,7 @@ def _read_spans(
     N: tl.constexpr,
     A: tl.constexpr,
     R: tl.constexpr,
+    G: tl.constexpr,
     M: tl.constexpr,
     HAS_NORM: tl.constexpr,
     EPS: tl.constexpr,
@@ -120,7 +122,7 @@ def _read_spans(
             scale = tl.rsqrt(tl.sum(y * y, 1) / P + EPS)[:, None]
             y *= scale * tl.load(norm_weight + head * P + channel).to(tl.float32)[None, :]
         z = of_ranks(z, z_ranks, head, rank, R, P)
-        y = of_ranks(y, out_ranks, head, rank, R, P) * z * sigmoid(z)
+        y = of_ranks(y, out_ranks, head, rank, R, P) * (z * sigmoid(z))
         if R > 1:
             y = tl.sum(tl.reshape(y, (M // R, R, P)), 1)
         written = tl.arange(0, M // R)[:, None]
@@ -135,11 +137,12 @@ def _read_spans(
         # All threads have read the slot before any writes to it.
         tl.debug_barrier()
         tl.store(ssm + slot * P * N + tile, state_turned(state, phase))
-        ranks, pair = tl.arange(0, R)[:, None] * N + tl.arange(0, N)[None, :], tl.arange(0, N // 2)
-        key = tl.load(last_keys + (span.to(tl.int64) * H + head) * R * N + ranks)
-        tl.store(k + slot * R * N + ranks, state_turned(key, phase))
         phase += turns_at(span_turns + (span.to(tl.int64) * H + head) * A, N, A)
+        pair, ranks = tl.arange(0, N // 2), tl.arange(0, R)
         tl.store(angle + slot * A + pair, wrapped(phase) * FULL_TURN, mask=pair < A)
+        source = channels + (stop - 1).to(tl.int64) * R * G * N
+        key = state_turned(channels_of(source, biases, head, ranks, ranks < R, 0, N, H, R, G, N), phase)
+        tl.store(k + slot * R * N + ranks[:, None] * N + tl.arange(0, N)[None, :], key)
         last = proj + (stop - 1).to(tl.int64) * proj_stride + X + head * P + channel
         tl.store(v + slot * P + channel, tl.load(last).to(tl.float32))
 
@@ -185,36 +188,35 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
         channels, biases, num_tokens, B=shapes.b_column, ROWS=rows, HR=head_rows, N=shapes.d_state,
         IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM,
     )  # fmt: skip
-    sizes = {"H": shapes.heads, "N": shapes.d_state, "R": shapes.rank}
+    sizes = {"H": shapes.heads, "N": shapes.d_state, "A": shapes.angles, "R": shapes.rank, "G": shapes.groups}
     turned = scratch(2, shapes.heads, num_tokens * shapes.rank, shapes.d_state, dtype=proj.dtype)
     chunk = tiling.rows // shapes.rank
     decays = scratch(num_tokens // chunk + spans.num_spans, 3, shapes.heads, chunk)
-    programs = (spans.num_spans, shapes.heads)
-    span_turns, span_decays = scratch(*programs, shapes.angles), scratch(*programs)
-    last_keys = scratch(*programs, shapes.rank, shapes.d_state)
-    turn_channels[programs[::-1]](
+    span_turns = scratch(spans.num_spans, shapes.heads, shapes.angles)
+    turn_channels[(shapes.heads, spans.num_spans)](
         channels, biases, coefficients, velocity, spans.starts, spans.stops, spans.segment_stops, turned, decays,
-        span_turns, span_decays, last_keys, num_tokens, A=shapes.angles, G=shapes.groups, M=tiling.rows, **sizes,
-        **asdict(tiling.turn),
+        span_turns, num_tokens, M=tiling.rows, **sizes, **asdict(tiling.turn),
     )  # fmt: skip
-    sizes["P"] = shapes.headdim
-    tiles = {"X": shapes.d_inner, "M": tiling.rows, "DTYPE": dtype, "PRECISION": precision}
+    tiles = {"X": shapes.d_inner, "P": shapes.headdim, "M": tiling.rows, "DTYPE": dtype, "PRECISION": precision}
     slots = (layer["angle"], layer["ssm"], layer["k"], layer["v"])
     entries = (spans.num_entries, shapes.heads)
     sums, entering = scratch(*entries, shapes.headdim, shapes.d_state), scratch(*entries, shapes.angles)
     if spans.num_entries:
+        span_decays = scratch(*entries)
         sum_spans[(shapes.heads, len(spans.inner))](
             proj, proj.stride(0), turned, decays, x_ranks, spans.starts, spans.stops, spans.entries, spans.inner,
-            sums, num_tokens, **sizes, **tiles, **asdict(tiling.sum),
+            sums, span_decays, num_tokens, H=shapes.heads, N=shapes.d_state, R=shapes.rank, **tiles,
+            **asdict(tiling.sum),
         )  # fmt: skip
         pass_states[(len(spans.long_first), shapes.heads, shapes.headdim // 16)](
             sums, span_turns, span_decays, entering, *slots, x_ranks, coefficients, spans.starts, spans.rows,
-            spans.entries, spans.long_first, spans.long_count, num_tokens, A=shapes.angles, P_BLOCK=16, **sizes,
+            spans.entries, spans.long_first, spans.long_count, num_tokens, H=shapes.heads, P=shapes.headdim,
+            N=shapes.d_state, A=shapes.angles, R=shapes.rank, P_BLOCK=16,
         )  # fmt: skip
     _read_spans[(shapes.heads, spans.num_spans)](
-        proj, proj.stride(0), turned, decays, coefficients, mixer.D, x_ranks, z_ranks, out_ranks, norm_weight, sums,
-        entering, span_turns, last_keys, *slots, spans.starts, spans.stops, spans.segment_stops, spans.rows,
-        spans.entries, out, num_tokens, A=shapes.angles, HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **sizes,
-        **tiles, **asdict(tiling.read),
+        proj, proj.stride(0), channels, biases, turned, decays, coefficients, mixer.D, x_ranks, z_ranks, out_ranks,
+        norm_weight, sums, entering, span_turns, *slots, spans.starts, spans.stops, spans.segment_stops, spans.rows,
+        spans.entries, out, num_tokens, HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **sizes, **tiles,
+        **asdict(tiling.read),
     )  # fmt: skip
     return out

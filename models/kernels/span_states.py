@@ -22,6 +22,7 @@ def sum_spans(
     entries,
     inner,
     sums,
+    span_decays,
     L,
     X: tl.constexpr,
     H: tl.constexpr,
@@ -32,11 +33,11 @@ def sum_spans(
     DTYPE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """What a span adds to one head's state (P, N), with phases that begin at zero."""
+    """What a span adds to one head's state (P, N), with phases that begin at zero; and log2 of its decay."""
     head, span = tl.program_id(0), tl.load(inner + tl.program_id(1))
     start, stop = tl.load(starts + span), tl.load(stops + span)
     local, rank = tl.arange(0, M) // R, tl.arange(0, M) % R
-    state = tl.zeros((P, N), tl.float32)
+    state, decay = tl.zeros((P, N), tl.float32), 0.0
     for index in range(tl.cdiv(stop - start, M // R)):
         chunk = start + index * (M // R)
         live = local < stop - chunk
@@ -45,9 +46,11 @@ def sum_spans(
         _, later, _, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
         x = of_ranks(x, x_ranks, head, rank, R, P) * tl.exp2(total + later)[:, None]
         state = tl.dot(tl.trans(x.to(DTYPE)), b.to(DTYPE), state * tl.exp2(total), input_precision=PRECISION)
+        decay += total
     place = tl.load(entries + span).to(tl.int64) * H + head
     tile = tl.arange(0, P)[:, None] * N + tl.arange(0, N)[None, :]
     tl.store(sums + place * P * N + tile, state)
+    tl.store(span_decays + place, decay)
 
 
 @triton.jit(do_not_specialize=["L"])
@@ -91,10 +94,10 @@ def pass_states(
     state = state_turned(state, -phase)
     tile = channel[:, None] * N + tl.arange(0, N)[None, :]
     for index in range(count - 1):
-        target = sums + ((entry + index) * H + head) * P * N + tile
-        own = tl.load(target)
-        place = (first + index).to(tl.int64) * H + head
-        turn, alpha = turns_at(span_turns + place * A, N, A), tl.exp2(tl.load(span_decays + place))
+        place = (entry + index) * H + head
+        target = sums + place * P * N + tile
+        own, alpha = tl.load(target), tl.exp2(tl.load(span_decays + place))
+        turn = turns_at(span_turns + ((first + index).to(tl.int64) * H + head) * A, N, A)
         # All threads have read the entry before any writes to it, whatever layouts the compiler chose.
         tl.debug_barrier()
         tl.store(target, state)

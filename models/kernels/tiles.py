@@ -11,6 +11,28 @@ from models.kernels.activations import cos_sin
 
 
 @triton.jit
+def channels_of(
+    channels,
+    biases,
+    head,
+    row,
+    live,
+    FIRST: tl.constexpr,
+    COUNT: tl.constexpr,
+    H: tl.constexpr,
+    R: tl.constexpr,
+    G: tl.constexpr,
+    N: tl.constexpr,
+):
+    """(m, COUNT) channels, from FIRST on, of B or C of one head's group in some rows, in fp32 and with its bias."""
+    column = FIRST + tl.arange(0, COUNT)[None, :]
+    source, own = channels + head * G // H * N + row[:, None] * G * N, biases + head * R * N
+    if R > 1:
+        own += (row % R)[:, None] * N
+    return tl.load(source + column, mask=live[:, None], other=0.0).to(tl.float32) + tl.load(own + column)
+
+
+@triton.jit
 def rows_of(turned, L, head, chunk, live, N: tl.constexpr, R: tl.constexpr, M: tl.constexpr):
     """(M, N) of one head's B or C, turned, as they are in memory."""
     first = (head * L.to(tl.int64) + chunk) * R * N
