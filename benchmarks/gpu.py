@@ -176,7 +176,7 @@ class Bench:
         base, report = tiling_of(torch.device("cuda")), {}
         spans = replace(base, least_span=2048, programs=10**6)
         launches = [Launch(*each) for each in ((4, 1), (4, 2), (4, 3), (8, 1), (8, 2))]
-        for kernel in ("read", "sum"):
+        for kernel in ("turn", "sum", "read"):
             for launch in launches:
                 name = f"{kernel}, {launch.num_warps} warps, {launch.num_stages} stages"
                 report[name] = self._scan_microseconds([0, 16_384], replace(spans, **{kernel: launch}))

@@ -36,16 +36,21 @@ TYPES = {
     for names, kind in ((FLOATS, "*fp32"), (BF16, "*bf16"), (INDICES, "*i32"), (NUMBERS, "i32"))
     for name in names.split()
 }
-PREFILL = (
-    (coefficients.prepare_coefficients, 4, 1),
-    (coefficients.prepare_channels, 4, 1),
-    (turning.turn_channels, *astuple(HOPPER_TILING.turn)),
-    (span_states.sum_spans, *astuple(HOPPER_TILING.sum)),
-    (span_states.pass_states, 4, 1),
-    (prefill._read_spans, *astuple(HOPPER_TILING.read)),
-    (decode._step, 4, 1),
-)
 REST = ((residual._add_norm, 4, 1), (residual._swiglu, 4, 1))
+
+
+def kernels_of(rank: int) -> tuple[tuple[Any, int, int], ...]:
+    """Those of a mixer of that rank, with their warps and stages."""
+    tiling = HOPPER_TILING.of_rank(rank)
+    return (
+        (coefficients.prepare_coefficients, 4, 1),
+        (coefficients.prepare_channels, 4, 1),
+        (turning.turn_channels, *astuple(tiling.turn)),
+        (span_states.sum_spans, *astuple(tiling.sum)),
+        (span_states.pass_states, 4, 1),
+        (prefill._read_spans, *astuple(tiling.read)),
+        (decode._step, 4, 1),
+    )
 
 
 def constants(rank: int) -> dict[str, Any]:
@@ -59,7 +64,8 @@ def constants(rank: int) -> dict[str, Any]:
 
 
 def resources(kernel: Any, rank: int, warps: int, stages: int) -> dict[str, int]:
-    fixed = {name: value for name, value in constants(rank).items() if name in kernel.arg_names}
+    values = constants(rank) | {"STAGES": stages}
+    fixed = {name: value for name, value in values.items() if name in kernel.arg_names}
     signature = {name: "constexpr" if name in fixed else TYPES[name] for name in kernel.arg_names}
     # What the launcher finds out by itself: torch's memory and the rows of the projection are aligned to 16 bytes.
     aligned = {
@@ -93,7 +99,7 @@ def main() -> None:
     report = {
         f"{kernel.__name__.lstrip('_')}{form}": resources(kernel, rank, warps, stages)
         for form, rank in ((", SISO", 1), (", MIMO", 4))
-        for kernel, warps, stages in PREFILL
+        for kernel, warps, stages in kernels_of(rank)
     }
     report |= {kernel.__name__.lstrip("_"): resources(kernel, 1, warps, stages) for kernel, warps, stages in REST}
     json.dump(

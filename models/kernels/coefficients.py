@@ -69,7 +69,7 @@ def prepare_channels(
     EPS: tl.constexpr,
     T: tl.constexpr,
 ):
-    """B and C of T tokens, normalized, in turning order: (2, L, ROWS, N) with ROWS = R G. The biases too: (2, H R, N)."""
+    """B and C of T tokens, normalized, in turning order: (2, L, ROWS, N), ROWS = R G. The biases too: (2, H R, N)."""
     block, row, which = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     token = block * T + tl.arange(0, T)
     mask = (token < L)[:, None]

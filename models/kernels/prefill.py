@@ -3,18 +3,18 @@
 Source: Mamba-3, arXiv 2603.15569; the equations are those of `models.mamba.scan`, which judges this file.
 
 L = tokens in the pack, K = spans, Q = tokens in a chunk, R = rank, M = QR rows of a chunk, H = heads, P = head width,
-N = state channels, of which A pairs turn and F = N - 2A keep still, G = groups of B and C.
+N = state channels, of which A pairs turn and the rest keep still, G = groups of B and C.
 
 1. `prepare_coefficients`, `prepare_channels`: what every head needs of the projection, once per token.
-2. `turn_channels`: B and C of every head, with its bias, turned, and rounded to what the matrix products take; the
-   phases begin at zero in each span, since a product of B and C needs but the difference of two. All spans at once.
+2. `turn_channels`: B and C of every head, with its bias, turned, and rounded to what the matrix products take. Phases
+   begin at zero in each span, for products of B and C depend on their differences alone. All spans at once.
 3. `sum_spans`: what each span adds to the state; all spans at once.
 4. `pass_states`: the state that enters each span, turned back by the phase that enters; one span after the other, but
    little work.
 5. `_read_spans`: outputs, gated, and the state after each segment; all spans at once.
 
-Turned B and C are the largest scratch, 2 L R H N values. Not to keep them saves 3 transfers of that size, but then
-turning them, twice, takes so many registers of the kernels that hold a state that these wait for memory at every step.
+Turned B and C are the largest scratch: 2 L R H N values of the projection's type. Kernels that turn them on the way
+need no such memory, but too many registers beside a state, and wait for each other's loads.
 
 Heads vary fastest over the programs: those that run at one time share B, C and the velocities of a span in the cache.
 A document of one span needs no 3 and 4. L is no part of what a kernel is compiled for: no length compiles anew.
@@ -32,7 +32,16 @@ from models.kernels.coefficients import prepare_channels, prepare_coefficients
 from models.kernels.shapes import Shapes, optional_weights
 from models.kernels.span_states import pass_states, sum_spans
 from models.kernels.spans import Spans
-from models.kernels.tiles import carried_state, channels_of, columns_of, decays_of, of_ranks, rows_of, state_turned, turns_at
+from models.kernels.tiles import (
+    carried_state,
+    channels_of,
+    columns_of,
+    decays_of,
+    of_ranks,
+    rows_of,
+    state_turned,
+    turns_at,
+)
 from models.kernels.tiling import Tiling
 from models.kernels.turning import turn_channels
 from models.mamba.mamba3 import Mamba3Mixer
@@ -82,6 +91,7 @@ def _read_spans(
     EPS: tl.constexpr,
     DTYPE: tl.constexpr,
     PRECISION: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """One span of one head: its outputs, gated, (L, H P); and at a segment's end its slot's next state."""
     head, span = tl.program_id(0), tl.program_id(1)
@@ -97,11 +107,11 @@ def _read_spans(
     else:
         state = tl.load(sums + place * P * N + tile)
     d = tl.load(skip + head).to(tl.float32)
-    for index in range(tl.cdiv(stop - start, M // R)):
+    for index in tl.range(0, tl.cdiv(stop - start, M // R), num_stages=STAGES):
         chunk = start + index * (M // R)
         live = local < stop - chunk
-        c = rows_of(turned + H * L.to(tl.int64) * R * N, L, head, chunk, live, N, R, M).to(DTYPE)
-        b = rows_of(turned, L, head, chunk, live, N, R, M).to(DTYPE)
+        c = rows_of(turned, L, head, chunk, live, 1, N, R, M).to(DTYPE)
+        b = rows_of(turned, L, head, chunk, live, 0, N, R, M).to(DTYPE)
         x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
         z = columns_of(proj, proj_stride, head * P, chunk, local, live, P)
         since, later, now, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
@@ -130,9 +140,8 @@ def _read_spans(
         tl.store(target, y.to(out.dtype.element_ty), mask=written < stop - chunk)
 
     if stop == tl.load(segment_stops + span):
-        if entry < 0:
-            phase = turns_at(angle + slot * A, N, A) / FULL_TURN
-        else:
+        phase = turns_at(angle + slot * A, N, A) / FULL_TURN
+        if entry >= 0:
             phase = turns_at(entering + place * A, N, A)
         # All threads have read the slot before any writes to it.
         tl.debug_barrier()
@@ -165,6 +174,7 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
     """
     shapes, num_tokens, device = Shapes.of(mixer), len(proj), proj.device
     dtype, precision = _operands(proj)
+    tiling = tiling.of_rank(shapes.rank)
     x_ranks, z_ranks, out_ranks, norm_weight = optional_weights(mixer)
 
     def scratch(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -188,16 +198,17 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
         channels, biases, num_tokens, B=shapes.b_column, ROWS=rows, HR=head_rows, N=shapes.d_state,
         IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM,
     )  # fmt: skip
-    sizes = {"H": shapes.heads, "N": shapes.d_state, "A": shapes.angles, "R": shapes.rank, "G": shapes.groups}
-    turned = scratch(2, shapes.heads, num_tokens * shapes.rank, shapes.d_state, dtype=proj.dtype)
     chunk = tiling.rows // shapes.rank
+    turned = scratch(shapes.heads, num_tokens * shapes.rank, 2, shapes.d_state, dtype=proj.dtype)
     decays = scratch(num_tokens // chunk + spans.num_spans, 3, shapes.heads, chunk)
     span_turns = scratch(spans.num_spans, shapes.heads, shapes.angles)
+    state = {"H": shapes.heads, "N": shapes.d_state, "R": shapes.rank}
+    turning = state | {"A": shapes.angles, "G": shapes.groups}
+    tile = {"X": shapes.d_inner, "P": shapes.headdim, "M": tiling.rows, "DTYPE": dtype, "PRECISION": precision}
     turn_channels[(shapes.heads, spans.num_spans)](
         channels, biases, coefficients, velocity, spans.starts, spans.stops, spans.segment_stops, turned, decays,
-        span_turns, num_tokens, M=tiling.rows, **sizes, **asdict(tiling.turn),
+        span_turns, num_tokens, M=tiling.rows, **turning, STAGES=tiling.turn.num_stages, **asdict(tiling.turn),
     )  # fmt: skip
-    tiles = {"X": shapes.d_inner, "P": shapes.headdim, "M": tiling.rows, "DTYPE": dtype, "PRECISION": precision}
     slots = (layer["angle"], layer["ssm"], layer["k"], layer["v"])
     entries = (spans.num_entries, shapes.heads)
     sums, entering = scratch(*entries, shapes.headdim, shapes.d_state), scratch(*entries, shapes.angles)
@@ -205,18 +216,17 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
         span_decays = scratch(*entries)
         sum_spans[(shapes.heads, len(spans.inner))](
             proj, proj.stride(0), turned, decays, x_ranks, spans.starts, spans.stops, spans.entries, spans.inner,
-            sums, span_decays, num_tokens, H=shapes.heads, N=shapes.d_state, R=shapes.rank, **tiles,
-            **asdict(tiling.sum),
+            sums, span_decays, num_tokens, **state, **tile, **asdict(tiling.sum),
         )  # fmt: skip
         pass_states[(len(spans.long_first), shapes.heads, shapes.headdim // 16)](
             sums, span_turns, span_decays, entering, *slots, x_ranks, coefficients, spans.starts, spans.rows,
-            spans.entries, spans.long_first, spans.long_count, num_tokens, H=shapes.heads, P=shapes.headdim,
-            N=shapes.d_state, A=shapes.angles, R=shapes.rank, P_BLOCK=16,
+            spans.entries, spans.long_first, spans.long_count, num_tokens, **state, P=shapes.headdim, A=shapes.angles,
+            P_BLOCK=16,
         )  # fmt: skip
     _read_spans[(shapes.heads, spans.num_spans)](
         proj, proj.stride(0), channels, biases, turned, decays, coefficients, mixer.D, x_ranks, z_ranks, out_ranks,
         norm_weight, sums, entering, span_turns, *slots, spans.starts, spans.stops, spans.segment_stops, spans.rows,
-        spans.entries, out, num_tokens, HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **sizes, **tiles,
-        **asdict(tiling.read),
+        spans.entries, out, num_tokens, HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **turning, **tile,
+        STAGES=tiling.read.num_stages, **asdict(tiling.read),
     )  # fmt: skip
     return out

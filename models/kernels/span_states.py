@@ -41,7 +41,7 @@ def sum_spans(
     for index in range(tl.cdiv(stop - start, M // R)):
         chunk = start + index * (M // R)
         live = local < stop - chunk
-        b = rows_of(turned, L, head, chunk, live, N, R, M)
+        b = rows_of(turned, L, head, chunk, live, 0, N, R, M)
         x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
         _, later, _, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
         x = of_ranks(x, x_ranks, head, rank, R, P) * tl.exp2(total + later)[:, None]
@@ -87,9 +87,7 @@ def pass_states(
     first, count = tl.load(long_first + segment), tl.load(long_count + segment)
     row, entry = tl.load(rows + first).to(tl.int64), tl.load(entries + first).to(tl.int64)
     channel = block * P_BLOCK + tl.arange(0, P_BLOCK)
-    state = carried_state(
-        ssm, k, v, x_ranks, coefficients, L, row, head, tl.load(starts + first), channel, H, P, N, R
-    )
+    state = carried_state(ssm, k, v, x_ranks, coefficients, L, row, head, tl.load(starts + first), channel, H, P, N, R)
     phase = turns_at(angle + (row * H + head) * A, N, A) / FULL_TURN
     state = state_turned(state, -phase)
     tile = channel[:, None] * N + tl.arange(0, N)[None, :]

@@ -33,16 +33,16 @@ def channels_of(
 
 
 @triton.jit
-def rows_of(turned, L, head, chunk, live, N: tl.constexpr, R: tl.constexpr, M: tl.constexpr):
-    """(M, N) of one head's B or C, turned, as they are in memory."""
-    first = (head * L.to(tl.int64) + chunk) * R * N
-    source = turned + first + tl.arange(0, M)[:, None] * N + tl.arange(0, N)[None, :]
-    return tl.load(source, mask=live[:, None], other=0.0)
+def rows_of(turned, L, head, chunk, live, which: tl.constexpr, N: tl.constexpr, R: tl.constexpr, M: tl.constexpr):
+    """(M, N) of one head's B (0) or C (1), turned, as they are in memory."""
+    first = (head * L.to(tl.int64) + chunk) * R * 2 * N
+    source = turned + first + tl.arange(0, M)[:, None] * 2 * N + tl.arange(0, N)[None, :]
+    return tl.load(source + which * N, mask=live[:, None], other=0.0)
 
 
 @triton.jit
 def decays_of(decays, head, tile, local, H: tl.constexpr, TOKENS: tl.constexpr):
-    """What `turn_channels` says of a chunk of TOKENS: `since`, `later`, `now` (M,) of each row's token; `since` at its end.
+    """What `turn_channels` says of a chunk: `since`, `later`, `now` (M,) of each row's token, and `since` at its end.
 
     A token j sees i, before it, with weight exp2(since_j + later_i), and itself with `now`.
     """

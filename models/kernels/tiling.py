@@ -4,7 +4,7 @@ A kernel whose tiles do not fit a chip's registers still runs, many times slower
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -26,12 +26,19 @@ class Tiling:
     rows: int
     """Of a chunk's matrix products: tokens times ranks."""
     turn: Launch
+    """With one stage a chunk's loads are waited for; with more they are copied to shared memory ahead."""
     sum: Launch
     read: Launch
     programs: int
     """Programs of a kernel, one for each head and span, that keep the GPU busy."""
     least_span: int = 512
     """Tokens. A shorter span costs more in reading and writing its state than it gains by running beside others."""
+
+    def of_rank(self, rank: int) -> "Tiling":
+        """MIMO's factors and biases by rank fill the memory that loads ahead need: they would be copied as well."""
+        if rank == 1:
+            return self
+        return replace(self, turn=replace(self.turn, num_stages=1), read=replace(self.read, num_stages=1))
 
     def span_tokens(self, bounds: Sequence[int], heads: int) -> int:
         """Tokens of a span in a pack of those cumulative lengths: the most with which enough programs run.
@@ -46,7 +53,13 @@ class Tiling:
 
 
 HOPPER_SMS = 132
-HOPPER = Tiling(64, turn=Launch(4, 1), sum=Launch(4, 2), read=Launch(4, 2), programs=3 * HOPPER_SMS)
+HOPPER = Tiling(
+    rows=64,
+    turn=Launch(4, 2),
+    sum=Launch(4, 2),
+    read=Launch(4, 2),
+    programs=3 * HOPPER_SMS,
+)
 
 
 def tiling_of(device: torch.device) -> Tiling:

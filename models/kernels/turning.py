@@ -26,20 +26,21 @@ def turn_channels(
     R: tl.constexpr,
     G: tl.constexpr,
     M: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """One span of one head, with phases that begin at zero.
 
-    `turned` (2, H, L R, N) are B and C in turning order, rounded. `decays` (tiles, 3, H, M / R) are of each token in its
+    `turned` (H, L R, 2, N) are B and C in turning order, rounded. `decays` (tiles, 3, H, Q) say of each token of a
     chunk `since`, log2 of the decay from the chunk's start, `later`, log2 of its weight for later tokens less `since`,
-    and gamma; chunk i of span k that starts at s is tile s R // M + k + i, so that no two spans share one, and places
-    beyond the span's end weigh nothing. `span_turns` (K, H, A) are the phases after each span.
+    and gamma. Chunk i of span k, which starts at s, is tile s // Q + k + i, so that no two share one; places beyond
+    the span's end weigh nothing. `span_turns` (K, H, A) are the phases after each span.
     """
     head, span = tl.program_id(0), tl.program_id(1)
     start, stop, segment_stop = tl.load(starts + span), tl.load(stops + span), tl.load(segment_stops + span)
     row = tl.arange(0, M)
     local, leads = row // R, row % R == 0
     turn = tl.zeros((A,), tl.float32)
-    for index in range(tl.cdiv(stop - start, M // R)):
+    for index in tl.range(0, tl.cdiv(stop - start, M // R), num_stages=STAGES):
         chunk = start + index * (M // R)
         live = local < stop - chunk
         a_dt, dt, now, weight = _coefficients_of(coefficients, L, H, head, chunk, local, live, segment_stop, leads)
@@ -56,12 +57,11 @@ def turn_channels(
             own = biases + which * H * R * N
             pairs = rotated(channels_of(source, own, head, row, live, 0, 2 * A, H, R, G, N), cos, sin)
             still = channels_of(source, own, head, row, live, 2 * A, N - 2 * A, H, R, G, N)
-            target = turned + ((which * H + head) * L.to(tl.int64) + chunk) * R * N
-            target += row[:, None] * N + tl.arange(0, 2 * A)[None, :]
-            tl.store(target, pairs.to(turned.dtype.element_ty), mask=live[:, None])
-            target = turned + ((which * H + head) * L.to(tl.int64) + chunk) * R * N
-            target += row[:, None] * N + 2 * A + tl.arange(0, N - 2 * A)[None, :]
-            tl.store(target, still.to(turned.dtype.element_ty), mask=live[:, None])
+            target = turned + (head * L.to(tl.int64) + chunk) * R * 2 * N + row[:, None] * 2 * N + which * N
+            place = target + tl.arange(0, 2 * A)[None, :]
+            tl.store(place, pairs.to(turned.dtype.element_ty), mask=live[:, None])
+            place = target + 2 * A + tl.arange(0, N - 2 * A)[None, :]
+            tl.store(place, still.to(turned.dtype.element_ty), mask=live[:, None])
     tl.store(span_turns + (span.to(tl.int64) * H + head) * A + tl.arange(0, A), turn)
 
 

@@ -21,6 +21,10 @@ def test_the_kernels_compile_for_hopper():
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
     kernels = {name: figures for name, figures in report.items() if isinstance(figures, dict)}
-    assert len(kernels) == 14
+    assert len(kernels) == 16
     assert all(figures["shared_bytes"] <= SHARED_MEMORY for figures in kernels.values())
     assert all((figures["wgmma"] > 0) == name.startswith(("sum_", "read_")) for name, figures in kernels.items())
+    # What reads spans fills its registers, but with addresses: a tile that goes to memory would be 4 KB.
+    assert all(
+        figures["spilled_bytes"] <= (256 if name.startswith("read_") else 16) for name, figures in kernels.items()
+    )

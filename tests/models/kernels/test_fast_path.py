@@ -17,7 +17,8 @@ from models.kernels.tiling import HOPPER, Tiling
 from models.state import State
 from tests.models.kernels.kernel_model import FORMS, VOCAB_SIZE, build
 
-LENGTHS, ROWS, SLOTS = [130, 1, 64, 5], [3, 0, 5, 1], 6
+ROWS, SLOTS = [3, 0, 5, 1], 6
+LENGTHS, SHORT_FIRST = [130, 1, 64, 5], [1, 2, 1, 66]
 TOLERANCE = 1e-4
 
 
@@ -50,14 +51,14 @@ def assert_same_state(actual: State, expected: State) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("span_tokens", [64, 512])
-def test_a_ragged_pack_and_the_steps_after_it(form, span_tokens, device):
-    """Of several spans a document, and of one."""
+@pytest.mark.parametrize(("lengths", "span_tokens"), [(LENGTHS, 64), (LENGTHS, 512), (SHORT_FIRST, 64)])
+def test_a_ragged_pack_and_the_steps_after_it(form, lengths, span_tokens, device):
+    """Of several spans a document, the last one ending within a chunk, and of one; of whole chunks and of less."""
     model, judge = build(form, device), build(form, device, torch.float64)
     slots = used_slots(model, device)
     before = slots.map(torch.clone)
     state = slots.gather(ROWS).map(torch.Tensor.double)
-    tokens, bounds = tokens_of(sum(LENGTHS), device), [0, *accumulate(LENGTHS)]
+    tokens, bounds = tokens_of(sum(lengths), device), [0, *accumulate(lengths)]
     fast = FastPath(model, spans_of(span_tokens))
 
     expected, state = judge.prefill(tokens, bounds, state, logits_at=torch.arange(len(tokens)))
