@@ -117,12 +117,12 @@ def _read_spans(
         since, later, now, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
 
         x = of_ranks(x, x_ranks, head, rank, R, P)
-        y = tl.dot(c, tl.trans(state.to(DTYPE)), input_precision=PRECISION) * tl.exp2(since)[:, None]
         scores = tl.dot(c, tl.trans(b), input_precision=PRECISION)
         # A token weighs for itself what gamma says, and D.
         earlier, same = local[:, None] > local[None, :], local[:, None] == local[None, :]
         mixing = tl.exp2(tl.where(earlier, since[:, None] + later[None, :], -float("inf")))
         scores *= tl.where(same, now[:, None], mixing)
+        y = tl.dot(c, tl.trans(state.to(DTYPE)), input_precision=PRECISION) * tl.exp2(since)[:, None]
         y = tl.dot(scores.to(DTYPE), x.to(DTYPE), y + d * x, input_precision=PRECISION)
 
         x_turned = tl.trans((x * tl.exp2(total + later)[:, None]).to(DTYPE))
