@@ -3,7 +3,7 @@
 import torch
 
 from configs.errors import ModelError
-from models.backends.recurrent import Passes
+from models.backends.passes import Passes
 from models.mamba.language_model import MambaLM
 
 RESERVE_BYTES = 1 << 30

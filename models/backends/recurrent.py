@@ -7,7 +7,6 @@ the table, rows are axis 1 of each tensor (Z, rows, ...), which is known here an
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Protocol
 
 import numpy as np
 import structlog
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor
 
 from configs.errors import StateError
-from models.backends import device
+from models.backends import device, self_test
+from models.backends.passes import Passes
 from models.engine.backend import Handle, Limits, SavedState, Work
 from models.mamba.language_model import MambaLM
 from models.state import State
@@ -27,20 +27,9 @@ GAPS_BYTES = 48 * 2**20
 """What gaps between blocks on a CPU's heap may come to: 26 MB were measured over a million tokens."""
 
 
-class Passes(Protocol):
-    """A recurrent model's passes over rows of a table, as `MambaLM` documents them."""
-
-    def prefill_(
-        self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
-    ) -> Tensor:
-        """Segments of a ragged pack, each from its row. Returns logits (len(logits_at), V)."""
-
-    def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
-        """One token (S,) for each of S rows. Returns logits (S, V)."""
-
-
 def passes_of(model: MambaLM) -> Passes:
-    """The kernels, where the model is on a GPU and of a shape that they take; else the model itself, in PyTorch."""
+    """The kernels, where the model is on a GPU, of a shape that they take, and they agree with PyTorch on this very
+    device; else the model itself, in PyTorch."""
     if model.lm_head.weight.device.type != "cuda":
         return model
     from models.kernels.backbone import FastPath  # needs Triton, which comes with torch for CUDA alone
@@ -49,7 +38,8 @@ def passes_of(model: MambaLM) -> Passes:
     if reason is not None:
         log.warning("kernels_unavailable", reason=reason)
         return model
-    return FastPath(model)
+    # The test's own kernels, whose graphs hold its states, go with it.
+    return FastPath(model) if self_test.agrees(model, lambda: FastPath(model)) else model
 
 
 class RecurrentBackend:

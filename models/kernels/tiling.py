@@ -56,7 +56,7 @@ HOPPER_SMS = 132
 HOPPER = Tiling(
     rows=64,
     turn=Launch(4, 2),
-    sum=Launch(4, 2),
+    sum=Launch(4, 3),
     read=Launch(4, 2),
     programs=3 * HOPPER_SMS,
 )

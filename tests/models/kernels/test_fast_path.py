@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.backends.recurrent import Passes, RecurrentBackend
+from models.backends.passes import Passes
+from models.backends.recurrent import RecurrentBackend
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request

@@ -1,0 +1,72 @@
+"""Whether kernels give on this very device what plain PyTorch gives: asked once, when a model is loaded.
+
+A kernel that is right on one GPU, or in one version of its compiler, may be wrong on another, and nothing else would
+show it: summaries would only be worse.
+"""
+
+from collections.abc import Callable
+from itertools import accumulate
+
+import structlog
+import torch
+from torch import Tensor
+
+from models.backends.passes import Passes
+from models.mamba.language_model import MambaLM
+
+log = structlog.get_logger()
+
+USED, LENGTHS, ROWS = (3, 5, 2), (150, 1, 70), (2, 0, 3)
+"""Three documents, each from a state that is used already: of several chunks, of one token, and one that ends within
+a chunk."""
+NUM_SLOTS = 4
+LIMITS = {torch.float32: 1e-3, torch.float64: 1e-3}
+OTHER_LIMIT = 0.15
+"""Of 16 bits: two ways of rounding differ by 0.02 to 0.04 over 24 layers; a wrong formula by about 1."""
+
+
+def agrees(model: MambaLM, passes: Callable[[], Passes]) -> bool:
+    """Whether the passes, made for this test, give what the model itself does. Logs what was found."""
+    error, limit = difference(model, passes()), LIMITS.get(model.lm_head.weight.dtype, OTHER_LIMIT)
+    device = model.lm_head.weight.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    if error <= limit:
+        log.info("kernels_checked", device=name, error=error, limit=limit)
+        return True
+    log.warning(
+        "kernels_differ",
+        device=name,
+        error=error,
+        limit=limit,
+        remedy="plain PyTorch is used instead, many times slower; please report the device and the versions of torch "
+        "and triton",
+    )
+    return False
+
+
+@torch.inference_mode()
+def difference(model: MambaLM, passes: Passes) -> float:
+    """Norm of the difference of all logits over the norm of the model's own; infinite where something is no number."""
+    expected, actual = _logits(model, model), _logits(passes, model)
+    error = ((actual - expected).norm() / expected.norm()).item()
+    return round(error, 6) if actual.isfinite().all() else float("inf")
+
+
+def _logits(passes: Passes, model: MambaLM) -> Tensor:
+    """Of a pack from used states, its last document read in two pieces, and of two steps of decoding."""
+    slots, rows, parts = model.empty_state(NUM_SLOTS), list(ROWS), []
+    middle = LENGTHS[-1] // 2
+    packs = [(USED, rows), ((*LENGTHS[:-1], middle), rows), ((LENGTHS[-1] - middle,), rows[-1:])]
+    for number, (lengths, some) in enumerate(packs):
+        bounds = [0, *accumulate(lengths)]
+        tokens = _tokens(bounds[-1], number, model)
+        every = torch.arange(len(tokens), device=tokens.device)
+        parts.append(passes.prefill_(tokens, bounds, slots, some, every))
+    parts += [passes.decode_(_tokens(len(rows), step, model), slots, rows).clone() for step in (7, 8)]
+    return torch.cat(parts).double()
+
+
+def _tokens(count: int, seed: int, model: MambaLM) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(0, model.config.vocab_size, (count,), generator=generator)
+    return tokens.to(model.lm_head.weight.device)
