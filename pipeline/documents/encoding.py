@@ -16,6 +16,7 @@ from charset_normalizer.md import mess_ratio
 from webencodings import lookup
 
 from configs.errors import UndecodableError
+from pipeline.documents.notes import Choice, Notes
 
 # The longer marks first: that of UTF-32 begins with that of UTF-16.
 BOMS = {
@@ -115,24 +116,29 @@ def codec_of(label: str) -> str | None:
     return NOT_DECLARED.get(found.codec_info.name, found.codec_info.name) if found else None
 
 
-def decode(parts: Iterable[bytes], declared: str | None = None) -> Iterator[str]:
+def decode(parts: Iterable[bytes], declared: str | None = None, notes: Notes | None = None) -> Iterator[str]:
     """Decode bytes, split anywhere, to text with `\\n` line ends. `declared` is the codec that the document declares.
 
     The encoding is, in this order: that of a byte order mark, UTF-8, `declared`, the detected one. Raises
     UndecodableError; characters are never replaced.
     """
-    return (piece.text for piece in decode_pieces(parts, declared))
+    return (piece.text for piece in decode_pieces(parts, declared, notes=notes))
 
 
 def decode_pieces(
-    parts: Iterable[bytes], declared: str | None = None, offset: int = 0, encoding: str | None = None, known: int = 0
+    parts: Iterable[bytes],
+    declared: str | None = None,
+    offset: int = 0,
+    encoding: str | None = None,
+    known: int = 0,
+    notes: Notes | None = None,
 ) -> Iterator[Piece]:
     """Like `decode`, with offsets. Memory grows with the largest part, not with the document.
 
     To resume at an `offset` from an earlier `Trail`, give that trail's `encoding`. The first `known` bytes of the parts
     are ASCII from before the offset, which detection of a still unknown encoding takes into account.
     """
-    decoder = _Decoder(declared, offset - known, encoding, known)
+    decoder = _Decoder(declared, offset - known, encoding, known, notes or Notes())
     held = b""
     for part in parts:
         if held and (piece := decoder.decode(held)):
@@ -151,8 +157,9 @@ def without_surrogates(text: str) -> str:
 class _Decoder:
     """Decodes as ASCII up to the piece with the first other byte, and chooses the encoding there."""
 
-    def __init__(self, declared: str | None, consumed: int, encoding: str | None, known: int) -> None:
-        self._declared = declared
+    def __init__(self, declared: str | None, consumed: int, encoding: str | None, known: int, notes: Notes) -> None:
+        self._declared, self._notes = declared, notes
+        notes.encoding = encoding
         self._encoding = encoding
         self._codec = codecs.getincrementaldecoder(encoding)() if encoding else None
         self._consumed = consumed
@@ -163,8 +170,10 @@ class _Decoder:
 
     def decode(self, piece: bytes, final: bool = False) -> Piece | None:
         """The text that the bytes add, if any."""
-        if self._codec is None and (encoding := self._choose(piece, final)):
-            self._encoding, self._codec = encoding, codecs.getincrementaldecoder(encoding)()
+        if self._codec is None and (choice := self._choose(piece, final)):
+            encoding, self._notes.chosen_by = choice
+            self._notes.encoding = self._encoding = encoding
+            self._codec = codecs.getincrementaldecoder(encoding)()
             if self._consumed == 0:
                 self._offset = self._known = len(_mark(piece))
         text = self._decoded(piece, final)
@@ -209,23 +218,23 @@ class _Decoder:
             return len(self._carriage_return)
         return len(self._codec.getstate()[0]) + len(self._carriage_return.encode(self._encoding or ""))
 
-    def _choose(self, piece: bytes, final: bool) -> str | None:
-        """The encoding of the document; None while all of it is ASCII. Raises UndecodableError."""
+    def _choose(self, piece: bytes, final: bool) -> tuple[str, Choice] | None:
+        """The encoding of the document, and why; None while all of it is ASCII. Raises UndecodableError."""
         if self._consumed == 0 and (mark := _mark(piece)):
             if mark != codecs.BOM_UTF8:
                 _require_plausible(piece[:SAMPLE_BYTES], mark)
-            return BOMS[mark]
+            return BOMS[mark], "mark"
         if piece.isascii():
             return None
         if _is_valid(piece, "utf-8", final):
-            return "utf-8"
+            return "utf-8", "valid"
         if self._declared and _is_valid(piece, self._declared, final):
-            return self._declared
+            return self._declared, "declared"
         bad = _first_bad_byte(piece)
         encoding = None if b"\0" in piece or _is_mostly_utf8(piece) else _detect(_sample(piece))
         if encoding is None:
             raise self._broken(self._consumed + bad, "UTF-8", ", and no other encoding fits")
-        return encoding
+        return encoding, "guessed"
 
     def _broken(self, offset: int, encoding: str, more: str = "") -> UndecodableError:
         return UndecodableError(f"The document is not readable text: byte {offset} is not valid {encoding}{more}.")

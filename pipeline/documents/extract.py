@@ -14,6 +14,7 @@ from configs.errors import EmptyDocumentError, UndecodableError, UnreadableError
 from configs.settings import InputSettings
 from pipeline.documents import content, encoding, html, json_records, pdf
 from pipeline.documents.encoding import Piece
+from pipeline.documents.notes import Notes
 from pipeline.documents.pinned import Pin
 from pipeline.schemas.document import Document
 
@@ -61,6 +62,8 @@ class Extracted:
     """As `Extractor.kind`."""
     pieces: Iterator[Piece]
     """Its text with offsets, read lazily. Iterating raises what `Extractor.read` raises."""
+    notes: Notes
+    """What reading shows; complete at the end of the pieces."""
     streams: ExitStack
     """The streams that the pieces are read from; closed at their end."""
 
@@ -86,12 +89,13 @@ class Extractor:
 
         Raises a DocumentError (also while the text is read), or StorageError for the store as a whole.
         """
+        notes = Notes()
         with ExitStack() as streams:
-            kind, title, pieces = self._content(document, streams)
+            kind, title, pieces = self._content(document, streams, notes)
             lead = _lead(pieces)
             title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
             opened = streams.pop_all()
-            return Extracted(title[:LONGEST_TITLE], kind, _closing(opened, chain(lead, pieces)), opened)
+            return Extracted(title[:LONGEST_TITLE], kind, _closing(opened, chain(lead, pieces)), notes, opened)
 
     def kind(self, document: Document) -> str:
         """`text`, or one of the kinds that are parsed as a whole: `html`, `pdf`, `json`. Opens the document if its name
@@ -109,17 +113,17 @@ class Extractor:
         parsed documents are read again from their start. Raises what `read` raises.
         """
         with ExitStack() as streams:
-            yield from self._content(document, streams, offset, encoding)[2]
+            yield from self._content(document, streams, Notes(), offset, encoding)[2]
 
     def _content(
-        self, document: Document, streams: ExitStack, offset: int = 0, encoding: str | None = None
+        self, document: Document, streams: ExitStack, notes: Notes, offset: int = 0, encoding: str | None = None
     ) -> tuple[str, str | None, Iterator[Piece]]:
         """Kind, title and text."""
-        kind, title, pieces = self._pieces(document, streams, offset, encoding)
+        kind, title, pieces = self._pieces(document, streams, notes, offset, encoding)
         return kind, title, _not_ended(pieces) if offset else _not_blank(pieces)
 
     def _pieces(
-        self, document: Document, streams: ExitStack, offset: int, encoding: str | None
+        self, document: Document, streams: ExitStack, notes: Notes, offset: int, encoding: str | None
     ) -> tuple[str, str | None, Iterator[Piece]]:
         if document.error_class:
             raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
@@ -129,16 +133,16 @@ class Extractor:
             return "json", *_from_character(offset, *json_records.parse(record, self._settings.text_field))
         kind, first, stream = self._opened(document, streams)
         if kind == "text":
-            return kind, None, _from_byte(offset, encoding, first, stream)
+            return kind, None, _from_byte(offset, encoding, first, stream, notes)
         whole = content.whole(chain([first], content.pieces(stream, len(first))), self._settings.max_document_bytes)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
-        return kind, *_from_character(offset, *self._parse(kind, whole))
+        return kind, *_from_character(offset, *self._parse(kind, whole, notes))
 
-    def _parse(self, kind: str, data: bytes) -> tuple[str | None, Iterator[str]]:
+    def _parse(self, kind: str, data: bytes, notes: Notes) -> tuple[str | None, Iterator[str]]:
         """Title and text of a document that is parsed whole."""
         if kind == "html":
-            return html.parse(data)
+            return html.parse(data, notes)
         if kind == "pdf":
             return pdf.parse(data)
         return json_records.parse(data, self._settings.text_field)
@@ -212,14 +216,14 @@ def _kind_by_name(uri: str) -> str | None:
     return KINDS.get((path.with_suffix("") if content.compression_of(uri) else path).suffix.lower())
 
 
-def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO) -> Iterator[Piece]:
+def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO, notes: Notes) -> Iterator[Piece]:
     """Plain text from a byte offset; the first piece of the document has already been read."""
     # If the encoding is not known yet, detection must see the same piece as when reading from the start.
     known = 0 if chosen else offset % content.PIECE_BYTES
     start = offset - known
     is_read = start < len(first) or not start
     parts = chain([first[start:]], content.pieces(stream, len(first))) if is_read else _beyond(stream, first, start)
-    return encoding.decode_pieces(parts, None, offset, chosen, known)
+    return encoding.decode_pieces(parts, None, offset, chosen, known, notes)
 
 
 def _beyond(stream: BinaryIO, first: bytes, start: int) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from lxml import etree
 
 from configs.errors import CorruptError, EmptyDocumentError
 from pipeline.documents import encoding
+from pipeline.documents.notes import Notes
 
 MADE_BY = f"html lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}"
 """What the text depends on: another version may extract another text."""
@@ -29,10 +30,11 @@ HTML_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 """Written as in Markdown, so that the model and `pipeline.documents.sections` recognize them."""
 
 
-def parse(data: bytes) -> tuple[str | None, Iterator[str]]:
+def parse(data: bytes, notes: Notes | None = None) -> tuple[str | None, Iterator[str]]:
     """Title and lines of visible text. Raises UndecodableError, CorruptError, EmptyDocumentError, MemoryError."""
     declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
-    text = "".join(encoding.decode([data], encoding.codec_of(declared[1].decode("ascii")) if declared else None))
+    codec = encoding.codec_of(declared[1].decode("ascii")) if declared else None
+    text = "".join(encoding.decode([data], codec, notes))
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     root = _parsed(text, parser) if text.strip() else None
     if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
