@@ -9,7 +9,7 @@ from fsspec.utils import glob_translate
 
 from configs.errors import ConfigError, DocumentError, LonghaulError, TooLargeError, UnreadableError, unexpected
 from configs.settings import InputSettings
-from pipeline.documents import content, manifests, pinned
+from pipeline.documents import bookkeeping, content, manifests, pinned
 from pipeline.documents.json_records import parse_record
 from pipeline.schemas.document import Document
 from pipeline.storage import objects
@@ -24,7 +24,8 @@ GLOB = re.compile(r"[*?\[]")
 def list_documents(settings: InputSettings) -> list[Document]:
     """All documents of all sources, each object once, sorted by URI and, within a file, by line.
 
-    A manifest that is given stands for the documents that it lists, with their ids; one that is only found is skipped.
+    A manifest that is given stands for the documents that it lists, with their ids; one that is only found is skipped,
+    and so is what is no document (`bookkeeping`).
     Unreadable objects become Documents with their error set. Raises ConfigError for a source that is empty or has a
     scheme that documents are not read from, for an invalid manifest and for duplicate ids; StorageError for a store
     that cannot be listed.
@@ -39,6 +40,7 @@ def list_documents(settings: InputSettings) -> list[Document]:
             else:
                 named.setdefault(entry.uri, (entry.uri, entry))
     _pass_over([uri for uri in found if uri not in given], is_all=not named and not given)
+    _without_bookkeeping(named, settings.sources)
     failed = _follow(given, named, settings.allow_outside)
     documents = [document for each in (*named.values(), *failed) for document in _documents(*each, settings)]
     documents.sort(key=lambda document: document.source_uri)
@@ -75,6 +77,18 @@ def _pass_over(found: Sequence[str], is_all: bool) -> None:
             f"input.sources: there are only manifests below it, such as {found[0]}, which are used only if they are "
             "given: by name, or by a glob that ends in .manifest.jsonl or .manifest.parquet"
         )
+
+
+def _without_bookkeeping(named: dict[str, tuple[str, Listed]], sources: Sequence[str]) -> None:
+    """Raises ConfigError if there is nothing else."""
+    kept = bookkeeping.without([entry for _, entry in named.values()], {objects.resolve(source) for source in sources})
+    if named and not kept:
+        raise ConfigError(
+            f"input.sources: there is nothing below it but what programs leave beside documents, such as "
+            f"{next(iter(named))}"
+        )
+    for uri in named.keys() - {entry.uri for entry in kept}:
+        del named[uri]
 
 
 def _match(source: str) -> list[tuple[Listed, bool]]:

@@ -116,6 +116,17 @@ def test_good_documents_are_summarized_and_bad_ones_have_a_reason(summarize, tmp
     assert Warehouse(summarize.output).rows("select count(*) as n from summaries") == [{"n": len(rows)}]
 
 
+def test_an_output_below_the_source_is_no_input_of_the_next_night(summarize, tmp_path):
+    folder = tmp_path / "docs"
+    paths = write_documents(folder, TEXTS[:2])
+    output = f"output.uri={folder / 'summaries'}"
+    assert summarize([str(folder)], output).returncode == exits.SUCCESS
+    again = summarize([str(folder)], output)
+    assert again.returncode == exits.SUCCESS and "nothing to do" in again.stdout
+    rows = Warehouse(str(folder / "summaries")).rows("select document_id from summaries order by 1")
+    assert [row["document_id"] for row in rows] == list(map(str, paths))
+
+
 def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_path):
     paths = write_documents(tmp_path / "docs", TEXTS[:3])
     assert summarize([str(tmp_path / "docs")]).returncode == exits.SUCCESS

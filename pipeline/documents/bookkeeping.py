@@ -1,0 +1,57 @@
+"""Objects that lie among documents and are none: the output of our own runs, and what other programs leave as markers.
+
+A directory that holds the output of yesterday's run is a fine source, and so is one that Spark or Hadoop wrote. What
+was given by name is a document, whatever it looks like: an empty one becomes a failure row.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+
+import structlog
+
+from pipeline.schemas.tables import TABLES
+from pipeline.storage.listing import Listed
+
+log = structlog.get_logger()
+
+RUN = re.compile(r"(?P<output>.*)/_runs/(?:_commands/[^/]+/\d+\.json|[^/]+/run\.json)$")
+"""What every output holds, from a run's first second on. Beside it are other folders that begin with an underscore."""
+MARKER = re.compile(r"(?:^|/)(?:_SUCCESS|[^/]+_\$folder\$)$")
+"""Of a finished job, as Spark writes it; of a folder, as Hadoop does."""
+
+
+def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]:
+    """The entries that may be documents. `given` are URIs that stand in `input.sources` by themselves.
+
+    Logs once for each output, and once for all markers, what is passed over.
+    """
+    outputs = sorted({found["output"] for entry in entries if (found := RUN.match(entry.uri))})
+    kept = list(entries)
+    for output in outputs:
+        own = re.compile(rf"{re.escape(output)}/(?:_\w+/|(?:{'|'.join(TABLES)})/dt=)")
+        kept, passed = _split(kept, (entry.uri for entry in kept if entry.uri not in given and own.match(entry.uri)))
+        log.info("output_passed_over", output_uri=output, objects=len(passed))
+    empty = [entry.uri for entry in kept if not (entry.size_bytes or entry.problem or entry.uri in given)]
+    folders = _folders(entry.uri for entry in kept) if empty else set()
+    kept, passed = _split(kept, (uri for uri in empty if uri in folders or MARKER.search(uri)))
+    if passed:
+        log.info("markers_passed_over", objects=len(passed), example=passed[0].uri)
+    return kept
+
+
+def _split(entries: Iterable[Listed], uris: Iterable[str]) -> tuple[list[Listed], list[Listed]]:
+    """Those that are not among the URIs, and those that are."""
+    chosen = set(uris)
+    all_entries = list(entries)
+    return [e for e in all_entries if e.uri not in chosen], [e for e in all_entries if e.uri in chosen]
+
+
+def _folders(uris: Iterable[str]) -> set[str]:
+    """All that something lies below."""
+    found: set[str] = set()
+    for uri in uris:
+        folder = uri.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
