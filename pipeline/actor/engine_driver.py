@@ -183,7 +183,7 @@ class EngineDriver(Thread):
             self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
 
     def _pass(self, read: bool = True) -> bool:
-        """Whether there was anything to do: a document that has failed has made room for another, too."""
+        """Run one pass. Returns whether there was anything to do; a document that failed counts, since it made room."""
         done = self._engine.step(read)
         if done.kind != "wait":
             self._actor.count(done)
@@ -238,7 +238,8 @@ class EngineDriver(Thread):
             self._outcomes.finished(job, finished, was_saved)
 
     def _broken_off(self, failed: Failed) -> None:
-        """A document whose text ends in an error, or whose state was of another. Raises what is not the document's."""
+        """Fail a document whose text breaks off; read one again whose stored state does not fit. Raises any other
+        error."""
         job = self._jobs[str(failed.id)]
         if isinstance(failed.error, StateError):
             self._log.warning("read_again_from_the_start", document_id=job.document_id, reason=str(failed.error))
@@ -286,7 +287,7 @@ class EngineDriver(Thread):
             self._end(job, in_slots.get(document_id, job.tokens_resumed))
 
     def _finish_answers(self, share: float) -> None:
-        """For at most that share of the time to wind down in, which may become less meanwhile."""
+        """Finish answers under way, for at most this share of the time left, which may shrink meanwhile."""
         began = time.monotonic()
         while self._engine.busy:
             until = self._leave_by or began + STOP_SECONDS

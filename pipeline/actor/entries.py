@@ -34,20 +34,20 @@ class Entries:
 
     @cached_property
     def _checks(self) -> dict[str, AnswerCheck]:
-        """By the prompt's name. A schema is made ready once, not for every answer."""
+        """Checks by prompt name, so that each JSON schema is compiled once and not for every answer."""
         asked = every_prompt(self.assignment.config.prompts, self.assignment.config.sections)
         return {prompt.name: AnswerCheck(prompt) for prompt in asked}
 
     def finished(self, job: Job, finished: Finished) -> Entry:
         """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes.
 
-        What raises does so before that: the time is still the document's."""
+        Everything that can raise comes before the meter is closed."""
         summaries = self._summaries(job, finished, "ok")
         spent = self.actor.meter.settle(job.document_id).all_saved
         return self._entry(job, "finished", spent, finished, summaries=summaries)
 
     def stopped(self, job: Job, tokens_read: int, so_far: Finished | None = None) -> Entry:
-        """An attempt that is resumed elsewhere or by a later start: what no snapshot holds of it is wasted, unless it
+        """An attempt that another actor or a later start will resume: time that no snapshot holds is wasted, unless it
         gave summaries of what was read so far."""
         summaries = self._summaries(job, so_far, "partial") if so_far else []
         spent = self.actor.meter.settle(job.document_id)

@@ -14,10 +14,10 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class ActorGauge:
-    """Made first thing in an actor's process: its meter runs from there."""
+    """An actor's id, meter and rate. Create it first in the actor's process: the meter starts with it."""
 
     def __init__(self, rate: Rate = UNKNOWN, start: int = 0) -> None:
-        """`rate` may be set later, before the first reading; `start` is the number of the run's."""
+        """Set `rate` before the first reading of the meter. `start` is the number of the run's start."""
         self.id = f"actor-{uuid4().hex[:12]}"
         self.node = platform.node()
         self.rate = rate
@@ -41,7 +41,7 @@ class ActorGauge:
         self._documents += sum(not finished.so_far for finished in done.finished)
 
     def cost_of_reading(self, tokens: int) -> Decimal | None:
-        """At the price and the speed that this actor has had so far; None before it has read anything."""
+        """Cost of reading this many tokens at the actor's price and its speed so far; None before it has read any."""
         if not self._prefilled:
             return None
         return self.rate.cost(self._prefill_us) * tokens / self._prefilled

@@ -75,7 +75,7 @@ class Intake:
             self._hand_on(job)
 
     def _begin(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs with their attempts and where they start, where nobody had begun this batch."""
+        """Claim a batch that nobody has begun. Returns its jobs with attempt numbers and starting states."""
         batch = jobs[0].batch
         ready = [self._ready(job, job.row["state_uri"], job.earlier) for job in jobs]
         begun = [job for job in ready if not job.quarantined]
@@ -84,7 +84,7 @@ class Intake:
         return self._begin_again(jobs)
 
     def _begin_again(self, jobs: Sequence[Job]) -> list[Job]:
-        """Likewise, without those that an earlier attempt has finished."""
+        """Claim a batch that another actor had begun. Returns the jobs that it did not finish."""
         batch = jobs[0].batch
         while True:
             claims = self._ledger.claims(batch)
@@ -113,7 +113,7 @@ class Intake:
         )
 
     def _ready(self, job: Job, state_uri: str | None, earlier: Sequence[Begun]) -> Job:
-        """The job where it starts, or failing: whatever is raised that is not wrong with the run is this document's."""
+        """The job with its starting state, or failing. Errors that are not the run's are this document's."""
         attempt = max((each.attempt for each in earlier), default=0) + 1
         job = replace(job, attempt=attempt, start=None, parent_uri=None, quarantined=False)
         try:
@@ -145,7 +145,7 @@ class Intake:
         return self._ledger.begin_attempts(batch, number, claims)
 
     def _from(self, job: Job, uri: str) -> Job:
-        """The job resumed from a stored state, if that state is of what the job would have read."""
+        """The job resuming from a stored state, if the state is of the same text, model and settings."""
         try:
             found = states.load(uri)
             told = self._assignment

@@ -68,7 +68,7 @@ class Job:
 
     @property
     def title(self) -> str | None:
-        """The reader's; where the reader has not been, that of the earlier reading, or what the feed finds."""
+        """Title from the reader; without one, from the stored state or the feed."""
         if self.row["title"] is None and self.start is not None:
             return self.start.title
         if self.row["title"] is None and isinstance(self.feed, TokenFeed):
@@ -88,7 +88,7 @@ class Job:
         return self.start is not None and self.start.source_etag != self.row["source_etag"]
 
     def starting(self, found: Snapshot, uri: str) -> "Job":
-        """From a stored state. Raises StateError where tokens that travel with the job are not those that were read."""
+        """The same job, resuming from a stored state. Raises StateError if the job's tokens differ from those read."""
         if self.row["tokens"] is not None:
             cuts = {cut["parts"]: cut["digest"] for cut in self.row["cuts"] or ()}
             if found.position.parts and cuts.get(found.position.parts) != found.position.digest:
@@ -100,7 +100,7 @@ class Job:
         return replace(self, row=self.row | reason(error) | {"tokens": None})
 
     def opened(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> "Job":
-        """With its feed: of the tokens that have traveled with it, or one that reads the document from here on, and
+        """The same job with its feed: over the tokens that it carries, or one that reads the document from here on and
         calls `on_change` when there is news of it."""
         return replace(
             self, feed=self._stream(assignment, tokenizer, on_change) if self.row["is_streamed"] else self._array()
@@ -126,7 +126,7 @@ class Job:
         return ArrayFeed(self.row["tokens"], ends[1:], cuts[-1] if cuts else None, self.tokens_resumed)
 
     def underway(self, spent: Spent, tokens_read: int | None) -> Underway:
-        """For a heartbeat: so many of the document's tokens are read, or none in this attempt."""
+        """The attempt as a heartbeat reports it, with the document's tokens read so far."""
         return Underway(
             self.document_id,
             self.row["source_etag"],

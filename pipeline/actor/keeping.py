@@ -26,13 +26,13 @@ class Keeping:
         self._cost = storage_cost(state_bytes, assignment.ttl_days or 0.0, assignment.config.states.storage_gib_month)
 
     def may_be_worth(self, job: Job) -> bool:
-        """Before a document is read; where its length, or the speed of the device, is not known yet, it may be."""
+        """Whether a document's state may be worth storing, before it is read; True while length or speed is unknown."""
         if self._assignment.ttl_days is None:
             return False
         return bool(job.row["is_streamed"]) or self._is_worth(job.position().tokens)
 
     def storing(self, job: Job, finished: Finished) -> Callable[[], Row] | None:
-        """What stores a document's state once it is read; None where it is not kept."""
+        """A function that stores the state of a document that was read; None if the state is not to be kept."""
         kept = job.kept(finished.kept, self._assignment) if finished.kept is not None else None
         if kept is None or not self._is_worth(kept.read_state.tokens_read):
             return None

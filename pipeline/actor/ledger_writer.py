@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class LedgerWriter:
-    """Threads of its own; what is asked of it first is not always written first."""
+    """Writes to the ledger in threads of its own, not always in the order of the requests."""
 
     def __init__(self, ledger: Ledger, actor_id: str, start: int, most_seconds: float) -> None:
         """`start` is that of the run which the actor belongs to, and which may be stopped. Entries wait for one another
@@ -62,7 +62,7 @@ class LedgerWriter:
         self._submit(self._save, taken, on_done)
 
     def heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Left out while the last one is still being written: the next one says it again."""
+        """Write a heartbeat; skipped while the last one is still being written, since the next will say the same."""
         if self._heartbeat_written is None or self._heartbeat_written.done():
             try:
                 self._heartbeat_written = self._pulse.submit(self._heartbeat, heartbeat)
@@ -76,7 +76,7 @@ class LedgerWriter:
         self._segments.await_receipts(is_awaited)
 
     def flush(self, seconds: float | None = None) -> bool:
-        """Wait until everything is written; False where the time does not suffice."""
+        """Wait until everything is written. Returns False if the time runs out."""
         until = None if seconds is None else time.monotonic() + seconds
         if wait(set(self._open), seconds).not_done:
             return False
@@ -110,7 +110,7 @@ class LedgerWriter:
         self._segments.add(Pending(table, receipt, waiting, forget))
 
     def _storable(self, entry: Entry, receipt: Row, keep: Callable[[], Row] | None) -> tuple[pa.Table, Row]:
-        """With its receipt: those of a failure where rows or state of a finished document cannot be stored."""
+        """The entry as a table, and its receipt: a failure's if a finished document's rows or state cannot be kept."""
         try:
             if keep is not None:
                 entry = entry | {"states": [keep()]}

@@ -35,10 +35,10 @@ class Pending:
 
 
 class SegmentWriter(Thread):
-    """One segment after another; what comes while one is written goes into the next."""
+    """Writes one segment at a time; entries that arrive meanwhile go into the next one."""
 
     def __init__(self, ledger: Ledger, actor_id: str, most_seconds: float) -> None:
-        """An entry waits for others for `most_seconds` at the most, and less where somebody is `awaited`."""
+        """An entry waits at most `most_seconds` for others, and less while the engine is waiting for receipts."""
         super().__init__(name="segments", daemon=True)
         self._ledger, self._actor_id, self._most_seconds = ledger, actor_id, most_seconds
         self._pending: list[Pending] = []
@@ -57,14 +57,14 @@ class SegmentWriter(Thread):
             self._changed.notify_all()
 
     def await_receipts(self, is_awaited: bool) -> None:
-        """Whether the engine has room, and nothing comes until receipts go out."""
+        """Say whether the engine has room and gets no documents until receipts go out."""
         with self._changed:
             if is_awaited and not self._is_awaited:
                 self._changed.notify_all()
             self._is_awaited = is_awaited
 
     def flush(self, seconds: float | None = None) -> bool:
-        """Wait until everything is written; False where the time does not suffice."""
+        """Wait until everything is written. Returns False if the time runs out."""
         with self._changed:
             self._is_flushing = True
             self._changed.notify_all()
@@ -87,7 +87,7 @@ class SegmentWriter(Thread):
                 self._changed.notify_all()
 
     def _seconds_left(self) -> float | None:
-        """Until the next segment is due; None where there is nothing to write."""
+        """Seconds until the next segment is due; None if there is nothing to write."""
         if not self._pending:
             return None
         if self._is_flushing or len(self._pending) >= MOST_ENTRIES:

@@ -30,7 +30,7 @@ class Snapshots:
         self._cost_us = 0.0
 
     def take_due(self, jobs: Mapping[str, Job]) -> None:
-        """Save the documents with most at stake until no more than the limit is."""
+        """Save documents, those with most unsaved time first, until what is unsaved is within the limit."""
         at_stake = self._at_stake()
         total = sum(at_stake.values())
         if total <= self._most_at_stake_us:
@@ -42,7 +42,7 @@ class Snapshots:
                 total -= microseconds
 
     def take_all(self, jobs: Mapping[str, Job]) -> None:
-        """Save every document that has been read further since it was saved, those with most at stake first."""
+        """Save every document that has unsaved time, those with most of it first."""
         at_stake = self._at_stake()
         for document in sorted(at_stake, key=lambda document: at_stake[document], reverse=True):
             if at_stake[document] and document in jobs:

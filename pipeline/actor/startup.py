@@ -16,7 +16,7 @@ from pipeline.billing.rates import Labels
 
 
 def rate_of(assignment: Assignment, node_labels: Labels) -> Rate:
-    """That of the device which this actor really has. Raises ModelError where torch sees none, ConfigError where it has
+    """The rate of the device that this actor has. Raises ModelError where torch sees none, ConfigError where it has
     no price."""
     if assignment.device == "cpu":
         return assignment.rates.of_cpu(node_labels)

@@ -103,7 +103,7 @@ def _resources() -> dict[str, float]:
 
 
 def require_memory(num_bytes: float, config: SummarizeConfig) -> None:
-    """Raises ConfigError where a machine that is all there is has too little to reserve for one reader: Ray would wait
+    """Raises ConfigError if this machine is the whole cluster and too small for one reader's memory: Ray would wait
     without end."""
     needed = READER_MEMORY + config.input.max_document_memory
     if num_bytes < needed:

@@ -120,7 +120,7 @@ def quote_of(
     exact: bool = False,
     may_time: bool = True,
 ) -> quote.Quote | None:
-    """What is left of a run on `cpu` or a GPU of that name, as `quote.for_run`; `kept` is from `kept_states`."""
+    """Quote what is left of a run on `cpu` or the named GPU, as `quote.for_run` does; `kept` is from `kept_states`."""
     return quote.for_run(
         prepared.todo,
         prepared.config,
@@ -136,7 +136,7 @@ def quote_of(
 
 
 def kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
-    """Of earlier runs, by document, for a model on `cpu` or `cuda`."""
+    """Rows of the states that earlier runs kept for a model on `cpu` or `cuda`, by document."""
     if not prepared.config.incremental:
         return {}
     makers = extract.makers(prepared.config.input.text_field).values()

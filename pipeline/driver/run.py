@@ -87,7 +87,7 @@ def _refuse_unsafe_store(output: OutputSettings) -> None:
 
 
 def _refreshed(prepared: Prepared, held: Lease) -> Prepared:
-    """Where another start of the run was at work while this one was being prepared, without what that has done."""
+    """Without the documents that another start of the run finished while this one was being prepared."""
     if held.number == prepared.last_start + 1:
         return prepared
     return replace(prepared, todo=remaining(prepared.documents, prepared.ledger))
@@ -165,7 +165,7 @@ def _shared_nodes(prepared: Prepared, others: Callable[[], Nodes], held: Lease) 
 
 
 def _keep_quote(prepared: Prepared, device: str, labels: Labels, kept: Mapping[str, Row], other_nodes: int) -> None:
-    """What the run is thought to take, to be compared in the end; none where nothing is known of the device."""
+    """Keep a quote of the run, to be compared with it in the end; there is none for a device that nobody measured."""
     try:
         quoted = quote_of(prepared, device, kept, labels=labels, other_nodes=other_nodes, may_time=False)
         if quoted is not None:
@@ -229,7 +229,7 @@ def _on_gpu(config: SummarizeConfig, cluster: dataset.Cluster) -> bool:
 
 
 def _refuse_gpus_without_a_price(rates: Rates, cluster: dataset.Cluster) -> None:
-    """Those that are there now; an actor on a node that comes later refuses by itself."""
+    """Checks the nodes that are there now; an actor on a node that joins later checks for itself."""
     for gpu, labels in cluster.gpu_nodes:
         rates.check_gpu(gpu, labels)
 

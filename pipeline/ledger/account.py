@@ -71,7 +71,7 @@ class Account:
                 yield from entry["states"]
 
     def failures(self, shares: "Shares") -> Iterator[Row]:
-        """With their parts of all costs, in the order in which they are made."""
+        """Rows of `failures`, each with its share of all costs. Read them before the summaries: shares go in order."""
         return self._answers("failures", shares)
 
     def summaries(self, shares: "Shares") -> Iterator[Row]:
@@ -195,7 +195,7 @@ class Account:
             self.finished |= {key} & self._with_snapshot
 
     def _answers(self, table: str, shares: "Shares") -> Iterator[Row]:
-        """Each with its equal share of what its document's attempts come to, lost work aside."""
+        """Rows of summaries or failures, each with an equal share of its document's cost, without lost work."""
         for entry in self._entries("spent", table):
             key, _, number, _ = place_of(entry)
             if not entry[table] or not self._is_chosen(entry):
@@ -217,7 +217,7 @@ class Account:
         return self.meters[entry["actor_id"]]
 
     def _kept(self, entry: Entry) -> DeviceTime:
-        """What counts of an attempt that ended: the rest of its time was lost."""
+        """The time of an ended attempt that counts for its document; the rest was lost."""
         return DeviceTime(self._reading(entry).rate, entry["spent"]["saved"])
 
     def _outcome(self, entry: Entry) -> str:
@@ -284,7 +284,7 @@ class Sums:
         self.num_answers += len(entry["summaries"]) + len(entry["failures"])
 
     def one_currency(self, run_id: str) -> str | None:
-        """None where nothing has a price. Raises LedgerError where a sum would be of several."""
+        """The one currency of all costs, or None if nothing has a price. Raises LedgerError if there are several."""
         if len(self._currencies) > 1:
             raise LedgerError(
                 f"run {run_id}: its costs are in {' and '.join(sorted(self._currencies))}, which have no sum"
@@ -302,7 +302,7 @@ class Shares:
         self._weight = 0
 
     def next(self, cost: Decimal) -> Decimal:
-        """Of the next answer. Rounded so that no sum of the first ones is off by a unit."""
+        """The next answer's part, rounded so that every partial sum is exact to the last digit."""
         before = self._total * self._weight // self._weights
         self._weight += 1 if self._is_equal else units(cost)
         return amount_of(self._total * self._weight // self._weights - before)

@@ -71,7 +71,7 @@ def ended_attempt(entry: Entry, outcome: str) -> Attempt:
 def lost_attempt(
     claim: Claim, seen: Mapping[Place, tuple[Underway, MeterReading]], meters: Mapping[str, MeterReading]
 ) -> Attempt:
-    """Of an actor that has died; `seen` is what the last heartbeats tell."""
+    """An attempt whose actor died; `seen` is what the last heartbeats said of each attempt."""
     lost = seen.get(claim.place) or _unseen(claim, meters)
     start = lost[0].tokens_resumed
     end = start + lost[0].tokens_read
@@ -80,7 +80,7 @@ def lost_attempt(
 
 
 def account(ledger: Ledger, key: str, attempts: list[Attempt]) -> None:
-    """Of all attempts at a document at one content: their order, where those that were lost had come to, and what was
+    """Order all attempts at one content of a document, find how far lost ones had come, and count what was
     read in vain."""
     # Two of one number are of actors of which each took itself for the only one. Who started from a snapshot did so
     # after another had written it.
@@ -97,8 +97,8 @@ def account(ledger: Ledger, key: str, attempts: list[Attempt]) -> None:
 
 
 def _unseen(claim: Claim, meters: Mapping[str, MeterReading]) -> tuple[Underway, MeterReading]:
-    """Of an attempt that its actor's last heartbeat did not know, nothing is known but that it was begun; of an actor
-    that died before its first, not what it is."""
+    """Stands in for an attempt that no heartbeat mentioned: all that is known is that it was begun. Of an actor
+    that died before its first heartbeat, not even the device is known."""
     began = claim.began_us
     unknown = MeterReading(claim.actor_id, "", "", 1, "0", "", began, began, total_us=0)
     attempt = (claim.document_id, claim.source_etag, claim.attempt)
@@ -138,7 +138,7 @@ def _saver(attempts: Sequence[Attempt], tokens: int, before: int) -> Attempt | N
 
 
 def _wasted_tokens(attempts: Sequence[Attempt], last: int) -> dict[int, int]:
-    """By attempt: all that was read, but for what the last one was built on, or the one that that started from."""
+    """Tokens wasted by each attempt: all that it read, except what the last attempt or one before it built on."""
     wasted = {each.number: each.tokens_read for each in attempts}
     wasted[last] = 0
     needed = next(each.start for each in attempts if each.number == last)

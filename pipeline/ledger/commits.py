@@ -84,7 +84,7 @@ class Commit:
             log.warning("tables_not_taken_back", run_id=self._ledger.run_id, exc_info=True)
 
     def _sweep(self) -> None:
-        """What older commits left, also such as died before their marker."""
+        """Remove files of older commits, including commits that died before their marker was written."""
         for name, files in self._files.items():
             for file in objects.list_files(self._folder(name), ".parquet"):
                 found = PART.search(file)
@@ -96,7 +96,7 @@ class Commit:
 
 
 def _columns(rows: Iterator[Row], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Some rows after the other as columns, which take far less memory; the last table is empty."""
+    """Tables of the rows, some thousands at a time, which take far less memory; the last one is empty."""
     while some := list(islice(rows, ROWS_AT_ONCE)):
         yield pa.Table.from_pylist(some, schema)
     yield schema.empty_table()
@@ -113,7 +113,7 @@ def newest(ledger: Ledger) -> dict[str, Any] | None:
 
 
 def is_complete(ledger: Ledger) -> bool:
-    """Whether all that was begun of the run is committed, and not because it had to stop."""
+    """Whether everything that was begun of the run is committed, and the run did not end early."""
     marker = newest(ledger)
     return marker is not None and marker["status"] != "stopped" and marker["number"] >= ledger.last_begun()
 

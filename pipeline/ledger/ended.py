@@ -24,7 +24,7 @@ class EndedAttempts:
         self._lock = Lock()
 
     def of(self, actor_ids: Iterable[str]) -> dict[Place, Entry]:
-        """Their entries, with some columns (`COLUMNS`). Raises StorageError."""
+        """Read these actors' entries, with the columns in `COLUMNS`. Raises StorageError."""
         with self._lock:
             segments = [uri for actor_id in actor_ids for uri in self._ledger.segments(actor_id)]
             new = [uri for uri in segments if uri not in self._known]

@@ -43,7 +43,7 @@ class Heartbeats:
             return list(self._known.values())
 
     def silent_seconds(self, actor_id: str) -> float:
-        """How long an actor's meter has stood still, as far as it was looked at."""
+        """How long an actor's meter has shown the same time, as far as this process has looked."""
         return time.monotonic() - self._heard[actor_id]
 
     def _hear(self, uri: str, heartbeat: Heartbeat) -> None:

@@ -40,7 +40,7 @@ def starts(ledger: Ledger) -> dict[int, datetime]:
 
 
 class Lease(Thread):
-    """As a context, around all that a driver does to a run. Raises ConfigError where another driver is at it."""
+    """A context around everything a driver does to a run. Raises ConfigError if another driver is at work on it."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(name="lease", daemon=True)
@@ -143,7 +143,7 @@ def _is_over(ledger: Ledger, number: int, start: Mapping[str, Any]) -> bool:
 
 
 def _machine() -> str | None:
-    """Of which process ids are, where Linux tells: two containers of one name are not one."""
+    """What process ids on this machine are unique to: two containers with the same host name are told apart."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -174,7 +174,7 @@ def _start(ledger: Ledger, number: int) -> dict[str, Any]:
 
 
 def _clock() -> float:
-    """Seconds that count on while this process is frozen, or its machine asleep."""
+    """A clock that keeps running while this process is frozen or the machine is asleep."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

@@ -207,8 +207,9 @@ def place_of(entry: Entry) -> Place:
 
 
 def batch_of(start: int, keys: Sequence[str]) -> str:
-    """A name for the documents that an actor is given at once. They come again together where an actor dies, so that
-    whether somebody had begun them is one question. Starts of a run make batches of their own."""
+    """A name for the documents that an actor is given at once. If the actor dies, Ray
+    gives them out together again, so that one lookup tells whether anybody had begun them. Each start of a run has
+    batches of its own."""
     return f"{sha256(chr(0).join([str(start), *keys]).encode()).hexdigest()[:32]}-{len(keys)}"
 
 

@@ -92,7 +92,7 @@ class Ledger:
         return objects.create(uri, _json([asdict(claim) for claim in claims]))
 
     def claims(self, batch: str) -> dict[int, list[Claim]]:
-        """What was begun of a batch, by the numbers of its claims, in their order."""
+        """The claims of a batch by number, in order."""
         return {number: self._claims(batch, number) for number in self._numbers_of_claims(batch)}
 
     def claims_without_an_end(self, ended: Mapping[tuple[str, int], int]) -> list[Claim]:
@@ -158,7 +158,7 @@ class Ledger:
             raise LedgerError(f"{uri}: the heartbeat is damaged ({error!r})") from error
 
     def heartbeats(self) -> list[Heartbeat]:
-        """The last that each actor wrote. One that is damaged is left out: all that was published has readings too."""
+        """The last heartbeat of each actor. A damaged one is left out: segments carry meter readings too."""
         found = []
         for uri in self.heartbeat_uris():
             try:

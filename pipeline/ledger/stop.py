@@ -5,7 +5,7 @@ from pipeline.ledger.run_folder import Ledger
 
 
 def stop_requested(output_uri: str, run_id: str, start: int, deadline_us: int | None) -> bool:
-    """For a reader: whether nothing more need be read in that start of a run."""
+    """For readers: whether this start of the run was asked to stop, so that nothing more need be read."""
     return has_passed(deadline_us) or Ledger(output_uri, run_id).stop_reason(start) is not None
 
 
