@@ -47,8 +47,9 @@ class Account:
         self.finished: set[str] = set()
         """Keys of documents that are, and have a snapshot."""
         self._with_snapshot = set(ledger.snapshots())
-        heartbeats = ledger.heartbeats()
         several, unclear, readings = self._look()
+        # Late, since actors may still tell of their last moments.
+        heartbeats = ledger.heartbeats()
         self.meters = final_readings([*(heartbeat.reading for heartbeat in heartbeats), *readings])
         self._read(several, unclear, heartbeats)
         self._starts = starts(ledger)
