@@ -213,7 +213,7 @@ class FirstLight:
 
     def tiny(self) -> Report:
         """200 tokens in two layers of the least size: for a sanitizer."""
-        model = _model(small_config(), self.device)
+        model = gpu.random_model(small_config(), self.device)
         fast = FastPath(model, replace(tiling_of(torch.device(self.device)), least_span=64, programs=10**6))
         slots, tokens = model.empty_state(3), self._tokens(200, model)
         fast.prefill_(tokens, [0, 150, 151, 200], slots, [2, 0, 1], tokens[:0])
@@ -223,7 +223,7 @@ class FirstLight:
 
     def _model(self, layers: int) -> MambaLM:
         config = small_config() if self.is_small else gpu.published().model_copy(update={"n_layer": layers})
-        return _model(config, self.device)
+        return gpu.random_model(config, self.device)
 
     def _tokens(self, count: int, model: MambaLM) -> torch.Tensor:
         generator = torch.Generator().manual_seed(count)
@@ -247,10 +247,6 @@ class FirstLight:
 def small_config() -> MambaConfig:
     mixer = Mamba3Config(d_state=64, headdim=32)
     return MambaConfig(d_model=32, d_intermediate=40, n_layer=2, vocab_size=61, ssm_cfg=mixer)
-
-
-def _model(config: MambaConfig, device: str) -> MambaLM:
-    return gpu.random_model(config, device)
 
 
 def _copy(model: MambaLM, dtype: torch.dtype) -> MambaLM:

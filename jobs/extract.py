@@ -18,7 +18,6 @@ from models.weights.tokenizer import Tokenizer
 from pipeline.documents import reader_process, tokenize
 from pipeline.documents.extract import Extractor
 from pipeline.documents.handover import READ_ROW, reason
-from pipeline.documents.notes import Notes
 from pipeline.documents.reader import ReaderSettings
 from pipeline.documents.sections import SectionFinder
 from pipeline.documents.sources import list_documents
@@ -110,7 +109,8 @@ def _read(document: Document, settings: SummarizeConfig, tokenizer: Tokenizer, s
     return {
         "title": extracted.title,
         "format": extracted.kind,
-        **_encoding(extracted.notes),
+        "encoding": extracted.notes.encoding,
+        "encoding_chosen_by": extracted.notes.chosen_by,
         "tokens": tokens,
         "sections": [
             {"title": section.title, "start": section.start, "end": end}
@@ -119,10 +119,6 @@ def _read(document: Document, settings: SummarizeConfig, tokenizer: Tokenizer, s
         "warnings": extracted.notes.warnings,
         "text": "".join(texts),
     }
-
-
-def _encoding(notes: Notes) -> Row:
-    return {"encoding": notes.encoding, "encoding_chosen_by": notes.chosen_by}
 
 
 def _for_people(shown: Row) -> str:

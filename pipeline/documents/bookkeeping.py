@@ -29,21 +29,15 @@ def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]
     kept = list(entries)
     for output in outputs:
         own = re.compile(rf"{re.escape(output)}/(?:_\w+/|(?:{'|'.join(TABLES)})/dt=)")
-        kept, passed = _split(kept, (entry.uri for entry in kept if entry.uri not in given and own.match(entry.uri)))
+        passed = {entry.uri for entry in kept if entry.uri not in given and own.match(entry.uri)}
+        kept = [entry for entry in kept if entry.uri not in passed]
         log.info("output_passed_over", output_uri=output, objects=len(passed))
     empty = [entry.uri for entry in kept if not (entry.size_bytes or entry.problem or entry.uri in given)]
     folders = _folders(entry.uri for entry in kept) if empty else set()
-    kept, passed = _split(kept, (uri for uri in empty if uri in folders or MARKER.search(uri)))
-    if passed:
-        log.info("markers_passed_over", objects=len(passed), example=passed[0].uri)
-    return kept
-
-
-def _split(entries: Iterable[Listed], uris: Iterable[str]) -> tuple[list[Listed], list[Listed]]:
-    """Those that are not among the URIs, and those that are."""
-    chosen = set(uris)
-    all_entries = list(entries)
-    return [e for e in all_entries if e.uri not in chosen], [e for e in all_entries if e.uri in chosen]
+    markers = {uri for uri in empty if uri in folders or MARKER.search(uri)}
+    if markers:
+        log.info("markers_passed_over", objects=len(markers), example=min(markers))
+    return [entry for entry in kept if entry.uri not in markers]
 
 
 def _folders(uris: Iterable[str]) -> set[str]:

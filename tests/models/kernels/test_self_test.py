@@ -35,7 +35,7 @@ def test_kernels_that_are_right_are_taken(form, device):
     model = build(form, device)
     assert self_test.difference(model, FastPath(model)) < 1e-4
     with capture_logs() as logged:
-        assert self_test.agrees(model, lambda: FastPath(model))
+        assert self_test.agrees(model, FastPath(model))
     assert [entry["event"] for entry in logged] == ["kernels_checked"]
 
 
@@ -43,7 +43,7 @@ def test_kernels_that_are_right_are_taken(form, device):
 def test_kernels_that_differ_are_named_and_not_taken(broken, device):
     model = build("siso", device)
     with capture_logs() as logged:
-        assert not self_test.agrees(model, lambda: broken(model))
+        assert not self_test.agrees(model, broken(model))
     (entry,) = logged
     assert (entry["event"], entry["log_level"]) == ("kernels_differ", "warning")
     assert entry["error"] > entry["limit"] and "plain PyTorch" in entry["remedy"]
