@@ -16,7 +16,8 @@ FOLDERS = {
     "pipeline": (
         ("storage", "prompts", "billing", "telemetry", "cluster"),
         ("schemas",),
-        ("documents", "ledger"),
+        ("formats", "ledger"),
+        ("documents",),
         ("reports",),
         ("states", "planning", "training"),
         ("actor",),

@@ -12,7 +12,7 @@ from pipeline.actor.assignment import Assignment, receipt
 from pipeline.actor.job import Job
 from pipeline.actor.quarantine import Quarantine
 from pipeline.billing.metering import now_us
-from pipeline.documents import extract
+from pipeline.formats import registry
 from pipeline.ledger.ended import EndedAttempts
 from pipeline.ledger.records import Claim, Entry, Place, batch_of
 from pipeline.ledger.run_folder import Ledger
@@ -149,7 +149,7 @@ class Intake:
         try:
             found = states.load(uri)
             told = self._assignment
-            makers = extract.makers(told.config.input.text_field).values()
+            makers = registry.makers(told.config.input)
             snapshot.refuse(found, told.state_key, makers, told.settings_sha256, bool(told.config.sections))
             return job.starting(found, uri)
         except StateError as error:

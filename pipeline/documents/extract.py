@@ -1,7 +1,7 @@
 """The text and title of a document: plain text, Markdown, HTML, PDF, JSON, each also within gzip or zstd."""
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,42 +10,16 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from configs import errors
-from configs.errors import EmptyDocumentError, UndecodableError, UnreadableError
+from configs.errors import EmptyDocumentError, UnreadableError
 from configs.settings import InputSettings
-from pipeline.documents import content, encoding, html, json_records, pdf
-from pipeline.documents.encoding import Piece
-from pipeline.documents.notes import Notes
+from pipeline.documents import content
 from pipeline.documents.pinned import Pin
+from pipeline.formats import encoding, registry
+from pipeline.formats.encoding import Piece
+from pipeline.formats.notes import Notes
 from pipeline.schemas.document import Document
 
-KINDS = {
-    ".txt": "text",
-    ".md": "text",
-    ".markdown": "text",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".pdf": "pdf",
-    ".json": "json",
-}
-BINARY_MAGIC = {
-    b"PK\x03\x04": "a ZIP archive, as Word, Excel and EPUB files are",
-    b"\xd0\xcf\x11\xe0": "an old Microsoft Office file",
-    b"%PDF-": "a PDF, whatever its name says",
-    b"\x89PNG": "an image",
-    b"\xff\xd8\xff": "an image",
-    b"GIF8": "an image",
-    b"PAR1": "a Parquet file",
-    b"\x7fELF": "a program",
-    b"BZh": "compressed with bzip2; gzip and zstd are read",
-    b"\xfd7zXZ": "compressed with xz; gzip and zstd are read",
-}
-HTML_START = re.compile(rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
-XML_DECLARATION = re.compile(rb"\s*<\?xml[^>]*>", re.IGNORECASE)
-COMMENT_START, COMMENT_END = b"<!--", b"-->"
 HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
-HEAD_BYTES = 4096
-"""HTML without a suffix must begin within this many bytes."""
 LONGEST_LINE_AS_TITLE = 120
 LONGEST_TITLE = 300
 LONGEST_LEAD = 4 * 1024 * 1024
@@ -98,11 +72,10 @@ class Extractor:
             return Extracted(title[:LONGEST_TITLE], kind, _closing(opened, chain(lead, pieces)), notes, opened)
 
     def kind(self, document: Document) -> str:
-        """`text`, or one of the kinds that are parsed as a whole: `html`, `pdf`, `json`. Opens the document if its name
-        does not tell. Raises what `read` raises."""
-        by_name = "json" if document.record_offset is not None else _kind_by_name(document.source_uri)
-        if by_name is not None:
-            return by_name
+        """Its format: `text`, or one of those that are parsed as a whole. Opens the document. Raises what `read`
+        raises."""
+        if document.record_offset is not None:
+            return "json"
         with ExitStack() as streams:
             return self._opened(document, streams)[0]
 
@@ -130,39 +103,21 @@ class Extractor:
         if document.record_offset is not None and document.record_length is not None:
             place = document.record_offset, document.record_length
             record = self._records.read(document.source_uri, *place, document.source_etag)
-            return "json", *_from_character(offset, *json_records.parse(record, self._settings.text_field))
+            return "json", *_from_character(offset, *registry.parse("json", record, notes, self._settings))
         kind, first, stream = self._opened(document, streams)
         if kind == "text":
             return kind, None, _from_byte(offset, encoding, first, stream, notes)
         whole = content.whole(chain([first], content.pieces(stream, len(first))), self._settings.max_document_bytes)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
-        return kind, *_from_character(offset, *self._parse(kind, whole, notes))
-
-    def _parse(self, kind: str, data: bytes, notes: Notes) -> tuple[str | None, Iterator[str]]:
-        """Title and text of a document that is parsed whole."""
-        if kind == "html":
-            return html.parse(data, notes)
-        if kind == "pdf":
-            return pdf.parse(data)
-        return json_records.parse(data, self._settings.text_field)
+        return kind, *_from_character(offset, *registry.parse(kind, whole, notes, self._settings))
 
     def _opened(self, document: Document, streams: ExitStack) -> tuple[str, bytes, BinaryIO]:
         """Kind, first piece, and the stream with the rest."""
         pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
         stream = streams.enter_context(content.open_document(pin.uri, self._settings.max_expansion, pin))
         first = next(content.pieces(stream), b"")
-        return _kind(document.source_uri, first), first, stream
-
-
-def makers(text_field: str) -> Mapping[str, str]:
-    """For each kind of document, what its text depends on: another version of a parser may extract another text."""
-    return {
-        "text": "text",
-        "html": html.MADE_BY,
-        "pdf": pdf.MADE_BY,
-        "json": json_records.made_by(text_field),
-    }
+        return registry.recognized(_without_compression(document.source_uri), first), first, stream
 
 
 def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -171,13 +126,13 @@ def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 def parsed_whole(uri: str) -> bool:
-    """Whether a document of this name is parsed as a whole, in memory."""
-    return _kind_by_name(uri) not in (None, "text")
+    """Whether a document is parsed as a whole, in memory, as far as its name tells."""
+    return registry.by_name(_without_compression(uri)) not in (None, registry.TEXT)
 
 
 def is_plain_by_name(document: Document) -> bool:
-    """Whether a document's name alone tells that it is plain text."""
-    return document.record_offset is None and _kind_by_name(document.source_uri) == "text"
+    """Whether a document is plain text, as far as its name tells."""
+    return document.record_offset is None and registry.by_name(_without_compression(document.source_uri)) == "text"
 
 
 def _texts(extracted: Extracted) -> Generator[str, None, None]:
@@ -186,34 +141,8 @@ def _texts(extracted: Extracted) -> Generator[str, None, None]:
             yield piece.text
 
 
-def _kind(uri: str, head: bytes) -> str:
-    """The kind by the name's suffix, else by the first bytes. Raises UndecodableError for known binary formats."""
-    by_name = _kind_by_name(uri)
-    if by_name is None and head.startswith(b"%PDF-"):
-        return "pdf"
-    if by_name is None and _begins_as_html(head[:HEAD_BYTES]):
-        return "html"
-    if by_name in (None, "text"):
-        for magic, what in BINARY_MAGIC.items():
-            if head.startswith(magic):
-                raise UndecodableError(f"The document is not text but {what}.")
-    return by_name or "text"
-
-
-def _begins_as_html(head: bytes) -> bool:
-    """Whether a doctype or <html> comes first, apart from an XML declaration, comments and white space."""
-    declaration = XML_DECLARATION.match(head)
-    # One comment at a time: a pattern for any number of comments would backtrack exponentially.
-    rest = head[declaration.end() if declaration else 0 :].lstrip()
-    while rest.startswith(COMMENT_START):
-        _, _, rest = rest[len(COMMENT_START) :].partition(COMMENT_END)
-        rest = rest.lstrip()
-    return HTML_START.match(rest) is not None
-
-
-def _kind_by_name(uri: str) -> str | None:
-    path = PurePosixPath(uri)
-    return KINDS.get((path.with_suffix("") if content.compression_of(uri) else path).suffix.lower())
+def _without_compression(uri: str) -> str:
+    return str(PurePosixPath(uri).with_suffix("")) if content.compression_of(uri) else uri
 
 
 def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO, notes: Notes) -> Iterator[Piece]:

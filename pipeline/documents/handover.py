@@ -36,7 +36,7 @@ READ_ROW = pa.schema(
 document `is_streamed`: then the row is a handle, and the actor reads the document itself, resuming from its `state_uri`
 if there is one. `earlier` are attempts of earlier starts of the run, if any. `tokens` beside a `state_uri` are those of
 the whole document. `sections` is null unless the run summarizes sections. `cuts` are the canonical cuts within the
-tokens, in order; null without tokens. `made_by` is what the text depends on, from `extract.makers`; null if the
+tokens, in order; null without tokens. `made_by` is what the text depends on, from `registry.makers`; null if the
 document was not opened yet.
 """
 

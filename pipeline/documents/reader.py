@@ -11,12 +11,13 @@ import numpy as np
 from configs.errors import LonghaulError, unexpected
 from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.weights.tokenizer import Tokenizer
-from pipeline.documents import extract, tokenize
-from pipeline.documents.encoding import Piece
+from pipeline.documents import tokenize
 from pipeline.documents.extract import Extracted, Extractor
 from pipeline.documents.handover import reason
 from pipeline.documents.sections import SectionFinder
 from pipeline.documents.tokenize import Passage
+from pipeline.formats import registry
+from pipeline.formats.encoding import Piece
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
 
@@ -61,12 +62,10 @@ class Reader:
         return Tokenizer.find(model.tokenizer, model.uri)
 
     def _read(self, document: Document, has_state: bool) -> Row:
-        if has_state and extract.is_plain_by_name(document):
-            return {"is_streamed": True}
         extracted = self._extractor.read(document)
         with closing(extracted):
             passages = None if has_state and extracted.kind == "text" else self._passages(extracted)
-        made_by = extract.makers(self.settings.input.text_field)[extracted.kind]
+        made_by = registry.made_by(extracted.kind, self.settings.input)
         row = {"title": extracted.title, "is_streamed": passages is None, "made_by": made_by}
         return row if passages is None else row | self._tokenized(passages)
 

@@ -10,7 +10,7 @@ from fsspec.utils import glob_translate
 from configs.errors import ConfigError, DocumentError, LonghaulError, TooLargeError, UnreadableError, unexpected
 from configs.settings import InputSettings
 from pipeline.documents import bookkeeping, content, manifests, pinned
-from pipeline.documents.json_records import parse_record
+from pipeline.formats.json_records import parse_record
 from pipeline.schemas.document import Document
 from pipeline.storage import objects
 from pipeline.storage.listing import Listed

@@ -17,10 +17,11 @@ from configs.errors import LonghaulError, StateError, TimeLimitError, unexpected
 from configs.settings import InputSettings, SectionSettings
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents import tokenize
-from pipeline.documents.encoding import Piece
-from pipeline.documents.extract import Extractor, makers
+from pipeline.documents.extract import Extractor
 from pipeline.documents.sections import Section, SectionFinder
 from pipeline.documents.tokenize import START, Part, Passage, Position
+from pipeline.formats import registry
+from pipeline.formats.encoding import Piece
 from pipeline.schemas.document import Document
 
 AHEAD_TOKENS = 65_536
@@ -76,7 +77,7 @@ class TokenFeed:
         self._title: str | None = None
         self._error: LonghaulError | None = None
         self.made_by = ""
-        """What the text depends on, from `extract.makers`; set before the first token is ready."""
+        """What the text depends on, from `registry.makers`; set before the first token is ready."""
         self._changed = Condition()
         self._thread = Thread(target=self._run, name="token-feed", daemon=True)
         self._thread.start()
@@ -195,7 +196,7 @@ class TokenFeed:
 
     def _read(self) -> None:
         kind = Extractor(self._settings).kind(self._document)
-        self.made_by = makers(self._settings.text_field)[kind]
+        self.made_by = registry.made_by(kind, self._settings)
         # An offset in a parser's output means nothing for another parser, or another field.
         check_history = self._check_history or (kind != "text" and self._start.parts > 0)
         start = START if check_history else self._start

@@ -14,8 +14,8 @@ import numpy as np
 
 from configs.errors import TooLargeError
 from models.weights.tokenizer import Tokenizer
-from pipeline.documents.encoding import Piece, Trail
 from pipeline.documents.sections import SectionFinder
+from pipeline.formats.encoding import Piece, Trail
 
 PART_CHARS = 4096
 TOKEN_DTYPE = np.int32

@@ -14,11 +14,11 @@ from models.mamba.architecture import MambaConfig
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
-from pipeline.documents import extract
 from pipeline.documents.sources import list_documents
 from pipeline.driver import dataset
 from pipeline.driver.error_budget import ErrorBudget
 from pipeline.driver.stopping import Stopping
+from pipeline.formats import registry
 from pipeline.ledger import commits, history, lease
 from pipeline.ledger.commands import Command
 from pipeline.ledger.run_folder import Ledger
@@ -139,7 +139,7 @@ def kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
     """Rows of the states that earlier runs kept for a model on `cpu` or `cuda`, by document."""
     if not prepared.config.incremental:
         return {}
-    makers = extract.makers(prepared.config.input.text_field).values()
+    makers = registry.makers(prepared.config.input)
     return states.newest(prepared.ledger.output_uri, state_key_of(prepared, device), makers)
 
 

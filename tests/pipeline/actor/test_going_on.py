@@ -14,8 +14,9 @@ import pytest
 from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
-from pipeline.documents import html, tokenize
-from pipeline.documents.encoding import Piece
+from pipeline.documents import tokenize
+from pipeline.formats import html
+from pipeline.formats.encoding import Piece
 from pipeline.ledger.commit import commit
 from pipeline.ledger.records import Claim, document_key
 from pipeline.reports.warehouse import Warehouse
@@ -406,7 +407,7 @@ def test_a_new_version_of_a_parser_leaves_states_of_plain_text_alone(keeping, tm
     ]
     results(run(keeping, *documents)[1])
     kept = kept_by(keeping)
-    monkeypatch.setattr(html, "MADE_BY", "html lxml 9.9.9")
+    monkeypatch.setattr(html, "made_by", lambda settings: "html lxml 9.9.9")
     again = with_settings(keeping, run_id="again")
     results(run(again, *(each | {"state_uri": kept[each["document_id"]]["state_uri"]} for each in documents))[1])
     resumed = {name: entry["tokens_resumed"] for name, entry in entries(again).items()}

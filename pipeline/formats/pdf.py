@@ -7,13 +7,17 @@ from collections.abc import Iterator
 import pypdf
 
 from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UnreadableError
-from pipeline.documents.encoding import without_surrogates
+from configs.settings import InputSettings
+from pipeline.formats.encoding import without_surrogates
+from pipeline.formats.notes import Notes
 
-MADE_BY = f"pdf pypdf {pypdf.__version__}"
-"""What the text depends on: another version may extract another text."""
+
+def made_by(settings: InputSettings) -> str:
+    """What the text depends on: another version may extract another text."""
+    return f"pdf pypdf {pypdf.__version__}"
 
 
-def parse(data: bytes) -> tuple[str | None, Iterator[str]]:
+def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
     """Title and text, a page at a time. Raises UnreadableError, CorruptError, EmptyDocumentError, MemoryError, and the
     last three also while the pages are read."""
     # It warns of every flaw that it mends.

@@ -6,21 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.errors import CorruptError, UndecodableError
-from pipeline.documents.encoding import without_surrogates
+from configs.settings import InputSettings
+from pipeline.formats.encoding import without_surrogates
+from pipeline.formats.notes import Notes
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def made_by(text_field: str) -> str:
+def made_by(settings: InputSettings) -> str:
     """What the text depends on."""
-    return f"json field {text_field}"
+    return f"json field {settings.text_field}"
 
 
-def parse(data: bytes, text_field: str) -> tuple[str | None, Iterator[str]]:
+def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
     """Title and text of an object. Raises CorruptError, UndecodableError."""
-    record = parse_record(data, text_field, "The document")
+    record = parse_record(data, settings.text_field, "The document")
     title = record.get("title")
-    text = record[text_field].replace("\r\n", "\n").replace("\r", "\n")
+    text = record[settings.text_field].replace("\r\n", "\n").replace("\r", "\n")
     if LONE_SURROGATE.search(text):
         raise UndecodableError(
             "The text contains a lone surrogate, such as \\ud83d without a second half, which is not a character."

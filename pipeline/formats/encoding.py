@@ -16,7 +16,7 @@ from charset_normalizer.md import mess_ratio
 from webencodings import lookup
 
 from configs.errors import UndecodableError
-from pipeline.documents.notes import Choice, Notes
+from pipeline.formats.notes import Choice, Notes
 
 # The longer marks first: that of UTF-32 begins with that of UTF-16.
 BOMS = {

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from lxml import etree
 
 from configs.errors import CorruptError, EmptyDocumentError
-from pipeline.documents import encoding
-from pipeline.documents.notes import Notes
+from configs.settings import InputSettings
+from pipeline.formats import encoding
+from pipeline.formats.notes import Notes
 
-MADE_BY = f"html lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}"
-"""What the text depends on: another version may extract another text."""
 DECLARED_ENCODING = re.compile(
     rb"""(?:<meta[^>]+charset|<\?xml[^>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
@@ -30,7 +29,12 @@ HTML_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 """Written as in Markdown, so that the model and `pipeline.documents.sections` recognize them."""
 
 
-def parse(data: bytes, notes: Notes | None = None) -> tuple[str | None, Iterator[str]]:
+def made_by(settings: InputSettings) -> str:
+    """What the text depends on: another version may extract another text."""
+    return f"html lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}"
+
+
+def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
     """Title and lines of visible text. Raises UndecodableError, CorruptError, EmptyDocumentError, MemoryError."""
     declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
     codec = encoding.codec_of(declared[1].decode("ascii")) if declared else None
