@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -33,7 +34,7 @@ class Extracted:
     title: str
     """Its own title if it has one, else its first line if that is short, else its name."""
     kind: str
-    """As `Extractor.kind`."""
+    """As `Opened.kind`."""
     pieces: Iterator[Piece]
     """Its text with offsets, read lazily. Iterating raises what `Extractor.read` raises."""
     notes: Notes
@@ -58,66 +59,80 @@ class Extractor:
         self._settings = settings
         self._records = content.RecordReader(settings.max_expansion)
 
-    def read(self, document: Document) -> Extracted:
-        """Open a document and read up to its first words.
-
-        Raises a DocumentError (also while the text is read), or StorageError for the store as a whole.
-        """
-        notes = Notes()
-        with ExitStack() as streams:
-            kind, title, pieces = self._content(document, streams, notes)
-            lead = _lead(pieces)
-            title = " ".join((title or "").split()) or _title_in(lead) or _name(document)
-            opened = streams.pop_all()
-            return Extracted(title[:LONGEST_TITLE], kind, _closing(opened, chain(lead, pieces)), notes, opened)
-
-    def kind(self, document: Document) -> str:
-        """Its format: `text`, or one of those that are parsed as a whole. Opens the document. Raises what `read`
-        raises."""
-        if document.record_offset is not None:
-            return "json"
-        with ExitStack() as streams:
-            return self._opened(document, streams)[0]
-
-    def pieces(self, document: Document, offset: int = 0, encoding: str | None = None) -> Generator[Piece, None, None]:
-        """The document's text with offsets; the document is opened when the first piece is requested.
-
-        To resume, give the `offset` and `encoding` of an earlier `Trail`: plain text is read from there, compressed or
-        parsed documents are read again from their start. Raises what `read` raises.
-        """
-        with ExitStack() as streams:
-            yield from self._content(document, streams, Notes(), offset, encoding)[2]
-
-    def _content(
-        self, document: Document, streams: ExitStack, notes: Notes, offset: int = 0, encoding: str | None = None
-    ) -> tuple[str, str | None, Iterator[Piece]]:
-        """Kind, title and text."""
-        kind, title, pieces = self._pieces(document, streams, notes, offset, encoding)
-        return kind, title, _not_ended(pieces) if offset else _not_blank(pieces)
-
-    def _pieces(
-        self, document: Document, streams: ExitStack, notes: Notes, offset: int, encoding: str | None
-    ) -> tuple[str, str | None, Iterator[Piece]]:
+    def open(self, document: Document) -> "Opened":
+        """Open a document and see what format it is in; it must be closed. Raises a DocumentError, or StorageError for
+        the store as a whole."""
         if document.error_class:
             raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
         if document.record_offset is not None and document.record_length is not None:
             place = document.record_offset, document.record_length
             record = self._records.read(document.source_uri, *place, document.source_etag)
-            return "json", *_from_character(offset, *registry.parse("json", record, notes, self._settings))
-        kind, first, stream = self._opened(document, streams)
-        if kind == "text":
-            return kind, None, _from_byte(offset, encoding, first, stream, notes)
-        whole = content.whole(chain([first], content.pieces(stream, len(first))), self._settings.max_document_bytes)
+            return Opened(document, self._settings, "json", record, BytesIO(), ExitStack())
+        with ExitStack() as streams:
+            pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
+            stream = streams.enter_context(content.open_document(pin.uri, self._settings.max_expansion, pin))
+            first = next(content.pieces(stream), b"")
+            kind = registry.recognized(_without_compression(document.source_uri), first)
+            return Opened(document, self._settings, kind, first, stream, streams.pop_all())
+
+    def read(self, document: Document) -> Extracted:
+        """Open a document and read up to its first words. Raises what `open` raises, also while the text is read."""
+        opened = self.open(document)
+        with ExitStack() as unless_it_is_read:
+            unless_it_is_read.callback(opened.close)
+            extracted = opened.read()
+            unless_it_is_read.pop_all()
+            return extracted
+
+
+class Opened:
+    """A document whose format is known; read it once, with `read` or `pieces`."""
+
+    def __init__(
+        self,
+        document: Document,
+        settings: InputSettings,
+        kind: str,
+        first: bytes,
+        stream: BinaryIO,
+        streams: ExitStack,
+    ) -> None:
+        self.kind = kind
+        """Its format, as `registry` names it."""
+        self.notes = Notes()
+        """What reading shows; complete at the end of the pieces."""
+        self._document, self._settings = document, settings
+        self._first, self._stream, self._streams = first, stream, streams
+
+    def read(self) -> Extracted:
+        """Its title and text. Raises a DocumentError or StorageError, also while the text is read."""
+        title, pieces = self._content(0, None)
+        lead = _lead(pieces)
+        title = " ".join((title or "").split()) or _title_in(lead) or _name(self._document)
+        pieces = _closing(self._streams, chain(lead, pieces))
+        return Extracted(title[:LONGEST_TITLE], self.kind, pieces, self.notes, self._streams)
+
+    def pieces(self, offset: int = 0, encoding: str | None = None) -> Iterator[Piece]:
+        """The text with offsets, from the `offset` and `encoding` of an earlier `Trail` on: plain text is read from
+        there, compressed or parsed documents again from their start. Raises what `read` raises."""
+        return self._content(offset, encoding)[1]
+
+    def close(self) -> None:
+        """Close the document; no more text can be read."""
+        self._streams.close()
+
+    def _content(self, offset: int, encoding: str | None) -> tuple[str | None, Iterator[Piece]]:
+        title, pieces = self._pieces(offset, encoding)
+        return title, _not_ended(pieces) if offset else _not_blank(pieces)
+
+    def _pieces(self, offset: int, encoding: str | None) -> tuple[str | None, Iterator[Piece]]:
+        if self.kind == registry.TEXT:
+            return None, _from_byte(offset, encoding, self._first, self._stream, self.notes)
+        rest = content.pieces(self._stream, len(self._first))
+        whole = content.whole(chain([self._first], rest), self._settings.max_document_bytes)
         if not whole:
             raise EmptyDocumentError("The document is empty: it has no bytes.")
-        return kind, *_from_character(offset, *registry.parse(kind, whole, notes, self._settings))
-
-    def _opened(self, document: Document, streams: ExitStack) -> tuple[str, bytes, BinaryIO]:
-        """Kind, first piece, and the stream with the rest."""
-        pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
-        stream = streams.enter_context(content.open_document(pin.uri, self._settings.max_expansion, pin))
-        first = next(content.pieces(stream), b"")
-        return registry.recognized(_without_compression(document.source_uri), first), first, stream
+        return _from_character(offset, *registry.parse(self.kind, whole, self.notes, self._settings))
 
 
 def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:

@@ -7,7 +7,7 @@ so that memory does not grow with the document. Thanks to canonical cuts, the to
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import islice
 from threading import Condition, Thread
 
@@ -17,7 +17,7 @@ from configs.errors import LonghaulError, StateError, TimeLimitError, unexpected
 from configs.settings import InputSettings, SectionSettings
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents import tokenize
-from pipeline.documents.extract import Extractor
+from pipeline.documents.extract import Extractor, Opened
 from pipeline.documents.sections import Section, SectionFinder
 from pipeline.documents.tokenize import START, Part, Passage, Position
 from pipeline.formats import registry
@@ -195,37 +195,35 @@ class TokenFeed:
             self._on_change()
 
     def _read(self) -> None:
-        kind = Extractor(self._settings).kind(self._document)
-        self.made_by = registry.made_by(kind, self._settings)
-        # An offset in a parser's output means nothing for another parser, or another field.
-        check_history = self._check_history or (kind != "text" and self._start.parts > 0)
-        start = START if check_history else self._start
-        held: Part | None = None
-        with self._pieces(start) as pieces:
-            texts = tokenize.passages(pieces, start)
-            if check_history:
-                texts = self._after_history(texts)
-            most = self._settings.max_document_tokens
-            for part in tokenize.parts(texts, self._tokenizer, self._finder, self._start.tokens, most):
-                # Only now is it certain that the previous part was not the last.
-                if held is not None and not self._put(held):
-                    return
-                held = part
-        # If nothing is new, the document ends at the cut that it was read up to.
-        if self._put(held or Part(self._tail, self._start), is_last=True) and self._to_skip:
-            raise StateError(f"The document ends {self._to_skip} tokens before the position of its state.")
+        with closing(Extractor(self._settings).open(self._document)) as opened:
+            self.made_by = registry.made_by(opened.kind, self._settings)
+            # An offset in a parser's output means nothing for another parser, or another field.
+            is_parsed = opened.kind != registry.TEXT
+            check_history = self._check_history or (is_parsed and self._start.parts > 0)
+            start = START if check_history else self._start
+            texts = tokenize.passages(self._moving(self._pieces(opened, start)), start)
+            if self._put_all(self._after_history(texts) if check_history else texts) and self._to_skip:
+                raise StateError(f"The document ends {self._to_skip} tokens before the position of its state.")
 
-    @contextmanager
-    def _pieces(self, start: Position) -> Iterator[Iterator[Piece]]:
+    def _put_all(self, texts: Iterator[Passage]) -> bool:
+        """False if the feed is closed."""
+        most = self._settings.max_document_tokens
+        held: Part | None = None
+        for part in tokenize.parts(texts, self._tokenizer, self._finder, self._start.tokens, most):
+            # Only now is it certain that the previous part was not the last.
+            if held is not None and not self._put(held):
+                return False
+            held = part
+        # If nothing is new, the document ends at the cut that it was read up to.
+        return self._put(held or Part(self._tail, self._start), is_last=True)
+
+    def _pieces(self, opened: Opened, start: Position) -> Iterator[Piece]:
         """The text from `start` on; sets the title if that is the document's beginning."""
-        extractor = Extractor(self._settings)
-        if start == START:
-            with closing(extractor.read(self._document)) as extracted:
-                self._title = extracted.title
-                yield self._moving(extracted.pieces)
-        else:
-            with closing(extractor.pieces(self._document, start.offset, start.encoding)) as pieces:
-                yield self._moving(pieces)
+        if start != START:
+            return opened.pieces(start.offset, start.encoding)
+        extracted = opened.read()
+        self._title = extracted.title
+        return extracted.pieces
 
     def _moving(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         for piece in pieces:

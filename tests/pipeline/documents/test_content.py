@@ -2,6 +2,7 @@
 
 import gzip
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def settings(path: Path, **values: Any) -> InputSettings:
 
 
 def go_through(path: Path, inputs: InputSettings) -> None:
-    pieces = Extractor(inputs).pieces(Document(str(path), str(path), "e", path.stat().st_size))
-    deque(pieces, maxlen=0)
+    with closing(Extractor(inputs).open(Document(str(path), str(path), "e", path.stat().st_size))) as opened:
+        deque(opened.pieces(), maxlen=0)
 
 
 @pytest.mark.parametrize("suffix", PACK)

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,10 +112,11 @@ def test_a_document_that_is_gone_on_with_is_held_to_what_was_listed(tmp_path: Pa
     path.write_text(TEXT, encoding="utf-8")
     (document,) = listed(path)
     extractor = Extractor(InputSettings(sources=("unused",)))
-    assert "".join(piece.text for piece in extractor.pieces(document, at)) == TEXT[at:]
+    with closing(extractor.open(document)) as opened:
+        assert "".join(piece.text for piece in opened.pieces(at)) == TEXT[at:]
     path.write_text("L" + TEXT[1:], encoding="utf-8")
-    with pytest.raises(ChangedError):
-        list(extractor.pieces(document, at))
+    with pytest.raises(ChangedError), closing(extractor.open(document)) as opened:
+        list(opened.pieces(at))
 
 
 def test_a_feed_breaks_off_where_its_document_has_changed(tmp_path: Path) -> None:
