@@ -20,7 +20,7 @@ TABLES_HEAD = f"""# Tables
 
 {NOTE}
 
-A run writes five Parquet tables below `output.uri`, at `TABLE/dt=YYYY-MM-DD/run_id=RUN/part-*.parquet`; `dt`, a key of
+A run writes five Parquet tables below `output.uri`, at `TABLE/dt=YYYY-MM-DD/run=RUN/part-*.parquet`; `dt`, a key of
 the path, is the day (UTC) on which the run began. Query them with `python -m jobs.query OUTPUT "select ..."`, or with
 any engine that reads Parquet ([what a plain reader sees, and when](operations.md#what-a-plain-reader-sees)). Columns
 are nullable. [cost.md](cost.md#how-costs-add-up) explains how the amounts add up, and

@@ -37,7 +37,7 @@ class Keeper:
         for each in rows if objects else ():
             storage.publish(each["state_uri"], bytes(each["size_bytes"]))
         table = pa.Table.from_pylist([each | {"run_id": run_id} for each in rows], STATES)
-        folder = storage.join(self.output, "states", "dt=2026-03-01", f"run_id={run_id}")
+        folder = storage.join(self.output, "states", "dt=2026-03-01", f"run={run_id}")
         storage.publish_table(storage.join(folder, "part-0001-00000.parquet"), table)
         mark(self.output, run_id)
 

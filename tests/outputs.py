@@ -16,7 +16,7 @@ STARTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def write_part(root: Path, table: str, run_id: str, rows: list[dict[str, Any]], day: str = "2026-03-01") -> Path:
     """One part of one table, committed; columns that a row leaves out are null."""
-    folder = root / table / f"dt={day}" / f"run_id={run_id}"
+    folder = root / table / f"dt={day}" / f"run={run_id}"
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"part-0001-{len(list(folder.iterdir())):05d}.parquet"
     filled = [{"run_id": run_id, "currency": "USD"} | row for row in rows]

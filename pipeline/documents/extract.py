@@ -15,12 +15,15 @@ from configs.errors import EmptyDocumentError, UnreadableError
 from configs.settings import InputSettings
 from pipeline.documents import content
 from pipeline.documents.pinned import Pin
+from pipeline.documents.sections import FRONT_MATTER
 from pipeline.formats import encoding, registry
 from pipeline.formats.encoding import Piece
 from pipeline.formats.notes import Notes
+from pipeline.formats.titles import checked
 from pipeline.schemas.document import Document
 
 HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
+FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(?P<title>[^\n]*\S)", re.MULTILINE)
 LONGEST_LINE_AS_TITLE = 120
 LONGEST_TITLE = 300
 LONGEST_LEAD = 4 * 1024 * 1024
@@ -108,7 +111,7 @@ class Opened:
         """Its title and text. Raises a DocumentError or StorageError, also while the text is read."""
         title, pieces = self._content(0, None)
         lead = _lead(pieces)
-        title = " ".join((title or "").split()) or _title_in(lead) or _name(self._document)
+        title = checked(title) or _title_in(lead) or _name(self._document)
         pieces = _closing(self._streams, chain(lead, pieces))
         return Extracted(title[:LONGEST_TITLE], self.kind, pieces, self.notes, self._streams)
 
@@ -224,7 +227,11 @@ def _lead(pieces: Iterator[Piece]) -> list[Piece]:
 
 
 def _title_in(lead: list[Piece]) -> str | None:
-    text = "".join(piece.text for piece in lead)
+    text = "".join(piece.text for piece in lead).lstrip()
+    if front := FRONT_MATTER.match(text):
+        if named := FRONT_TITLE.search(text, 0, front.end()):
+            return named["title"].strip("\"' ")
+        text = text[front.end() :]
     line = text.lstrip()[: 2 * LONGEST_TITLE].partition("\n")[0].strip()
     if heading := HEADING.match(line):
         return heading[1]

@@ -9,9 +9,22 @@ from configs.settings import SectionSettings
 
 HEADING = re.compile(
     r"""^(?: \#{1,6} [ \t]+ (?P<marked> \S [^\n]* )                            # Markdown, as HTML's are written too
+      | (?P<underlined> [^\s|>\-=#] [^\n]{0,118} ) \n (?: ={3,} | -{3,} ) [ \t]*       # Markdown's other way
       | (?P<numbered> \d{1,3} (?:\.\d{1,3})* \.? [ \t]+ [A-Z] [^\n]{0,78} [^\s.,;:] )
-      | (?P<named> (?i:chapter|part|section|article|appendix) [ \t]+ (?:\d+|[IVXLC]+|[A-Z])\b [^\n]{0,80} ) )$""",
+      | (?P<named> (?i:chapter|part|section|article|appendix) [ \t]+ (?:\d+|[IVXLC]+|[A-Z])
+          (?: [ \t]* [.:)\u2013\u2014-] [^\n]{0,80} | [ \t]+ ["\u201c(]? [A-Z0-9] [^\n]{0,80} )? [ \t]* ) )$""",
     re.MULTILINE | re.VERBOSE,
+)
+FENCE = re.compile(r"^ {0,3}(?P<marks>```+|~~~+)[ \t]*(?P<language>[^\s`]*)[^`\n]*$", re.MULTILINE)
+FRONT_MATTER = re.compile(r"---[ \t]*\n(?:[^\n]*\n){1,200}?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
+"""YAML before a Markdown document: facts about it."""
+SENTENCE = re.compile(
+    r"\b(?:is|are|was|were|be|been|has|have|had|does|did|do|will|would|shall|should|may|must|can|could|applies|apply"
+    r"|contains?|provides?|states?|requires?|says|said|means)\b"
+)
+"""Words of sentences, which titles do not have: a line that begins with a number or `Section 12` may be prose."""
+MONTH = re.compile(
+    r"\d{1,2}\.?[ \t]+(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
 )
 LONGEST_TITLE = 300
 CLOSING = " \t#"
@@ -31,15 +44,38 @@ class Section:
     merged with the next."""
 
 
-def headings(text: str) -> Iterator[tuple[str, int]]:
-    """The title of each heading in a text, and the offset of its line in characters."""
-    for found in HEADING.finditer(text):
-        if title := found["marked"]:
-            # In the pattern, this would backtrack at each blank: quadratic time.
-            title = title[0] + title[1:].rstrip(CLOSING)
-        else:
-            title = found["numbered"] or found["named"]
-        yield title.strip()[:LONGEST_TITLE], found.start()
+def headings(text: str, is_start: bool = False) -> Iterator[tuple[str, int]]:
+    """The title of each heading in a part of a document, and the offset of its line in characters; none within code.
+    `is_start` tells whether the part is the document's first, which may begin with front matter."""
+    codes = _code(text)
+    front = FRONT_MATTER.match(text) if is_start else None
+    for found in HEADING.finditer(text, front.end() if front else 0):
+        if (title := _title(found)) and not any(start <= found.start() < end for start, end in codes):
+            yield title.strip()[:LONGEST_TITLE], found.start()
+
+
+def _title(found: re.Match[str]) -> str | None:
+    """Of a line that looks like a heading; None where it is prose."""
+    if title := found["marked"]:
+        # In the pattern, this would backtrack at each blank: quadratic time.
+        return title[0] + title[1:].rstrip(CLOSING)
+    if title := found["underlined"]:
+        # Else it is the last line of a paragraph, and what follows is a rule.
+        is_alone = not found.string[: found.start()].rstrip(" ").removesuffix("\n").rpartition("\n")[2].strip()
+        return title if is_alone and any(map(str.isalpha, title)) else None
+    title = found["numbered"] or found["named"]
+    is_prose = SENTENCE.search(title) or MONTH.match(title) or title.endswith((",", ";"))
+    return None if is_prose else title
+
+
+def _code(text: str) -> list[tuple[int, int]]:
+    """Where fenced code begins and ends in a part of a document. Whether the part begins within code follows from its
+    fences, as far as it does: one that names a language opens."""
+    fences = list(FENCE.finditer(text))
+    opens = next((number for number, fence in enumerate(fences) if fence["language"]), 0)
+    places = [0] * (opens % 2) + [fence.start() for fence in fences]
+    ends = places[1:] + [len(text)] * (len(places) % 2)
+    return list(zip(places[::2], ends[::2], strict=True))
 
 
 def before(sections: Sequence[Section], num_tokens: int) -> list[Section]:
@@ -61,7 +97,7 @@ class SectionFinder:
 
     def add(self, part: str, places: Sequence[int], tokens_before: int) -> None:
         """Add the next part of the text; `places` are the offsets of its tokens in characters."""
-        for title, place in headings(part) if self._settings.headings else ():
+        for title, place in headings(part, tokens_before <= 1) if self._settings.headings else ():
             self._heading(title, tokens_before + bisect_left(places, place))
         self._reach(tokens_before + len(places))
 

@@ -1,6 +1,6 @@
 """Which files of the tables count: those of each run's newest commit, which its marker tells.
 
-OUTPUT/TABLE/dt=YYYY-MM-DD/run_id=RUN/part-0003-00000.parquet    a file of the commit of the run's third start
+OUTPUT/TABLE/dt=YYYY-MM-DD/run=RUN/part-0003-00000.parquet    a file of the commit of the run's third start
 OUTPUT/_commits/RUN/0003.json    that commit's marker, written after its files; the highest number counts
 
 Starts are numbered by the lease, so that no two drivers write one file. Files of older commits go when the marker is
@@ -31,7 +31,7 @@ ORDER = ("costs", "jobs", "states", "failures", "summaries")
 """Of writing: who reads a table without the markers sees no summary before what it cost."""
 ROWS_PER_FILE = 100_000
 ROWS_AT_ONCE = 2_000
-PART = re.compile(r"/dt=\d{4}-\d\d-\d\d/run_id=(?P<run>[^/]+)/part-(?P<number>\d{4})-\d{5}\.parquet$")
+PART = re.compile(r"/dt=\d{4}-\d\d-\d\d/run=(?P<run>[^/]+)/part-(?P<number>\d{4})-\d{5}\.parquet$")
 
 
 class Commit:
@@ -92,7 +92,7 @@ class Commit:
                     objects.delete(file)
 
     def _folder(self, table: str) -> str:
-        return objects.join(self._ledger.output_uri, table, f"dt={self._day}", f"run_id={self._ledger.run_id}")
+        return objects.join(self._ledger.output_uri, table, f"dt={self._day}", f"run={self._ledger.run_id}")
 
 
 def _columns(rows: Iterator[Row], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -13,7 +13,7 @@ from pipeline.schemas.tables import TABLES
 from pipeline.storage import objects
 
 RUNS_FOLDER = "_runs"
-PARTITION_TYPES = "{'dt': DATE, 'run_id': VARCHAR}"
+PARTITION_TYPES = "{'dt': DATE, 'run': VARCHAR}"
 
 
 class Warehouse:
@@ -83,7 +83,7 @@ def _view(table: str, schema: pa.Schema, parts: Sequence[str]) -> str:
         # DuckDB reads * ? [ in a name as a pattern.
         files = ", ".join("'" + glob.escape(part).replace("'", "''") + "'" for part in parts)
         options = f"hive_partitioning = true, union_by_name = true, hive_types = {PARTITION_TYPES}"
-        query += f" UNION ALL BY NAME SELECT * FROM read_parquet([{files}], {options})"
+        query += f" UNION ALL BY NAME SELECT * EXCLUDE (run) FROM read_parquet([{files}], {options})"
     return f'CREATE OR REPLACE VIEW "{table}" AS {query}'
 
 

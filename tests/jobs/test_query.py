@@ -89,7 +89,7 @@ def test_a_table_without_files_is_an_empty_view_of_the_same_columns(tmp_path, ou
 def test_files_that_no_commit_made_are_not_read(tmp_path, rows):
     write_part(tmp_path, "jobs", "one", [job_row("1")])
     (tmp_path / "jobs" / "part-stray.parquet").write_text("not Parquet")
-    (tmp_path / "jobs" / "dt=2026-03-01" / "run_id=one" / "part-1.parquet.partial").write_text("half")
+    (tmp_path / "jobs" / "dt=2026-03-01" / "run=one" / "part-1.parquet.partial").write_text("half")
     assert rows(tmp_path, "select run_id from jobs") == [{"run_id": "one"}]
 
 

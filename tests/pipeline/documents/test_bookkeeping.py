@@ -40,7 +40,7 @@ def test_the_output_of_runs_is_passed_over_wherever_it_lies(tmp_path, begun):
     own = [
         begun,
         "_runs/one/claims/0001.json",
-        "summaries/dt=2026-11-26/run_id=one/part.parquet",
+        "summaries/dt=2026-11-26/run=one/part.parquet",
         "jobs/dt=1/p.parquet",
     ]
     theirs = ["a.txt", "out/summaries/mine.txt", "out/notes.txt", "_runs/other.txt"]

@@ -74,6 +74,8 @@ def test_plain_text_comes_out_as_it_is_with_one_kind_of_line_end(tmp_path: Path)
         ("short first line\nmore", "short first line"),
         ("a long first line " * 20, "name.md"),
         ("#hashtag is no heading", "#hashtag is no heading"),
+        ("---\ntitle: 'A guide'\ndate: 2026-03-02\n---\n\n# Another\n", "A guide"),
+        ("---\ndate: 2026-03-02\n---\n\n# A guide\n", "A guide"),
     ],
 )
 def test_titles_of_text(tmp_path: Path, content: str, title: str) -> None:
@@ -493,7 +495,7 @@ def test_a_json_file_holds_one_document(tmp_path: Path) -> None:
 
 def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
     assert isinstance(failure(tmp_path / "a.json", b'{"text": "a \\ud83d b"}'), UndecodableError)
-    assert read(tmp_path / "a.json", b'{"text": "fine", "title": "\\ud83d x"}')[0] == "\ufffd x"
+    assert read(tmp_path / "a.json", b'{"text": "fine", "title": "\\ud83d x"}')[0] == "fine"
 
 
 def test_a_file_that_shrank_since_it_was_listed_has_changed(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_what_must_be_parsed_is_read_here_also_where_there_is_a_state(
         "": f"<html>{text}</html>".encode(),
         ".json": line,
         ".jsonl": line,
-        ".pdf": b"%PDF- of no use",
+        ".pdf": b"%PDF-1.4 of no use",
     }[Path(name).suffix]
     place = {"record_offset": 0, "record_length": len(line)} if name == "a.jsonl" else {}
     (row,) = read(model, [document(tmp_path / name, content, **place).as_row() | {"state_uri": "s3://states/one"}])

@@ -55,10 +55,42 @@ def found(text: str, **settings) -> tuple[list[Section], list[int]]:
         ("2. Take the second road, and stop;", None),
         ("Section by section we go", None),
         ("    1 Indented", None),
+        ("12 May is a holiday", None),
+        ("12 May 2026", None),
+        ("3 Boats were out of service and were repaired over the winter", None),
+        ("10 Downing Street is the address of the office", None),
+        ("Section 1201 proscribes devices or services that", None),
+        ("Section 12 applies", None),
+        ("Section 12", "Section 12"),
+        ("Article 5 Payment of rent", "Article 5 Payment of rent"),
+        ("Part II: The storm", "Part II: The storm"),
     ],
 )
 def test_what_a_heading_is(line, title):
     assert list(headings(f"before\n{line}\nafter")) == ([] if title is None else [(title, len("before\n"))])
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        ("# A\n\n```bash\n# fetch\n```\n# B\n", ["A", "B"]),
+        ("# A\n~~~\n# fetch\n~~~\n# B\n", ["A", "B"]),
+        ("# A\n```\n# one\n```\n# B\n```\n# two\n", ["A", "B"]),
+        ("# within code\n```\n# B\n```bash\n# two\n```\n# C\n", ["B", "C"]),
+        ("Text.\n\nA heading\n=========\n\nAnother one\n---\n\nLast.\n", ["A heading", "Another one"]),
+        ("A heading\n=========\n", ["A heading"]),
+        ("of a long paragraph\nthat ends here\n---\nand goes on\n", []),
+        ("| a | b |\n|---|---|\n\n***\n---\n", []),
+    ],
+)
+def test_code_has_no_headings_and_underlined_lines_are_some(text, titles):
+    assert [title for title, _ in headings(text)] == titles
+
+
+def test_front_matter_has_no_headings():
+    text = "---\ntitle: A\n# a comment\n---\n\n# B\n"
+    assert [title for title, _ in headings(text, is_start=True)] == ["B"]
+    assert [title for title, _ in headings("---\n# not closed\n", is_start=True)] == ["not closed"]
 
 
 @pytest.mark.parametrize("filler", [" ", "#", "\t#", "1.", "chapter 1", "chapter ", "1 A"])

@@ -260,7 +260,7 @@ def test_what_is_not_known_is_null_or_taken_from_the_run(output):
 
 
 def test_outputs_of_a_version_without_prices_by_market_are_exported(tmp_path):
-    folder = tmp_path / "output" / "costs" / "dt=2026-03-01" / "run_id=old"
+    folder = tmp_path / "output" / "costs" / "dt=2026-03-01" / "run=old"
     folder.mkdir(parents=True)
     schema = pa.schema([field for field in COSTS if field.name not in SPOT])
     row = {"run_id": "old", "currency": "USD"} | {name: value for name, value in NIGHT[0].items() if name not in SPOT}
@@ -296,7 +296,7 @@ def test_csv_has_the_same_rows_as_focus_writes_them(output, tmp_path):
 def test_a_reconciled_export_sums_to_the_bill_and_says_so(output, tmp_path):
     bill = tmp_path / "bill.csv"
     bill.write_text("date,cost\n2026-12-31,7.07\n")
-    for part in (output / "costs" / "dt=2026-03-01" / "run_id=older").iterdir():
+    for part in (output / "costs" / "dt=2026-03-01" / "run=older").iterdir():
         part.unlink()
     reconciliation = reconcile(Warehouse(str(output)), str(bill))
     rows = exported(output, None, reconciliation)
@@ -318,7 +318,7 @@ def test_a_reconciled_export_sums_to_the_bill_and_says_so(output, tmp_path):
 def test_costs_of_a_day_without_a_bill_stay_an_estimate(output, tmp_path):
     bill = tmp_path / "bill.csv"
     bill.write_text("date,cost\n2026-12-30,7.07\n")
-    for part in (output / "costs" / "dt=2026-03-01" / "run_id=older").iterdir():
+    for part in (output / "costs" / "dt=2026-03-01" / "run=older").iterdir():
         part.unlink()
     rows = exported(output, None, reconcile(Warehouse(str(output)), str(bill)))
     assert {row["x_EstimateStatus"] for row in rows} == {"estimate"}
