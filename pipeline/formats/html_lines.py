@@ -1,0 +1,391 @@
+"""The text of a page in lines: each paragraph, heading, list item and row of a table on one of its own."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from lxml import etree
+
+from pipeline.formats import html_forms, html_scripts
+from pipeline.formats.html_lists import BULLET, Numbering
+from pipeline.formats.html_tables import Cell, Kind, Line, Table
+from pipeline.formats.html_visibility import Look, Visibility
+
+UNSEEN = {
+    *("script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "audio", "video", "datalist"),
+    *("title", "ix:header", "ix:hidden", "map", "colgroup", "meter", "progress", "noembed"),
+}
+BLOCKS = {
+    *("address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl"),
+    *("dt", "fieldset", "figcaption", "figure", "footer", "form", "frameset", "header", "hgroup", "hr", "html"),
+    *("legend", "main", "noframes", "p", "plaintext", "search", "section", "summary", "tbody", "tfoot"),
+    *("thead", "optgroup"),
+}
+INLINE = {
+    *("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "img"),
+    *("ins", "kbd", "label", "mark", "nobr", "output", "rp", "rt", "ruby", "s", "samp", "slot", "small", "span"),
+    *("strike", "strong", "time", "tt", "u", "var", "wbr"),
+}
+HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+"""Written as in Markdown, so that the model and those who look for sections recognize them."""
+LISTS = {"ol", "ul", "menu", "dir"}
+FIELDS = {"input", "select", "textarea"}
+CODE = {"pre", "listing", "xmp"}
+HOLDERS = BLOCKS | set(HEADINGS) | LISTS | CODE | {"table", "tr", "li", "dialog", "nav"}
+"""Elements that break the line within unknown ones."""
+INVISIBLE = re.compile(
+    "[\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+"""Characters that nobody sees. Joiners within words and pictures are kept."""
+LIKE_HEADING = re.compile(r"#{1,6}\s")
+FENCE = "```"
+NEAR = 40
+"""Characters before raised text that tell what it is."""
+
+
+def lines(root: etree._Element, visibility: Visibility, formulas: dict[etree._Element, str]) -> Iterator[str]:
+    """The text in lines without their ends; a block of code is one, with line ends within."""
+    page = _Page(visibility, formulas)
+    walk = etree.iterwalk(root, events=("start", "end"))
+    for event, element in walk:
+        if event == "end":
+            page.leave(element)
+        elif not page.enter(element):
+            walk.skip_subtree()
+        if page.done:
+            for line in page.done:
+                yield _marked(line)
+            page.done.clear()
+    page.break_line()
+    yield from map(_marked, page.done)
+
+
+def _marked(line: Line) -> str:
+    if line.kind is Kind.CODE:
+        fence = FENCE
+        while fence in line.text:
+            fence += "`"
+        return f"{fence}\n{line.text}\n{fence}"
+    # What only looks like a heading is none.
+    escape = "\\" if not line.prefix and LIKE_HEADING.match(line.text) else ""
+    return line.prefix + escape + line.text
+
+
+class _Page:
+    """What is read so far, and where in the page that is."""
+
+    def __init__(self, visibility: Visibility, formulas: dict[etree._Element, str]) -> None:
+        self._visibility, self._formulas = visibility, formulas
+        self.done: list[Line] = []
+        """Lines that are complete."""
+        self._line: list[str] = []
+        self._target = self.done
+        """Where lines go: the page, or a cell."""
+        self._outer: list[list[Line]] = []
+        self._mark: tuple[Kind, str] = (Kind.TEXT, "")
+        self._heading: etree._Element | None = None
+        self._preformatted = 0
+        self._named = 0
+        """Depth of headings and summaries, in which a button is text."""
+        self._tables: list[Table | None] = []
+        self._lists: list[Numbering] = []
+        self._scripts: list[int] = []
+        self._flushed = 0
+        self._shown = [True]
+        self._shown_since: list[etree._Element | None] = [None]
+        self._skipped: etree._Element | None = None
+
+    def enter(self, element: etree._Element) -> bool:
+        """Begin an element; False if nothing more within is read."""
+        tag = element.tag
+        if self._formulas and (formula := self._formulas.get(element)) is not None:
+            self._add(formula)
+            return self._skip(element)
+        if tag in UNSEEN:
+            return self._skip(element)
+        look = self._visibility.of(element)
+        if look is not Look.AS_ITS_PARENT and not self._look(element, look):
+            return self._skip(element)
+        if tag not in INLINE:
+            if tag in BLOCKS:
+                self.break_line()
+            elif (enter := ENTER.get(tag)) is not None:
+                if not enter(self, element):
+                    return self._skip(element)
+            elif _holds_blocks(element):
+                self.break_line()
+        if element.text:
+            self._add(element.text)
+        return True
+
+    def leave(self, element: etree._Element) -> None:
+        """End an element."""
+        if element is self._skipped:
+            self._skipped = None
+        else:
+            tag = element.tag
+            if tag not in INLINE:
+                if tag in BLOCKS:
+                    self.break_line()
+                elif (leave := LEAVE.get(tag)) is not None:
+                    leave(self, element)
+                elif tag not in ENTER and _holds_blocks(element):
+                    self.break_line()
+            if element is self._shown_since[-1]:
+                self._shown_since.pop()
+                self._shown.pop()
+        if element.tail:
+            self._add(element.tail)
+
+    def _look(self, element: etree._Element, look: Look) -> bool:
+        if look is Look.CHROME:
+            self.break_line()
+        if look in (Look.CHROME, Look.GONE):
+            return False
+        self._shown.append(look is Look.SEEN)
+        self._shown_since.append(element)
+        return True
+
+    def _skip(self, element: etree._Element) -> bool:
+        self._skipped = element
+        return False
+
+    def _add(self, text: str) -> None:
+        if self._shown[-1]:
+            self._line.append(text)
+
+    def break_line(self) -> None:
+        """What follows is on a new line, or the next one of code; in a heading it is the next word."""
+        if not self._line:
+            return
+        if self._preformatted:
+            if not self._line[-1].endswith("\n"):
+                self._line.append("\n")
+        elif self._heading is not None:
+            self._line.append(" ")
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        text = "".join(self._line)
+        self._line.clear()
+        self._flushed += 1
+        text = " ".join((text if text.isascii() else INVISIBLE.sub("", text)).split())
+        if text:
+            self._target.append(Line(*self._mark, text))
+            self._mark = (Kind.TEXT, "")
+
+    def _enter_break(self, element: etree._Element) -> bool:
+        if self._preformatted:
+            self._add("\n")
+        else:
+            self.break_line()
+        return True
+
+    def _enter_heading(self, element: etree._Element) -> bool:
+        self._named += 1
+        if self._heading is None and not self._preformatted:
+            self.break_line()
+            self._heading = element
+            self._mark = (Kind.HEADING, HEADINGS[element.tag])
+        return True
+
+    def _leave_heading(self, element: etree._Element) -> None:
+        self._named -= 1
+        if self._heading is element:
+            self._heading = None
+            self.break_line()
+            self._mark = (Kind.TEXT, "")
+
+    def _enter_list(self, element: etree._Element) -> bool:
+        self.break_line()
+        self._lists.append(Numbering(element))
+        return True
+
+    def _leave_list(self, element: etree._Element) -> None:
+        self.break_line()
+        self._lists.pop()
+
+    def _enter_item(self, element: etree._Element) -> bool:
+        self.break_line()
+        if self._heading is None:
+            self._mark = (Kind.ITEM, self._lists[-1].mark(element) if self._lists else BULLET)
+        return True
+
+    def _leave_item(self, element: etree._Element) -> None:
+        self.break_line()
+        if self._heading is None:
+            self._mark = (Kind.TEXT, "")
+
+    def _enter_table(self, element: etree._Element) -> bool:
+        self.break_line()
+        self._tables.append(Table())
+        return True
+
+    def _leave_table(self, element: etree._Element) -> None:
+        self.break_line()
+        if (table := self._tables.pop()) is not None:
+            self._target.extend(table.lines())
+
+    def _enter_row(self, element: etree._Element) -> bool:
+        self.break_line()
+        if self._tables and (table := self._tables[-1]) is not None:
+            table.open_row()
+        return True
+
+    def _leave_row(self, element: etree._Element) -> None:
+        self.break_line()
+        if self._tables and (table := self._tables[-1]) is not None:
+            table.close_row()
+
+    def _enter_cell(self, element: etree._Element) -> bool:
+        if not self._tables or (table := self._tables[-1]) is None:
+            self._line.append(" ")
+            return True
+        self.break_line()
+        cell: Cell = table.open_cell(_span(element, "colspan"), _span(element, "rowspan"))
+        self._outer.append(self._target)
+        self._target = cell.lines
+        self._mark = (Kind.TEXT, "")
+        # A table within is one of its own, and other rows and cells within belong to none.
+        self._tables.append(None)
+        return True
+
+    def _leave_cell(self, element: etree._Element) -> None:
+        if not self._tables or self._tables[-1] is not None:
+            self._line.append(" ")
+            return
+        self.break_line()
+        self._mark = (Kind.TEXT, "")
+        self._tables.pop()
+        self._target = self._outer.pop()
+
+    def _enter_code(self, element: etree._Element) -> bool:
+        if not self._preformatted and self._heading is None:
+            self.break_line()
+        self._preformatted += 1
+        return True
+
+    def _leave_code(self, element: etree._Element) -> None:
+        self._preformatted -= 1
+        if not self._preformatted and self._heading is None:
+            text = "".join(self._line).replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+            self._line.clear()
+            self._flushed += 1
+            text = text if text.isascii() else INVISIBLE.sub("", text)
+            if text.strip():
+                self._target.append(Line(Kind.CODE, "", "\n".join(map(str.rstrip, text.split("\n")))))
+
+    def _enter_script(self, element: etree._Element) -> bool:
+        self._scripts += [self._flushed, len(self._line)]
+        return True
+
+    def _leave_script(self, element: etree._Element) -> None:
+        start, flushed = self._scripts.pop(), self._scripts.pop()
+        if flushed != self._flushed or len(self._line) == start:
+            return
+        text = "".join(self._line[start:])
+        del self._line[start:]
+        before = _end(self._line)
+        if element.tag == "sub":
+            self._line.append(html_scripts.lowered(before, text, element.tail or ""))
+        elif _is_fraction(element, text) and before[-1:].isdigit():
+            self._line.append(" " + text.strip())
+        else:
+            is_link = next(element.iter("a"), None) is not None
+            self._line.append(html_scripts.raised(before, text, element.tail or "", is_link))
+
+    def _enter_field(self, element: etree._Element) -> bool:
+        if text := html_forms.value(element).strip():
+            self._add(f" {text} ")
+        return False
+
+    def _enter_button(self, element: etree._Element) -> bool:
+        self._line.append(" ")
+        return self._named > 0
+
+    def _enter_summary(self, element: etree._Element) -> bool:
+        self._named += 1
+        self.break_line()
+        return True
+
+    def _leave_summary(self, element: etree._Element) -> None:
+        self._named -= 1
+        self.break_line()
+
+    def _enter_nav(self, element: etree._Element) -> bool:
+        self.break_line()
+        return False
+
+    def _enter_dialog(self, element: etree._Element) -> bool:
+        self.break_line()
+        return element.get("open") is not None
+
+    def _leave_block(self, element: etree._Element) -> None:
+        self.break_line()
+
+    def _quote(self, element: etree._Element) -> bool:
+        self._add('"')
+        return True
+
+
+def _holds_blocks(element: etree._Element) -> bool:
+    """Whether an unknown element is one of blocks."""
+    return len(element) > 0 and any(child.tag in HOLDERS for child in element)
+
+
+def _span(element: etree._Element, name: str) -> int:
+    value = element.get(name)
+    if value is None:
+        return 1
+    value = value.strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 1
+
+
+def _end(parts: list[str]) -> str:
+    """The last characters."""
+    end = ""
+    for part in reversed(parts):
+        end = part[-NEAR:] + end
+        if len(end) >= NEAR:
+            break
+    return end
+
+
+def _is_fraction(element: etree._Element, text: str) -> bool:
+    """Whether raised digits are the upper half of a fraction such as ½."""
+    after = element.getnext()
+    is_slash = (element.tail or "").strip() in ("/", "⁄")
+    return text.strip().isdigit() and is_slash and after is not None and after.tag == "sub"
+
+
+Enter = Callable[[_Page, etree._Element], bool]
+ENTER: dict[str, Enter] = {
+    "br": _Page._enter_break,
+    **dict.fromkeys(HEADINGS, _Page._enter_heading),
+    **dict.fromkeys(LISTS, _Page._enter_list),
+    "li": _Page._enter_item,
+    "table": _Page._enter_table,
+    "tr": _Page._enter_row,
+    **dict.fromkeys(("td", "th"), _Page._enter_cell),
+    **dict.fromkeys(CODE, _Page._enter_code),
+    **dict.fromkeys(("sup", "sub"), _Page._enter_script),
+    **dict.fromkeys(FIELDS, _Page._enter_field),
+    "button": _Page._enter_button,
+    "nav": _Page._enter_nav,
+    "dialog": _Page._enter_dialog,
+    "summary": _Page._enter_summary,
+    "q": _Page._quote,
+}
+LEAVE: dict[str, Callable[[_Page, etree._Element], object]] = {
+    "dialog": _Page._leave_block,
+    **dict.fromkeys(HEADINGS, _Page._leave_heading),
+    **dict.fromkeys(LISTS, _Page._leave_list),
+    "li": _Page._leave_item,
+    "table": _Page._leave_table,
+    "tr": _Page._leave_row,
+    **dict.fromkeys(("td", "th"), _Page._leave_cell),
+    **dict.fromkeys(CODE, _Page._leave_code),
+    **dict.fromkeys(("sup", "sub"), _Page._leave_script),
+    "summary": _Page._leave_summary,
+    "q": _Page._quote,
+}

@@ -1,0 +1,276 @@
+"""What style sheets and style attributes say about whether text is seen."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import tinycss2
+from cssselect import HTMLTranslator, SelectorError
+from cssselect import parse as parse_selectors
+from lxml import etree
+from tinycss2.ast import Declaration, DimensionToken, FunctionBlock, IdentToken, Node, NumberToken, PercentageToken
+
+Aspect = Literal["display", "opacity", "place", "visibility", "font"]
+"""What hides text. The last two are inherited, and a descendant may show itself again."""
+Effects = dict[Aspect, tuple[bool, bool]]
+"""Whether each hides, and whether it is important."""
+Rank = tuple[bool, bool, tuple[int, int, int], int]
+"""Of declarations about the same aspect of an element: important, inline, specificity, order."""
+
+TELLING = re.compile(r"display|visibility|opacity|font|clip|position|indent|\\|/\*", re.IGNORECASE)
+"""In declarations that may have an effect."""
+HIDING = re.compile(
+    r"display\s*:\s*none|content-visibility|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*[0.]|clip"
+    r"|font(?:-size)?\s*:\s*[0.]|:\s*-\d{3}|\\",
+    re.IGNORECASE,
+)
+"""In declarations that may hide."""
+COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+TOKEN = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\\.|[{};]""", re.DOTALL)
+COMBINATOR = re.compile(r"[\s>+~]+")
+KEY = re.compile(r"#[\w-]+|\.[\w-]+")
+TAG = re.compile(r"[A-Za-z][\w-]*")
+MOVES = ("animation", "transition")
+FAR_AWAY = -999.0
+"""Pixels to the left of or above the page, where nobody sees text."""
+LONGEST_SELECTOR = 2000
+SCREEN = {"min": 1280.0, "max": 1280.0}
+CLASSES = etree.XPath("//@class", smart_strings=False)
+IDS = etree.XPath("//@id", smart_strings=False)
+MEDIA_FEATURE = re.compile(r"\(\s*(min|max)-width\s*:\s*([\d.]+)(px|em|rem)\s*\)")
+EM = 16.0
+
+
+@lru_cache(maxsize=4096)
+def effects(declarations: str) -> Effects:
+    """Of the text of some declarations. Do not change what is returned."""
+    if not TELLING.search(declarations):
+        return {}
+    found: Effects = {}
+    parsed = [node for node in tinycss2.parse_blocks_contents(declarations) if isinstance(node, Declaration)]
+    moves = any(moving in node.lower_name for node in parsed for moving in MOVES)
+    away = any(node.lower_name == "position" and _word(node.value) in ("absolute", "fixed") for node in parsed)
+    for node in parsed:
+        for aspect, hides in _effect(node.lower_name, _without_blanks(node.value), away, moves):
+            if aspect not in found or node.important >= found[aspect][1]:
+                found[aspect] = hides, node.important
+    return found
+
+
+def _effect(name: str, value: list[Node], away: bool, moves: bool) -> Iterator[tuple[Aspect, bool]]:
+    if name == "display":
+        yield "display", _word(value) == "none"
+    elif name == "visibility":
+        yield "visibility", _word(value) in ("hidden", "collapse")
+    elif name == "content-visibility":
+        yield "place", _word(value) == "hidden"
+    elif name == "opacity":
+        # What fades in is meant to be read.
+        yield "opacity", _number(value) == 0 and not moves
+    elif name == "font-size" and value:
+        yield "font", _number(value) == 0
+    elif name == "font" and value:
+        yield "font", _number(value[:1]) == 0
+    elif name == "text-indent" or (name in ("left", "top", "right", "bottom") and away):
+        number = _number(value)
+        yield "place", number is not None and number <= FAR_AWAY
+    elif name in ("clip", "clip-path") and away:
+        yield "place", _clips_all(value)
+
+
+def _without_blanks(value: list[Node]) -> list[Node]:
+    return [token for token in value if token.type not in ("whitespace", "comment")]
+
+
+def _word(value: list[Node]) -> str | None:
+    words = _without_blanks(value)
+    return words[0].lower_value if len(words) == 1 and isinstance(words[0], IdentToken) else None
+
+
+def _number(value: list[Node]) -> float | None:
+    numeric = (NumberToken, DimensionToken, PercentageToken)
+    return float(value[0].value) if len(value) == 1 and isinstance(value[0], numeric) else None
+
+
+def _clips_all(value: list[Node]) -> bool:
+    if len(value) != 1 or not isinstance(value[0], FunctionBlock):
+        return False
+    numbers = [_number([token]) for token in value[0].arguments if token.type not in ("whitespace", "literal")]
+    if value[0].lower_name == "inset":
+        return bool(numbers) and all(number is not None and number >= 50 for number in numbers)
+    return value[0].lower_name == "rect" and bool(numbers) and all(number in (0, 1) for number in numbers)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One selector with what its declarations do."""
+
+    selector: str
+    effects: Effects
+    order: int
+
+    @cached_property
+    def key(self) -> str:
+        """An id, class or tag without which no element matches; `*` if there is none."""
+        last = COMBINATOR.split(self.selector)[-1] if not any(sign in self.selector for sign in "([\\:") else ""
+        keys = KEY.findall(last)
+        return min(keys, default=last.lower() if TAG.fullmatch(last) else "*")  # ids first
+
+    @cached_property
+    def specificity(self) -> tuple[int, int, int]:
+        """As CSS counts it."""
+        if KEY.fullmatch(self.selector):
+            return (1, 0, 0) if self.selector[0] == "#" else (0, 1, 0)
+        parsed = self._parsed
+        return parsed[0] if parsed else (0, 0, 0)
+
+    @cached_property
+    def _parsed(self) -> tuple[tuple[int, int, int], str] | None:
+        """Specificity and XPath; None for what matches nothing here, as `::before` and `:hover`."""
+        try:
+            (selector,) = parse_selectors(self.selector)
+            if selector.pseudo_element or len(self.selector) > LONGEST_SELECTOR:
+                return None
+            return selector.specificity(), HTMLTranslator().selector_to_xpath(selector)
+        except (SelectorError, ValueError, RecursionError):
+            return None
+
+    def matching(self, root: etree._Element) -> frozenset[etree._Element] | None:
+        """The elements that match; None for all that have the key."""
+        if self.selector == self.key and self.key != "*":
+            return None
+        parsed = self._parsed
+        return frozenset(root.xpath(parsed[1])) if parsed else frozenset()
+
+
+class StyleSheets:
+    """The embedded style sheets of a page."""
+
+    def __init__(self, root: etree._Element, texts: Iterable[str]) -> None:
+        self._root, self._texts = root, list(texts)
+        self._rules: dict[str, list[Rule]] = {}
+        self._hiding: dict[str, list[Rule]] = {}
+        self._matching: dict[int, frozenset[etree._Element] | None] = {}
+        if any(map(HIDING.search, self._texts)):
+            self._load()
+        self.hides_some = bool(self._hiding)
+
+    def _load(self) -> None:
+        """All of them, since one may show what another hides."""
+        used = _used(self._root) if self._texts else set()
+        rules = (rule for text in self._texts for rule in _rules(text, used))
+        for order, (selector, found) in enumerate(rules):
+            rule = Rule(selector, found, order)
+            self._rules.setdefault(rule.key, []).append(rule)
+            if any(hides for hides, _ in found.values()):
+                self._hiding.setdefault(rule.key, []).append(rule)
+        self._texts = []
+
+    def may_hide(self, element: etree._Element) -> bool:
+        """Whether some rule hides an element, which others may show."""
+        return any(
+            self._matches(rule, element) for key in _keys(element) if key in self._hiding for rule in self._hiding[key]
+        )
+
+    def of(self, element: etree._Element) -> Iterator[tuple[Aspect, bool, Rank]]:
+        """What the rules that match an element do to it, each with its rank."""
+        if self._texts:
+            self._load()
+        for key in _keys(element):
+            for rule in self._rules.get(key, ()):
+                if self._matches(rule, element):
+                    for aspect, (hides, important) in rule.effects.items():
+                        yield aspect, hides, (important, False, rule.specificity, rule.order)
+
+    def _matches(self, rule: Rule, element: etree._Element) -> bool:
+        if rule.order not in self._matching:
+            self._matching[rule.order] = rule.matching(self._root)
+        matching = self._matching[rule.order]
+        return matching is None or element in matching
+
+
+def _keys(element: etree._Element) -> list[str]:
+    """Under which the rules for an element are kept."""
+    keys = ["*", element.tag]
+    if names := element.get("class"):
+        keys += ["." + name for name in names.split()]
+    return [*keys, "#" + name] if (name := element.get("id")) else keys
+
+
+def _used(root: etree._Element) -> set[str]:
+    """The classes and ids that a page uses, written as in selectors."""
+    classes = {name for names in set(CLASSES(root)) for name in names.split()}
+    return {"." + name for name in classes} | {"#" + name for name in IDS(root)}
+
+
+def _rules(text: str, used: set[str]) -> Iterator[tuple[str, Effects]]:
+    """The rules with effects on a screen, for classes and ids that are used."""
+    for prelude, body in _blocks(COMMENT.sub(" ", text)):
+        if TELLING.search(body):
+            selectors = [selector for selector in _selectors(prelude) if _may_match(selector, used)]
+            if selectors and (found := effects(body)):
+                yield from ((selector, found) for selector in selectors)
+
+
+def _may_match(selector: str, used: set[str]) -> bool:
+    return any(sign in selector for sign in "([\\") or used.issuperset(KEY.findall(selector))
+
+
+def _selectors(prelude: str) -> list[str]:
+    """The members of a list of selectors."""
+    parts = prelude.split(",")
+    if not any(sign in prelude for sign in "([\"'\\"):
+        return [stripped for part in parts if (stripped := part.strip())]
+    joined: list[str] = []
+    depth = 0
+    for part in parts:
+        if depth > 0:
+            joined[-1] += "," + part
+        else:
+            joined.append(part)
+        depth += sum(map(part.count, "([")) - sum(map(part.count, ")]"))
+    return [part.strip() for part in joined if part.strip()]
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Selectors and declarations of rules that apply to a screen. Rules within rules are passed over."""
+    stack: list[tuple[str | None, bool, int]] = []  # prelude of a rule, whether it applies, and where its body begins
+    start = 0
+    for token in TOKEN.finditer(text):
+        if token[0] == "{":
+            prelude = text[start : token.start()].strip()
+            within = stack[-1] if stack else (None, True, 0)
+            if prelude.startswith("@"):
+                stack.append((None, within[1] and _applies(prelude), token.end()))
+            else:
+                stack.append((prelude, within[1] and within[0] is None, token.end()))
+            start = token.end()
+        elif token[0] == "}":
+            if stack:
+                selectors, applies, begin = stack.pop()
+                if selectors and applies:
+                    yield selectors, text[begin : token.start()]
+            start = token.end()
+        elif token[0] == ";":
+            start = token.end()
+
+
+def _applies(prelude: str) -> bool:
+    """Whether what an at-rule holds applies to a screen of a usual size."""
+    name, _, condition = prelude.lower().partition(" ")
+    name, parenthesis, rest = name.partition("(")
+    if name in ("@supports", "@layer"):
+        return True
+    return name == "@media" and any(map(_is_screen, (parenthesis + rest + " " + condition).split(",")))
+
+
+def _is_screen(query: str) -> bool:
+    for bound, value, unit in MEDIA_FEATURE.findall(query):
+        width = float(value.strip(".") or 0) * (1 if unit == "px" else EM) if value.count(".") < 2 else 0
+        if (SCREEN["min"] < width) if bound == "min" else (SCREEN["max"] > width):
+            return False
+    words = MEDIA_FEATURE.sub(" ", query).replace("only", " ").split()
+    words = [word for word in words if word != "and"]
+    return words in ([], ["screen"], ["all"], ["not", "print"], ["not", "speech"])
