@@ -23,6 +23,7 @@ All take one message, so that they survive pickling between Ray processes.
 
 from pathlib import Path
 from traceback import extract_tb
+from typing import ClassVar
 
 from configs.credentials import masked
 
@@ -65,17 +66,26 @@ class StateError(LonghaulError):
 class DocumentError(LonghaulError):
     """One document cannot be summarized; it becomes a failure row with this class and message."""
 
+    is_of_content: ClassVar[bool] = False
+    """Whether the same content fails again: nothing but the document itself is the reason."""
+
 
 class EmptyDocumentError(DocumentError):
     """The document has no bytes, or no text."""
+
+    is_of_content = True
 
 
 class UndecodableError(DocumentError):
     """The bytes are not text in any known encoding."""
 
+    is_of_content = True
+
 
 class CorruptError(DocumentError):
     """The container is broken: a truncated gzip or zstd, an unreadable PDF, invalid JSON."""
+
+    is_of_content = True
 
 
 class UnreadableError(DocumentError):

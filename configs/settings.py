@@ -32,6 +32,10 @@ class InputSettings(Settings):
     """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
     id_field: str = "id"
     """Field of a JSON line that holds the document's id. A line without it is named by its line number."""
+    retry_failed: bool = False
+    """Try documents again that failed in an earlier run because of what is in them: empty, damaged, not text. Otherwise
+    they are counted in the log and passed over until their content or the settings change; documents that failed for
+    other reasons, such as the store or a limit of memory, are tried again by every run."""
     inline_bytes: int = Field(8 * MIB, ge=1)
     """Bytes of text (as UTF-8) up to which a reader passes a document's tokens to an actor. The actor streams longer
     documents itself, so that memory does not grow with their length."""

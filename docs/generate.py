@@ -71,6 +71,8 @@ def _row(column: Column) -> str:
 def _type(kind: pa.DataType) -> str:
     if pa.types.is_decimal(kind):
         return f"decimal({kind.precision}, {kind.scale})"
+    if pa.types.is_list(kind):
+        return f"list of {_type(kind.value_type)}"
     return "timestamp" if pa.types.is_timestamp(kind) else str(kind)
 
 

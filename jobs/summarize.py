@@ -40,7 +40,9 @@ def summarize(config_path: command.ConfigPath, overrides: command.Overrides = No
         print(f"stopped: {error}\n{_how_to_resume(prepared)}", file=sys.stderr)
         return exits.CRASH
     if job is None:
-        print(f"nothing to do: all {_done(prepared)} documents are already done in {config.output.uri}")
+        print(
+            f"nothing to do: all {_done(prepared)} documents are already done in {config.output.uri}{_failed(prepared)}"
+        )
         return exits.SUCCESS
     print(_outcome(job, config.output.uri))
     if job["documents_left"]:
@@ -74,6 +76,16 @@ def _how_to_resume(prepared: Prepared) -> str:
 
 def _done(prepared: Prepared) -> int:
     return len(prepared.documents) + prepared.num_skipped
+
+
+def _failed(prepared: Prepared) -> str:
+    """In earlier runs, of those that were listed."""
+    if not prepared.num_failed_before:
+        return ""
+    return (
+        f"; {prepared.num_failed_before} more failed before for what is in them (table failures), and "
+        "input.retry_failed=true tries them again"
+    )
 
 
 def _outcome(job: dict[str, Any], output_uri: str) -> str:

@@ -103,6 +103,7 @@ class Entries:
             "source_uri": row["source_uri"],
             "source_etag": row["source_etag"],
             "size_bytes": row["size_bytes"],
+            **job.reading,
             "settings_sha256": self.assignment.settings_sha256,
             "attempts": job.attempt,
             "started_at": job.started_at,

@@ -67,6 +67,14 @@ class Job:
         return self.start.read_state.tokens_read if self.start else 0
 
     @property
+    def reading(self) -> Row:
+        """What reading has shown of the document, as columns of its rows."""
+        if isinstance(self.feed, TokenFeed):
+            notes = self.feed.notes
+            return {"format": self.feed.format, "encoding": notes.encoding, "warnings": list(notes.warnings)}
+        return {name: self.row.get(name) for name in ("format", "encoding", "warnings")}
+
+    @property
     def title(self) -> str | None:
         """Title from the reader; without one, from the stored state or the feed."""
         if self.row["title"] is None and self.start is not None:

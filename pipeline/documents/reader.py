@@ -66,8 +66,9 @@ class Reader:
         with closing(extracted):
             passages = None if has_state and extracted.kind == "text" else self._passages(extracted)
         made_by = registry.made_by(extracted.kind, self.settings.input)
-        row = {"title": extracted.title, "is_streamed": passages is None, "made_by": made_by}
-        return row if passages is None else row | self._tokenized(passages)
+        tokenized = {} if passages is None else self._tokenized(passages)
+        row = {"title": extracted.title, "format": extracted.kind, "is_streamed": passages is None, "made_by": made_by}
+        return row | {"encoding": extracted.notes.encoding, "warnings": extracted.notes.warnings} | tokenized
 
     def _passages(self, extracted: Extracted) -> list[Passage] | None:
         """All of a text, or None where it is too long to travel."""

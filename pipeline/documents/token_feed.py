@@ -22,6 +22,7 @@ from pipeline.documents.sections import Section, SectionFinder
 from pipeline.documents.tokenize import START, Part, Passage, Position
 from pipeline.formats import registry
 from pipeline.formats.encoding import Piece
+from pipeline.formats.notes import Notes
 from pipeline.schemas.document import Document
 
 AHEAD_TOKENS = 65_536
@@ -78,6 +79,9 @@ class TokenFeed:
         self._error: LonghaulError | None = None
         self.made_by = ""
         """What the text depends on, from `registry.makers`; set before the first token is ready."""
+        self.format: str | None = None
+        self.notes = Notes()
+        """What reading from the start on has shown so far."""
         self._changed = Condition()
         self._thread = Thread(target=self._run, name="token-feed", daemon=True)
         self._thread.start()
@@ -196,6 +200,7 @@ class TokenFeed:
 
     def _read(self) -> None:
         with closing(Extractor(self._settings).open(self._document)) as opened:
+            self.format, self.notes = opened.kind, opened.notes
             self.made_by = registry.made_by(opened.kind, self._settings)
             # An offset in a parser's output means nothing for another parser, or another field.
             is_parsed = opened.kind != registry.TEXT

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4
 
+import structlog
+
 from configs.errors import ConfigError
 from configs.prices import Catalog
 from configs.settings import SummarizeConfig
@@ -30,6 +32,8 @@ from pipeline.states import kept as states
 from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
 from pipeline.storage import objects
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -48,6 +52,8 @@ class Prepared:
     """Still to be summarized."""
     num_skipped: int
     """Done in other runs."""
+    num_failed_before: int
+    """In other runs, for what is in them, so that they are not tried again."""
     deadline: datetime | None
     stopping: Stopping
     error_budget: ErrorBudget
@@ -79,9 +85,14 @@ def prepare(config: SummarizeConfig) -> Prepared:
     run_id = _run_id(config, command)
     ledger = Ledger(config.output.uri, run_id)
     refuse_other_settings(ledger, settings_sha256, config.price.currency)
-    elsewhere = history.done_in_other_runs(config.output.uri, settings_sha256, run_id)
+    run = settings_sha256, run_id
+    elsewhere = history.done_in_other_runs(config.output.uri, *run)
     last_start = lease.newest_over(ledger)
-    documents = tuple(each for each in listed if key_of(each) not in elsewhere)
+    failed = set() if config.input.retry_failed else history.failed_in_other_runs(config.output.uri, *run)
+    documents = tuple(each for each in listed if key_of(each) not in elsewhere | failed)
+    num_failed_before = sum(key_of(each) in failed - elsewhere for each in listed)
+    if num_failed_before:
+        log.info("failed_before", documents=num_failed_before, remedy="input.retry_failed=true tries them again")
     deadline = config.run.deadline_after(datetime.now(UTC))
     if deadline is not None and deadline <= datetime.now(UTC):
         raise ConfigError(f"run.deadline = {config.run.deadline!r} has passed: give one that is still to come")
@@ -95,7 +106,8 @@ def prepare(config: SummarizeConfig) -> Prepared:
         tokenizer,
         documents,
         todo=remaining(documents, ledger),
-        num_skipped=len(listed) - len(documents),
+        num_skipped=len(listed) - len(documents) - num_failed_before,
+        num_failed_before=num_failed_before,
         deadline=deadline,
         stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
         error_budget=ErrorBudget(config.run),
@@ -194,6 +206,8 @@ def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: To
         "text_field": config.input.text_field,
     }
     # Only where they are set, so that what was done before there were any stays done.
+    if reading := config.input.model_dump(include={"html", "ocr", "encoding", "errors"}, exclude_defaults=True):
+        parts["reading"] = reading
     if config.sections is not None:
         parts["sections"] = config.sections.model_dump(mode="json")
     if config.preamble is not None:

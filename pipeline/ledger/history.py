@@ -2,6 +2,8 @@
 
 from collections import Counter, defaultdict
 
+from configs import errors
+from configs.errors import DocumentError
 from pipeline.ledger import commits
 from pipeline.ledger.records import place_of
 from pipeline.ledger.run_folder import Ledger
@@ -23,6 +25,18 @@ def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> se
             if is_whole and row["run_id"] != run_id:
                 done.add((row["document_id"], row["source_etag"]))
     return done
+
+
+def failed_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> set[Key]:
+    """Documents that failed in committed runs with the same settings for what is in them, and would fail again."""
+    columns = ["run_id", "document_id", "source_etag", "settings_sha256", "error_class"]
+    failed: set[Key] = set()
+    for table in objects.read_tables(commits.files(output_uri, ["failures"])["failures"], columns):
+        for row in table.to_pylist():
+            is_content = getattr(errors, row["error_class"] or "", DocumentError).is_of_content
+            if is_content and row["settings_sha256"] == settings_sha256 and row["run_id"] != run_id:
+                failed.add((row["document_id"], row["source_etag"]))
+    return failed
 
 
 def done_in(ledger: Ledger) -> set[Key]:

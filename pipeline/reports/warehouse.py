@@ -90,6 +90,8 @@ def _view(table: str, schema: pa.Schema, parts: Sequence[str]) -> str:
 def _sql_type(kind: pa.DataType) -> str:
     if pa.types.is_decimal(kind):
         return f"DECIMAL({kind.precision}, {kind.scale})"
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
     return {
         pa.string(): "VARCHAR",
         pa.bool_(): "BOOLEAN",

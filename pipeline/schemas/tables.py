@@ -68,6 +68,15 @@ _DOCUMENT = (
     _ETAG,
     Column("size_bytes", pa.int64(), "Size as stored, before decompression; of one line for JSON lines.", BYTES),
 )
+_READING = (
+    Column(
+        "format",
+        pa.string(),
+        "What the document was read as, such as `text`, `html`, `pdf`; null where a reader failed.",
+    ),
+    Column("encoding", pa.string(), "Of its bytes; null where all are ASCII, or the format says."),
+    Column("warnings", pa.list_(pa.string()), "What may be wrong with its text, a sentence each: replaced bytes, OCR."),
+)
 _ACCOUNT = (
     Column("attempts", pa.int32(), "Attempts that the run has made at the document so far."),
     Column("started_at", TIME, "Start of the attempt that this row comes from.", UTC),
@@ -100,6 +109,7 @@ _SUMMARIES = Table(
     "One row per document and prompt, and one per section and section prompt.",
     (
         *_DOCUMENT,
+        *_READING,
         Column("title", pa.string(), "The document's own title, else its short first line, else its name."),
         Column("tokens_total", pa.int64(), "Length of the document; null for a summary so far.", TOKENS),
         Column(
@@ -160,6 +170,7 @@ _FAILURES = Table(
     "One row per document without a summary.",
     (
         *_DOCUMENT,
+        *_READING,
         _SETTINGS,
         Column("tokens_read", pa.int64(), "Tokens that the model had read when the document failed.", TOKENS),
         Column(

@@ -24,7 +24,7 @@ from pipeline.documents.sections import Section
 from pipeline.documents.tokenize import TOKEN_DTYPE, Position
 from pipeline.storage.header import FORMAT, about_of
 
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 """Incremented when a change to extraction or tokenizing changes what a model reads: earlier results are not reused."""
 TAIL = "tail"
 

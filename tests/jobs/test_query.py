@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -43,6 +44,14 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_part(root, "jobs", "night", [job_row("1.2")])
     write_part(root, "summaries", "night", [{"document_id": name, "summary": f"About {name}"} for name in NAMES])
     return root
+
+
+@pytest.mark.parametrize("table", ["costs", "jobs", "summaries"])
+def test_pandas_and_pyarrow_read_a_whole_table(output, rows, table):
+    """The keys of paths are no columns of files, or they would have two types."""
+    folder, (found,) = output / table, rows(output, f"select count(*) as n from {table}")
+    assert len(pd.read_parquet(folder)) == pq.read_table(folder).num_rows == found["n"]
+    assert set(pq.read_table(folder)["run_id"].to_pylist()) <= {"night", "007"}
 
 
 def test_money_adds_up_exactly(output, rows):

@@ -129,12 +129,14 @@ def test_an_output_below_the_source_is_no_input_of_the_next_night(summarize, tmp
 
 def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_path):
     paths = write_documents(tmp_path / "docs", TEXTS[:3])
-    assert summarize([str(tmp_path / "docs")]).returncode == exits.SUCCESS
+    (tmp_path / "docs" / "empty.txt").touch()
+    assert summarize([str(tmp_path / "docs")]).returncode == exits.PARTIAL
     before = files_below(summarize.output)
 
     again = summarize([str(tmp_path / "docs")])
     assert (again.returncode, files_below(summarize.output)) == (exits.SUCCESS, before)
-    assert "nothing to do" in again.stdout
+    assert "nothing to do: all 3 documents are already done" in again.stdout
+    assert "1 more failed before for what is in them" in again.stdout
 
     paths[1].write_text("Something else altogether. " * 30)
     changed = summarize([str(tmp_path / "docs")])
@@ -142,7 +144,7 @@ def test_a_rerun_does_nothing_and_changed_content_is_done_again(summarize, tmp_p
     tables = Warehouse(summarize.output)
     counts = tables.rows("select document_id, count(*) as n from summaries group by 1 order by 1")
     assert [row["n"] for row in counts] == [1, 2, 1]
-    assert tables.rows("select documents_total as n from jobs order by started_at") == [{"n": 3}, {"n": 1}]
+    assert tables.rows("select documents_total as n from jobs order by started_at") == [{"n": 4}, {"n": 1}]
 
 
 def test_a_second_driver_gives_way_and_kill_9_of_the_first_loses_nothing(summarize, tmp_path):
@@ -213,6 +215,11 @@ def test_documents_come_from_s3_and_rows_go_there_and_answer_the_readmes_questio
     rows = tables.rows("select document_id, source_etag, tokens_total - tokens_read as rest from summaries order by 1")
     assert [row["document_id"] for row in rows] == [f"{bucket}/in/topic {index}.txt" for index in range(4)]
     assert all(row["rest"] == 0 and row["source_etag"] for row in rows)
+    reading = tables.rows("select distinct format, encoding, len(warnings) as warnings from summaries")
+    assert {(row["format"], row["encoding"], row["warnings"]) for row in reading} <= {
+        ("text", "utf-8", 0),
+        ("text", None, 0),
+    }
     assert tables.rows("select error_class from failures") == [{"error_class": "EmptyDocumentError"}]
     assert_costs_add_up(summarize.output)
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]

@@ -189,6 +189,19 @@ def test_what_no_marker_names_is_not_there(ledger):
     assert history.done_in_other_runs(ledger.output_uri, "s", "other") == {("a", "v1")}
 
 
+def test_what_failed_for_its_content_is_known_to_other_runs(ledger):
+    common = {"run_id": ledger.run_id, "source_etag": "v1", "settings_sha256": "s"}
+    classes = {"empty": "EmptyDocumentError", "damaged": "CorruptError", "gone": "UnreadableError", "?": "NoSuchError"}
+    rows = [common | {"document_id": name, "error_class": error} for name, error in classes.items()]
+    failed = Commit(ledger, 1, DAY)
+    failed.write({name: iter(rows if name == "failures" else []) for name in rows_of(1)})
+    failed.publish({"status": "partial"})
+    found = history.failed_in_other_runs(ledger.output_uri, "s", "other")
+    assert found == {("empty", "v1"), ("damaged", "v1")}
+    assert not history.failed_in_other_runs(ledger.output_uri, "other settings", "other")
+    assert not history.failed_in_other_runs(ledger.output_uri, "s", ledger.run_id)
+
+
 def test_old_partitions_may_be_deleted(ledger):
     made(ledger, 1)
     for file in objects.list_files(f"{ledger.output_uri}/summaries"):
