@@ -89,6 +89,11 @@ MACHINE_HEADERS = {
     *(b"dkim-signature", b"x-mailer", b"x-mozilla-status"),
 }
 LEAST_MAIL_HEADERS = 3
+# Submissions to the SEC: the whole, signed before 2001, or one document with the lines above it.
+SUBMISSION_START = re.compile(
+    rb"(?:-----BEGIN PRIVACY-ENHANCED MESSAGE-----[^<]*)?<(?:SEC|IMS)-(?:DOCUMENT|HEADER)>"
+    rb"|<DOCUMENT>\s*<TYPE>|<SUBMISSION>\s*<ACCESSION-NUMBER>"
+)
 MULTIPART_RELATED = re.compile(rb"^content-type:[ \t\r\n]*multipart/related", re.IGNORECASE | re.MULTILINE)
 SAVED_PAGE = re.compile(rb"^(?:from:[^\n]*<saved by|snapshot-content-location:)", re.IGNORECASE | re.MULTILINE)
 
@@ -165,6 +170,8 @@ def _marked_up(suffix: str, start: bytes, head: bytes) -> str | None:
         return "srt"
     if start.startswith(b"{") and NOTEBOOK_KEYS.search(head) and (b'"cells"' in head or b'"worksheets"' in head):
         return "notebook"
+    if SUBMISSION_START.match(start):
+        return "edgar"
     if start.startswith(b"<"):
         return _in_tags(suffix, start)
     if MBOX_START.match(start):

@@ -15,7 +15,7 @@ from pipeline.formats.recognition import TEXT, by_name
 
 __all__ = ["PARSED", "TEXT", "by_name", "made_by", "makers", "parse", "parser", "recognized"]
 
-PARSED = {"html": "html", "pdf": "pdf", "json": "json_records"}
+PARSED = {"html": "html", "edgar": "edgar", "pdf": "pdf", "json": "json_records"}
 """Formats that are parsed as a whole, each with its module in this folder. Modules are imported when they are needed:
 some bring large libraries."""
 

@@ -1,7 +1,6 @@
 """A page reads as a browser shows it: what is hidden is not read, and what is seen stands where it is seen."""
 
 import time
-from pathlib import Path
 
 import pytest
 
@@ -370,8 +369,3 @@ def test_a_style_sheet_of_many_rules_is_read_once() -> None:
     start = time.process_time()
     assert read(f"<style>{sheet}</style>" + "<p class=a7>no</p><p class=x>yes</p>" * 500) == ["yes"] * 500
     assert time.process_time() - start < 10
-
-
-# Cases that a public page once got wrong
-
-CASES = Path(__file__).parents[4] / "shared" / "cases"
