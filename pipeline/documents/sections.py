@@ -23,6 +23,7 @@ SENTENCE = re.compile(
     r"|contains?|provides?|states?|requires?|says|said|means)\b"
 )
 """Words of sentences, which titles do not have: a line that begins with a number or `Section 12` may be prose."""
+NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*[.)]?[ \t]")
 MONTH = re.compile(
     r"\d{1,2}\.?[ \t]+(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
 )
@@ -63,9 +64,18 @@ def _title(found: re.Match[str]) -> str | None:
         # Else it is the last line of a paragraph, and what follows is a rule.
         is_alone = not found.string[: found.start()].rstrip(" ").removesuffix("\n").rpartition("\n")[2].strip()
         return title if is_alone and any(map(str.isalpha, title)) else None
+    if found["numbered"] and _is_item(found):
+        return None
     title = found["numbered"] or found["named"]
     is_prose = SENTENCE.search(title) or MONTH.match(title) or title.endswith((",", ";"))
     return None if is_prose else title
+
+
+def _is_item(found: re.Match[str]) -> bool:
+    """Whether a numbered line is one of a list: right before or behind it is another."""
+    above = found.string[: found.start()].removesuffix("\n").rpartition("\n")[2]
+    below = found.string[found.end() + 1 :].partition("\n")[0]
+    return NUMBER.match(above) is not None or NUMBER.match(below) is not None
 
 
 def _code(text: str) -> list[tuple[int, int]]:

@@ -80,6 +80,7 @@ def test_what_a_heading_is(line, title):
         ("Text.\n\nA heading\n=========\n\nAnother one\n---\n\nLast.\n", ["A heading", "Another one"]),
         ("A heading\n=========\n", ["A heading"]),
         ("of a long paragraph\nthat ends here\n---\nand goes on\n", []),
+        ("1. First cable\n2. Second cable\n\n1. Scope\n\nText.\n", ["1. Scope"]),
         ("| a | b |\n|---|---|\n\n***\n---\n", []),
     ],
 )
