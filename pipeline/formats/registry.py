@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Protocol, cast
 
-from configs.errors import UndecodableError
 from configs.settings import InputSettings
 from pipeline.formats import encoding, recognition
 from pipeline.formats.notes import Notes
@@ -15,7 +14,28 @@ from pipeline.formats.recognition import TEXT, by_name
 
 __all__ = ["PARSED", "TEXT", "by_name", "made_by", "makers", "parse", "parser", "recognized"]
 
-PARSED = {"html": "html", "edgar": "edgar", "pdf": "pdf", "json": "json_records"}
+PARSED = {
+    "html": "html",
+    "edgar": "edgar",
+    "pdf": "pdf",
+    "json": "json_records",
+    "csv": "csv_table",
+    "docx": "docx",
+    "pptx": "pptx",
+    "xlsx": "xlsx",
+    "odt": "opendocument",
+    "ods": "opendocument",
+    "odp": "opendocument",
+    "epub": "epub",
+    "rtf": "rtf",
+    "mail": "mail",
+    "mbox": "mbox",
+    "mhtml": "mhtml",
+    "vtt": "subtitles",
+    "srt": "subtitles",
+    "xml": "xml_document",
+    "notebook": "notebook",
+}
 """Formats that are parsed as a whole, each with its module in this folder. Modules are imported when they are needed:
 some bring large libraries."""
 
@@ -58,7 +78,4 @@ def makers(settings: InputSettings) -> frozenset[str]:
 def recognized(name: str, head: bytes) -> str:
     """The format by the first bytes, else by the name (without a suffix of compression), else plain text. Raises
     UndecodableError for formats that nobody can read as text, UnreadableError for Office documents with a password."""
-    found = recognition.recognized(name, head)
-    if found in recognition.ZIPPED - PARSED.keys():
-        raise UndecodableError("The document is not text but a ZIP archive, as Word, Excel and EPUB files are.")
-    return found if found in PARSED else TEXT
+    return recognition.recognized(name, head)

@@ -394,11 +394,10 @@ def test_html_without_a_suffix_begins_with_its_doctype_or_element(tmp_path: Path
     assert ("<p>" in text) is not is_html
 
 
-@pytest.mark.parametrize("name", ["a.xml", "a"])
-def test_comments_before_something_else_are_passed_over_once(tmp_path: Path, name: str) -> None:
+def test_comments_before_something_else_are_passed_over_once(tmp_path: Path) -> None:
     content = b"<!-- license -->\n" * 60 + b"<svg>drawn</svg>"
     with cpu_limit(5):
-        assert read(tmp_path / name, content)[1] == content.decode()
+        assert read(tmp_path / "a", content)[1] == content.decode()
 
 
 # PDF

@@ -1,0 +1,145 @@
+"""The text of OpenDocument files: texts, spreadsheets and presentations."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from configs.errors import CorruptError, UnreadableError
+from configs.settings import InputSettings
+from pipeline.formats import lines, titles
+from pipeline.formats.notes import Notes
+from pipeline.formats.package import Package
+from pipeline.formats.xml_tree import attribute, local_name
+
+MADE_BY = "opendocument 1"
+MOST_REPEATED = 1000
+"""Rows and cells that a file gives once with a number: the empty rest of a sheet has a million."""
+MOST_SPACES = 100
+# Deleted text is kept apart in tracked-changes; forms and scripts have no text of the page.
+UNREAD = {
+    *("tracked-changes", "sequence-decls", "forms", "scripts", "annotation-end", "bookmark", "settings"),
+    *("automatic-styles", "font-face-decls", "ruby-text", "desc", "title", "meta", "styles", "master-styles"),
+    *("date-time-decl", "footer-decl", "header-decl", "dde-connection-decls", "variable-decls", "user-field-decls"),
+}
+SPACES = {"tab", "line-break"}
+
+
+def made_by(settings: InputSettings) -> str:
+    """What the text depends on."""
+    return MADE_BY
+
+
+def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
+    """Title and lines of text. Raises CorruptError, UnreadableError, TooLargeError."""
+    package = Package(data, "OpenDocument file", settings)
+    if "META-INF/manifest.xml" in package and b"encryption-data" in package.read("META-INF/manifest.xml"):
+        raise UnreadableError("The OpenDocument file is protected by a password.")
+    return _title(package), _Content(package.root("content.xml"), notes).lines()
+
+
+def _title(package: Package) -> str | None:
+    if "meta.xml" not in package:
+        return None
+    try:
+        return titles.checked(package.root("meta.xml").findtext(".//{*}title"))
+    except CorruptError:
+        return None
+
+
+@dataclass
+class _Content:
+    root: etree._Element
+    notes: Notes
+    noted: list[tuple[str, etree._Element]] = field(default_factory=list)
+    frames: list[etree._Element] = field(default_factory=list)
+    num_comments: int = 0
+    num_slides: int = 0
+
+    def lines(self) -> Iterator[str]:
+        yield from self._blocks(self.root)
+        for mark, body in self.noted:
+            yield lines.paragraph(f"{mark}: " + " ".join(self._blocks(body)))
+        if self.num_comments:
+            self.notes.warnings.append(f"Comments were not read: {self.num_comments}.")
+
+    def _blocks(self, parent: etree._Element) -> Iterator[str]:
+        for element in parent:
+            name = local_name(element)
+            if name in ("p", "h"):
+                yield from self._paragraph(element, name)
+            elif name == "list-item":
+                yield "- " + text if (text := " ".join(self._blocks(element)).strip()) and "\n" not in text else text
+            elif name == "table-row":
+                yield from self._row(element)
+            elif name == "table" and parent.tag.endswith("}spreadsheet"):
+                yield lines.heading(2, attribute(element, "name") or "")
+                yield from self._blocks(element)
+            elif name == "page":
+                yield from self._page(element)
+            elif name == "notes":
+                yield lines.paragraph("Notes: " + text if (text := " ".join(self._blocks(element)).strip()) else "")
+            elif name == "annotation":
+                self.num_comments += 1
+            elif name and name not in UNREAD:
+                yield from self._blocks(element)
+
+    def _paragraph(self, element: etree._Element, name: str) -> Iterator[str]:
+        text = "".join(self._runs(element))
+        frames, self.frames = self.frames, []
+        if name == "h":
+            level = attribute(element, "outline-level") or "1"
+            yield lines.heading(int(level) if level.isdecimal() else 1, text)
+        else:
+            yield lines.paragraph(text)
+        for frame in frames:
+            yield from self._blocks(frame)
+
+    def _runs(self, element: etree._Element) -> Iterator[str]:
+        yield element.text or ""
+        for child in element:
+            name = local_name(child)
+            if name == "s":
+                yield " " * min(_number(child, "c"), MOST_SPACES)
+            elif name in SPACES:
+                yield " "
+            elif name == "note":
+                yield self._mark(child)
+            elif name == "annotation":
+                self.num_comments += 1
+            elif name in ("frame", "custom-shape", "g"):
+                self.frames.append(child)
+            elif name and name not in UNREAD:
+                yield from self._runs(child)
+            yield child.tail or ""
+
+    def _mark(self, note: etree._Element) -> str:
+        mark = f"[^{len(self.noted) + 1}]"
+        body = note.find("{*}note-body")
+        if body is not None:
+            self.noted.append((mark, body))
+        return mark
+
+    def _row(self, row: etree._Element) -> Iterator[str]:
+        cells: list[str] = []
+        for cell in row:
+            if local_name(cell) in ("table-cell", "covered-table-cell"):
+                text = " ".join(self._blocks(cell)).lstrip("# \n")
+                cells += [text] * min(_number(cell, "number-columns-repeated"), MOST_REPEATED)
+        if line := lines.row(cells):
+            for _ in range(min(_number(row, "number-rows-repeated"), MOST_REPEATED)):
+                yield line
+
+    def _page(self, page: etree._Element) -> Iterator[str]:
+        self.num_slides += 1
+        title = next((each for each in page.iter("{*}frame") if attribute(each, "class") == "title"), None)
+        text = "" if title is None else " ".join(self._blocks(title))
+        yield lines.heading(2, text.replace("#", "") or f"Slide {self.num_slides}")
+        for element in page:
+            if element is not title:
+                yield from self._blocks([element])
+
+
+def _number(element: etree._Element, name: str) -> int:
+    text = attribute(element, name) or "1"
+    return int(text) if text.isdecimal() and len(text) < 10 else 1
