@@ -26,18 +26,27 @@ def is_manifest(uri: str) -> bool:
 
 
 def entries(manifest: str, allow_outside: bool) -> Iterator[tuple[str, Listed]]:
-    """The document_id and the object of each row. One that is missing, or may not be named, has its `problem` set.
+    """The document_id and the object of each row. One that is missing, or may not be named, has its `problem` set; so
+    has a row that names none, under the manifest's URI and the row's number.
 
-    Raises ConfigError where the manifest cannot be followed, StorageError.
+    Raises ConfigError where no row names any, StorageError.
     """
     rows = list(_rows(manifest))
+    if rows and all(isinstance(uri, _BadRow) for _, uri in rows):
+        raise ConfigError(f"input.sources: {rows[0][1]}, and so does every other row")
     with ThreadPoolExecutor(STATS_AT_ONCE) as threads:
         found = threads.map(partial(_entry, manifest, allow_outside), [uri for _, uri in rows])
         for (document_id, _), entry in zip(rows, found, strict=True):
             yield document_id, entry
 
 
+class _BadRow(str):
+    """In place of a URI: what is wrong with a row."""
+
+
 def _entry(manifest: str, allow_outside: bool, named: str) -> Listed:
+    if isinstance(named, _BadRow):
+        return Listed(manifest, problem=f"{named[0].upper()}{named[1:]}.")
     uri = objects.join(manifest.rpartition("/")[0], named)
     try:
         refuse_credentials(uri)
@@ -57,24 +66,35 @@ def _entry(manifest: str, allow_outside: bool, named: str) -> Listed:
 
 
 def _rows(manifest: str) -> Iterator[tuple[str, str]]:
-    """document_id and uri of each row. Raises ConfigError."""
+    """document_id and uri of each row; numbers are names too. Raises ConfigError."""
     for number, row in enumerate(_raw_rows(manifest), start=1):
-        values = [row.get(name) if isinstance(row, dict) else None for name in ("document_id", "uri")]
-        if not all(isinstance(value, str) and value for value in values):
-            raise ConfigError(
-                f"input.sources: row {number} of the manifest {manifest} needs text in document_id and uri"
-            )
-        yield _escaped(values[0]), values[1]  # type: ignore[arg-type, misc]
+        name, uri = ((row.get(key) if isinstance(row, dict) else None) for key in ("document_id", "uri"))
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)
+        if isinstance(row, ValueError):
+            yield f"{manifest}#row{number}", _BadRow(f"row {number} of the manifest {manifest} is no JSON: {row}")
+        elif not all(isinstance(value, str) and value for value in (name, uri)):
+            problem = f"row {number} of the manifest {manifest} needs text in document_id and uri"
+            yield f"{manifest}#row{number}", _BadRow(problem)
+        else:
+            yield _escaped(str(name)), str(uri)
 
 
 def _raw_rows(manifest: str) -> Iterable[Any]:
+    """Of a row that cannot be read, the error."""
     if manifest.lower().endswith(".parquet"):
         rows: list[Any] = objects.read_table(manifest).to_pylist()
         return rows
+    return [_loaded(line) for line in objects.read_bytes(manifest).splitlines() if line.strip()]
+
+
+def _loaded(line: bytes) -> Any:
     try:
-        return [json.loads(line) for line in objects.read_bytes(manifest).splitlines() if line.strip()]
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"input.sources: the manifest {manifest} is not valid JSON lines: {error}") from error
+        return json.loads(line)
+    except ValueError as error:
+        return error
+    except RecursionError as error:
+        return ValueError(str(error))
 
 
 def _escaped(text: str) -> str:

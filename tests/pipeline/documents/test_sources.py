@@ -385,9 +385,8 @@ def test_a_source_of_another_scheme_is_refused(source: str) -> None:
     ("content", "problem"),
     [
         (b'{"document_id": "x"}\n', "row 1"),
-        (b'{"document_id": "x", "uri": "a.txt"}\n{"document_id": 7, "uri": "a.txt"}\n', "row 2"),
         (b"[]\n", "row 1"),
-        (b"nonsense\n", "not valid JSON lines"),
+        (b"nonsense\n", "is no JSON"),
         (lines({"document_id": "x", "uri": "a.txt"}, {"document_id": "x", "uri": "b.txt"}), "same document_id 'x'"),
         (lines({"document_id": "x", "uri": "a.txt"}, {"document_id": "y", "uri": "./a.txt"}), "both 'x' and 'y'"),
     ],
@@ -533,3 +532,15 @@ def test_listing_a_long_file_of_lines_needs_little_memory(tmp_path: Path) -> Non
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_bad_row_of_a_manifest_is_a_failure_and_the_others_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt", "b.txt")
+    manifest = tmp_path / "m.manifest.jsonl"
+    good = lines({"document_id": "x", "uri": "a.txt"}, {"document_id": 7, "uri": "b.txt"})
+    manifest.write_bytes(good + b'{"document_id": null, "uri": "b.txt"}\nnonsense\n[7]\n{"document_id": true}\n')
+    documents = {document.document_id: document for document in listed(manifest)}
+    assert {name for name, document in documents.items() if document.error_class is None} == {"x", "7"}
+    failed = {f"{manifest}#row{number}" for number in (3, 4, 5, 6)}
+    assert {name for name, document in documents.items() if document.error_class == "UnreadableError"} == failed
+    assert f"Row 4 of the manifest {manifest} is no JSON" in str(documents[f"{manifest}#row4"].error_message)
