@@ -36,6 +36,10 @@ class InputSettings(Settings):
     """Try documents again that failed in an earlier run because of what is in them: empty, damaged, not text. Otherwise
     they are counted in the log and passed over until their content or the settings change; documents that failed for
     other reasons, such as the store or a limit of memory, are tried again by every run."""
+    html: Literal["all", "main"] = "all"
+    """Which text of HTML is read: `all` that a browser shows, but for navigation and buttons, as filings and reports
+    need it; or the `main` text of pages of the web, without what surrounds it. Where none is found, all is read, and
+    the row's warnings say so. Submissions to EDGAR are always read as a whole."""
     inline_bytes: int = Field(8 * MIB, ge=1)
     """Bytes of text (as UTF-8) up to which a reader passes a document's tokens to an actor. The actor streams longer
     documents itself, so that memory does not grow with their length."""

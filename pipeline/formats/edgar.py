@@ -56,7 +56,7 @@ class _Part:
 
 def made_by(settings: InputSettings) -> str:
     """What the text depends on."""
-    return f"edgar 1 {html.made_by(settings)}"
+    return f"edgar 1 {html.made_by(_for_parts(settings))}"
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
@@ -66,11 +66,17 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
     starts = [found.start() for found in DOCUMENT.finditer(data)]
     if not starts:
         raise EmptyDocumentError("The submission is empty: there is no document in it.")
+    settings = _for_parts(settings)
     about = _about(data[: min(starts[0], LONGEST_HEADER)])
     parts = [_part(data[start:end]) for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
     words = [about[name][0] for name in ("Company", "Form", "Period") if name in about]
     title = " ".join(words) or _title(parts[0], settings)
     return title, _texts(about, parts, notes, settings)
+
+
+def _for_parts(settings: InputSettings) -> InputSettings:
+    """A filing has no main text: all of it counts."""
+    return settings.model_copy(update={"html": "all"})
 
 
 def _about(header: bytes) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 
 from lxml import etree
 
@@ -15,11 +16,13 @@ DECLARED_ENCODING = re.compile(
     rb"""(?:<meta[^>]+charset|<\?xml[^>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
 DECLARED_WITHIN_BYTES = 2048
+NO_MAIN_TEXT = "No main text was found in the page; all of its text was read."
 
 
 def made_by(settings: InputSettings) -> str:
     """What the text depends on: another version may extract another text."""
-    return f"html 2 lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}"
+    parsed_by = f"html 2 lxml {etree.__version__} libxml2 {'.'.join(map(str, etree.LIBXML_VERSION))}"
+    return parsed_by if settings.html == "all" else f"{parsed_by} main trafilatura {version('trafilatura')}"
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
@@ -33,9 +36,9 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
         raise CorruptError("The HTML is nested too deeply to be read: thousands of elements within each other.")
     if root is None:
         raise EmptyDocumentError("The document is empty: there is no text in the HTML.")
-    visibility = Visibility(root, text)
-    formulas = html_math.formulas(root, text)
-    return _title(root), (line + "\n" for line in html_lines.lines(root, visibility, formulas))
+    read, left_out = _main(root, notes) if settings.html == "main" else (root, set())
+    visibility, formulas = Visibility(root, text), html_math.formulas(root, text)
+    return _title(root), (line + "\n" for line in html_lines.lines(read, visibility, formulas, left_out))
 
 
 def _parsed(text: str, parser: etree.HTMLParser) -> etree._Element | None:
@@ -45,6 +48,16 @@ def _parsed(text: str, parser: etree.HTMLParser) -> etree._Element | None:
         if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
             raise MemoryError("while HTML was parsed") from error
         raise CorruptError(f"The HTML cannot be parsed ({error}).") from error
+
+
+def _main(root: etree._Element, notes: Notes) -> tuple[etree._Element, set[etree._Element]]:
+    """What holds the main text, and what is left out of it."""
+    from pipeline.formats import main_text  # it brings large libraries, and few ask for it
+
+    if found := main_text.find(root):
+        return found
+    notes.warnings.append(NO_MAIN_TEXT)
+    return root, set()
 
 
 def _title(root: etree._Element) -> str | None:

@@ -1,7 +1,7 @@
 """The text of a page in lines: each paragraph, heading, list item and row of a table on one of its own."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from lxml import etree
 
@@ -42,13 +42,21 @@ NEAR = 40
 """Characters before raised text that tell what it is."""
 
 
-def lines(root: etree._Element, visibility: Visibility, formulas: dict[etree._Element, str]) -> Iterator[str]:
-    """The text in lines without their ends; a block of code is one, with line ends within."""
+def lines(
+    root: etree._Element,
+    visibility: Visibility,
+    formulas: dict[etree._Element, str],
+    left_out: Collection[etree._Element] = (),
+) -> Iterator[str]:
+    """The text of an element in lines without their ends; a block of code is one, with line ends within."""
     page = _Page(visibility, formulas)
     walk = etree.iterwalk(root, events=("start", "end"))
     for event, element in walk:
         if event == "end":
-            page.leave(element)
+            page.leave(element, element is not root)
+        elif element in left_out:
+            page.leave_out(element)
+            walk.skip_subtree()
         elif not page.enter(element):
             walk.skip_subtree()
         if page.done:
@@ -117,8 +125,13 @@ class _Page:
             self._add(element.text)
         return True
 
-    def leave(self, element: etree._Element) -> None:
-        """End an element."""
+    def leave_out(self, element: etree._Element) -> None:
+        """Begin an element of which nothing is read."""
+        self.break_line()
+        self._skip(element)
+
+    def leave(self, element: etree._Element, goes_on: bool) -> None:
+        """End an element, and read the text after it if that belongs to what is read."""
         if element is self._skipped:
             self._skipped = None
         else:
@@ -133,7 +146,7 @@ class _Page:
             if element is self._shown_since[-1]:
                 self._shown_since.pop()
                 self._shown.pop()
-        if element.tail:
+        if element.tail and goes_on:
             self._add(element.tail)
 
     def _look(self, element: etree._Element, look: Look) -> bool:

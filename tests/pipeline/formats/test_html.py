@@ -1,6 +1,7 @@
 """A page reads as a browser shows it: what is hidden is not read, and what is seen stands where it is seen."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -9,10 +10,10 @@ from pipeline.formats import html
 from pipeline.formats.notes import Notes
 
 
-def read(body: str | bytes) -> list[str]:
+def read(body: str, notes: Notes | None = None, **settings: Any) -> list[str]:
     """The lines of a page."""
-    data = body if isinstance(body, bytes) else f"<!doctype html><meta charset=utf-8>{body}".encode()
-    _, text = html.parse(data, Notes(), InputSettings(sources=("unused",)))
+    data = f"<!doctype html><meta charset=utf-8>{body}".encode()
+    _, text = html.parse(data, notes or Notes(), InputSettings(sources=("unused",), **settings))
     return "".join(text).splitlines()
 
 
@@ -340,9 +341,47 @@ def test_what_is_filled_in_is_read() -> None:
     assert read(page) == ["Name: Ada [x] adult [ ] minor", "A typed statement. Leith"]
 
 
+# Main text
+
+LINKS = "".join(f"<li><a href=x{n}>Another story of the day, number {n}</a></li>" for n in range(9))
+STORY = " ".join(
+    f"<p>In paragraph {n} the engineers found cracks in the cables of the old bridge.</p>" for n in range(9)
+)
+WEB_PAGE = f"""<title>Bridge</title><body><div class=top><ul>{LINKS}</ul></div>
+<div class=page><div class=story><h1>Bridge</h1>{STORY}
+<table><tr><th>Year<th>Cars<tr><td>2024<td>10<sup>4</sup></table>
+<p>The load is <math alttext="F=ma"><mi>F</mi></math> at most, which the engineers of the harbour had not expected.</p>
+</div><div class=more><h3>Most read</h3><ul>{LINKS}</ul></div></div><footer><p>All rights reserved.</p></footer>"""
+
+
+def test_the_main_text_is_read_like_any_page() -> None:
+    notes = Notes()
+    lines = read(WEB_PAGE, notes, html="main")
+    assert lines[:2] == ["# Bridge", "In paragraph 0 the engineers found cracks in the cables of the old bridge."]
+    assert lines[10:] == [
+        "Year | Cars",
+        "2024 | 10^4",
+        "The load is F=ma at most, which the engineers of the harbour had not expected.",
+    ]
+    assert not notes.warnings
+    assert "- Another story of the day, number 3" in read(WEB_PAGE)
+
+
+def test_without_a_main_text_all_is_read_and_told() -> None:
+    notes = Notes()
+    assert read("<p>Closed.</p>", notes, html="main") == ["Closed."]
+    assert notes.warnings == ["No main text was found in the page; all of its text was read."]
+
+
+def test_another_choice_of_text_is_made_by_something_else() -> None:
+    everything, main = (html.made_by(InputSettings(sources=("unused",), html=choice)) for choice in ("all", "main"))
+    assert main.startswith(everything) and "trafilatura" in main
+
+
 # Robustness
 
 
+@pytest.mark.parametrize("choice", ["all", "main"])
 @pytest.mark.parametrize(
     "piece",
     [
@@ -357,10 +396,10 @@ def test_what_is_filled_in_is_read() -> None:
         "<h1><pre>",
     ],
 )
-def test_odd_pages_take_no_longer_than_their_length(piece: str) -> None:
+def test_odd_pages_take_no_longer_than_their_length(piece: str, choice: str) -> None:
     start = time.process_time()
-    read(piece * 500)
-    read((piece + "</td></tr></table></div></sup></p></mrow></math></li></ol></style></pre></h1>") * 2_000)
+    read(piece * 500, html=choice)
+    read((piece + "</td></tr></table></div></sup></p></mrow></math></li></ol></style></pre></h1>") * 2_000, html=choice)
     assert time.process_time() - start < 20
 
 
