@@ -40,6 +40,10 @@ class InputSettings(Settings):
     """Which text of HTML is read: `all` that a browser shows, but for navigation and buttons, as filings and reports
     need it; or the `main` text of pages of the web, without what surrounds it. Where none is found, all is read, and
     the row's warnings say so. Submissions to EDGAR are always read as a whole."""
+    ocr: Literal["auto", "off"] = "auto"
+    """`auto` reads pages that are pictures with tesseract where it is installed, in all of its installed languages up
+    to four; on average a page takes a second or two of a reader. `off` leaves them out, as without tesseract. The
+    column warnings of the tables counts both."""
     inline_bytes: int = Field(8 * MIB, ge=1)
     """Bytes of text (as UTF-8) up to which a reader passes a document's tokens to an actor. The actor streams longer
     documents itself, so that memory does not grow with their length."""

@@ -217,4 +217,6 @@ def _killed(exit_code: int) -> ProcessKilledError:
         how = f"signal {signal.Signals(-exit_code).name}"
         if -exit_code == signal.SIGKILL:
             how += ", which is what a process gets that takes too much memory"
+        elif -exit_code in (signal.SIGABRT, signal.SIGTRAP, signal.SIGILL):
+            how += ", which is how a parser ends that gets no more memory; input.max_document_memory sets the limit"
     return ProcessKilledError(f"Reading the document killed the process: {how}.")

@@ -1,0 +1,251 @@
+"""The pieces of text on a page of a PDF, each with its place: characters of a line up to the next wide gap.
+
+PDFium gives characters in the order in which they are drawn, and puts spaces and line ends between them. Order within a
+piece is kept, since right-to-left text already is in the order of reading; the order of pieces is the layout's.
+"""
+
+import ctypes
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.formats.encoding import without_surrogates
+
+HYPHEN = "\x02"
+"""What PDFium makes of a hyphen at the end of a line."""
+GAP = 0.8
+"""Of the character height: where a piece ends. Wider than nearly all gaps between words of justified text."""
+SHIFT = 0.7
+"""Of the height: a line's characters, also exponents and indices, lie closer than this in the vertical."""
+TWICE = 0.25
+"""Of the height: a character drawn twice (to look bold) lies closer than this."""
+COPY = 0.3
+"""The same for a whole piece."""
+
+Boxes = NDArray[np.float32]
+
+
+@dataclass
+class Segment:
+    """A piece of text and its box, in the direction of most of the page's text: x grows along lines, y upwards."""
+
+    text: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    is_field: bool = False
+    """Whether it is the value of a form's field."""
+
+    @property
+    def size(self) -> float:
+        """Height of its characters."""
+        return self.y1 - self.y0
+
+    @property
+    def middle(self) -> float:
+        return (self.y0 + self.y1) / 2
+
+
+@dataclass(frozen=True)
+class PageText:
+    """What is drawn on a page."""
+
+    segments: list[Segment]
+    turned: list[str]
+    """Lines in other directions than the page's, such as notes on the margin."""
+    num_unmapped: int
+    """Characters whose font says nothing of their meaning; the text has their codes."""
+    angle: int
+    """Of the text's direction, in quarter turns counterclockwise."""
+
+
+def page_text(textpage: Any, bounds: tuple[float, float, float, float]) -> PageText:
+    """Of a `PdfTextPage`, within the bounds that can be seen."""
+    codes, boxes, unmapped = _characters(textpage)
+    lines = [line for line in _lines(codes) if line.stop > line.start]
+    angles = [_angle(textpage, line) for line in lines]
+    angle = _most(angles, lines)
+    boxes, bounds = _turned(boxes, bounds, angle)
+    straight: list[slice] = []
+    turned: list[slice] = []
+    for line, turn in zip(lines, angles, strict=True):
+        (straight if turn == angle and not _is_vertical(boxes[line]) else turned).append(line)
+    segments = [segment for line in straight for segment in _segments(codes[line], boxes[line])]
+    odd = [text for line in turned if (text := _text(codes[line]).strip())]
+    return PageText(_once(_within(segments, bounds)), list(dict.fromkeys(odd)), unmapped, angle)
+
+
+def turned_box(box: tuple[float, float, float, float], angle: int) -> tuple[float, float, float, float]:
+    """A box (x0, y0, x1, y1) on the page, as segments have it."""
+    x0, y0, x1, y1 = box
+    for _ in range(angle):
+        x0, y0, x1, y1 = y0, -x1, y1, -x0
+    return x0, y0, x1, y1
+
+
+@cache
+def _functions() -> tuple[Callable[..., int], Callable[..., int], Callable[..., int]]:
+    """Unicode, box and lack of a map of a character, called without releasing the lock of the interpreter: that would
+    take longer than they do."""
+    import pypdfium2.raw as pdfium
+
+    page, index, place = ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
+
+    def quick(function: Any, *types: Any) -> Callable[..., int]:
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        assert address is not None
+        return ctypes.PYFUNCTYPE(*types)(address)
+
+    return (
+        quick(pdfium.FPDFText_GetUnicode, ctypes.c_uint, page, index),
+        quick(pdfium.FPDFText_GetLooseCharBox, ctypes.c_int, page, index, place),
+        quick(pdfium.FPDFText_HasUnicodeMapError, ctypes.c_int, page, index),
+    )
+
+
+def _characters(textpage: Any) -> tuple[NDArray[np.uint32], Boxes, int]:
+    """Code, box (x0, y0, x1, y1) of every character, and how many lack a map to Unicode."""
+    import pypdfium2.raw as pdfium
+
+    unicode, box, lacks_map = _functions()
+    page = ctypes.cast(textpage.raw, ctypes.c_void_p).value
+    count = max(textpage.count_chars(), 0)
+    codes = np.array([unicode(page, index) for index in range(count)], np.uint32)
+    codes[codes > sys.maxunicode] = ord("\ufffd")
+    for index in np.flatnonzero((codes < 32) & (codes != 10) & (codes != 13)).tolist():
+        if codes[index] != ord(HYPHEN) or pdfium.FPDFText_IsHyphen(textpage, index) != 1:
+            codes[index] = 1 if _has_ink(textpage, index) else 32
+    boxes = np.zeros((count, 4), np.float32)
+    for index, address in zip(range(count), range(boxes.ctypes.data, boxes.ctypes.data + 16 * count, 16), strict=True):
+        box(page, index, address)
+    # PDFium gives left, top, right, bottom.
+    boxes = boxes[:, [0, 3, 2, 1]]
+    boxes[~np.isfinite(boxes).all(axis=1)] = 0
+    return codes, boxes, sum(lacks_map(page, index) == 1 for index in range(count))
+
+
+def _has_ink(textpage: Any, index: int) -> bool:
+    """Whether anything is drawn for a character: if not, it is a space, whatever its code."""
+    left, bottom, right, top = textpage.get_charbox(index)
+    return bool(right > left and top > bottom)
+
+
+def _lines(codes: NDArray[np.uint32]) -> Iterator[slice]:
+    """Of PDFium; a hyphen ends its line without a line end."""
+    start = 0
+    for end in np.flatnonzero((codes == 10) | (codes == 13) | (codes == ord(HYPHEN))).tolist():
+        yield slice(start, end + (codes[end] == ord(HYPHEN)))
+        start = end + 1
+    yield slice(start, len(codes))
+
+
+def _angle(textpage: Any, line: slice) -> int | None:
+    """Of a line, in quarter turns; None if it is askew."""
+    import pypdfium2.raw as pdfium
+
+    # PDFium's angles are clockwise.
+    turns = -pdfium.FPDFText_GetCharAngle(textpage, (line.start + line.stop) // 2) / (math.pi / 2)
+    return round(turns) % 4 if math.isfinite(turns) and abs(turns - round(turns)) < 0.1 else None
+
+
+def _most(angles: list[int | None], lines: list[slice]) -> int:
+    """The direction of most characters."""
+    counts = [0, 0, 0, 0]
+    for angle, line in zip(angles, lines, strict=True):
+        if angle is not None:
+            counts[angle] += line.stop - line.start
+    return counts.index(max(counts))
+
+
+def _turned(
+    boxes: Boxes, bounds: tuple[float, float, float, float], angle: int
+) -> tuple[Boxes, tuple[float, float, float, float]]:
+    x0, y0, x1, y1 = boxes.T
+    for _ in range(angle):
+        x0, y0, x1, y1 = y0, -x1, y1, -x0
+    return np.stack([x0, y0, x1, y1], axis=1), turned_box(bounds, angle)
+
+
+def _segments(codes: NDArray[np.uint32], boxes: Boxes) -> Iterator[Segment]:
+    """Of a line."""
+    # Spaces have no place that can be relied on: they count as text alone.
+    solid = np.flatnonzero(~_is_blank(codes))
+    solid = solid[_not_again(codes[solid], boxes[solid])]
+    if not len(solid):
+        return
+    at = boxes[solid]
+    height = np.maximum(at[:, 3] - at[:, 1], 1e-3)
+    tall = np.maximum(height[1:], height[:-1])
+    apart = np.maximum(at[1:, 0] - at[:-1, 2], at[:-1, 0] - at[1:, 2])
+    shift = np.abs(at[1:, 3] + at[1:, 1] - at[:-1, 3] - at[:-1, 1]) / 2
+    ends = np.flatnonzero((apart > GAP * tall) | (shift > SHIFT * tall)) + 1
+    for group in np.split(np.arange(len(solid)), ends):
+        yield _segment(codes, solid[group], at[group])
+
+
+def _is_blank(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    return ((codes <= 32) & (codes != ord(HYPHEN))) | (codes == 160)
+
+
+def _not_again(codes: NDArray[np.uint32], boxes: Boxes) -> NDArray[np.bool_]:
+    """Which characters are not the same again in nearly the same place."""
+    new = np.ones(len(codes), bool)
+    near = TWICE * np.maximum(boxes[1:, 3] - boxes[1:, 1], 1e-3)
+    same = (codes[1:] == codes[:-1]) & (np.abs(boxes[1:] - boxes[:-1])[:, :2] < near[:, None]).all(axis=1)
+    # A narrow letter may stand twice: "ll".
+    same &= np.abs(boxes[1:, 0] - boxes[:-1, 0]) < 0.5 * (boxes[:-1, 2] - boxes[:-1, 0])
+    new[1:] = ~same
+    return new
+
+
+def _is_vertical(boxes: Boxes) -> bool:
+    """Whether characters stand one below another, as in Japanese: such lines stay in the order in which they are
+    drawn."""
+    boxes = boxes[boxes[:, 3] > boxes[:, 1]]
+    if len(boxes) < 3:
+        return False
+    steps = np.abs(np.diff(boxes, axis=0))
+    size = float(np.median(boxes[:, 3] - boxes[:, 1]))
+    return bool(np.median(steps[:, 0]) < 0.2 * size and np.median(steps[:, 1]) > 0.5 * size)
+
+
+def _segment(codes: NDArray[np.uint32], solid: NDArray[np.intp], at: Boxes) -> Segment:
+    first, last = int(solid[0]), int(solid[-1])
+    chosen = codes[first : last + 1]
+    keep = _is_blank(chosen)
+    keep[solid - first] = True
+    # The height that most characters have, so that an exponent does not make a line tall.
+    y0, y1 = np.median(at[:, [1, 3]], axis=0).tolist()
+    return Segment(_text(chosen[keep]), float(at[:, 0].min()), y0, float(at[:, 2].max()), y1)
+
+
+def _text(codes: NDArray[np.uint32]) -> str:
+    text = codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    return without_surrogates(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass"))
+
+
+def _within(segments: list[Segment], bounds: tuple[float, float, float, float]) -> list[Segment]:
+    """Those that can be seen. All of them if none could: then the bounds are wrong."""
+    x0, y0, x1, y1 = bounds
+    seen = [one for one in segments if one.x1 > x0 and one.x0 < x1 and one.y1 > y0 and one.y0 < y1]
+    return seen or segments
+
+
+def _once(segments: list[Segment]) -> list[Segment]:
+    """Without those drawn again in nearly the same place."""
+    places: dict[str, list[Segment]] = {}
+    kept = []
+    for one in segments:
+        earlier = places.setdefault(one.text, [])
+        near = COPY * max(one.size, 1e-3)
+        if not any(abs(one.x0 - other.x0) < near and abs(one.y0 - other.y0) < near for other in earlier[-8:]):
+            earlier.append(one)
+            kept.append(one)
+    return kept
