@@ -6,9 +6,10 @@ from lxml import etree
 
 from configs.errors import CorruptError
 from configs.settings import InputSettings
-from pipeline.formats import lines, office_math, titles, word_numbering
+from pipeline.formats import lines, office_math, shifted, titles, word_numbering
 from pipeline.formats.notes import Notes
 from pipeline.formats.package import Package
+from pipeline.formats.shifted import Run, Shift
 from pipeline.formats.word_styles import WordStyles
 from pipeline.formats.xml_tree import attribute, local_name
 
@@ -19,6 +20,7 @@ UNREAD = {
     *("tcPr", "sdtPr", "sdtEndPr", "Fallback", "rubyPr", "rt", "annotationRef"),
 }
 CHARACTERS = {"tab": " ", "br": " ", "cr": " ", "noBreakHyphen": "-", "ptab": " "}
+SHIFTS: dict[str, Shift] = {"superscript": "raised", "subscript": "lowered"}
 PRIVATE_USE = range(0xE000, 0xF900)
 NOTE_KINDS = {"footnoteReference": "footnotes", "endnoteReference": "endnotes"}
 SEPARATORS = {"separator", "continuationSeparator", "continuationNotice"}
@@ -61,6 +63,8 @@ class _Document:
         self._numbering = word_numbering.Numbering(package.root(numbering) if numbering else None)
         self._noted: list[tuple[str, str]] = []
         self._boxes: list[etree._Element] = []
+        self._begun = ""
+        """The text of a paragraph that goes on in the next."""
 
     def lines(self) -> Iterator[str]:
         for body in self._body:
@@ -79,9 +83,10 @@ class _Document:
                 yield from self._blocks(element)
 
     def _paragraph(self, paragraph: etree._Element) -> Iterator[str]:
-        text = self._text(paragraph)
+        text = self._begun + self._text(paragraph)
         boxes, self._boxes = self._boxes, []
-        if text.strip():
+        self._begun = text if _goes_on(paragraph) else ""
+        if text.strip() and not self._begun:
             level, numbered = self._styles.level(paragraph), self._styles.number(paragraph)
             text = self._numbering.label(*numbered) + text if numbered else text
             yield lines.heading(level, text) if level else lines.paragraph(text)
@@ -96,27 +101,27 @@ class _Document:
 
     def _text(self, element: etree._Element) -> str:
         """The text of a paragraph or a part of it; text boxes in it are put aside."""
-        return "".join(self._runs(element))
+        return shifted.joined(self._runs(element))
 
-    def _runs(self, element: etree._Element) -> Iterator[str]:
+    def _runs(self, element: etree._Element, shift: Shift = "") -> Iterator[Run]:
         for child in element:
             name = local_name(child)
             if name == "t":
-                yield child.text or ""
+                yield shift, child.text or ""
             elif name in CHARACTERS:
-                yield CHARACTERS[name]
+                yield shift, CHARACTERS[name]
             elif name == "oMath":
-                yield office_math.text_of(child)
+                yield "", office_math.text_of(child)
             elif name in NOTE_KINDS:
-                yield self._mark(NOTE_KINDS[name], attribute(child, "id") or "")
+                yield "", self._mark(NOTE_KINDS[name], attribute(child, "id") or "")
             elif name == "sym":
-                yield _symbol(child)
+                yield shift, _symbol(child)
             elif name == "txbxContent":
                 self._boxes.append(child)
             elif name == "AlternateContent":
                 yield from self._runs(child if child.find("{*}Choice") is not None else child.find("{*}Fallback"))
             elif name and name not in UNREAD and not (name == "r" and self._styles.is_hidden(child)):
-                yield from self._runs(child)
+                yield from self._runs(child, _shift(child) if name == "r" else shift)
 
     def _mark(self, kind: str, number: str) -> str:
         self._noted.append((kind, number))
@@ -138,6 +143,21 @@ class _Document:
             for note in self._package.root(part)
             if attribute(note, "type") not in SEPARATORS
         }
+
+
+def _goes_on(paragraph: etree._Element) -> bool:
+    """Whether a paragraph's end was deleted, or it is the large first letter of the next."""
+    properties = paragraph.find("{*}pPr")
+    if properties is None:
+        return False
+    frame = properties.find("{*}framePr")
+    is_letter = frame is not None and attribute(frame, "dropCap") in ("drop", "margin")
+    return is_letter or properties.find("{*}rPr/{*}del") is not None
+
+
+def _shift(run: etree._Element) -> Shift:
+    found = run.find("{*}rPr/{*}vertAlign")
+    return "" if found is None else SHIFTS.get(attribute(found, "val") or "", "")
 
 
 def _within(parent: etree._Element, name: str) -> Iterator[etree._Element]:

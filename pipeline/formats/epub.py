@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from lxml import etree
 
@@ -14,6 +15,8 @@ from pipeline.formats.package import Package, resolved
 from pipeline.formats.xml_tree import attribute, local_name
 
 PAGES = {"application/xhtml+xml", "text/html", "application/x-dtbook+xml"}
+OPENING_LINES = 8
+"""Of these one may be the title already, on a page for it."""
 # Fonts are mangled to protect them, not the text.
 OBFUSCATED_FONT = re.compile(r"idpf\.org/2008/embedding|ns\.adobe\.com/pdf/enc#RC")
 
@@ -78,8 +81,16 @@ def _is_toc(item: etree._Element) -> bool:
 
 
 def _lines(package: Package, book: _Book, notes: Notes, settings: InputSettings) -> Iterator[str]:
-    yield lines.heading(1, book.title or "")
-    yield lines.paragraph(", ".join(book.authors))
+    chapters = _chapters(package, book, notes, settings)
+    opening = list(islice(chapters, OPENING_LINES))
+    if not any(" ".join(line.strip("# \n").split()).casefold() == (book.title or "").casefold() for line in opening):
+        yield lines.heading(1, book.title or "")
+        yield lines.paragraph(", ".join(book.authors))
+    yield from opening
+    yield from chapters
+
+
+def _chapters(package: Package, book: _Book, notes: Notes, settings: InputSettings) -> Iterator[str]:
     labels = _labels(package, book.toc)
     missing = 0
     for name in book.chapters:

@@ -8,13 +8,14 @@ from email.errors import MessageError
 from email.message import Message
 from hashlib import sha256
 
-from configs.errors import CorruptError, DocumentError, EmptyDocumentError
+from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UnreadableError
 from configs.settings import InputSettings
 from pipeline.formats import encoding, lines, registry
 from pipeline.formats.mail_headers import FIELDS, file_name, text_of
 from pipeline.formats.notes import Notes
 
 MADE_BY = "mail 1"
+WIDE_WITHIN_BYTES = 64
 DEEPEST = 8
 """Messages attached to messages attached to messages."""
 CERTAINLY_REAL_WORDS = 100
@@ -35,13 +36,19 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Subject and text. Raises CorruptError, also while the text is read."""
+    """Subject and text. Raises UnreadableError if it is encrypted, UndecodableError, CorruptError, the last also while
+    the text is read."""
     message = message_of(data)
+    if _is_encrypted(message):
+        raise UnreadableError("The message is encrypted.")
     return subject_of(message), _texts(message, Letter(notes, settings))
 
 
 def message_of(data: bytes) -> Message:
-    """Raises CorruptError."""
+    """Raises CorruptError, UndecodableError."""
+    if b"\0" in data[:WIDE_WITHIN_BYTES]:
+        # Saved as a text of two bytes a character.
+        data = "".join(encoding.decode([data])).encode()
     try:
         return message_from_bytes(data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n"))
     except (MessageError, ValueError, LookupError, RecursionError) as error:
@@ -85,7 +92,7 @@ class Letter:
     def _part(self, part: Message, depth: int, is_body: bool = True) -> Iterator[str]:
         """The text of a part and those within it; with `is_body` false, only of what is attached."""
         kind = part.get_content_type()
-        if kind in ENCRYPTED and "signed" not in str(part.get_param("smime-type", "")):
+        if _is_encrypted(part):
             self.unread.append("the message, which is encrypted")
         elif kind == "message/rfc822" or (kind.startswith("message/") and part.is_multipart()):
             yield from self._message(part, depth)
@@ -172,9 +179,7 @@ class Letter:
             return ""
         except DocumentError:
             text = data.decode(_codec(part) or "utf-8", "replace").replace("\r\n", "\n").replace("\0", "")
-            self.notes.warnings.append(
-                f"Characters that could not be decoded were replaced: {text.count(chr(0xFFFD))}."
-            )
+            self.num_replaced += text.count("\ufffd")
         return _unflowed(part, text).strip("\n") + "\n"
 
 
@@ -199,6 +204,10 @@ def payload_of(part: Message) -> bytes:
     """The bytes of a part, freed of the encoding for their transport."""
     payload = part.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
+
+
+def _is_encrypted(part: Message) -> bool:
+    return part.get_content_type() in ENCRYPTED and "signed" not in str(part.get_param("smime-type", ""))
 
 
 def _codec(part: Message) -> str | None:

@@ -19,10 +19,13 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """No title, and the messages. Raises EmptyDocumentError."""
+    """No title, and the messages; of a single one what `mail.parse` returns. Raises EmptyDocumentError, CorruptError,
+    UnreadableError."""
     starts = list(SEPARATOR.finditer(data))
     if not starts:
         raise EmptyDocumentError("The document is empty: there is no message in the mailbox.")
+    if len(starts) == 1:
+        return mail.parse(QUOTED.sub(rb"\1", data[starts[0].end() :]), notes, settings)
     places = [(match.end(), following) for match, following in zip(starts, _ends(starts, data), strict=True)]
     return None, _texts(data, places, notes, settings)
 

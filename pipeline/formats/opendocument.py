@@ -7,9 +7,10 @@ from lxml import etree
 
 from configs.errors import CorruptError, UnreadableError
 from configs.settings import InputSettings
-from pipeline.formats import lines, titles
+from pipeline.formats import lines, shifted, titles
 from pipeline.formats.notes import Notes
 from pipeline.formats.package import Package
+from pipeline.formats.shifted import Run, Shift
 from pipeline.formats.xml_tree import attribute, local_name
 
 MADE_BY = "opendocument 1"
@@ -53,8 +54,20 @@ class _Content:
     notes: Notes
     noted: list[tuple[str, etree._Element]] = field(default_factory=list)
     frames: list[etree._Element] = field(default_factory=list)
+    hidden: set[str] = field(default_factory=set)
+    shifts: dict[str, Shift] = field(default_factory=dict)
     num_comments: int = 0
     num_slides: int = 0
+
+    def __post_init__(self) -> None:
+        for style in self.root.iterfind("{*}automatic-styles/{*}style"):
+            properties = style.find("{*}text-properties")
+            name = attribute(style, "name") or ""
+            if properties is not None and attribute(properties, "display") == "none":
+                self.hidden.add(name)
+            position = "" if properties is None else attribute(properties, "text-position") or ""
+            if shift := _shift(position):
+                self.shifts[name] = shift
 
     def lines(self) -> Iterator[str]:
         yield from self._blocks(self.root)
@@ -66,10 +79,12 @@ class _Content:
     def _blocks(self, parent: etree._Element) -> Iterator[str]:
         for element in parent:
             name = local_name(element)
+            if attribute(element, "style-name") in self.hidden:
+                continue
             if name in ("p", "h"):
                 yield from self._paragraph(element, name)
             elif name == "list-item":
-                yield "- " + text if (text := " ".join(self._blocks(element)).strip()) and "\n" not in text else text
+                yield from self._item(element)
             elif name == "table-row":
                 yield from self._row(element)
             elif name == "table" and parent.tag.endswith("}spreadsheet"):
@@ -85,7 +100,7 @@ class _Content:
                 yield from self._blocks(element)
 
     def _paragraph(self, element: etree._Element, name: str) -> Iterator[str]:
-        text = "".join(self._runs(element))
+        text = shifted.joined(self._runs(element))
         frames, self.frames = self.frames, []
         if name == "h":
             level = attribute(element, "outline-level") or "1"
@@ -95,23 +110,31 @@ class _Content:
         for frame in frames:
             yield from self._blocks(frame)
 
-    def _runs(self, element: etree._Element) -> Iterator[str]:
-        yield element.text or ""
+    def _item(self, element: etree._Element) -> Iterator[str]:
+        """With a mark before its first line."""
+        texts = self._blocks(element)
+        first = next((text for text in texts if text), "")
+        if first:
+            yield first if first.startswith(("- ", "\n")) else f"- {first}"
+        yield from texts
+
+    def _runs(self, element: etree._Element, shift: Shift = "") -> Iterator[Run]:
+        yield shift, element.text or ""
         for child in element:
             name = local_name(child)
             if name == "s":
-                yield " " * min(_number(child, "c"), MOST_SPACES)
+                yield shift, " " * min(_number(child, "c"), MOST_SPACES)
             elif name in SPACES:
-                yield " "
+                yield shift, " "
             elif name == "note":
-                yield self._mark(child)
+                yield "", self._mark(child)
             elif name == "annotation":
                 self.num_comments += 1
             elif name in ("frame", "custom-shape", "g"):
                 self.frames.append(child)
-            elif name and name not in UNREAD:
-                yield from self._runs(child)
-            yield child.tail or ""
+            elif name and name not in UNREAD and attribute(child, "style-name") not in self.hidden:
+                yield from self._runs(child, self.shifts.get(attribute(child, "style-name") or "", shift))
+            yield shift, child.tail or ""
 
     def _mark(self, note: etree._Element) -> str:
         mark = f"[^{len(self.noted) + 1}]"
@@ -138,6 +161,16 @@ class _Content:
         for element in page:
             if element is not title:
                 yield from self._blocks([element])
+
+
+def _shift(position: str) -> Shift:
+    """Of a style: `super 58%`, or the height by itself."""
+    height = position.split(" ")[0]
+    if height in ("sub", "super"):
+        return "raised" if height == "super" else "lowered"
+    if height.strip("0%") == "" or not height.strip("-%").isdecimal():
+        return ""
+    return "lowered" if height.startswith("-") else "raised"
 
 
 def _number(element: etree._Element, name: str) -> int:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from lxml import etree
 
 from configs.settings import InputSettings
-from pipeline.formats import lines, office_math
+from pipeline.formats import lines, office_math, shifted
 from pipeline.formats.docx import core_title
 from pipeline.formats.notes import Notes
 from pipeline.formats.package import Package
+from pipeline.formats.shifted import Run, Shift
 from pipeline.formats.xml_tree import attribute, local_name
 
 MADE_BY = "pptx 1"
@@ -88,13 +89,23 @@ def _placeholder(shape: etree._Element) -> str | None:
 
 
 def _text(paragraph: etree._Element) -> str:
-    parts = []
+    return shifted.joined(_runs(paragraph))
+
+
+def _runs(paragraph: etree._Element) -> Iterator[Run]:
     for element in paragraph.iter():
         kind = local_name(element)
         if kind == "t" and element.tag.startswith(DRAWING):
-            parts.append(element.text or "")
+            yield _shift(element.getparent()), element.text or ""
         elif kind in ("br", "tab"):
-            parts.append(" ")
+            yield "", " "
         elif kind == "oMath":
-            parts.append(office_math.text_of(element))
-    return "".join(parts)
+            yield "", office_math.text_of(element)
+
+
+def _shift(run: etree._Element) -> Shift:
+    properties = run.find("{*}rPr")
+    baseline = "0" if properties is None else properties.get("baseline", "0")
+    if baseline.strip("0%") == "":
+        return ""
+    return "lowered" if baseline.startswith("-") else "raised"

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from configs.settings import InputSettings
-from pipeline.formats import lines, titles
+from pipeline.formats import lines, shifted, titles
 from pipeline.formats.encoding import without_surrogates
 from pipeline.formats.notes import Notes
+from pipeline.formats.shifted import Run, Shift
 
 MADE_BY = "rtf 1"
 TOKEN = re.compile(
@@ -38,6 +39,7 @@ CHARSETS = {
     **{222: "cp874", 238: "cp1250", 254: "cp437", 255: "cp850"},
 }
 SYMBOL, BULLET_IN_SYMBOL = "symbol", b"\xb7"
+SHIFTS: dict[str, Shift] = {"super": "raised", "sub": "lowered", "nosupersub": ""}
 HIDING = {"v", "deleted", "htmlrtf"}
 
 
@@ -51,6 +53,7 @@ class _State:
     hidden: frozenset[str] = frozenset()
     fallbacks: int = 1
     """How many characters follow a character in Unicode for programs without it."""
+    shift: Shift = ""
 
 
 def made_by(settings: InputSettings) -> str:
@@ -79,10 +82,10 @@ class _Reader:
         self._starred = False
         self._skip = 0
         self._bytes = bytearray()
-        self._text: list[str] = []
+        self._text: list[Run] = []
         self._cells: list[str] = []
         self._in_table, self._level = False, 0
-        self._aside: list[tuple[int, list[str]]] = []
+        self._aside: list[tuple[int, list[Run]]] = []
         self._notes: list[str] = []
         self._ended: list[str] = []
         self.title: list[str] = []
@@ -136,7 +139,7 @@ class _Reader:
 
     def _add(self, text: str) -> None:
         if not self._state.destination and not self._state.hidden:
-            self._text.append(text)
+            self._text.append((self._state.shift, text))
         elif self._state.destination == "title":
             self.title.append(text)
 
@@ -184,6 +187,8 @@ class _Reader:
             CONTROLS[word](self, number)
         elif word in CODEPAGE_OF:
             self.set_codepage(CODEPAGE_OF[word])
+        elif word in SHIFTS:
+            self._state = replace(self._state, shift="" if number == "0" else SHIFTS[word])
         elif word in HIDING:
             self.set_hidden(word, number)
 
@@ -202,7 +207,7 @@ class _Reader:
         elif word in CHARACTERS:
             self._add(CHARACTERS[word])
         elif word == "cell":
-            self._cells.append("".join(self._text))
+            self._cells.append(shifted.joined(self._text))
             self._text = []
         elif word == "row":
             self._ended.append(without_surrogates(lines.row(self._cells)))
@@ -217,18 +222,18 @@ class _Reader:
 
     def _end_of_paragraph(self) -> None:
         if self._in_table or self._aside:
-            self._text.append(" ")
+            self._text.append(("", " "))
             return
-        text = without_surrogates("".join([*self._cells, *self._text]))
+        text = without_surrogates("".join([*self._cells, shifted.joined(self._text)]))
         self._ended.append(lines.heading(self._level, text) if self._level else lines.paragraph(text))
         self._cells, self._text = [], []
 
     def _end_aside(self) -> None:
         """At the end of a footnote the text goes on where it stood."""
-        note = " ".join(without_surrogates("".join(self._text)).split())
+        note = " ".join(without_surrogates(shifted.joined(self._text)).split())
         self._text = self._aside.pop()[1]
         self._notes.append(note)
-        self._text.append(f"[^{len(self._notes)}]")
+        self._text.append(("", f"[^{len(self._notes)}]"))
 
     def set_codepage(self, number: str | None) -> None:
         self._state = replace(self._state, codec=_known(f"cp{number}"))
@@ -248,7 +253,7 @@ class _Reader:
         self._default_font = number or "0"
 
     def set_plain(self, number: str | None) -> None:
-        self._state = replace(self._state, hidden=frozenset())
+        self._state = replace(self._state, hidden=frozenset(), shift="")
         self.set_font(self._default_font)
 
     def set_fallbacks(self, number: str | None) -> None:

@@ -1,7 +1,7 @@
 """The numbers of lists and headings in Word documents, which their text does not hold: counted as Word does."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lxml import etree
 
@@ -29,17 +29,17 @@ class Numbering:
 
     def __init__(self, root: etree._Element | None) -> None:
         elements = [] if root is None else list(root)
-        abstract = {attribute(e, "abstractNumId"): _levels(e) for e in elements if local_name(e) == "abstractNum"}
+        abstract = {_id(e, "abstractNumId"): _levels(e) for e in elements if local_name(e) == "abstractNum"}
         self._lists: dict[str, tuple[str, dict[int, _Level]]] = {}
-        for element in elements:
-            if local_name(element) == "num":
-                name = _value(element, "abstractNumId") or ""
-                overrides = [each for each in element if local_name(each) == "lvlOverride"]
-                levels = abstract.get(name, {}) | {
-                    level: found for each in overrides for level, found in _levels(each).items()
-                }
-                key = f"{name}/{attribute(element, 'numId')}" if overrides else name
-                self._lists[attribute(element, "numId") or ""] = key, levels
+        self._restarts: dict[str, set[int]] = {}
+        """The levels at which a list begins anew where it is first used; else it counts on with those of its kind."""
+        for element in (e for e in elements if local_name(e) == "num"):
+            kind, name = _value(element, "abstractNumId") or "", _id(element, "numId")
+            levels = dict(abstract.get(kind, {}))
+            for override in (e for e in element if local_name(e) == "lvlOverride"):
+                _override(levels, override)
+                self._restarts.setdefault(name, set()).add(_integer(attribute(override, "ilvl"), 0))
+            self._lists[name] = kind, levels
         self._counts: dict[str, list[int | None]] = {}
 
     def label(self, list_id: str, level: int) -> str:
@@ -49,6 +49,8 @@ class Numbering:
         if found is None or level >= NUM_LEVELS:
             return ""
         counts = self._counts.setdefault(key, [None] * NUM_LEVELS)
+        for restarted in self._restarts.pop(list_id, ()):
+            counts[restarted:] = [None] * (NUM_LEVELS - restarted)
         count = counts[level]
         counts[level] = found.start if count is None else count + 1
         counts[level + 1 :] = [None] * (NUM_LEVELS - level - 1)
@@ -85,12 +87,25 @@ def written(number: int, kind: str) -> str:
 def _levels(element: etree._Element) -> dict[int, _Level]:
     found = {}
     for level in element.iter("{*}lvl"):
-        number = attribute(level, "ilvl") or ""
-        if number.isdecimal():
-            start = _value(level, "start") or "1"
-            kind, text = _value(level, "numFmt") or "decimal", _value(level, "lvlText") or ""
-            found[int(number)] = _Level(int(start) if start.isdecimal() else 1, kind, text)
+        kind, text = _value(level, "numFmt") or "decimal", _value(level, "lvlText") or ""
+        found[_integer(attribute(level, "ilvl"), 0)] = _Level(_integer(_value(level, "start"), 1), kind, text)
     return found
+
+
+def _override(levels: dict[int, _Level], override: etree._Element) -> None:
+    levels |= _levels(override)
+    number = _integer(attribute(override, "ilvl"), 0)
+    start = _value(override, "startOverride")
+    if start is not None and number in levels:
+        levels[number] = replace(levels[number], start=_integer(start, 1))
+
+
+def _id(element: etree._Element, name: str) -> str:
+    return attribute(element, name) or ""
+
+
+def _integer(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else otherwise
 
 
 def _value(element: etree._Element, name: str) -> str | None:

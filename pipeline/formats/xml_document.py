@@ -7,8 +7,9 @@ from lxml import etree
 
 from configs.errors import EmptyDocumentError
 from configs.settings import InputSettings
-from pipeline.formats import encoding, lines, titles
+from pipeline.formats import encoding, lines, shifted, titles
 from pipeline.formats.notes import Notes
+from pipeline.formats.shifted import Run, Shift
 from pipeline.formats.xml_tree import entity_text, local_name, root_of
 
 MADE_BY = "xml 1"
@@ -70,7 +71,10 @@ TITLES = (
     ),
     *(".//{*}title-info/{*}book-title", "./{*}head/{*}title"),
 )
-SHIFTED = {"sup": "^", "superscript": "^", "sub": "_", "subscript": "_"}
+SHIFTED: dict[str, Shift] = {
+    **{"sup": "raised", "superscript": "raised"},
+    **{"sub": "lowered", "subscript": "lowered"},
+}
 BREAKS = {"break", "lb", "br", "cb", "pb"}
 
 
@@ -106,21 +110,20 @@ def _authors(root: etree._Element) -> str:
 
 def _blocks(element: etree._Element, depth: int, title: etree._Element | None) -> Iterator[str]:
     """Lines of an element: text and what belongs into it on one, whatever is a block on its own."""
-    run: list[str] = []
+    runs: list[Run] = [("", _own(element.text))]
     is_mixed = _has_text(element)
-    run.append(_own(element.text))
     for child in element:
         name = local_name(child)
         if child is title or name in UNREAD or (name == "contrib-group" and depth == 1):
             pass
         elif name and (name in BLOCKS or not is_mixed):
-            yield lines.paragraph("".join(run))
-            run.clear()
+            yield lines.paragraph(shifted.joined(runs))
+            runs.clear()
             yield from _block(child, name, depth, title)
         else:
-            run.append(_inline(child))
-        run.append(_own(child.tail))
-    yield lines.paragraph("".join(run))
+            runs += _inline(child)
+        runs.append(("", _own(child.tail)))
+    yield lines.paragraph(shifted.joined(runs))
 
 
 def _block(element: etree._Element, name: str, depth: int, title: etree._Element | None) -> Iterator[str]:
@@ -150,39 +153,36 @@ def _has_text(element: etree._Element) -> bool:
 
 def _line(element: etree._Element) -> str:
     """All of an element's text."""
-    return " ".join("".join(_pieces(element)).split())
+    return " ".join(shifted.joined(_runs(element)).split())
 
 
-def _pieces(element: etree._Element) -> Iterator[str]:
-    yield _own(element.text)
+def _runs(element: etree._Element) -> Iterator[Run]:
+    yield "", _own(element.text)
     apart = " " if not _has_text(element) else ""
     for child in element:
-        yield apart + _inline(child) + apart + _own(child.tail)
+        yield "", apart
+        yield from _inline(child)
+        yield "", apart + _own(child.tail)
 
 
-def _inline(element: etree._Element) -> str:
+def _inline(element: etree._Element) -> list[Run]:
     if isinstance(element, etree._Entity):
-        return entity_text(element)
+        return [("", entity_text(element))]
     name = local_name(element)
     if name in UNREAD or not name:
-        return ""
+        return []
     if name in BREAKS:
-        return " "
+        return [("", " ")]
     if name in ("inline-formula", "disp-formula", "math", "alternatives"):
-        return _formula(element)
-    text = "".join(_pieces(element))
-    if name in SHIFTED and text.strip():
-        return _shifted(SHIFTED[name], element, text)
-    if name == "xref" and element.get("ref-type") == "bibr":
-        return text if _is_bracketed(element) else f"[{text}]"
-    return f" {text} " if name in BLOCKS else text
-
-
-def _shifted(mark: str, element: etree._Element, text: str) -> str:
-    """An exponent or index; around references to literature it is but a way to print."""
-    if element.find("{*}xref") is not None or local_name(element.getparent()) == "xref":
-        return text
-    return mark + (text if text.isalnum() else f"({text})")
+        return [("", _formula(element))]
+    runs = list(_runs(element))
+    if name in SHIFTED:
+        # Around references to literature it is but a way to print.
+        is_reference = element.find("{*}xref") is not None or local_name(element.getparent()) == "xref"
+        return runs if is_reference else [(SHIFTED[name], shifted.joined(runs))]
+    if name == "xref" and element.get("ref-type") == "bibr" and not _is_bracketed(element):
+        return [("", f"[{shifted.joined(runs)}]")]
+    return [("", " "), *runs, ("", " ")] if name in BLOCKS else runs
 
 
 def _is_bracketed(xref: etree._Element) -> bool:
@@ -200,7 +200,7 @@ def _formula(element: etree._Element) -> str:
     annotated = element.find(".//{*}annotation")
     math = element if local_name(element) == "math" else element.find(".//{*}math")
     if math is None:
-        return "".join(_pieces(element))
+        return shifted.joined(_runs(element))
     if alttext := math.get("alttext"):
         return str(alttext)
     return "".join(annotated.itertext()) if annotated is not None else _math(math)
