@@ -13,9 +13,10 @@ from pipeline.formats.html_visibility import Visibility
 from pipeline.formats.notes import Notes
 
 DECLARED_ENCODING = re.compile(
-    rb"""(?:<meta[^>]+charset|<\?xml[^>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
+    rb"""(?:<meta\b[^<>]*?[\s;"'/]charset|<\?xml[^<>]+encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
-DECLARED_WITHIN_BYTES = 2048
+COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+DECLARED_WITHIN_BYTES = 8192
 NO_MAIN_TEXT = "No main text was found in the page; all of its text was read."
 
 
@@ -27,23 +28,23 @@ def made_by(settings: InputSettings) -> str:
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
     """Title and lines of visible text. Raises UndecodableError, CorruptError, EmptyDocumentError, MemoryError."""
-    declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
+    declared = DECLARED_ENCODING.search(COMMENT.sub(b"", data[:DECLARED_WITHIN_BYTES]))
     codec = encoding.codec_of(declared[1].decode("ascii")) if declared else None
-    text = "".join(encoding.decode([data], codec, notes))
+    source = "".join(encoding.decode([data], codec, notes)).encode()
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    root = _parsed(text, parser) if text.strip() else None
+    root = _parsed(source, parser) if source.strip() else None
     if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
         raise CorruptError("The HTML is nested too deeply to be read: thousands of elements within each other.")
     if root is None:
         raise EmptyDocumentError("The document is empty: there is no text in the HTML.")
     read, left_out = _main(root, notes) if settings.html == "main" else (root, set())
-    visibility, formulas = Visibility(root, text), html_math.formulas(root, text)
+    visibility, formulas = Visibility(root, source), html_math.formulas(root, source)
     return _title(root), (line + "\n" for line in html_lines.lines(read, visibility, formulas, left_out))
 
 
-def _parsed(text: str, parser: etree.HTMLParser) -> etree._Element | None:
+def _parsed(source: bytes, parser: etree.HTMLParser) -> etree._Element | None:
     try:
-        return etree.fromstring(text.encode(), parser)
+        return etree.fromstring(source, parser)
     except etree.XMLSyntaxError as error:
         if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
             raise MemoryError("while HTML was parsed") from error

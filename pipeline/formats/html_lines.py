@@ -54,7 +54,7 @@ def lines(
     for event, element in walk:
         if event == "end":
             page.leave(element, element is not root)
-        elif element in left_out:
+        elif left_out and element in left_out:
             page.leave_out(element)
             walk.skip_subtree()
         elif not page.enter(element):
@@ -163,7 +163,7 @@ class _Page:
         return False
 
     def _add(self, text: str) -> None:
-        if self._shown[-1]:
+        if self._shown[-1] and (self._line or self._preformatted or not text.isspace()):
             self._line.append(text)
 
     def break_line(self) -> None:
@@ -347,10 +347,7 @@ def _holds_blocks(element: etree._Element) -> bool:
 
 
 def _span(element: etree._Element, name: str) -> int:
-    value = element.get(name)
-    if value is None:
-        return 1
-    value = value.strip()
+    value = element.get(name, "1").strip()
     return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 1
 
 

@@ -10,7 +10,8 @@ FOUND = (
     " | //img[@alt][contains(@class, 'math') or contains(@class, 'tex') or contains(@class, 'equation')"
     " or contains(@src, 'math') or contains(@src, 'latex')]"
 )
-HELD_BY = ("katex", "MathJax", "mwe-math-element")
+PREFIXED = "//*[substring-after(name(), ':') = 'math']"
+HELD_BY = (b"katex", b"MathJax", b"mwe-math-element")
 """Where a formula may be; the page's source tells whether it is worth to look at all classes."""
 WRAPPERS = {"katex", "mwe-math-element", "MathJax", "MathJax_CHTML", "MathJax_SVG", "MathJax_Display"}
 WRAPPERS |= {"MathJax_Preview", "MathJax_SVG_Display", "MathJaxp", "mjx-chtml"}
@@ -33,14 +34,15 @@ BINARY = {
 IGNORED = {"annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark", "none", "mprescripts"}
 
 
-def formulas(root: etree._Element, source: str) -> dict[etree._Element, str]:
+def formulas(root: etree._Element, source: bytes) -> dict[etree._Element, str]:
     """The text of each element that is a formula; empty for one that is there a second time."""
     found = [*root.xpath(FOUND), *(root.xpath(HELD) if any(word in source for word in HELD_BY) else ())]
+    found += root.xpath(PREFIXED) if b":math" in source else ()
     return {element: text for element in found if (text := _formula(element)) is not None}
 
 
 def _formula(element: etree._Element) -> str | None:
-    if element.tag == "math":
+    if _name(element) == "math":
         return _math(element)
     if element.tag == "script":
         return _clean(element.text or "") if element.get("type", "").startswith("math/tex") else None
@@ -80,6 +82,11 @@ def _math(element: etree._Element) -> str:
     return " ".join(_in_a_line(element).split())
 
 
+def _name(element: etree._Element) -> str:
+    """Without the prefix that XHTML may give it."""
+    return element.tag.rpartition(":")[2]
+
+
 def _clean(tex: str) -> str:
     text = " ".join(tex.split())
     styled = STYLE.fullmatch(text)
@@ -92,17 +99,17 @@ def _in_a_line(math: etree._Element) -> str:
     ignored: etree._Element | None = None
     for event, element in etree.iterwalk(math, events=("start", "end")):
         if ignored is None and event == "start":
-            ignored = element if element.tag in IGNORED else None
+            ignored = element if _name(element) in IGNORED else None
             held.append([])
         elif event == "end" and (ignored is None or ignored is element):
             children = held.pop()
-            held[-1].append((element.tag, "" if ignored is element else _written(element, children)))
+            held[-1].append((_name(element), "" if ignored is element else _written(element, children)))
             ignored = None
     return held[0][0][1]
 
 
 def _written(element: etree._Element, children: list[tuple[str, str]]) -> str:
-    name, texts = element.tag, [text for _, text in children]
+    name, texts = _name(element), [text for _, text in children]
     if not children:
         return "\N{SPACE}" if name == "mspace" else " ".join((element.text or "").translate(INVISIBLE).split(" "))
     if name in BINARY and len(texts) == BINARY[name].count("{"):
@@ -126,13 +133,14 @@ def _grouped(text: str) -> str:
 
 
 def _joined(children: list[tuple[str, str]]) -> str:
-    joined = ""
+    joined, is_scripted = "", False
     for place, (tag, text) in enumerate(children):
         if tag == "mo" and text.strip() in SPACED and place:
             text = f" {text.strip()} "
-        elif tag == "mtext" or _runs_together(joined, text):
+        elif tag == "mtext" or (is_scripted and text[:1].isalnum()) or _runs_together(joined, text):
             joined += " "
         joined += text
+        is_scripted = tag in BINARY and tag != "mfrac"
     return joined
 
 

@@ -2,12 +2,14 @@
 
 import re
 
-NUMBER = re.compile(r"[+−–-]?\d+(?:[.,]\d+)*")
 NOTES = re.compile(r"\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*")
+LETTERED = re.compile(r"[a-h](?:\s*,\s*[a-h])*")
+"""Of notes; other letters are exponents."""
+DECIMAL = re.compile(r"[.,]\d+$|\d{3}$")
 ORDINAL = {"st", "nd", "rd", "th", "er", "ère", "re", "e", "ème", "ers", "o", "a", "º", "ª", "os", "as", "te", "ter"}
 MARKS = {"tm", "sm", "®", "©", "™", "℠", "*", "**", "***", "†", "‡", "§", "¶", "°", "º", "o"}
 ATOM = re.compile(r"[+−–-]?[\w.,′∗*]+[+−–-]?|[+−–-]")
-AMOUNT_OR_YEAR = re.compile(r"[$€£¥]\s?\d[\d.,]*$|(?<![\d.,])(?:1[5-9]|20)\d\d$")
+AMOUNT_OR_YEAR = re.compile(r"[$€£¥]\s?(?!10$)\d[\d.,]*$|(?<![\d.,])(?:1[5-9]\d|20[0-4])\d$")
 """What is raised after these is the number of a note."""
 WORD = re.compile(r"[^\W\d_]+$")
 UNIT_LETTERS = 3
@@ -39,6 +41,8 @@ def raised(before: str, text: str, after: str, is_link: bool) -> str:
         return _leading(text, after)
     if text[0] in "([{" or len(text) > LONGEST:
         return text if text[0] in "([{" else " " + text
+    if LETTERED.fullmatch(text) and (is_link or DECIMAL.search(before[-LONGEST:]) or _is_noted(before, text)):
+        return _apart(f"[{text}]", after)
     if text.lower() in MARKS or (text.lower() in ORDINAL and before[-1].isdigit()):
         return text
     if NOTES.fullmatch(text) and (is_link or _is_noted(before, text)):
@@ -66,10 +70,10 @@ def _leading(text: str, after: str) -> str:
 
 def _is_noted(before: str, text: str) -> bool:
     """Whether a number is that of a note, since nothing that has an exponent stands before it."""
-    if AMOUNT_OR_YEAR.search(before[-LONGEST:]):
+    if text.isdigit() and AMOUNT_OR_YEAR.search(before[-LONGEST:]):
         return True
     if before[-1].isdigit():
-        return NUMBER.fullmatch(text) is None
+        return "," in text
     word = WORD.search(before[-LONGEST:])
     if word is None:
         return before[-1] not in ")]}|%°µΩ"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
+from pipeline.formats.html_lists import BULLET
+
 
 class Kind(Enum):
     """What a line is."""
@@ -53,8 +55,8 @@ class Cell:
     def text(self) -> str:
         """In one line."""
         if len(self.lines) == 1:
-            return self.lines[0].text
-        return " ".join(line.text if line.prefix == "- " else line.prefix + line.text for line in self.lines)
+            return self.lines[0].text.replace(APART, " ")
+        return " ".join(map(_within, self.lines)).rstrip(";")
 
     @property
     def is_layout(self) -> bool:
@@ -65,6 +67,13 @@ class Cell:
         if Kind.HEADING in kinds or Kind.CODE in kinds or len(self.lines) > MOST_LINES:
             return True
         return len(self.lines) > 2 and sum(len(line.text) for line in self.lines) > MOST_CHARACTERS
+
+
+def _within(line: Line) -> str:
+    """A line of a cell among others."""
+    if line.kind is Kind.ROW:
+        return line.text.replace(APART, " ") + ";"
+    return line.text if line.prefix == BULLET else line.prefix + line.text
 
 
 class Table:

@@ -32,11 +32,12 @@ class Look(Enum):
 class Visibility:
     """Judges the elements of a page, in the order in which they begin."""
 
-    def __init__(self, root: etree._Element, source: str) -> None:
+    def __init__(self, root: etree._Element, source: bytes) -> None:
         """The source tells what need not be looked for."""
         source = source.lower()
-        self._marks_hidden, self._has_roles = "hidden" in source, "role" in source
+        self._marks_hidden, self._has_roles = b"hidden" in source, b"role" in source
         self._sheets = StyleSheets(root, map(_text, filter(_is_for_screens, root.iter("style"))))
+        self._styles: dict[str, bool] = {}
         self._seen_again: set[etree._Element] = set()
         self._searched: set[etree._Element] = set()
 
@@ -46,12 +47,19 @@ class Visibility:
             return Look.GONE
         if self._has_roles and (role := element.get("role")) and role.strip().lower() in CHROME_ROLES:
             return Look.CHROME
-        style = element.get("style")
-        if (style and _hides(effects(style))) or (self._sheets.hides_some and self._sheets.may_hide(element)):
+        if (style := element.get("style")) is not None and self._hides(style):
+            return self._styled(element)
+        if self._sheets.hides_some and self._sheets.may_hide(element):
             return self._styled(element)
         if self._seen_again and element in self._seen_again:
             return Look.SEEN
         return Look.AS_ITS_PARENT
+
+    def _hides(self, style: str) -> bool:
+        hides = self._styles.get(style)
+        if hides is None:
+            hides = self._styles[style] = any(hides for hides, _ in effects(style).values())
+        return hides
 
     def _styled(self, element: etree._Element) -> Look:
         if element.tag in NEVER_HIDDEN:
@@ -93,10 +101,6 @@ def _text(sheet: etree._Element) -> str:
 
 def _is_for_screens(sheet: etree._Element) -> bool:
     return not any(medium in sheet.get("media", "").lower() for medium in PRINT)
-
-
-def _hides(found: dict[Aspect, tuple[bool, bool]]) -> bool:
-    return bool(found) and any(hides for hides, _ in found.values())
 
 
 def _is_hidden_from_all(element: etree._Element) -> bool:

@@ -27,12 +27,17 @@ HIDING = re.compile(
     re.IGNORECASE,
 )
 """In declarations that may hide."""
-COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 TOKEN = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\\.|[{};]""", re.DOTALL)
 COMBINATOR = re.compile(r"[\s>+~]+")
 KEY = re.compile(r"#[\w-]+|\.[\w-]+")
+IN_BRACKETS = re.compile(r"\([^()\[\]]*\)|\[[^\[\]]*\]")
+ELSEWHERE = re.compile(r"::|:(?:before|after|hover|focus|active|visited|target|first-l)")
+"""What is of no element, or of none before somebody acts."""
 TAG = re.compile(r"[A-Za-z][\w-]*")
 MOVES = ("animation", "transition")
+MOVED = ("text-indent", "margin-left", "margin-top")
+SIDES = ("left", "top", "right", "bottom")
 FAR_AWAY = -999.0
 """Pixels to the left of or above the page, where nobody sees text."""
 LONGEST_SELECTOR = 2000
@@ -73,9 +78,9 @@ def _effect(name: str, value: list[Node], away: bool, moves: bool) -> Iterator[t
         yield "font", _number(value) == 0
     elif name == "font" and value:
         yield "font", _number(value[:1]) == 0
-    elif name == "text-indent" or (name in ("left", "top", "right", "bottom") and away):
+    elif name in MOVED or (name in SIDES and away):
         number = _number(value)
-        yield "place", number is not None and number <= FAR_AWAY
+        yield "place", number is not None and number * _pixels(value[0]) <= FAR_AWAY
     elif name in ("clip", "clip-path") and away:
         yield "place", _clips_all(value)
 
@@ -94,6 +99,11 @@ def _number(value: list[Node]) -> float | None:
     return float(value[0].value) if len(value) == 1 and isinstance(value[0], numeric) else None
 
 
+def _pixels(length: Node) -> float:
+    """Of one of its units, as far as that counts here."""
+    return EM if isinstance(length, DimensionToken) and length.lower_unit in ("em", "rem") else 1
+
+
 def _clips_all(value: list[Node]) -> bool:
     if len(value) != 1 or not isinstance(value[0], FunctionBlock):
         return False
@@ -108,15 +118,25 @@ class Rule:
     """One selector with what its declarations do."""
 
     selector: str
-    effects: Effects
+    declarations: str
     order: int
+
+    @cached_property
+    def effects(self) -> Effects:
+        """What they do. Most rules are never asked."""
+        return effects(self.declarations)
+
+    @property
+    def hides(self) -> bool:
+        """Whether they hide in some respect."""
+        return HIDING.search(self.declarations) is not None and any(hides for hides, _ in self.effects.values())
 
     @cached_property
     def key(self) -> str:
         """An id, class or tag without which no element matches; `*` if there is none."""
-        last = COMBINATOR.split(self.selector)[-1] if not any(sign in self.selector for sign in "([\\:") else ""
-        keys = KEY.findall(last)
-        return min(keys, default=last.lower() if TAG.fullmatch(last) else "*")  # ids first
+        bare = _bare(self.selector)
+        last = COMBINATOR.split(bare)[-1].partition(":")[0] if bare is not None else ""
+        return min(KEY.findall(last), default=last.lower() if TAG.fullmatch(last) else "*")  # ids first
 
     @cached_property
     def specificity(self) -> tuple[int, int, int]:
@@ -161,10 +181,10 @@ class StyleSheets:
         """All of them, since one may show what another hides."""
         used = _used(self._root) if self._texts else set()
         rules = (rule for text in self._texts for rule in _rules(text, used))
-        for order, (selector, found) in enumerate(rules):
-            rule = Rule(selector, found, order)
+        for order, (selector, declarations) in enumerate(rules):
+            rule = Rule(selector, declarations, order)
             self._rules.setdefault(rule.key, []).append(rule)
-            if any(hides for hides, _ in found.values()):
+            if rule.hides:
                 self._hiding.setdefault(rule.key, []).append(rule)
         self._texts = []
 
@@ -205,17 +225,27 @@ def _used(root: etree._Element) -> set[str]:
     return {"." + name for name in classes} | {"#" + name for name in IDS(root)}
 
 
-def _rules(text: str, used: set[str]) -> Iterator[tuple[str, Effects]]:
-    """The rules with effects on a screen, for classes and ids that are used."""
+def _rules(text: str, used: set[str]) -> Iterator[tuple[str, str]]:
+    """Selector and declarations of rules that may matter on a screen, for classes and ids that are used."""
     for prelude, body in _blocks(COMMENT.sub(" ", text)):
         if TELLING.search(body):
-            selectors = [selector for selector in _selectors(prelude) if _may_match(selector, used)]
-            if selectors and (found := effects(body)):
-                yield from ((selector, found) for selector in selectors)
+            yield from ((selector, body) for selector in _selectors(prelude) if _may_match(selector, used))
 
 
 def _may_match(selector: str, used: set[str]) -> bool:
-    return any(sign in selector for sign in "([\\") or used.issuperset(KEY.findall(selector))
+    bare = _bare(selector)
+    return bare is None or (not ELSEWHERE.search(bare) and used.issuperset(KEY.findall(bare)))
+
+
+def _bare(selector: str) -> str | None:
+    """Without what stands in brackets; None if that is not so easily told."""
+    if "\\" in selector:
+        return None
+    if "(" not in selector and "[" not in selector:
+        return selector
+    bare = IN_BRACKETS.sub("", selector)
+    bare = IN_BRACKETS.sub("", bare) if "(" in bare else bare
+    return None if "(" in bare or "[" in bare else bare
 
 
 def _selectors(prelude: str) -> list[str]:
