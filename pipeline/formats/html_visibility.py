@@ -11,7 +11,7 @@ INHERITED: tuple[Aspect, ...] = ("visibility", "font")
 NEVER_HIDDEN = ("html", "body")
 """Pages that hide themselves are shown by their scripts."""
 PAGE_PARTS = ("main", "article", "h1")
-"""A page is hidden from screen readers while a dialog lies over it; it is a page all the same."""
+"""A page is hidden from screen readers while a dialog lies over it, or until it fades in; it is one all the same."""
 CHROME_ROLES = ("navigation", "menu", "menubar")
 PRINT = ("print", "speech")
 
@@ -65,6 +65,9 @@ class Visibility:
         if element.tag in NEVER_HIDDEN:
             return Look.AS_ITS_PARENT
         look = self._look(element)
+        if look.get("opacity") and _holds_page(element):
+            # Whole pages fade in.
+            look["opacity"] = False
         if any(hides for aspect, hides in look.items() if aspect not in INHERITED):
             return Look.GONE
         if not any(look.values()):
@@ -107,4 +110,8 @@ def _is_hidden_from_all(element: etree._Element) -> bool:
     value = element.get("aria-hidden")
     if value is None or value.strip().lower() != "true" or element.tag in NEVER_HIDDEN:
         return False
-    return next(element.iter(*PAGE_PARTS), None) is None
+    return not _holds_page(element)
+
+
+def _holds_page(element: etree._Element) -> bool:
+    return next(element.iter(*PAGE_PARTS), None) is not None

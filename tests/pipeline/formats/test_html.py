@@ -121,8 +121,9 @@ def test_what_is_made_visible_within_the_invisible_is_read() -> None:
     assert read('<p style="font-size:0">a<b style="font-size:12px">seen</b></p>') == ["seen"]
 
 
-def test_a_page_under_a_dialog_is_read() -> None:
-    assert read("<div aria-hidden=true><main><p>The page.</p></main></div>") == ["The page."]
+@pytest.mark.parametrize("attribute", ["aria-hidden=true", "style='opacity:0'"])
+def test_a_page_under_a_dialog_or_before_it_fades_in_is_read(attribute: str) -> None:
+    assert read(f"<div {attribute}><main><p>The page.</p></main></div>") == ["The page."]
 
 
 def test_parts_that_browsers_do_not_show_are_not_read() -> None:
