@@ -22,10 +22,10 @@ def root_of(data: bytes, what: str, warnings: list[str] | None = None, charset: 
         if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
             raise MemoryError("while XML was parsed") from error
         if error.code == etree.ErrorTypes.ERR_RESOURCE_LIMIT or "xcessive depth" in str(error):
-            raise CorruptError(f"The {what} is XML beyond all measure ({error}).") from error
+            raise CorruptError(f"The {what} is XML beyond all measure ({error.msg}).") from error
         if error.code == etree.ErrorTypes.ERR_DOCUMENT_EMPTY and not data.strip():
             raise EmptyDocumentError(f"The document is empty: there is nothing in the {what}.") from error
-        problem = str(error)
+        problem = str(error.msg)
         if warnings is None:
             raise CorruptError(f"The {what} is damaged: it is not well-formed XML ({problem}).") from error
     root = _mended(data, charset)

@@ -1,3 +1,5 @@
+import io
+import zipfile
 from datetime import date, datetime, time
 
 import pytest
@@ -131,8 +133,8 @@ def test_opendocument_has_headings_lists_notes_and_no_deleted_or_hidden_text() -
         "<text:tracked-changes><text:p>deleted</text:p></text:tracked-changes>"
         '<text:h text:outline-level="2">Vote</text:h><text:list><text:list-item><text:p>one</text:p>'
         "<text:list><text:list-item><text:p>deep</text:p></text:list-item></text:list></text:list-item></text:list>"
-        '<text:p>A<text:s text:c="3"/>B<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>Aside'
-        "</text:p></text:note-body></text:note><office:annotation><text:p>Hm</text:p></office:annotation></text:p>"
+        '<text:p>A<text:s text:c="3"/>B<text:note><text:note-citation>1</text:note-citation><text:note-body>'
+        "<text:p>Aside</text:p></text:note-body></text:note><office:annotation><text:p>Hm</text:p></office:annotation></text:p>"
     )
     title, found, warnings = read("a", odt(body, "Minutes of May"))
     assert title == "Minutes of May" and warnings == ["Comments were not read: 1."]
@@ -154,9 +156,6 @@ def test_office_with_a_password_is_unreadable() -> None:
 
 
 def zipped_with(packed: bytes, parts: dict[str, str]) -> bytes:
-    import io
-    import zipfile
-
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         return zipped({name: archive.read(name) for name in archive.namelist()} | parts)
 
@@ -178,5 +177,7 @@ def test_a_cut_archive_is_corrupt() -> None:
 
 def test_entities_do_not_grow_and_files_are_not_fetched() -> None:
     grown = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
-    body = f'<!DOCTYPE x [<!ENTITY a0 "ha">{grown}<!ENTITY f SYSTEM "file:///etc/passwd">]><x>so &a9; &f; end</x>'
-    assert read("a.xml", body.encode())[1] == ["so end"]
+    with pytest.raises(CorruptError, match="beyond all measure"):
+        read("a.xml", f'<!DOCTYPE x [<!ENTITY a0 "ha">{grown}]><x>so &a9; end</x>'.encode())
+    body = '<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd"><!ENTITY g "good">]><x>so &f; &g;&nbsp;end</x>'
+    assert read("a.xml", body.encode())[1] == ["so good end"]
