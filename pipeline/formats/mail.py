@@ -146,7 +146,7 @@ class Letter:
             return
         data = payload_of(part)
         try:
-            yield lines.heading(2, f"Attachment: {name}") + "".join(self._attached(name, data, part, depth))
+            yield lines.heading(2, f"Attachment: {name}") + _ended("".join(self._attached(name, data, part, depth)))
         except DocumentError as error:
             yield lines.paragraph(f"Attachment: {name} (not read)")
             self.unread.append(f"{name[:LONGEST_NAME]} ({_reason(error)})")
@@ -232,6 +232,10 @@ def _says_as_much(text: str, rich: Message, text_of_part: object) -> bool:
         return True
     page = next((each for each in rich.walk() if each.get_content_type() == "text/html"), None)
     return page is None or num_words >= REAL_SHARE * len(text_of_part(page).split())  # type: ignore[operator]
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"
 
 
 def _unflowed(part: Message, text: str) -> str:

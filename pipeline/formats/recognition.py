@@ -215,7 +215,7 @@ def _as_mail(suffix: str, start: bytes) -> str | None:
     is_named = SUFFIXES.get(suffix) in ("mail", "mhtml")
     if not known or (not is_named and (len(known) < LEAST_MAIL_HEADERS or not known & MACHINE_HEADERS)):
         return None
-    is_page = MULTIPART_RELATED.search(start) and (SAVED_PAGE.search(start) or not known & {b"to", b"received"})
+    is_page = MULTIPART_RELATED.search(start) and (SAVED_PAGE.search(start) or b"from" not in known)
     return "mhtml" if is_page or (SUFFIXES.get(suffix) == "mhtml" and is_named) else "mail"
 
 

@@ -50,13 +50,14 @@ def _cues(text_lines: list[str]) -> Iterator[_Cue]:
     cue: _Cue | None = None
     skipping = False
     for number, line in enumerate(text_lines):
+        is_apart = not text_lines[number - 1].strip()
         if times := TIMES.match(line):
             if cue:
                 yield cue
             cue, skipping = _Cue(_seconds(*times.groups()[:4]), _seconds(*times.groups()[4:])), False
         elif not line.strip():
             skipping = False
-        elif cue is None or skipping or line.split(" ")[0].strip() in NO_CUES:
+        elif cue is None or skipping or (is_apart and line.split(" ")[0].strip() in NO_CUES):
             skipping = True
         elif not _is_name_of_cue(text_lines, number):
             cue.lines += filter(None, [_said(line)])

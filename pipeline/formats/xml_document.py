@@ -75,6 +75,26 @@ SHIFTED: dict[str, Shift] = {
     **{"sup": "raised", "superscript": "raised"},
     **{"sub": "lowered", "subscript": "lowered"},
 }
+# What is but a way to print: it is no word by itself.
+INLINE = SHIFTED.keys() | {
+    *(
+        "xref",
+        "italic",
+        "bold",
+        "b",
+        "i",
+        "u",
+        "em",
+        "strong",
+        "underline",
+        "sc",
+        "monospace",
+        "hi",
+        "emphasis",
+        "span",
+    ),
+    *("ext-link", "styled-content", "named-content", "code", "tt", "a", "link", "roman", "sans-serif", "strike"),
+}
 BREAKS = {"break", "lb", "br", "cb", "pb"}
 
 
@@ -158,8 +178,9 @@ def _line(element: etree._Element) -> str:
 
 def _runs(element: etree._Element) -> Iterator[Run]:
     yield "", _own(element.text)
-    apart = " " if not _has_text(element) else ""
+    is_mixed = _has_text(element)
     for child in element:
+        apart = "" if is_mixed or local_name(child) in INLINE else " "
         yield "", apart
         yield from _inline(child)
         yield "", apart + _own(child.tail)
