@@ -6,38 +6,18 @@ from collections.abc import Callable, Collection, Iterator
 from lxml import etree
 
 from pipeline.formats import html_forms, html_scripts
+from pipeline.formats.html_elements import BLOCKS, CODE, FIELDS, HEADINGS, HOLDERS, INLINE, LISTS, UNSEEN
 from pipeline.formats.html_lists import BULLET, Numbering
-from pipeline.formats.html_tables import Cell, Kind, Line, Table
+from pipeline.formats.html_tables import Kind, Line, Table
 from pipeline.formats.html_visibility import Look, Visibility
 
-UNSEEN = {
-    *("script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "audio", "video", "datalist"),
-    *("title", "ix:header", "ix:hidden", "map", "colgroup", "meter", "progress", "noembed"),
-}
-BLOCKS = {
-    *("address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl"),
-    *("dt", "fieldset", "figcaption", "figure", "footer", "form", "frameset", "header", "hgroup", "hr", "html"),
-    *("legend", "main", "noframes", "p", "plaintext", "search", "section", "summary", "tbody", "tfoot"),
-    *("thead", "optgroup"),
-}
-INLINE = {
-    *("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "img"),
-    *("ins", "kbd", "label", "mark", "nobr", "output", "rp", "rt", "ruby", "s", "samp", "slot", "small", "span"),
-    *("strike", "strong", "time", "tt", "u", "var", "wbr"),
-}
-HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-"""Written as in Markdown, so that the model and those who look for sections recognize them."""
-LISTS = {"ol", "ul", "menu", "dir"}
-FIELDS = {"input", "select", "textarea"}
-CODE = {"pre", "listing", "xmp"}
-HOLDERS = BLOCKS | set(HEADINGS) | LISTS | CODE | {"table", "tr", "li", "dialog", "nav"}
-"""Elements that break the line within unknown ones."""
 INVISIBLE = re.compile(
     "[\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
 )
 """Characters that nobody sees. Joiners within words and pictures are kept."""
 LIKE_HEADING = re.compile(r"#{1,6}\s")
 FENCE = "```"
+PLAIN: tuple[Kind, str] = (Kind.TEXT, "")
 NEAR = 40
 """Characters before raised text that tell what it is."""
 
@@ -89,7 +69,7 @@ class _Page:
         self._target = self.done
         """Where lines go: the page, or a cell."""
         self._outer: list[list[Line]] = []
-        self._mark: tuple[Kind, str] = (Kind.TEXT, "")
+        self._mark = PLAIN
         self._heading: etree._Element | None = None
         self._preformatted = 0
         self._named = 0
@@ -143,9 +123,9 @@ class _Page:
                     leave(self, element)
                 elif tag not in ENTER and _holds_blocks(element):
                     self.break_line()
-            if element is self._shown_since[-1]:
-                self._shown_since.pop()
-                self._shown.pop()
+        if element is self._shown_since[-1]:
+            self._shown_since.pop()
+            self._shown.pop()
         if element.tail and goes_on:
             self._add(element.tail)
 
@@ -179,13 +159,12 @@ class _Page:
             self._flush()
 
     def _flush(self) -> None:
-        text = "".join(self._line)
+        text = _clean("".join(self._line) if len(self._line) > 1 else self._line[0])
         self._line.clear()
         self._flushed += 1
-        text = " ".join((text if text.isascii() else INVISIBLE.sub("", text)).split())
         if text:
             self._target.append(Line(*self._mark, text))
-            self._mark = (Kind.TEXT, "")
+            self._mark = PLAIN
 
     def _enter_break(self, element: etree._Element) -> bool:
         if self._preformatted:
@@ -207,7 +186,7 @@ class _Page:
         if self._heading is element:
             self._heading = None
             self.break_line()
-            self._mark = (Kind.TEXT, "")
+            self._mark = PLAIN
 
     def _enter_list(self, element: etree._Element) -> bool:
         self.break_line()
@@ -227,7 +206,7 @@ class _Page:
     def _leave_item(self, element: etree._Element) -> None:
         self.break_line()
         if self._heading is None:
-            self._mark = (Kind.TEXT, "")
+            self._mark = PLAIN
 
     def _enter_table(self, element: etree._Element) -> bool:
         self.break_line()
@@ -237,7 +216,7 @@ class _Page:
     def _leave_table(self, element: etree._Element) -> None:
         self.break_line()
         if (table := self._tables.pop()) is not None:
-            self._target.extend(table.lines())
+            self._target += table.take()
 
     def _enter_row(self, element: etree._Element) -> bool:
         self.break_line()
@@ -249,16 +228,23 @@ class _Page:
         self.break_line()
         if self._tables and (table := self._tables[-1]) is not None:
             table.close_row()
+            if table.is_long:
+                self._target += table.take()
 
     def _enter_cell(self, element: etree._Element) -> bool:
         if not self._tables or (table := self._tables[-1]) is None:
             self._line.append(" ")
             return True
         self.break_line()
-        cell: Cell = table.open_cell(_span(element, "colspan"), _span(element, "rowspan"))
+        cell = table.open_cell(_span(element.get("colspan")), _span(element.get("rowspan")))
+        if len(element) == 0 and not self._preformatted and self._heading is None:
+            # Most cells hold a number and nothing else.
+            if self._shown[-1] and element.text and (text := _clean(element.text)):
+                cell.lines.append(Line(*PLAIN, text))
+            return False
         self._outer.append(self._target)
         self._target = cell.lines
-        self._mark = (Kind.TEXT, "")
+        self._mark = PLAIN
         # A table within is one of its own, and other rows and cells within belong to none.
         self._tables.append(None)
         return True
@@ -268,7 +254,7 @@ class _Page:
             self._line.append(" ")
             return
         self.break_line()
-        self._mark = (Kind.TEXT, "")
+        self._mark = PLAIN
         self._tables.pop()
         self._target = self._outer.pop()
 
@@ -341,13 +327,20 @@ class _Page:
         return True
 
 
+def _clean(text: str) -> str:
+    """In one line, without what nobody sees."""
+    return " ".join((text if text.isascii() else INVISIBLE.sub("", text)).split())
+
+
 def _holds_blocks(element: etree._Element) -> bool:
     """Whether an unknown element is one of blocks."""
     return len(element) > 0 and any(child.tag in HOLDERS for child in element)
 
 
-def _span(element: etree._Element, name: str) -> int:
-    value = element.get(name, "1").strip()
+def _span(value: str | None) -> int:
+    if value is None:
+        return 1
+    value = value.strip()
     return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 1
 
 

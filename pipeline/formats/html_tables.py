@@ -35,13 +35,15 @@ CLOSING = re.compile(r"[)%]+|%\s*\)|\)\s*%")
 MOST_LINES = 8
 MOST_CHARACTERS = 1000
 """Of a cell that belongs to a row; one with more of both is a part of the page's layout."""
+MOST_ROWS = 2000
+"""Of a table that are looked at together."""
 WIDEST = 1000
 """Columns that a cell may span, as in browsers."""
 MOST_REACHING_DOWN = 64
 """Cells that are followed over several rows."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Cell:
     """One cell, with the lines within."""
 
@@ -55,7 +57,7 @@ class Cell:
     def text(self) -> str:
         """In one line."""
         if len(self.lines) == 1:
-            return self.lines[0].text.replace(APART, " ")
+            return _within(self.lines[0]).rstrip(";") if self.lines[0].kind is Kind.ROW else self.lines[0].text
         return " ".join(map(_within, self.lines)).rstrip(";")
 
     @property
@@ -102,7 +104,8 @@ class Table:
         if self._row:
             self._rows.append(self._row)
             self._row[0].is_alone = len(self._row) == 1 and self._row[0].span == 1
-        self._reaching = [(column, span, rows - 1) for column, span, rows in self._reaching if rows > 1]
+        if self._reaching:
+            self._reaching = [(column, span, rows - 1) for column, span, rows in self._reaching if rows > 1]
         self._row = None
 
     def open_cell(self, span: int, rows: int) -> Cell:
@@ -123,9 +126,19 @@ class Table:
         self._row.append(cell)
         return cell
 
-    def lines(self) -> Iterator[Line]:
-        """The rows of the whole table. Call it at the end."""
+    @property
+    def is_long(self) -> bool:
+        """Whether so many rows are held that they should be taken."""
+        return len(self._rows) >= MOST_ROWS
+
+    def take(self) -> list[Line]:
+        """The rows so far, of a table that ends or is long."""
         self.close_row()
+        lines = list(self._lines())
+        self._rows.clear()
+        return lines
+
+    def _lines(self) -> Iterator[Line]:
         is_column = all(row[0].is_alone for row in self._rows)
         values = _values(self._rows)
         for row in self._rows:
@@ -142,26 +155,34 @@ class Table:
 def _values(rows: list[list[Cell]]) -> list[int]:
     """Where each column of values begins. Signs of currencies and space have columns of their own in many tables, and a
     heading above begins where the sign does."""
-    holders: dict[int, set[int]] = {}
+    holders: dict[int, int] = {}  # bits for the rows in which a value begins in a column
     reach: dict[int, int] = {}
-    for number, row in enumerate(rows):
+    row_bit = 1
+    for row in rows:
         for cell in row:
             if cell.lines and not _is_sign(cell.text):
-                holders.setdefault(cell.column, set()).add(number)
-                reach[cell.column] = max(reach.get(cell.column, 0), cell.column + cell.span)
+                column = cell.column
+                holders[column] = holders.get(column, 0) | row_bit
+                if cell.span > 1:
+                    reach[column] = max(reach.get(column, 0), column + cell.span)
+        row_bit <<= 1
     starts: list[int] = []
-    reached, held = 0, set[int]()
+    reached = held = 0
     for column in sorted(holders):
-        if column >= reached or not held.isdisjoint(holders[column]):
+        if column >= reached or held & holders[column]:
             starts.append(column)
-            reached, held = 0, set()
-        reached = max(reached, reach[column])
+            reached = held = 0
+        reached = max(reached, reach.get(column, column + 1))
         held |= holders[column]
     return starts
 
 
 def _is_sign(text: str) -> bool:
-    return len(text) < 8 and (OPENING.fullmatch(text) is not None or CLOSING.fullmatch(text) is not None)
+    return (
+        len(text) < 8
+        and not text[0].isdigit()
+        and (OPENING.fullmatch(text) is not None or CLOSING.fullmatch(text) is not None)
+    )
 
 
 def _row(row: list[Cell], values: list[int]) -> Line:
@@ -176,9 +197,10 @@ def _row(row: list[Cell], values: list[int]) -> Line:
         text = cell.text if cell.lines else ""
         if not text:
             continue
-        if CLOSING.fullmatch(text) and texts and texts[-1]:
+        is_sign = _is_sign(text)
+        if is_sign and CLOSING.fullmatch(text) and texts and texts[-1]:
             texts[-1] += text
-        elif OPENING.fullmatch(text) and cell is not filled[-1]:
+        elif is_sign and OPENING.fullmatch(text) and cell is not filled[-1]:
             opening = f"{opening}{text} " if text[-1] != "(" else opening + text
         else:
             # Values that are missing keep their place.

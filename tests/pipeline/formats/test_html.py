@@ -121,6 +121,12 @@ def test_what_is_made_visible_within_the_invisible_is_read() -> None:
     assert read('<p style="font-size:0">a<b style="font-size:12px">seen</b></p>') == ["seen"]
 
 
+@pytest.mark.parametrize("tag", ["input value=no", "button", "td", "nav", "textarea", "svg", "br", "sup", "h1", "pre"])
+def test_what_follows_the_invisible_is_read(tag: str) -> None:
+    inner = f"<{tag} style='visibility:hidden'>no</{tag.split()[0]}>"
+    assert read(f"<table><tr>{inner}</tr></table><div>{inner}</div><p>seen</p>".replace("no</input>", ""))[-1] == "seen"
+
+
 @pytest.mark.parametrize("attribute", ["aria-hidden=true", "style='opacity:0'"])
 def test_a_page_under_a_dialog_or_before_it_fades_in_is_read(attribute: str) -> None:
     assert read(f"<div {attribute}><main><p>The page.</p></main></div>") == ["The page."]
@@ -238,6 +244,11 @@ def test_signs_stand_with_their_numbers_and_spacers_are_left_out() -> None:
 
 def test_a_bullet_in_a_cell_of_its_own_is_no_cell() -> None:
     assert read(table("•|First cable", "•|Second cable")) == ["• First cable", "• Second cable"]
+
+
+def test_a_long_table_is_read_to_its_end() -> None:
+    rows = [f"Row {number}|{number}" for number in range(5000)]
+    assert read(table(*rows)) == [row.replace("|", " | ") for row in rows]
 
 
 def test_a_missing_value_keeps_its_place() -> None:
