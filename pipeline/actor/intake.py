@@ -4,6 +4,7 @@ a batch are begun, and results and states of earlier ones are found."""
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 
 import structlog
 
@@ -144,13 +145,17 @@ class Intake:
         ]
         return self._ledger.begin_attempts(batch, number, claims)
 
+    @cached_property
+    def _makers(self) -> frozenset[str]:
+        """Looked up once: it imports every parser."""
+        return registry.makers(self._assignment.config.input)
+
     def _from(self, job: Job, uri: str) -> Job:
         """The job resuming from a stored state, if the state is of the same text, model and settings."""
         try:
             found = states.load(uri)
             told = self._assignment
-            makers = registry.makers(told.config.input)
-            snapshot.refuse(found, told.state_key, makers, told.settings_sha256, bool(told.config.sections))
+            snapshot.refuse(found, told.state_key, self._makers, told.settings_sha256, bool(told.config.sections))
             return job.starting(found, uri)
         except StateError as error:
             self._log.warning("state_refused", document_id=job.document_id, state_uri=uri, reason=str(error))

@@ -145,12 +145,16 @@ def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 def parsed_whole(uri: str) -> bool:
     """Whether a document is parsed as a whole, in memory, as far as its name tells."""
-    return registry.by_name(_without_compression(uri)) not in (None, registry.TEXT)
+    return _kind_by_name(uri) not in (None, registry.TEXT)
 
 
 def is_plain_by_name(document: Document) -> bool:
     """Whether a document is plain text, as far as its name tells."""
-    return document.record_offset is None and registry.by_name(_without_compression(document.source_uri)) == "text"
+    return document.record_offset is None and _kind_by_name(document.source_uri) == registry.TEXT
+
+
+def _kind_by_name(uri: str) -> str | None:
+    return registry.by_name(_without_compression(uri))
 
 
 def _texts(extracted: Extracted) -> Generator[str, None, None]:

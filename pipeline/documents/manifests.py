@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from configs.credentials import masked, refuse_credentials
 from configs.errors import ConfigError, StorageError
@@ -32,22 +32,24 @@ def entries(manifest: str, allow_outside: bool) -> Iterator[tuple[str, Listed]]:
     Raises ConfigError where no row names any, StorageError.
     """
     rows = list(_rows(manifest))
-    if rows and all(isinstance(uri, _BadRow) for _, uri in rows):
-        raise ConfigError(f"input.sources: {rows[0][1]}, and so does every other row")
+    if rows and all(row.problem for row in rows):
+        raise ConfigError(f"input.sources: {rows[0].problem}, and so does every other row")
     with ThreadPoolExecutor(STATS_AT_ONCE) as threads:
-        found = threads.map(partial(_entry, manifest, allow_outside), [uri for _, uri in rows])
-        for (document_id, _), entry in zip(rows, found, strict=True):
-            yield document_id, entry
+        for row, entry in zip(rows, threads.map(partial(_entry, manifest, allow_outside), rows), strict=True):
+            yield row.document_id, entry
 
 
-class _BadRow(str):
-    """In place of a URI: what is wrong with a row."""
+class _Row(NamedTuple):
+    document_id: str
+    uri: str = ""
+    problem: str = ""
+    """Why it names nothing."""
 
 
-def _entry(manifest: str, allow_outside: bool, named: str) -> Listed:
-    if isinstance(named, _BadRow):
-        return Listed(manifest, problem=f"{named[0].upper()}{named[1:]}.")
-    uri = objects.join(manifest.rpartition("/")[0], named)
+def _entry(manifest: str, allow_outside: bool, row: _Row) -> Listed:
+    if row.problem:
+        return Listed(manifest, problem=f"{row.problem[0].upper()}{row.problem[1:]}.")
+    uri = objects.join(manifest.rpartition("/")[0], row.uri)
     try:
         refuse_credentials(uri)
         objects.refuse_scheme(uri)
@@ -65,19 +67,19 @@ def _entry(manifest: str, allow_outside: bool, named: str) -> Listed:
         return Listed(_escaped(uri), problem=f"The manifest {manifest} names what cannot be opened: {error}.")
 
 
-def _rows(manifest: str) -> Iterator[tuple[str, str]]:
-    """document_id and uri of each row; numbers are names too. Raises ConfigError."""
+def _rows(manifest: str) -> Iterator[_Row]:
+    """Numbers are ids too. Raises StorageError."""
     for number, row in enumerate(_raw_rows(manifest), start=1):
+        place = f"row {number} of the manifest {manifest}"
         name, uri = ((row.get(key) if isinstance(row, dict) else None) for key in ("document_id", "uri"))
         if isinstance(name, int) and not isinstance(name, bool):
             name = str(name)
         if isinstance(row, ValueError):
-            yield f"{manifest}#row{number}", _BadRow(f"row {number} of the manifest {manifest} is no JSON: {row}")
+            yield _Row(f"{manifest}#row{number}", problem=f"{place} is no JSON: {row}")
         elif not all(isinstance(value, str) and value for value in (name, uri)):
-            problem = f"row {number} of the manifest {manifest} needs text in document_id and uri"
-            yield f"{manifest}#row{number}", _BadRow(problem)
+            yield _Row(f"{manifest}#row{number}", problem=f"{place} needs text in document_id and uri")
         else:
-            yield _escaped(str(name)), str(uri)
+            yield _Row(_escaped(str(name)), str(uri))
 
 
 def _raw_rows(manifest: str) -> Iterable[Any]:

@@ -64,7 +64,7 @@ class Reader:
     def _read(self, document: Document, has_state: bool) -> Row:
         extracted = self._extractor.read(document)
         with closing(extracted):
-            passages = None if has_state and extracted.kind == "text" else self._passages(extracted)
+            passages = None if has_state and extracted.kind == registry.TEXT else self._passages(extracted)
         made_by = registry.made_by(extracted.kind, self.settings.input)
         tokenized = {} if passages is None else self._tokenized(passages)
         row = {"title": extracted.title, "format": extracted.kind, "is_streamed": passages is None, "made_by": made_by}
@@ -73,7 +73,7 @@ class Reader:
     def _passages(self, extracted: Extracted) -> list[Passage] | None:
         """All of a text, or None where it is too long to travel."""
         passages = _within(self.settings.input.inline_bytes, extracted.pieces)
-        if passages is None and extracted.kind != "text":
+        if passages is None and extracted.kind != registry.TEXT:
             # The actor will parse it again, with neighbors that a loop or a crash would harm: here it shows first.
             deque(extracted.pieces, maxlen=0)
         return passages

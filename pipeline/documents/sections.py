@@ -62,8 +62,7 @@ def _title(found: re.Match[str]) -> str | None:
         return title[0] + title[1:].rstrip(CLOSING)
     if title := found["underlined"]:
         # Else it is the last line of a paragraph, and what follows is a rule.
-        is_alone = not found.string[: found.start()].rstrip(" ").removesuffix("\n").rpartition("\n")[2].strip()
-        return title if is_alone and any(map(str.isalpha, title)) else None
+        return title if not _line_above(found).strip() and any(map(str.isalpha, title)) else None
     if found["numbered"] and _is_item(found):
         return None
     title = found["numbered"] or found["named"]
@@ -73,9 +72,15 @@ def _title(found: re.Match[str]) -> str | None:
 
 def _is_item(found: re.Match[str]) -> bool:
     """Whether a numbered line is one of a list: right before or behind it is another."""
-    above = found.string[: found.start()].removesuffix("\n").rpartition("\n")[2]
-    below = found.string[found.end() + 1 :].partition("\n")[0]
-    return NUMBER.match(above) is not None or NUMBER.match(below) is not None
+    return any(NUMBER.match(line) for line in (_line_above(found), _line_below(found)))
+
+
+def _line_above(found: re.Match[str]) -> str:
+    return found.string[: found.start()].removesuffix("\n").rpartition("\n")[2]
+
+
+def _line_below(found: re.Match[str]) -> str:
+    return found.string[found.end() + 1 :].partition("\n")[0]
 
 
 def _code(text: str) -> list[tuple[int, int]]:

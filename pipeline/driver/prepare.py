@@ -89,8 +89,9 @@ def prepare(config: SummarizeConfig) -> Prepared:
     elsewhere = history.done_in_other_runs(config.output.uri, *run)
     last_start = lease.newest_over(ledger)
     failed = set() if config.input.retry_failed else history.failed_in_other_runs(config.output.uri, *run)
-    documents = tuple(each for each in listed if key_of(each) not in elsewhere | failed)
-    num_failed_before = sum(key_of(each) in failed - elsewhere for each in listed)
+    failed -= elsewhere
+    documents = tuple(each for each in listed if key_of(each) not in elsewhere and key_of(each) not in failed)
+    num_failed_before = sum(key_of(each) in failed for each in listed)
     if num_failed_before:
         log.info("failed_before", documents=num_failed_before, remedy="input.retry_failed=true tries them again")
     deadline = config.run.deadline_after(datetime.now(UTC))
@@ -206,7 +207,7 @@ def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: To
         "text_field": config.input.text_field,
     }
     # Only where they are set, so that what was done before there were any stays done.
-    if reading := config.input.model_dump(include={"html", "ocr", "encoding", "errors"}, exclude_defaults=True):
+    if reading := config.input.model_dump(include={"html", "ocr"}, exclude_defaults=True):
         parts["reading"] = reading
     if config.sections is not None:
         parts["sections"] = config.sections.model_dump(mode="json")

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-from configs.errors import CorruptError
 from configs.settings import InputSettings
-from pipeline.formats import lines, office_math, shifted, titles, word_numbering
+from pipeline.formats import lines, office_math, shifted, word_numbering
 from pipeline.formats.notes import Notes
-from pipeline.formats.package import Package
+from pipeline.formats.package import Package, core_title
 from pipeline.formats.shifted import Run, Shift
 from pipeline.formats.word_styles import WordStyles
 from pipeline.formats.xml_tree import attribute, local_name
@@ -39,18 +38,6 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
     if comments := package.related_of_kind(main, "comments"):
         _warn_of_comments(package.root(comments), notes)
     return core_title(package), document.lines()
-
-
-def core_title(package: Package) -> str | None:
-    """The title in the properties of an Office document, if it is one."""
-    part = package.related_of_kind("", "core-properties") or "docProps/core.xml"
-    if part not in package:
-        return None
-    try:
-        found = next((each for each in package.root(part).iter() if local_name(each) == "title"), None)
-    except CorruptError:
-        return None
-    return titles.checked(found.text) if found is not None else None
 
 
 class _Document:

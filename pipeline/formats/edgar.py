@@ -11,7 +11,7 @@ from lxml import etree
 
 from configs.errors import DocumentError, EmptyDocumentError
 from configs.settings import InputSettings
-from pipeline.formats import encoding, html, registry
+from pipeline.formats import encoding, html, registry, xml_tree
 from pipeline.formats.notes import Notes
 
 DOCUMENT = re.compile(rb"^<DOCUMENT>", re.MULTILINE)
@@ -190,9 +190,8 @@ def _plain(text: str) -> Iterator[str]:
 
 def _fields(content: bytes) -> Iterator[str]:
     """The fields of a form in XML, each with its name."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True, remove_comments=True)
-    root = etree.fromstring(content, parser)
+    root = etree.fromstring(content, xml_tree.parser(recover=True))
     for element in root.iter(etree.Element) if root is not None else ():
         if len(element) == 0 and (value := " ".join((element.text or "").split())):
-            named = element.getparent() if etree.QName(element).localname == "value" else element
-            yield f"{etree.QName(named if named is not None else element).localname}: {value}\n"
+            named = element.getparent() if xml_tree.local_name(element) == "value" else element
+            yield f"{xml_tree.local_name(element if named is None else named)}: {value}\n"

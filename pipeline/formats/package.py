@@ -10,7 +10,7 @@ from lxml import etree
 
 from configs.errors import CorruptError, TooLargeError, UnreadableError
 from configs.settings import InputSettings
-from pipeline.formats import xml_tree
+from pipeline.formats import titles, xml_tree
 
 EXPANSION_COUNTS_FROM_BYTES = 4 * 1024 * 1024
 ENCRYPTED_FLAG = 1
@@ -96,3 +96,15 @@ def resolved(name: str, target: str) -> str:
     """The name of a part that another refers to."""
     path = unquote(target.partition("#")[0])
     return posixpath.normpath(posixpath.join("/", posixpath.dirname(name), path)).lstrip("/")
+
+
+def core_title(package: Package) -> str | None:
+    """The title in the properties of an Office document, if it is one."""
+    part = package.related_of_kind("", "core-properties") or "docProps/core.xml"
+    if part not in package:
+        return None
+    try:
+        found = next((each for each in package.root(part).iter() if xml_tree.local_name(each) == "title"), None)
+    except CorruptError:
+        return None
+    return titles.checked(found.text) if found is not None else None

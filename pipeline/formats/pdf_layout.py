@@ -72,13 +72,12 @@ def _columns(segments: list[Segment], depth: int) -> Iterator[list[Segment]]:
             yield segments
         return
     for band in _bands(segments, gutter):
-        left = [one for one in band if one.x1 <= gutter]
-        right = [one for one in band if one.x0 >= gutter]
-        if len(left) + len(right) < len(band) or not (_is_column(left) and _is_column(right)):
+        sides = _sides(band, gutter)
+        if sides is None:
             yield from _columns(band, depth + 1 if len(band) < len(segments) else MOST_DEPTH)
         else:
-            yield from _columns(left, depth + 1)
-            yield from _columns(right, depth + 1)
+            for side in sides:
+                yield from _columns(side, depth + 1)
 
 
 def _gutter(segments: list[Segment]) -> float | None:
@@ -116,12 +115,16 @@ def _free(places: "np.ndarray", crossing: "np.ndarray", step: float) -> tuple[fl
 
 def _divides(segments: list[Segment], gutter: float) -> bool:
     """Whether there is a band with columns on both sides."""
-    for band in _bands(segments, gutter):
-        left = [one for one in band if one.x1 <= gutter]
-        right = [one for one in band if one.x0 >= gutter]
-        if len(left) + len(right) == len(band) and _is_column(left) and _is_column(right) and _are_beside(left, right):
-            return True
-    return False
+    found = (_sides(band, gutter) for band in _bands(segments, gutter))
+    return any(sides is not None and _are_beside(*sides) for sides in found)
+
+
+def _sides(band: list[Segment], gutter: float) -> tuple[list[Segment], list[Segment]] | None:
+    """What stands left and right of a gutter, if nothing crosses it and both are columns."""
+    left = [one for one in band if one.x1 <= gutter]
+    right = [one for one in band if one.x0 >= gutter]
+    is_free = len(left) + len(right) == len(band)
+    return (left, right) if is_free and _is_column(left) and _is_column(right) else None
 
 
 def _bands(segments: list[Segment], gutter: float) -> Iterator[list[Segment]]:

@@ -6,9 +6,8 @@ from lxml import etree
 
 from configs.settings import InputSettings
 from pipeline.formats import lines, office_math, shifted
-from pipeline.formats.docx import core_title
 from pipeline.formats.notes import Notes
-from pipeline.formats.package import Package
+from pipeline.formats.package import Package, core_title
 from pipeline.formats.shifted import Run, Shift
 from pipeline.formats.xml_tree import attribute, local_name
 

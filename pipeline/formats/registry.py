@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from configs.settings import InputSettings
-from pipeline.formats import encoding, recognition
+from pipeline.formats import encoding
 from pipeline.formats.notes import Notes
-from pipeline.formats.recognition import TEXT, by_name
+from pipeline.formats.recognition import TEXT, by_name, recognized
 
 __all__ = ["PARSED", "TEXT", "by_name", "made_by", "makers", "parse", "parser", "recognized"]
 
@@ -73,9 +73,3 @@ def made_by(name: str, settings: InputSettings) -> str:
 def makers(settings: InputSettings) -> frozenset[str]:
     """Of all formats."""
     return frozenset(made_by(name, settings) for name in (TEXT, *PARSED))
-
-
-def recognized(name: str, head: bytes) -> str:
-    """The format by the first bytes, else by the name (without a suffix of compression), else plain text. Raises
-    UndecodableError for formats that nobody can read as text, UnreadableError for Office documents with a password."""
-    return recognition.recognized(name, head)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs.settings import InputSettings
 from pipeline.formats import lines
-from pipeline.formats.docx import core_title
 from pipeline.formats.notes import Notes
-from pipeline.formats.package import Package
+from pipeline.formats.package import Package, core_title
 
 if TYPE_CHECKING:
     from openpyxl import Workbook

@@ -10,6 +10,18 @@ from configs.errors import CorruptError, EmptyDocumentError
 BARE_AMPERSAND = re.compile(rb"&(?!#?\w{1,40};)")
 
 
+def parser(charset: str | None = None, recover: bool = False) -> etree.XMLParser:
+    """What is safe; with `recover`, one that goes on where XML is not well formed."""
+    return etree.XMLParser(
+        encoding=charset,
+        resolve_entities=False,
+        no_network=True,
+        remove_comments=True,
+        remove_pis=True,
+        recover=recover,
+    )
+
+
 def root_of(data: bytes, what: str, warnings: list[str] | None = None, charset: str | None = None) -> etree._Element:
     """The root element. `charset`, if given, overrides the declaration. With a list for `warnings`, what is not well
     formed is read as far as it goes; without, it raises. `what` names the document in messages.
@@ -17,7 +29,7 @@ def root_of(data: bytes, what: str, warnings: list[str] | None = None, charset: 
     Raises CorruptError, EmptyDocumentError, MemoryError.
     """
     try:
-        return etree.fromstring(data, _parser(charset))
+        return etree.fromstring(data, parser(charset))
     except etree.XMLSyntaxError as error:
         if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
             raise MemoryError("while XML was parsed") from error
@@ -60,21 +72,10 @@ def attribute(element: etree._Element, name: str) -> str | None:
     return next((value for key, value in element.attrib.items() if key.endswith("}" + name)), None)
 
 
-def _parser(charset: str | None, recover: bool = False) -> etree.XMLParser:
-    return etree.XMLParser(
-        encoding=charset,
-        resolve_entities=False,
-        no_network=True,
-        remove_comments=True,
-        remove_pis=True,
-        recover=recover,
-    )
-
-
 def _mended(data: bytes, charset: str | None) -> etree._Element | None:
     """With its ampersands put right where that is all, else with whatever a parser that goes on can make of it."""
     escaped = BARE_AMPERSAND.sub(b"&amp;", data)
     try:
-        return etree.fromstring(escaped, _parser(charset))
+        return etree.fromstring(escaped, parser(charset))
     except etree.XMLSyntaxError:
-        return etree.fromstring(escaped, _parser(charset, recover=True))
+        return etree.fromstring(escaped, parser(charset, recover=True))

@@ -1,6 +1,8 @@
 """What an output already holds: which documents are done, and what was begun of the others."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
 
 from configs import errors
 from configs.errors import DocumentError
@@ -16,27 +18,25 @@ Key = tuple[str, str]
 
 def done_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> set[Key]:
     """Documents that committed runs have summarized with the same model, prompts and settings."""
-    columns = ["run_id", "document_id", "source_etag", "settings_sha256", "truncated"]
-    done: set[Key] = set()
-    files = commits.files(output_uri, ["summaries"])["summaries"]
-    for table in objects.read_tables(files, columns):
-        for row in table.to_pylist():
-            is_whole = row["settings_sha256"] == settings_sha256 and not row["truncated"]
-            if is_whole and row["run_id"] != run_id:
-                done.add((row["document_id"], row["source_etag"]))
-    return done
+    rows = _of_other_runs("summaries", "truncated", output_uri, settings_sha256, run_id)
+    return {key for key, truncated in rows if not truncated}
 
 
 def failed_in_other_runs(output_uri: str, settings_sha256: str, run_id: str) -> set[Key]:
     """Documents that failed in committed runs with the same settings for what is in them, and would fail again."""
-    columns = ["run_id", "document_id", "source_etag", "settings_sha256", "error_class"]
-    failed: set[Key] = set()
-    for table in objects.read_tables(commits.files(output_uri, ["failures"])["failures"], columns):
-        for row in table.to_pylist():
-            is_content = getattr(errors, row["error_class"] or "", DocumentError).is_of_content
-            if is_content and row["settings_sha256"] == settings_sha256 and row["run_id"] != run_id:
-                failed.add((row["document_id"], row["source_etag"]))
-    return failed
+    rows = _of_other_runs("failures", "error_class", output_uri, settings_sha256, run_id)
+    return {key for key, name in rows if getattr(errors, name or "", DocumentError).is_of_content}
+
+
+def _of_other_runs(
+    table: str, column: str, output_uri: str, settings_sha256: str, run_id: str
+) -> Iterator[tuple[Key, Any]]:
+    """Documents in a table of committed runs with the same settings, each with the value of a column."""
+    columns = ["run_id", "document_id", "source_etag", "settings_sha256", column]
+    for part in objects.read_tables(commits.files(output_uri, [table])[table], columns):
+        for row in part.to_pylist():
+            if row["settings_sha256"] == settings_sha256 and row["run_id"] != run_id:
+                yield (row["document_id"], row["source_etag"]), row[column]
 
 
 def done_in(ledger: Ledger) -> set[Key]:
