@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from configs import json_schema
+from configs import encodings, json_schema
 from configs.credentials import Uri
 from configs.deadline import deadline_after
 from configs.loader import Settings
@@ -44,6 +44,14 @@ class InputSettings(Settings):
     """`auto` reads pages that are pictures with tesseract where it is installed, in all of its installed languages up
     to four; on average a page takes a second or two of a reader. `off` leaves them out, as without tesseract. The
     column warnings of the tables counts both."""
+    encoding: str | None = None
+    """Encoding of all plain text, HTML and the like without a byte order mark, such as `windows-1250`, `koi8-r` or
+    `cp852`. Unset: found out for each document, by what it declares, else by a guess; a document whose encoding is not
+    clear becomes a failure row that names the candidates."""
+    errors: Literal["replace", "strict"] = "replace"
+    """What damaged bytes of text do. `replace` reads on: up to one bad byte in a thousand characters (three in a short
+    text) become U+FFFD, NULs are left out, and the column `warnings` counts both; with more, the document becomes a
+    failure row. With `strict`, the first bad byte makes it one."""
     inline_bytes: int = Field(8 * MIB, ge=1)
     """Bytes of text (as UTF-8) up to which a reader passes a document's tokens to an actor. The actor streams longer
     documents itself, so that memory does not grow with their length."""
@@ -62,6 +70,15 @@ class InputSettings(Settings):
     max_document_memory: int = Field(2048 * MIB, ge=64 * MIB)
     """Bytes of memory that a reader may use for a document before it becomes a failure row. HTML needs about 5 to 40
     times its size, JSON 3 to 6 times. Each of engine.readers reserves this much from Ray, plus 512 MiB for itself."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, value: str | None) -> str | None:
+        if value is not None and encodings.codec_of(value) is None:
+            raise ValueError(
+                f"{value!r} is no known encoding: give a name such as utf-8, windows-1250, iso-8859-2 or shift_jis"
+            )
+        return value
 
 
 class OutputSettings(Settings):

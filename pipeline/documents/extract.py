@@ -17,9 +17,9 @@ from pipeline.documents import content
 from pipeline.documents.pinned import Pin
 from pipeline.documents.sections import FRONT_MATTER
 from pipeline.formats import encoding, registry
-from pipeline.formats.encoding import Piece
 from pipeline.formats.notes import Notes
 from pipeline.formats.titles import checked
+from pipeline.formats.trail import Piece
 from pipeline.schemas.document import Document
 
 HEADING = re.compile(r"#{1,6}\s+(.*?)[\s#]*$")
@@ -130,7 +130,7 @@ class Opened:
 
     def _pieces(self, offset: int, encoding: str | None) -> tuple[str | None, Iterator[Piece]]:
         if self.kind == registry.TEXT:
-            return None, _from_byte(offset, encoding, self._first, self._stream, self.notes)
+            return None, _from_byte(offset, encoding, self._first, self._stream, self.notes, self._settings)
         rest = content.pieces(self._stream, len(self._first))
         whole = content.whole(chain([self._first], rest), self._settings.max_document_bytes)
         if not whole:
@@ -167,14 +167,16 @@ def _without_compression(uri: str) -> str:
     return str(PurePosixPath(uri).with_suffix("")) if content.compression_of(uri) else uri
 
 
-def _from_byte(offset: int, chosen: str | None, first: bytes, stream: BinaryIO, notes: Notes) -> Iterator[Piece]:
+def _from_byte(
+    offset: int, chosen: str | None, first: bytes, stream: BinaryIO, notes: Notes, settings: InputSettings
+) -> Iterator[Piece]:
     """Plain text from a byte offset; the first piece of the document has already been read."""
     # If the encoding is not known yet, detection must see the same piece as when reading from the start.
     known = 0 if chosen else offset % content.PIECE_BYTES
     start = offset - known
     is_read = start < len(first) or not start
     parts = chain([first[start:]], content.pieces(stream, len(first))) if is_read else _beyond(stream, first, start)
-    return encoding.decode_pieces(parts, None, offset, chosen, known, notes)
+    return encoding.decode_pieces(parts, None, offset, chosen, known, notes, settings)
 
 
 def _beyond(stream: BinaryIO, first: bytes, start: int) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from pipeline.documents.handover import reason
 from pipeline.documents.sections import SectionFinder
 from pipeline.documents.tokenize import Passage
 from pipeline.formats import registry
-from pipeline.formats.encoding import Piece
+from pipeline.formats.trail import Piece
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
 

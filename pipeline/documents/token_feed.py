@@ -21,8 +21,8 @@ from pipeline.documents.extract import Extractor, Opened
 from pipeline.documents.sections import Section, SectionFinder
 from pipeline.documents.tokenize import START, Part, Passage, Position
 from pipeline.formats import registry
-from pipeline.formats.encoding import Piece
 from pipeline.formats.notes import Notes
+from pipeline.formats.trail import Piece
 from pipeline.schemas.document import Document
 
 AHEAD_TOKENS = 65_536

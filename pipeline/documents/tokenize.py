@@ -15,7 +15,7 @@ import numpy as np
 from configs.errors import TooLargeError
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents.sections import SectionFinder
-from pipeline.formats.encoding import Piece, Trail
+from pipeline.formats.trail import Piece, Trail
 
 PART_CHARS = 4096
 TOKEN_DTYPE = np.int32

@@ -30,7 +30,7 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
     """Title and lines of visible text. Raises UndecodableError, CorruptError, EmptyDocumentError, MemoryError."""
     declared = DECLARED_ENCODING.search(COMMENT.sub(b"", data[:DECLARED_WITHIN_BYTES]))
     codec = encoding.codec_of(declared[1].decode("ascii")) if declared else None
-    source = "".join(encoding.decode([data], codec, notes)).encode()
+    source = "".join(encoding.decode([data], codec, notes, settings)).encode()
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     root = _parsed(source, parser) if source.strip() else None
     if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-Choice = Literal["mark", "valid", "declared", "guessed"]
-"""How an encoding was chosen: by the byte order mark; since all bytes are valid in it (UTF-8); since the document
-declares it; or by a guess at its language."""
+Choice = Literal["mark", "set", "valid", "declared", "guessed"]
+"""How an encoding was chosen: by the byte order mark; by `input.encoding`; since all bytes are valid in it (UTF-8);
+since the document declares it; or by a guess at its language."""
 
 
 @dataclass

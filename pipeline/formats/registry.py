@@ -61,13 +61,13 @@ def parser(name: str) -> Parser:
 def parse(name: str, data: bytes, notes: Notes, settings: InputSettings) -> Parsed:
     """Title and text of a whole document in a format, plain text too. Raises what `Parser.parse` raises."""
     if name == TEXT:
-        return None, encoding.decode([data], notes=notes)
+        return None, encoding.decode([data], notes=notes, settings=settings)
     return parser(name).parse(data, notes, settings)
 
 
 def made_by(name: str, settings: InputSettings) -> str:
     """What the text of documents in a format depends on: another version of a parser may extract another text."""
-    return TEXT if name == TEXT else parser(name).made_by(settings)
+    return (TEXT if name == TEXT else parser(name).made_by(settings)) + encoding.made_by(settings)
 
 
 def makers(settings: InputSettings) -> frozenset[str]:

@@ -16,7 +16,7 @@ from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.documents import tokenize
 from pipeline.formats import html
-from pipeline.formats.encoding import Piece
+from pipeline.formats.trail import Piece
 from pipeline.ledger.commit import commit
 from pipeline.ledger.records import Claim, document_key
 from pipeline.reports.warehouse import Warehouse

@@ -132,7 +132,7 @@ GARBAGE = {
     "repeated": b"\xff" * 50,
     "continuation bytes": b"\x80\x81\x82\x83" * 20,
     "bytes of no encoding in text": b"Hello world this is text \x80\x81\xfe\xff and more text",
-    "damage in UTF-8": "Größe und Übermut, häßlich und schön. ".encode() * 10 + b"\xff" + "Größe".encode(),
+    "damage in UTF-8": "Größe und Übermut, häßlich und schön. ".encode() * 10 + b"\xff" * 4 + "Größe".encode(),
     "a NUL": b"text\0text",
     "control characters": b"\x01\x02\x03abc" * 10,
     "a program": b"\x7fELF\x02\x01\x01" + bytes(100),
@@ -148,8 +148,9 @@ def test_what_is_no_text_is_a_failure(tmp_path: Path, content: bytes, name: str)
 def test_the_first_bad_byte_is_named_however_late(tmp_path: Path) -> None:
     good = "Größe und Übermut. ".encode() * 150_000
     assert len(good) > 3 * reading.PIECE_BYTES
-    error = failure(tmp_path / "a.txt", good + b"\xff" + good)
-    assert isinstance(error, UndecodableError) and f"byte {len(good)} " in str(error)
+    for bad, values in ((b"\xff", {"errors": "strict"}), (b"\xff" * 10_000, {})):
+        error = failure(tmp_path / "a.txt", good + bad + good, **values)
+        assert isinstance(error, UndecodableError) and f"byte {len(good)} " in str(error)
 
 
 @pytest.mark.parametrize(("magic", "word"), [(b"PK\x03\x04", "ZIP"), (b"%PDF-1.7", "PDF"), (b"PAR1\x15\0", "Parquet")])

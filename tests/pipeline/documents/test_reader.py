@@ -72,9 +72,9 @@ def test_a_long_document_is_read_no_further_than_the_limit(
     """What is broken far behind it is for the actor to find."""
     monkeypatch.setattr(reading, "PIECE_BYTES", 1000)
     content = b"# A title\n" + b"some words\n" * 2000
-    (row,) = rows(model, document(tmp_path / "a.md", content + b"\xff\0"), inline_bytes=5000)
+    (row,) = rows(model, document(tmp_path / "a.md", content + b"\xff\0" * 50), inline_bytes=5000)
     assert (row["title"], row["tokens"], row["is_streamed"], row["error_class"]) == ("A title", None, True, None)
-    (row,) = rows(model, document(tmp_path / "a.md", content + b"\xff\0"), inline_bytes=len(content) + 10)
+    (row,) = rows(model, document(tmp_path / "a.md", content + b"\xff\0" * 50), inline_bytes=len(content) + 200)
     assert (row["title"], row["tokens"], row["error_class"]) == (None, None, "UndecodableError")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents import tokenize
-from pipeline.formats.encoding import Piece
+from pipeline.formats.trail import Piece
 
 WORDS = ["stream", "state", "the", "of", "océan", "漢字", "🙂", "a", "longer-word", "1234"]
 
