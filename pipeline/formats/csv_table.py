@@ -27,7 +27,7 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
     """No title, and the rows. Raises UndecodableError, and also while the rows are read, CorruptError."""
     view = memoryview(data)
     parts = (bytes(view[start : start + PIECE_BYTES]) for start in range(0, len(data), PIECE_BYTES))
-    texts = encoding.decode(parts, notes=notes)
+    texts = encoding.decode(parts, notes=notes, settings=settings)
     head, length = [], 0
     for text in texts:
         head.append(text)

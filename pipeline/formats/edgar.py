@@ -164,7 +164,7 @@ def _parsed(part: _Part, notes: Notes, settings: InputSettings) -> tuple[str | N
         return None, _fields(content)
     kind = registry.recognized(part.file_name, content)
     if kind not in ("html", "pdf", "xml"):
-        return None, _plain("".join(encoding.decode([content], notes=notes)))
+        return None, _plain("".join(encoding.decode([content], notes=notes, settings=settings)))
     return registry.parse(kind, content, notes, settings)
 
 

@@ -39,7 +39,7 @@ def made_by(settings: InputSettings) -> str:
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
     """No title, and what is said, a sentence or a turn a line. Raises UndecodableError."""
-    text = "".join(encoding.decode([data], notes=notes))
+    text = "".join(encoding.decode([data], notes=notes, settings=settings))
     cues = list(_cues(text.split("\n")))
     if WORD_TIME.search(text) or _is_rolling(cues):
         _take_repeats_out(cues)

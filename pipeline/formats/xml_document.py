@@ -107,7 +107,7 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
     """Title and lines of text. Raises UndecodableError, CorruptError, EmptyDocumentError, MemoryError."""
     declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
     codec = encoding.codec_of(declared[1].decode("ascii")) if declared else None
-    text = "".join(encoding.decode([data], codec, notes))
+    text = "".join(encoding.decode([data], codec, notes, settings))
     if not text.strip():
         raise EmptyDocumentError("The document is empty: there is no text in the XML.")
     root = root_of(DECLARATION.sub("", text, count=1).lstrip().encode(), "XML", notes.warnings, "utf-8")
