@@ -61,8 +61,9 @@ class InputSettings(Settings):
     max_document_tokens: int = Field(100_000_000, ge=1)
     """A document with more tokens becomes a failure row. A streamed document is read up to the limit first."""
     max_expansion: int = Field(200, ge=1)
-    """Gzip and zstd that expand by more than this factor become failure rows. Checked once there are 4 MiB of content.
-    Prose expands 3 or 4 times, logs 10 to 50 times."""
+    """Compressed documents that expand by more than this factor become failure rows. Checked once there are 4 MiB of
+    content. Prose expands 3 or 4 times, logs 10 to 50 times. What was packed with a long window (`zstd --long=31`)
+    takes as much memory as the window, up to 2 GiB."""
     max_document_seconds: float = Field(600.0, gt=0)
     """CPU seconds that a reader may spend on a document, such as a PDF that never ends, before it becomes a failure
     row. Waiting for the store does not count, up to ten times this limit in wall time. For documents that an actor

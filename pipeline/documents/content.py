@@ -1,37 +1,21 @@
 """The bytes of a document: fetched and decompressed, a piece at a time."""
 
-import gzip
-import io
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import zstandard
-
-from configs.errors import ChangedError, CorruptError, DocumentError, TooLargeError, UnreadableError
-from pipeline.documents import pinned
+from configs.errors import ChangedError, DocumentError, TooLargeError, UnreadableError
+from pipeline.documents import compression, pinned
 from pipeline.documents.pinned import Pin
 from pipeline.storage import objects, remote
 
 PIECE_BYTES = 1024 * 1024
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
-COMPRESSION_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-EXPANSION_COUNTS_FROM_BYTES = 4 * 1024 * 1024
-"""Less than what a reader reads of a document (`input.inline_bytes`), so that it finds a bomb before an actor does."""
-MAX_ZSTD_WINDOW = 2**27
-# One fed byte can come out as a thousand in gzip, as tens of thousands in zstd; what is fed counts as read.
-FEED_BYTES = {"gzip": 8192, "zstd": 1024}
-
-
-def compression_of(name: str) -> str | None:
-    """Compression by the suffix of a name."""
-    return next((kind for suffix, kind in COMPRESSIONS.items() if name.lower().endswith(suffix)), None)
 
 
 def open_document(uri: str, max_expansion: int, pin: Pin | None = None) -> BinaryIO:
-    """The decompressed bytes of a document; the stream is seekable if they are stored uncompressed. `max_expansion` is
-    that of InputSettings. With `pin`, the content must be the one that was listed.
+    """The decompressed bytes of a document; the stream is seekable if they are stored uncompressed. Compression is
+    known by the content, not by the name: some clients decompress and keep the name. `max_expansion` is that of
+    InputSettings. With `pin`, the content must be the one that was listed.
 
     Raises UnreadableError and ChangedError here; reading raises CorruptError, TooLargeError, ChangedError, or OSError
     from the store.
@@ -39,14 +23,13 @@ def open_document(uri: str, max_expansion: int, pin: Pin | None = None) -> Binar
     try:
         with ExitStack() as unless_it_is_read:
             raw = unless_it_is_read.enter_context(pinned.open_read(pin) if pin else objects.open_read(uri))
-            head = raw.read(4)
+            head = raw.read(compression.HEAD_BYTES)
             raw.seek(0)
             unless_it_is_read.pop_all()
     except OSError as error:
         raise unreadable(error) from error
-    by_content = (kind for magic, kind in COMPRESSION_MAGIC.items() if head.startswith(magic))
-    compression = compression_of(uri) or next(by_content, None)
-    return io.BufferedReader(_Decompressed(raw, compression, max_expansion), PIECE_BYTES) if compression else raw
+    kind = compression.kind_of(head, uri)
+    return compression.decompressed(raw, kind, max_expansion) if kind else raw
 
 
 def unreadable(error: OSError) -> UnreadableError | ChangedError:
@@ -157,85 +140,3 @@ class RecordReader:
 
 def _is_listed(record: bytes, etag: str) -> bool:
     return pinned.hash_of(record.rstrip()) == etag
-
-
-class _Decompressed(io.RawIOBase):
-    """The content of a gzip or zstd stream, with errors of the container translated."""
-
-    def __init__(self, raw: BinaryIO, compression: str, max_expansion: int) -> None:
-        self._raw = raw
-        self._compression, self._max_expansion = compression, max_expansion
-        self._chunks = _gunzip(raw) if compression == "gzip" else _unzstd(raw)
-        self._held = memoryview(b"")
-        self._total = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._held:
-            self._held = memoryview(self._next())
-        size = min(len(buffer), len(self._held))
-        buffer[:size], self._held = self._held[:size], self._held[size:]
-        return size
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-    def _next(self) -> bytes:
-        try:
-            chunk = next(self._chunks, b"")
-        except EOFError as error:
-            raise CorruptError(
-                f"The {self._compression} data breaks off before its end, after {self._total} bytes of content: "
-                "the file is cut short."
-            ) from error
-        except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-            raise CorruptError(
-                f"The {self._compression} data is damaged after {self._total} bytes of content ({error})."
-            ) from error
-        self._total += len(chunk)
-        self._refuse_bomb()
-        return chunk
-
-    def _refuse_bomb(self) -> None:
-        read = self._raw.tell()
-        if self._total > max(EXPANSION_COUNTS_FROM_BYTES, self._max_expansion * read):
-            raise TooLargeError(
-                f"The {self._compression} data expands to more than {self._max_expansion} times its size, the limit "
-                f"that input.max_expansion sets: its first {read} bytes to {self._total} bytes of content."
-            )
-
-
-class _Sips:
-    """What GzipFile needs of a file, in small reads: by default it reads far ahead of what it returns."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-
-    def read(self, size: int = -1) -> bytes:
-        return self._raw.read(FEED_BYTES["gzip"] if size < 0 else min(size, FEED_BYTES["gzip"]))
-
-
-def _gunzip(raw: BinaryIO) -> Iterator[bytes]:
-    # Unlike the plain read, read1 hands out what came before a break.
-    with gzip.GzipFile(fileobj=_Sips(raw)) as content:  # type: ignore[call-overload]  # reading asks for no more
-        while chunk := content.read1(PIECE_BYTES):
-            yield chunk
-
-
-def _unzstd(raw: BinaryIO) -> Iterator[bytes]:
-    """The frames of a file. zstandard's own stream reader does not notice that a file is truncated."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
-    frame, fed = decompressor.decompressobj(), b""
-    unfinished = False
-    while fed := fed or raw.read(FEED_BYTES["zstd"]):
-        unfinished = True
-        if chunk := frame.decompress(fed):
-            yield chunk
-        fed = b""
-        if frame.eof:
-            frame, fed, unfinished = decompressor.decompressobj(), frame.unused_data, False
-    if unfinished:
-        raise EOFError

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from configs import errors
 from configs.errors import EmptyDocumentError, UnreadableError
 from configs.settings import InputSettings
-from pipeline.documents import content
+from pipeline.documents import compression, content
 from pipeline.documents.pinned import Pin
 from pipeline.documents.sections import FRONT_MATTER
 from pipeline.formats import encoding, registry
@@ -164,7 +164,7 @@ def _texts(extracted: Extracted) -> Generator[str, None, None]:
 
 
 def _without_compression(uri: str) -> str:
-    return str(PurePosixPath(uri).with_suffix("")) if content.compression_of(uri) else uri
+    return str(PurePosixPath(uri).with_suffix("")) if compression.by_name(uri) else uri
 
 
 def _from_byte(

@@ -17,7 +17,7 @@ from pipeline.storage.listing import Listed
 
 log = structlog.get_logger()
 
-JSON_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst|zstd))?$", re.IGNORECASE)
+JSON_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst|zstd|bz2|xz|lzma|lz4))?$", re.IGNORECASE)
 GLOB = re.compile(r"[*?\[]")
 
 

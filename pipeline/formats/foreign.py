@@ -34,8 +34,6 @@ MAGIC = {
     b"MSCF\0": "a Windows cabinet archive",
     b"!<arch>\n": "an archive of a package or library",
     b"\xed\xab\xee\xdb": "an RPM package",
-    b"BZh": "compressed with bzip2; gzip and zstd are read",
-    b"\xfd7zXZ": "compressed with xz; gzip and zstd are read",
     b"PAR1": "a Parquet file",
     b"ARROW1\0": "an Arrow file",
     b"Obj\1": "an Avro file",
@@ -63,7 +61,7 @@ MAGIC = {
     b"ITOLITLS": "a Microsoft Reader book",
     b"ITSF": "a compiled Windows help file",
 }
-NEEDS_NUL = (b"GIF8", b"ID3", b"OggS", b"fLaC", b"BZh", b"PAR1", b"AT&TFORM", b"ITOLITLS", b"ITSF", b"II", b"MM")
+NEEDS_NUL = (b"GIF8", b"ID3", b"OggS", b"fLaC", b"PAR1", b"AT&TFORM", b"ITOLITLS", b"ITSF", b"II", b"MM")
 """Of these letters a text can begin as well: they count only with a NUL soon after them."""
 RIFF = {b"WEBP": PICTURE.format("WebP"), b"WAVE": "a WAV recording", b"AVI ": "an AVI video"}
 PICTURE_BRANDS = {
@@ -103,6 +101,8 @@ def name_of(head: bytes) -> str | None:
         return "a Windows program"
     if head[60:68] in KINDLE:
         return "a Kindle book; convert it to EPUB"
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it"
     if head[128:132] == b"DICM":
         return PICTURE.format("DICOM")
     return None

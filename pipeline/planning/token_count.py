@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from configs.errors import DocumentError
 from configs.settings import SummarizeConfig
 from models.weights.tokenizer import Tokenizer
+from pipeline.documents import compression as compressions
 from pipeline.documents import tokenize
-from pipeline.documents.content import compression_of
 from pipeline.documents.extract import Extractor, is_plain_by_name, parsed_whole
 from pipeline.documents.reader import ReaderSettings
 from pipeline.documents.reader_process import ReaderProcess
@@ -125,6 +125,6 @@ SAMPLED_SECONDS = 10.0
 def _kind(uri: str) -> str:
     """A document's suffix and compression. A suffix with a digit is a date or a number and is ignored."""
     *_, format, compression = ("", "", *PurePosixPath(uri).suffixes)
-    if compression_of(uri) is None:
+    if compressions.by_name(uri) is None:
         format, compression = compression, ""
     return f"{format if format[1:].isalpha() else ''}{compression}".lower()
