@@ -55,7 +55,8 @@ class Damage:
 
     def repaired(self, text: str) -> str:
         """The text with U+FFFD for each escaped byte, and without NULs. Both are counted."""
-        if blocks := NULS.findall(text):
+        if "\0" in text:
+            blocks = NULS.findall(text)
             self._blocks += len(blocks)
             self._nuls += sum(map(len, blocks))
             text = NULS.sub("", text)

@@ -8,6 +8,7 @@ is refused.
 import codecs
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -206,8 +207,8 @@ def _has_words(reading: _Reading) -> bool:
 
 
 def _num_odd(text: str) -> int:
-    words = (word[0] for word in WORD.finditer(text) if not word[0].isascii())
-    return sum(1 for _ in ODD.finditer(text)) + sum(_is_odd(word) for word in words)
+    words = Counter(word for word in WORD.findall(text) if not word.isascii())
+    return len(ODD.findall(text)) + sum(count for word, count in words.items() if _is_odd(word))
 
 
 def _is_odd(word: str) -> bool:

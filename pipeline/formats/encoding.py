@@ -28,8 +28,9 @@ BOMS = {
 NOT_DECLARED = {**dict.fromkeys(detection.WIDE), "x-user-defined": "cp1252"}
 SAMPLE_BYTES = 64 * 1024
 MAX_CONTROL_SHARE = 0.1
-# Not the escapes with which programs color their logs.
-CONTROL = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]|\x1b(?![\[\]()])")
+CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+TERMINAL = re.compile(r"\x1b[\[\]()]")
+"""With which programs color their logs."""
 CJK = {*detection.CJK, "big5hkscs", "cp950", "gbk"}
 HIGH = re.compile(rb"[\x80-\xff]")
 
@@ -141,7 +142,7 @@ class _Decoder:
                 f"The document is binary, not text: a NUL about {place} characters after byte {self._consumed}."
             )
         # A piece that is resumed in its middle was checked as a whole when it was first read.
-        if not self._resumed and len(CONTROL.findall(text)) > MAX_CONTROL_SHARE * len(text):
+        if not self._resumed and _is_binary(text):
             raise UndecodableError(f"The document is binary, not text: control characters after byte {self._consumed}.")
         return text.replace("\x85", "\n") if self._encoding in detection.EBCDIC else text
 
@@ -184,11 +185,10 @@ class _Decoder:
         """Whether encoding the characters gives the bytes that they were decoded from."""
         if self._encoding in seven_bit.ENCODINGS or "\0" in raw:
             return False
-        # Damage in these can be half a character.
-        if self._encoding in detection.WIDE and damage.ESCAPED.search(raw):
-            return False
-        is_certain = self._encoding is None or (self._encoding == "utf-8") or raw.isascii()
-        return is_certain or damage.num_bytes(raw, str(self._encoding)) == num_bytes
+        # In all others, a character without damage has one length, and in those of one byte, damage has it as well.
+        if self._encoding in CJK:
+            return damage.num_bytes(raw, self._encoding) == num_bytes
+        return self._encoding not in detection.WIDE or damage.ESCAPED.search(raw) is None
 
     def _num_held_back(self) -> int:
         """Number of bytes that are in no piece yet: an incomplete character, or a carriage return."""
@@ -244,6 +244,11 @@ class _Decoder:
         return max(piece.decode("utf-8", "ignore")) < "\u0800"
 
 
+def _is_binary(text: str) -> bool:
+    num_control, most = len(CONTROL.findall(text)), MAX_CONTROL_SHARE * len(text)
+    return num_control > most and num_control - len(TERMINAL.findall(text)) > most
+
+
 def _name(encoding: str | None) -> str:
     """As messages write it."""
     return (encoding or "utf-8").upper() if (encoding or "utf-8").startswith("utf") else str(encoding)
@@ -263,8 +268,9 @@ def _num_bad(piece: bytes, encoding: str, final: bool) -> int:
     try:
         codecs.getincrementaldecoder(encoding)().decode(piece, final)
     except UnicodeDecodeError:
-        text = codecs.getincrementaldecoder(encoding)(damage.ESCAPE).decode(piece, final)
-        return len(damage.ESCAPED.findall(text))
+        decoder = codecs.getincrementaldecoder(encoding)("ignore")
+        valid = decoder.decode(piece, final).encode(encoding, "ignore")
+        return max(1, len(piece) - len(valid) - len(decoder.getstate()[0]))
     return 0
 
 

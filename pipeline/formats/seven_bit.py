@@ -17,6 +17,8 @@ MIN_SHARE_OF_COMMON = 0.7
 def encoding_of(piece: bytes, declared: str | None) -> str | None:
     """The encoding of bytes that are all ASCII, if they are no mere ASCII. Raises UndecodableError for one that cannot
     be read."""
+    if b"\x1b" not in piece and b"~{" not in piece:
+        return None
     if JAPANESE.search(piece):
         return "iso2022_jp_ext" if declared == "iso2022_jp_ext" or _is_east_asian(piece, "iso2022_jp_ext") else None
     if KOREAN in piece:
