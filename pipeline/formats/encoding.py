@@ -188,7 +188,8 @@ class _Decoder:
         # In all others, a character without damage has one length, and in those of one byte, damage has it as well.
         if self._encoding in CJK:
             return damage.num_bytes(raw, self._encoding) == num_bytes
-        return self._encoding not in detection.WIDE or damage.ESCAPED.search(raw) is None
+        is_sound = self._damage.first_bad is None or damage.ESCAPED.search(raw) is None
+        return is_sound or self._encoding not in detection.WIDE
 
     def _num_held_back(self) -> int:
         """Number of bytes that are in no piece yet: an incomplete character, or a carriage return."""
