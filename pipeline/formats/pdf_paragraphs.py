@@ -26,7 +26,9 @@ MOST_WORDS = 100_000
 """With hyphens, that are remembered."""
 MARK = re.compile(r"(?:[•●▪■◦‣–—*\-]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,5})[.)])\s", re.IGNORECASE)
 """Begins an item of a list."""
-BROKEN = re.compile(r"([^\W\d_]+(?:[-'’][^\W\d_]+)*)[\x02\-\u2010\u00ad]$")
+HYPHENS = "\x02-\u2010\u00ad"
+LONGEST_WORD = 60
+FIRST_PARTS = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 HYPHENATED = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+")
 FIRST_PART = re.compile(r"[^\W\d_]+")
 COMPOUNDS = frozenset({"self", "well", "half", "all", "ex", "cross", "full", "high", "low", "long", "short", "e"})
@@ -64,7 +66,7 @@ class Paragraphs:
             return False
         if abs(last.size - line.size) > 0.15 * max(last.size, line.size) or MARK.match(line.text):
             return False
-        if BROKEN.search(last.text) and line.text[:1].islower():
+        if line.text[:1].islower() and _broken(last.text):
             return True
         is_full = self._edge - last.x1 < _first_word(line)
         if not is_full or _are_close(last, line):
@@ -75,9 +77,9 @@ class Paragraphs:
     def _append(self, text: str) -> None:
         if self._parts:
             before = self._parts[-1]
-            broken = BROKEN.search(before)
+            broken = _broken(before)
             if broken and text[:1].isalnum():
-                self._parts[-1] = before[:-1] + ("-" if self._keeps_hyphen(broken[1], text) else "")
+                self._parts[-1] = before[:-1] + ("-" if self._keeps_hyphen(broken, text) else "")
             elif not _joins_without_space(before, text):
                 self._parts.append(" ")
         self._parts.append(text)
@@ -96,6 +98,14 @@ class Paragraphs:
             for line in lines:
                 if "-" in line.text:
                     self._hyphenated.update(word.casefold() for word in HYPHENATED.findall(line.text))
+
+
+def _broken(text: str) -> str:
+    """The part of a word before a hyphen at a line's end; empty if there is none."""
+    if text[-1:] not in HYPHENS:
+        return ""
+    word = text[-LONGEST_WORD:-1].rpartition(" ")[2].lstrip("(\"'“‘„[")
+    return word if FIRST_PARTS.fullmatch(word) else ""
 
 
 def _edges(lines: list[Line]) -> Iterator[float]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ TWICE = 0.25
 """Of the height: a character drawn twice (to look bold) lies closer than this."""
 COPY = 0.3
 """The same for a whole piece."""
+
+FEW_CHARS, SAMPLED = 500, 8
+"""Of a page with more characters, one in so many is asked whether its font has a map to Unicode."""
 
 Boxes = NDArray[np.float32]
 
@@ -128,7 +132,9 @@ def _characters(textpage: Any) -> tuple[NDArray[np.uint32], Boxes, int]:
     # PDFium gives left, top, right, bottom.
     boxes = boxes[:, [0, 3, 2, 1]]
     boxes[~np.isfinite(boxes).all(axis=1)] = 0
-    return codes, boxes, sum(lacks_map(page, index) == 1 for index in range(count))
+    sample = range(0, count, 1 if count < FEW_CHARS else SAMPLED)
+    lacking = sum([lacks_map(page, index) == 1 for index in sample])
+    return codes, boxes, lacking * sample.step
 
 
 def _has_ink(textpage: Any, index: int) -> bool:
@@ -186,8 +192,9 @@ def _segments(codes: NDArray[np.uint32], boxes: Boxes) -> Iterator[Segment]:
     apart = np.maximum(at[1:, 0] - at[:-1, 2], at[:-1, 0] - at[1:, 2])
     shift = np.abs(at[1:, 3] + at[1:, 1] - at[:-1, 3] - at[:-1, 1]) / 2
     ends = np.flatnonzero((apart > GAP * tall) | (shift > SHIFT * tall)) + 1
-    for group in np.split(np.arange(len(solid)), ends):
-        yield _segment(codes, solid[group], at[group])
+    starts = [0, *ends.tolist(), len(solid)]
+    for start, end in pairwise(starts):
+        yield _segment(codes, solid[start:end], at[start:end])
 
 
 def _is_blank(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
@@ -208,6 +215,8 @@ def _not_again(codes: NDArray[np.uint32], boxes: Boxes) -> NDArray[np.bool_]:
 def _is_vertical(boxes: Boxes) -> bool:
     """Whether characters stand one below another, as in Japanese: such lines stay in the order in which they are
     drawn."""
+    if len(boxes) < 3 or abs(boxes[-1, 0] - boxes[0, 0]) > abs(boxes[-1, 1] - boxes[0, 1]):
+        return False
     boxes = boxes[boxes[:, 3] > boxes[:, 1]]
     if len(boxes) < 3:
         return False
@@ -219,16 +228,19 @@ def _is_vertical(boxes: Boxes) -> bool:
 def _segment(codes: NDArray[np.uint32], solid: NDArray[np.intp], at: Boxes) -> Segment:
     first, last = int(solid[0]), int(solid[-1])
     chosen = codes[first : last + 1]
-    keep = _is_blank(chosen)
-    keep[solid - first] = True
+    if len(solid) < len(chosen):
+        keep = _is_blank(chosen)
+        keep[solid - first] = True
+        chosen = chosen[keep]
     # The height that most characters have, so that an exponent does not make a line tall.
-    y0, y1 = np.median(at[:, [1, 3]], axis=0).tolist()
-    return Segment(_text(chosen[keep]), float(at[:, 0].min()), y0, float(at[:, 2].max()), y1)
+    half = len(at) // 2
+    y0, y1 = sorted(at[:, 1].tolist())[half], sorted(at[:, 3].tolist())[half]
+    return Segment(_text(chosen), float(at[:, 0].min()), y0, float(at[:, 2].max()), y1)
 
 
 def _text(codes: NDArray[np.uint32]) -> str:
     text = codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-    return without_surrogates(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass"))
+    return text if text.isascii() else without_surrogates(text)
 
 
 def _within(segments: list[Segment], bounds: tuple[float, float, float, float]) -> list[Segment]:
