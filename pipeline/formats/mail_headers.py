@@ -7,6 +7,8 @@ from email.utils import collapse_rfc2231_value
 
 from pipeline.formats import encoding
 
+LONGEST_ENCODED = 16 * 1024
+"""The time that it takes to decode words grows with the square of their number."""
 FIELDS = ("From", "To", "Cc", "Date", "Subject")
 """Those that belong to the text, in the order in which they are written."""
 
@@ -19,7 +21,7 @@ def text_of(value: str) -> str:
     except UnicodeDecodeError:
         text = raw.decode("cp1252", "replace")
     try:
-        words = decode_header(text) if "=?" in text else [(text, None)]
+        words = decode_header(text) if "=?" in text and len(text) <= LONGEST_ENCODED else [(text, None)]
     except (HeaderParseError, ValueError):
         words = [(text, None)]
     return " ".join("".join(_decoded(*word) for word in words).split())

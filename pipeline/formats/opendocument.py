@@ -145,10 +145,14 @@ class _Content:
 
     def _row(self, row: etree._Element) -> Iterator[str]:
         cells: list[str] = []
+        gap = 0
         for cell in row:
             if local_name(cell) in ("table-cell", "covered-table-cell"):
                 text = " ".join(self._blocks(cell)).lstrip("# \n")
-                cells += [text] * min(_number(cell, "number-columns-repeated"), MOST_REPEATED)
+                times = min(_number(cell, "number-columns-repeated"), MOST_REPEATED)
+                if text:
+                    cells += [""] * gap + [text] * times
+                gap = 0 if text else gap + times
         if line := lines.row(cells):
             for _ in range(min(_number(row, "number-rows-repeated"), MOST_REPEATED)):
                 yield line

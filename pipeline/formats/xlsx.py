@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from configs.errors import UndecodableError
 from configs.settings import InputSettings
 from pipeline.formats import lines
 from pipeline.formats.notes import Notes
@@ -17,6 +18,7 @@ from pipeline.formats.package import Package, core_title
 if TYPE_CHECKING:
     from openpyxl import Workbook
 
+BINARY_WORKBOOK = "xl/workbook.bin"
 SHEET_PART = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
 # A formula whose cell ends, or has an empty value, right behind it.
 NEVER_COMPUTED = re.compile(rb"(?:</f>|<f(?: [^<>]*)?/>)\s{0,9}(?:<v\s?/>|<v></v>|</c>)")
@@ -29,8 +31,11 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Title and rows. Raises CorruptError, UnreadableError, TooLargeError, the first also while the rows are read."""
+    """Title and rows. Raises UndecodableError, CorruptError, UnreadableError, TooLargeError, the second also while the
+    rows are read."""
     package = Package(data, "Excel workbook", settings)
+    if BINARY_WORKBOOK in package:
+        raise UndecodableError("The document is not text but an Excel workbook in binary form; save it as .xlsx.")
     sheets = [name for name in package.names if SHEET_PART.fullmatch(name)]
     if missing := sum(len(NEVER_COMPUTED.findall(package.read(name))) for name in sheets):
         notes.warnings.append(

@@ -10,7 +10,7 @@ from configs.settings import InputSettings
 from pipeline.formats import encoding, lines, shifted, titles
 from pipeline.formats.notes import Notes
 from pipeline.formats.shifted import Run, Shift
-from pipeline.formats.xml_tree import entity_text, local_name, root_of
+from pipeline.formats.xml_tree import local_name, root_of
 
 MADE_BY = "xml 1"
 DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
@@ -187,8 +187,6 @@ def _runs(element: etree._Element) -> Iterator[Run]:
 
 
 def _inline(element: etree._Element) -> list[Run]:
-    if isinstance(element, etree._Entity):
-        return [("", entity_text(element))]
     name = local_name(element)
     if name in UNREAD or not name:
         return []

@@ -7,6 +7,11 @@ from lxml import etree
 
 from configs.errors import CorruptError, EmptyDocumentError
 
+# Names of characters that documents use without saying what they mean, as HTML does.
+NAMED_CHARACTER = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
+XML_NAMES = {b"amp", b"lt", b"gt", b"quot", b"apos"}
+NAMED_ENTITY = re.compile(rb"&([A-Za-z_][\w.-]{0,39});")
+DEFINED_NAME = re.compile(rb"""<!ENTITY\s{1,9}([\w.-]{1,40})\s{1,9}["']""")
 BARE_AMPERSAND = re.compile(rb"&(?!#?\w{1,40};)")
 
 
@@ -14,7 +19,7 @@ def parser(charset: str | None = None, recover: bool = False) -> etree.XMLParser
     """What is safe; with `recover`, one that goes on where XML is not well formed."""
     return etree.XMLParser(
         encoding=charset,
-        resolve_entities=False,
+        resolve_entities="internal",
         no_network=True,
         remove_comments=True,
         remove_pis=True,
@@ -28,6 +33,7 @@ def root_of(data: bytes, what: str, warnings: list[str] | None = None, charset: 
 
     Raises CorruptError, EmptyDocumentError, MemoryError.
     """
+    data = NAMED_CHARACTER.sub(_by_number, data)
     try:
         return etree.fromstring(data, parser(charset))
     except etree.XMLSyntaxError as error:
@@ -47,19 +53,8 @@ def root_of(data: bytes, what: str, warnings: list[str] | None = None, charset: 
     return root
 
 
-def entity_text(entity: etree._Entity) -> str:
-    """What a reference such as `&nbsp;` stands for: a name that HTML knows, else what the document itself defines as
-    plain text, else nothing."""
-    if (known := html5.get(f"{entity.name};")) is not None:
-        return known
-    internal = entity.getroottree().docinfo.internalDTD
-    defined = {each.name: each.content or "" for each in internal.iterentities()} if internal is not None else {}
-    content = defined.get(entity.name, "")
-    return "" if "&" in content or "<" in content else content
-
-
 def local_name(element: etree._Element) -> str:
-    """Without its name space; empty for comments, instructions and entities."""
+    """Without its name space; empty for comments and instructions."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
@@ -72,9 +67,17 @@ def attribute(element: etree._Element, name: str) -> str | None:
     return next((value for key, value in element.attrib.items() if key.endswith("}" + name)), None)
 
 
+def _by_number(name: re.Match[bytes]) -> bytes:
+    """A named character by its number, which needs no definition; a name that HTML does not know remains."""
+    characters = None if name[1] in XML_NAMES else html5.get(f"{name[1].decode('ascii')};")
+    return name[0] if characters is None else "".join(f"&#{ord(each)};" for each in characters).encode()
+
+
 def _mended(data: bytes, charset: str | None) -> etree._Element | None:
     """With its ampersands put right where that is all, else with whatever a parser that goes on can make of it."""
-    escaped = BARE_AMPERSAND.sub(b"&amp;", data)
+    defined = XML_NAMES.union(DEFINED_NAME.findall(data))
+    known = NAMED_ENTITY.sub(lambda name: name[0] if name[1] in defined else b"", data)
+    escaped = BARE_AMPERSAND.sub(b"&amp;", known)
     try:
         return etree.fromstring(escaped, parser(charset))
     except etree.XMLSyntaxError:
