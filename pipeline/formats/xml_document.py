@@ -13,7 +13,7 @@ from pipeline.formats.shifted import Run, Shift
 from pipeline.formats.xml_tree import local_name, root_of
 
 MADE_BY = "xml 1"
-DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
+DECLARATION = re.compile(r"<\?xml\b[^>]{0,500}\?>")
 DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]{0,200}?\sencoding\s{0,9}=\s{0,9}["']([\w.:-]{1,40})["']""")
 DECLARED_WITHIN_BYTES = 1024
 SECTIONS = {
@@ -107,12 +107,18 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
     """Title and lines of text. Raises UndecodableError, CorruptError, EmptyDocumentError, MemoryError."""
     declared = DECLARED_ENCODING.search(data[:DECLARED_WITHIN_BYTES])
     codec = encoding.codec_of(declared[1].decode("ascii")) if declared else None
-    text = "".join(encoding.decode([data], codec, notes, settings))
-    if not text.strip():
+    text = "".join(encoding.decode([data], codec, notes, settings)).strip()
+    if not text:
         raise EmptyDocumentError("The document is empty: there is no text in the XML.")
-    root = root_of(DECLARATION.sub("", text, count=1).lstrip().encode(), "XML", notes.warnings, "utf-8")
+    root = root_of(_without_declaration(text).encode(), "XML", notes.warnings, "utf-8")
     title = next((found for path in TITLES if (found := root.find(path)) is not None), None)
     return titles.checked(None if title is None else _line(title)), _document(root, title)
+
+
+def _without_declaration(text: str) -> str:
+    """Which names another encoding than the one that it is in now."""
+    declaration = DECLARATION.match(text)
+    return text[declaration.end() :].lstrip() if declaration else text
 
 
 def _document(root: etree._Element, title: etree._Element | None) -> Iterator[str]:

@@ -1,6 +1,8 @@
+import contextlib
+
 import pytest
 
-from configs.errors import CorruptError, EmptyDocumentError, UnreadableError
+from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UnreadableError
 from tests.cpu_limit import cpu_limit
 from tests.documents_of_every_format import epub, jats, notebook, rtf
 from tests.pipeline.formats.reading import read
@@ -90,6 +92,12 @@ def test_jats_has_its_title_sections_references_and_formulas() -> None:
 def test_xml_without_a_known_form_has_a_line_for_each_text() -> None:
     source = "<?xml version='1.0' encoding='iso-8859-2'?><d i='7'><a>Příliš</a><b>žluťoučký <i>kůň</i> úpěl</b><c/></d>"
     assert read("a", source.encode("iso-8859-2"))[1] == ["Příliš", "žluťoučký kůň úpěl"]
+
+
+@pytest.mark.parametrize("source", [b"<?xml " + b" " * 1_000_000, b"<a>" + b"&" * 500_000, b"<a>" + b"&x;" * 200_000])
+def test_hostile_xml_takes_no_time(source: bytes) -> None:
+    with cpu_limit(5), contextlib.suppress(DocumentError):
+        read("a.xml", source)
 
 
 def test_tei_has_its_title_and_divisions() -> None:
