@@ -207,7 +207,7 @@ def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: To
         "text_field": config.input.text_field,
     }
     # Only where they are set, so that what was done before there were any stays done.
-    if reading := config.input.model_dump(include={"html", "ocr"}, exclude_defaults=True):
+    if reading := config.input.model_dump(include={"html", "ocr", "encoding", "errors"}, exclude_defaults=True):
         parts["reading"] = reading
     if config.sections is not None:
         parts["sections"] = config.sections.model_dump(mode="json")
