@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from configs.loader import SettingsField, fields
 from configs.settings import SummarizeConfig
-from pipeline.schemas.tables import DEFINITIONS, Column, Table
+from pipeline.schemas.tables import DEFINITIONS, LATEST, LISTED, Column, Table
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("configs", "models", "pipeline", "jobs", "infra", "benchmarks")
@@ -20,8 +20,9 @@ TABLES_HEAD = f"""# Tables
 
 {NOTE}
 
-A run writes five Parquet tables below `output.uri`, at `TABLE/dt=YYYY-MM-DD/run=RUN/part-*.parquet`; `dt`, a key of
-the path, is the day (UTC) on which the run began. Query them with `python -m jobs.query OUTPUT "select ..."`, or with
+A run writes Parquet tables below `output.uri`, at `TABLE/dt=YYYY-MM-DD/run=RUN/part-*.parquet`; `dt`, a key of
+the path, is the day (UTC) on which the run began. `listing` alone is of the output as a whole, at
+`listing/part-*.parquet`. Query them with `python -m jobs.query OUTPUT "select ..."`, or with
 any engine that reads Parquet ([what a plain reader sees, and when](operations.md#what-a-plain-reader-sees)). Columns
 are nullable. [cost.md](cost.md#how-costs-add-up) explains how the amounts add up, and
 [pipeline/schemas/tables.py](../pipeline/schemas/tables.py) is where they are defined.
@@ -53,8 +54,20 @@ mirrors the folders. [concepts.md](concepts.md) follows one document through the
 """
 
 
+LATEST_TEXT = f"""## latest
+
+A view of `jobs.query`: the rows of `summaries` that answer today. Those of documents that were corrected or deleted
+before the last listing are left out, and of several runs the newest counts.
+
+```sql{LATEST}```
+
+[In pandas, Polars and plain DuckDB](operations.md#what-answers-today).
+"""
+
+
 def tables_page() -> str:
-    return "\n".join([TABLES_HEAD, *(_table(name, table) for name, table in DEFINITIONS.items())])
+    tables = {**DEFINITIONS, "listing": LISTED}
+    return "\n".join([TABLES_HEAD, *(_table(name, table) for name, table in tables.items()), LATEST_TEXT])
 
 
 def _table(name: str, table: Table) -> str:

@@ -17,6 +17,7 @@ from jobs import command, screen
 from pipeline.reports.warehouse import Warehouse
 from pipeline.schemas.tables import TABLES
 
+ALSO = ("listing", "latest")
 FOLD_WIDTH = 24
 NULL = ""
 
@@ -38,7 +39,7 @@ def query(
         Format, typer.Option("--format", help="json is an array of objects in which money is text, to stay exact.")
     ] = Format.TABLE,
 ) -> None:
-    """Query the tables of an output: summaries, failures, costs and jobs.
+    """Query the tables of an output: summaries, failures, costs and jobs, and `latest`, what of the summaries counts.
 
     docs/tables.md lists their columns; dt is the day of the run. Money and seconds are exact.
     """
@@ -50,7 +51,7 @@ def query(
 
 def _listing(warehouse: Warehouse) -> pa.Table:
     rows = []
-    for table in TABLES:
+    for table in (*TABLES, *ALSO):
         columns = [row["column_name"] for row in warehouse.rows(f"DESCRIBE {table}")]
         num_rows = warehouse.rows(f"SELECT count(*) AS num_rows FROM {table}")[0]["num_rows"]
         rows.append({"table": table, "num_rows": num_rows, "columns": ", ".join(columns)})

@@ -28,7 +28,7 @@ def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]
     outputs = sorted({found["output"] for entry in entries if (found := RUN.match(entry.uri))})
     kept = list(entries)
     for output in outputs:
-        own = re.compile(rf"{re.escape(output)}/(?:_\w+/|(?:{'|'.join(TABLES)})/dt=)")
+        own = re.compile(rf"{re.escape(output)}/(?:_\w+/|listing/part-|(?:{'|'.join(TABLES)})/dt=)")
         passed = {entry.uri for entry in kept if entry.uri not in given and own.match(entry.uri)}
         kept = [entry for entry in kept if entry.uri not in passed]
         log.info("output_passed_over", output_uri=output, objects=len(passed))

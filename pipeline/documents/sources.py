@@ -1,7 +1,7 @@
 """Which documents there are: files, directories, globs, object stores, manifests, and each line of JSON lines."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 import structlog
@@ -110,18 +110,41 @@ def _match(source: str) -> list[tuple[Listed, bool]]:
     return [(entry, manifests.is_manifest(uri) and (is_expanded or entry.uri == uri)) for entry in entries]
 
 
+def matcher(sources: Sequence[str]) -> Callable[[str], bool]:
+    """Tells whether a URI is one that a listing of these sources finds while it exists; manifests are not opened."""
+    roots = [objects.resolve(source) for source in sources]
+    globs = [_glob(source, root)[2] for source, root in zip(sources, roots, strict=True) if GLOB.search(root)]
+
+    def matches(uri: str) -> bool:
+        return any(is_match(uri) for is_match in globs) or any(
+            uri == root or (uri.startswith(f"{root.rstrip('/')}/") and not _is_hidden(uri, root)) for root in roots
+        )
+
+    return matches
+
+
 def _expand(source: str, uri: str) -> list[Listed]:
+    fixed, depth, matches = _glob(source, uri)
+    return [entry for entry in objects.walk(fixed, depth) if matches(entry.uri)]
+
+
+def _glob(source: str, uri: str) -> tuple[str, int | None, Callable[[str], bool]]:
+    """The folder that a glob begins in, how deep it goes (None: any depth), and which URIs below it match."""
     fixed = uri[: GLOB.search(uri).start()].rpartition("/")[0] or "/"  # type: ignore[union-attr]
     if fixed.endswith(":/"):
         raise ConfigError(f"input.sources = {source!r}: name the bucket; only what follows it can be a glob")
-    pattern = uri[len(fixed.rstrip("/")) + 1 :]
+    below = f"{fixed.rstrip('/')}/"
+    pattern = uri[len(below) :]
     try:
         matches = re.compile(glob_translate(pattern)).match
     except (ValueError, re.error) as error:
         raise ConfigError(f"input.sources = {source!r} is no valid glob: {error}") from error
     depth = None if "**" in pattern else pattern.count("/") + 1
-    below = len(fixed.rstrip("/")) + 1
-    return [e for e in objects.walk(fixed, depth) if not _is_hidden(e.uri, fixed) and matches(e.uri[below:])]
+
+    def is_match(uri: str) -> bool:
+        return uri.startswith(below) and not _is_hidden(uri, fixed) and matches(uri[len(below) :]) is not None
+
+    return fixed, depth, is_match
 
 
 def _is_hidden(uri: str, root: str) -> bool:

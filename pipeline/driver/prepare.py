@@ -46,6 +46,8 @@ class Prepared:
     settings_sha256: str
     architecture: MambaConfig
     tokenizer: Tokenizer
+    listed: tuple[Document, ...]
+    """All that the sources hold."""
     documents: tuple[Document, ...]
     """Of this run: those listed, without those that other runs have done."""
     todo: tuple[Document, ...]
@@ -80,7 +82,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
     tokenizer.check_fits(architecture.padded_vocab_size)
     settings_sha256 = _settings_sha256(config, model_revision, tokenizer)
-    listed = list_documents(config.input)
+    listed = tuple(list_documents(config.input))
     command = Command(config.output.uri, settings_sha256, list(config.input.sources))
     run_id = _run_id(config, command)
     ledger = Ledger(config.output.uri, run_id)
@@ -105,6 +107,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
         settings_sha256,
         architecture,
         tokenizer,
+        listed,
         documents,
         todo=remaining(documents, ledger),
         num_skipped=len(listed) - len(documents) - num_failed_before,

@@ -15,7 +15,7 @@ from configs.settings import OutputSettings, SummarizeConfig
 from pipeline.actor.assignment import Assignment
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.cluster import node
-from pipeline.driver import dataset
+from pipeline.driver import dataset, inventory
 from pipeline.driver.prepare import (
     Prepared,
     kept_states,
@@ -47,6 +47,7 @@ def execute(prepared: Prepared) -> dict[str, Any] | None:
     """Summarize what is left, until it is time to stop, and commit. Returns the run's row in `jobs`, or None where
     there was nothing to do. Raises ConfigError where another driver is at work on the run, or on the same command."""
     if _is_done(prepared):
+        _keep_listing(prepared)
         return None
     ledger, stopping = prepared.ledger, prepared.stopping
     _refuse_unsafe_store(prepared.config.output)
@@ -55,6 +56,7 @@ def execute(prepared: Prepared) -> dict[str, Any] | None:
         refuse_other_settings(ledger, prepared.settings_sha256, prepared.config.price.currency)
         prepared = _refreshed(prepared, held)
         if _is_done(prepared):
+            _keep_listing(prepared)
             return None
         ledger.begin(_about(prepared))
         if prepared.todo:
@@ -62,8 +64,13 @@ def execute(prepared: Prepared) -> dict[str, Any] | None:
             _summarize(prepared, held)
         stopped = stopping.reason is not None
         job = commit(ledger, prepared.documents, stopped, start=held.number, confirm=held.confirm)
+        _keep_listing(prepared)
     log.info("run_committed", run_id=ledger.run_id, status=job["status"], documents=job["documents_total"])
     return job
+
+
+def _keep_listing(prepared: Prepared) -> None:
+    inventory.keep(prepared.ledger.output_uri, prepared.config.input.sources, prepared.listed)
 
 
 def _is_done(prepared: Prepared) -> bool:

@@ -1,4 +1,4 @@
-"""From the ledger to the five tables. A function of the ledger alone, so that it can be repeated at any time.
+"""From the ledger to the tables. A function of the ledger alone, so that it can be repeated at any time.
 
 What is written counts when its marker is there (`pipeline.ledger.commits`).
 """

@@ -1,4 +1,4 @@
-"""The tables of an output as DuckDB views, for questions in SQL."""
+"""The tables of an output as DuckDB views, for questions in SQL, and `latest`, what of them answers today."""
 
 import glob
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from configs.errors import ConfigError, StorageError
 from pipeline.ledger import commits
-from pipeline.schemas.tables import TABLES
+from pipeline.schemas.tables import LATEST, LISTING, TABLES
 from pipeline.storage import objects
 
 RUNS_FOLDER = "_runs"
+LISTED_FOLDER = "listing"
 PARTITION_TYPES = "{'dt': DATE, 'run': VARCHAR}"
 
 
@@ -21,7 +22,7 @@ class Warehouse:
 
     def __init__(self, uri: str) -> None:
         self.uri = objects.resolve(uri)
-        self._parts = commits.files(self.uri, TABLES)
+        self._parts = self._files()
         self._require_output()
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
         # Times of day depend on no machine's zone.
@@ -51,6 +52,10 @@ class Warehouse:
             try:
                 for table, schema in TABLES.items():
                     self._connection.execute(_view(table, schema, self._parts[table]))
+                self._connection.execute(
+                    _view(LISTED_FOLDER, LISTING, self._parts[LISTED_FOLDER], is_partitioned=False)
+                )
+                self._connection.execute(f"CREATE OR REPLACE VIEW latest AS {LATEST}")
                 return
             except (OSError, duckdb.Error) as error:
                 if not self._has_moved_on():
@@ -59,8 +64,12 @@ class Warehouse:
 
     def _has_moved_on(self) -> bool:
         """Whether a run was committed since the tables were listed, so that its older files are gone."""
-        before, self._parts = self._parts, commits.files(self.uri, TABLES)
+        before, self._parts = self._parts, self._files()
         return self._parts != before
+
+    def _files(self) -> dict[str, list[str]]:
+        listing = objects.list_files(objects.join(self.uri, LISTED_FOLDER), ".parquet")
+        return {**commits.files(self.uri, TABLES), LISTED_FOLDER: listing}
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
@@ -74,16 +83,21 @@ class Warehouse:
             raise ConfigError(f"output {self.uri}: no run has written there; expected one of {expected}")
 
 
-def _view(table: str, schema: pa.Schema, parts: Sequence[str]) -> str:
+def _view(table: str, schema: pa.Schema, parts: Sequence[str], is_partitioned: bool = True) -> str:
     """Typed columns first, so that files of an older version, with fewer of them, still fit."""
-    columns = [*((field.name, _sql_type(field.type)) for field in schema), ("dt", "DATE")]
+    columns = [(field.name, _sql_type(field.type)) for field in schema] + [("dt", "DATE")] * is_partitioned
     empty = ", ".join(f'NULL::{sql_type} AS "{name}"' for name, sql_type in columns)
     query = f"SELECT {empty} WHERE false"
     if parts:
         # DuckDB reads * ? [ in a name as a pattern.
         files = ", ".join("'" + glob.escape(part).replace("'", "''") + "'" for part in parts)
-        options = f"hive_partitioning = true, union_by_name = true, hive_types = {PARTITION_TYPES}"
-        query += f" UNION ALL BY NAME SELECT * EXCLUDE (run) FROM read_parquet([{files}], {options})"
+        options = (
+            f"hive_partitioning = true, hive_types = {PARTITION_TYPES}"
+            if is_partitioned
+            else "hive_partitioning = false"
+        )
+        wanted = "* EXCLUDE (run)" if is_partitioned else "*"
+        query += f" UNION ALL BY NAME SELECT {wanted} FROM read_parquet([{files}], union_by_name = true, {options})"
     return f'CREATE OR REPLACE VIEW "{table}" AS {query}'
 
 

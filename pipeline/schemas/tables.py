@@ -1,4 +1,4 @@
-"""The five tables that a run writes: their columns with types, units and meanings, and the Arrow schemas made of them.
+"""The tables that a run writes: their columns with types, units and meanings, and the Arrow schemas made of them.
 
 docs/tables.md is generated from here (`make docs`).
 """
@@ -51,6 +51,7 @@ _ETAG = Column(
     pa.string(),
     "Changes when the content changes: the store's ETag, or a hash of the content where there is none.",
 )
+_SIZE = Column("size_bytes", pa.int64(), "Size as stored, before decompression; of one line for JSON lines.", BYTES)
 _SETTINGS = Column(
     "settings_sha256",
     pa.string(),
@@ -66,7 +67,7 @@ _DOCUMENT = (
     _ID,
     _URI,
     _ETAG,
-    Column("size_bytes", pa.int64(), "Size as stored, before decompression; of one line for JSON lines.", BYTES),
+    _SIZE,
 )
 _READING = (
     Column(
@@ -329,8 +330,30 @@ _JOBS = Table(
     ),
 )
 
+LISTED = Table(
+    "One row per document that its sources held when they were last listed, failed ones included. A run writes it at "
+    "its end for its own sources, also where nothing was to do.",
+    (
+        _ID,
+        _URI,
+        _ETAG,
+        _SIZE,
+        Column("listed_at", TIME, "When a listing of the sources first found all their documents as they are.", UTC),
+    ),
+)
+
 DEFINITIONS = {"summaries": _SUMMARIES, "failures": _FAILURES, "costs": _COSTS, "states": _STATES, "jobs": _JOBS}
 
 TABLES: dict[str, pa.Schema] = {name: table.schema for name, table in DEFINITIONS.items()}
 
 SUMMARIES, FAILURES, COSTS, STATES, JOBS = TABLES.values()
+
+LISTING = LISTED.schema
+
+LATEST = """
+SELECT summaries.*
+FROM summaries
+SEMI JOIN listing USING (document_id, source_etag)
+QUALIFY run_id = first_value(run_id) OVER (PARTITION BY document_id, prompt_id ORDER BY finished_at DESC)
+"""
+"""The newest row per document and prompt, those of its sections too, of documents that are as they were last listed."""

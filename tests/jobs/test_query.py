@@ -119,6 +119,8 @@ def test_without_sql_the_tables_are_listed_with_rows_and_columns(output, query):
         "costs": 14,
         "states": 0,
         "jobs": 1,
+        "listing": 0,
+        "latest": 0,
     }
     assert listed["jobs"]["columns"].split(", ") == [*TABLES["jobs"].names, "dt"]
     assert "failures" in query(output).stdout
