@@ -92,6 +92,12 @@ class UnreadableError(DocumentError):
     """The object cannot be opened: missing, forbidden, a symlink loop."""
 
 
+class EncryptedError(DocumentError):
+    """The document is protected by a password or rights management; whoever has the key must unlock it."""
+
+    is_of_content = True
+
+
 class ChangedError(DocumentError):
     """The document changed between listing and reading; the next run lists it again."""
 

@@ -31,7 +31,7 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Title and lines of text. Raises CorruptError, UnreadableError, TooLargeError."""
+    """Title and lines of text. Raises CorruptError, EncryptedError, TooLargeError."""
     package = Package(data, "Word document", settings)
     main = package.related_of_kind("", "officeDocument") or "word/document.xml"
     document = _Document(package, main)

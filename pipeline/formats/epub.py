@@ -7,7 +7,7 @@ from itertools import islice
 
 from lxml import etree
 
-from configs.errors import CorruptError, EmptyDocumentError, UnreadableError
+from configs.errors import CorruptError, EmptyDocumentError, EncryptedError
 from configs.settings import InputSettings
 from pipeline.formats import html, lines, registry, titles
 from pipeline.formats.notes import Notes
@@ -37,7 +37,7 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Title and lines of text. Raises CorruptError, UnreadableError, TooLargeError; a CorruptError also while the text
+    """Title and lines of text. Raises CorruptError, EncryptedError, TooLargeError; a CorruptError also while the text
     is read."""
     package = Package(data, "EPUB", settings)
     _refuse_protected(package)
@@ -56,7 +56,7 @@ def _refuse_protected(package: Package) -> None:
         for method in data.findall("{*}EncryptionMethod")
     ]
     if not all(map(OBFUSCATED_FONT.search, methods)) or "META-INF/rights.xml" in package:
-        raise UnreadableError("The EPUB is protected by digital rights management (DRM).")
+        raise EncryptedError("The EPUB is protected by digital rights management (DRM).")
 
 
 def _book(package: Package) -> _Book:

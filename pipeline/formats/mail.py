@@ -8,7 +8,7 @@ from email.errors import MessageError
 from email.message import Message
 from hashlib import sha256
 
-from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UnreadableError
+from configs.errors import CorruptError, DocumentError, EmptyDocumentError, EncryptedError
 from configs.settings import InputSettings
 from pipeline.formats import encoding, lines, registry
 from pipeline.formats.mail_headers import FIELDS, file_name, text_of
@@ -36,11 +36,11 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Subject and text. Raises UnreadableError if it is encrypted, UndecodableError, CorruptError, the last also while
+    """Subject and text. Raises EncryptedError if it is encrypted, UndecodableError, CorruptError, the last also while
     the text is read."""
     message = message_of(data)
     if _is_encrypted(message):
-        raise UnreadableError("The message is encrypted.")
+        raise EncryptedError("The message is encrypted.")
     return subject_of(message), _texts(message, Letter(notes, settings))
 
 

@@ -20,7 +20,7 @@ def made_by(settings: InputSettings) -> str:
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
     """No title, and the messages; of a single one what `mail.parse` returns. Raises EmptyDocumentError, CorruptError,
-    UnreadableError."""
+    EncryptedError."""
     starts = list(SEPARATOR.finditer(data))
     if not starts:
         raise EmptyDocumentError("The document is empty: there is no message in the mailbox.")

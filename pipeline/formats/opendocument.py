@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from configs.errors import CorruptError, UnreadableError
+from configs.errors import CorruptError, EncryptedError
 from configs.settings import InputSettings
 from pipeline.formats import lines, shifted, titles
 from pipeline.formats.notes import Notes
@@ -32,10 +32,10 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Title and lines of text. Raises CorruptError, UnreadableError, TooLargeError."""
+    """Title and lines of text. Raises CorruptError, EncryptedError, TooLargeError."""
     package = Package(data, "OpenDocument file", settings)
     if "META-INF/manifest.xml" in package and b"encryption-data" in package.read("META-INF/manifest.xml"):
-        raise UnreadableError("The OpenDocument file is protected by a password.")
+        raise EncryptedError("The OpenDocument file is protected by a password.")
     return _title(package), _Content(package.root("content.xml"), notes).lines()
 
 

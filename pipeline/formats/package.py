@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from configs.errors import CorruptError, TooLargeError, UnreadableError
+from configs.errors import CorruptError, EncryptedError, TooLargeError
 from configs.settings import InputSettings
 from pipeline.formats import titles, xml_tree
 
@@ -39,11 +39,11 @@ class Package:
         return list(self._names.values())
 
     def read(self, name: str) -> bytes:
-        """A part. Raises CorruptError if it is damaged or missing, UnreadableError if it is encrypted."""
+        """A part. Raises CorruptError if it is damaged or missing, EncryptedError if it is encrypted."""
         try:
             info = self._archive.getinfo(self._names[name.lower()])
             if info.flag_bits & ENCRYPTED_FLAG:
-                raise UnreadableError(f"The {self.what} is protected by a password.")
+                raise EncryptedError(f"The {self.what} is protected by a password.")
             return self._archive.read(info)
         except KeyError as error:
             raise CorruptError(f"The {self.what} is damaged: it has no part {name}.") from error

@@ -11,7 +11,7 @@ from itertools import chain, islice
 
 import numpy as np
 
-from configs.errors import CorruptError, UnreadableError
+from configs.errors import CorruptError, EncryptedError
 from configs.settings import InputSettings
 from pipeline.formats import ocr
 from pipeline.formats.notes import Notes
@@ -40,11 +40,11 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Title and text, a page at a time. Raises UnreadableError, CorruptError, EmptyDocumentError, UndecodableError,
+    """Title and text, a page at a time. Raises EncryptedError, CorruptError, EmptyDocumentError, UndecodableError,
     TimeLimitError, MemoryError, and all but the first also while the pages are read."""
     try:
         file = PdfFile(data)
-    except (CorruptError, UnreadableError) as refusal:
+    except (CorruptError, EncryptedError) as refusal:
         return _by_other_parser(data, notes, settings, refusal)
     if not file.num_pages:
         raise CorruptError("The PDF has no pages; it may be cut short.")
@@ -56,11 +56,11 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
 
 
 def _by_other_parser(
-    data: bytes, notes: Notes, settings: InputSettings, refusal: CorruptError | UnreadableError
+    data: bytes, notes: Notes, settings: InputSettings, refusal: CorruptError | EncryptedError
 ) -> tuple[str | None, Iterator[str]]:
     try:
         file = FallbackFile(data)
-    except (CorruptError, UnreadableError):
+    except (CorruptError, EncryptedError):
         raise refusal from None
     notes.warnings.append("The PDF has flaws: it was read by a parser that knows nothing of columns.")
     return checked(file.title), _judged(file, Tally(file.num_pages, settings, notes))

@@ -5,12 +5,12 @@ import logging
 
 import pypdf
 
-from configs.errors import CorruptError, DocumentError, UnreadableError
+from configs.errors import CorruptError, DocumentError, EncryptedError
 from pipeline.formats.encoding import without_surrogates
 
 
 class FallbackFile:
-    """Opens a document. Raises UnreadableError, CorruptError, MemoryError."""
+    """Opens a document. Raises EncryptedError, CorruptError, MemoryError."""
 
     def __init__(self, data: bytes) -> None:
         # It warns of every flaw that it mends.
@@ -18,7 +18,7 @@ class FallbackFile:
         try:
             self._reader = pypdf.PdfReader(io.BytesIO(data))
             if self._reader.is_encrypted and not self._reader.decrypt(""):
-                raise UnreadableError("The PDF is protected by a password.")
+                raise EncryptedError("The PDF is protected by a password.")
             self.num_pages = len(self._reader.pages)
             title = self._reader.metadata.title if self._reader.metadata else None
         except (DocumentError, MemoryError):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import CorruptError, UnreadableError
+from configs.errors import CorruptError, EncryptedError
 
 LOCK = RLock()
 DOTS_PER_POINT = 300 / 72
@@ -24,7 +24,7 @@ MOST_DEPTH = 6
 
 
 class PdfFile:
-    """Opens a document. Raises UnreadableError if a password is needed, CorruptError if PDFium cannot read it."""
+    """Opens a document. Raises EncryptedError if a password is needed, CorruptError if PDFium cannot read it."""
 
     def __init__(self, data: bytes) -> None:
         import pypdfium2
@@ -129,9 +129,9 @@ def _forms(document: Any) -> Any:
     return document.formenv
 
 
-def _failure(error: Any) -> CorruptError | UnreadableError:
+def _failure(error: Any) -> CorruptError | EncryptedError:
     import pypdfium2.raw as pdfium
 
     if getattr(error, "err_code", None) == pdfium.FPDF_ERR_PASSWORD:
-        return UnreadableError("The PDF is protected by a password.")
+        return EncryptedError("The PDF is protected by a password.")
     return CorruptError(f"The PDF is damaged and cannot be opened ({error}).")

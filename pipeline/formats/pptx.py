@@ -25,7 +25,7 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Title and lines of text. Raises CorruptError, UnreadableError, TooLargeError, the first also while the text is
+    """Title and lines of text. Raises CorruptError, EncryptedError, TooLargeError, the first also while the text is
     read."""
     package = Package(data, "PowerPoint presentation", settings)
     main = package.related_of_kind("", "officeDocument") or "ppt/presentation.xml"

@@ -4,7 +4,7 @@ import codecs
 import re
 from pathlib import PurePosixPath
 
-from configs.errors import UndecodableError, UnreadableError
+from configs.errors import EncryptedError, UndecodableError
 from pipeline.formats import foreign
 
 TEXT = "text"
@@ -106,7 +106,7 @@ def by_name(name: str) -> str | None:
 def recognized(name: str, head: bytes) -> str:
     """The format by the first bytes, else by the name (without a suffix of compression), else plain text.
 
-    Raises UndecodableError for formats that nobody can read as text, UnreadableError for an Office document with a
+    Raises UndecodableError for formats that nobody can read as text, EncryptedError for an Office document with a
     password.
     """
     suffix = _suffix(name)
@@ -132,7 +132,7 @@ def _container(suffix: str, head: bytes) -> str | None:
         return _in_zip(suffix, head)
     if head.startswith(foreign.OLE2_MAGIC):
         if foreign.is_encrypted_office(head, suffix):
-            raise UnreadableError("The document is protected by a password.")
+            raise EncryptedError("The document is protected by a password.")
         raise UndecodableError(f"The document is not text but {foreign.ole2_name(head, suffix)}.")
     return None
 

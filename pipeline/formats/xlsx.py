@@ -31,7 +31,7 @@ def made_by(settings: InputSettings) -> str:
 
 
 def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | None, Iterator[str]]:
-    """Title and rows. Raises UndecodableError, CorruptError, UnreadableError, TooLargeError, the second also while the
+    """Title and rows. Raises UndecodableError, CorruptError, EncryptedError, TooLargeError, the second also while the
     rows are read."""
     package = Package(data, "Excel workbook", settings)
     if BINARY_WORKBOOK in package:

@@ -24,6 +24,7 @@ from configs.errors import (
     CorruptError,
     DocumentError,
     EmptyDocumentError,
+    EncryptedError,
     TooLargeError,
     UndecodableError,
     UnreadableError,
@@ -443,7 +444,7 @@ def test_a_pdf_without_text_is_empty_and_says_ocr(tmp_path: Path) -> None:
 
 def test_a_pdf_with_a_password_says_so_and_one_without_is_read(tmp_path: Path) -> None:
     error = failure(tmp_path / "a.pdf", pdf("secret", password="key"))
-    assert isinstance(error, UnreadableError) and "password" in str(error)
+    assert isinstance(error, EncryptedError) and "password" in str(error)
     assert read(tmp_path / "a.pdf", pdf("locked only for editing", password=""))[1] == "locked only for editing\n"
 
 

@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from configs.errors import UnreadableError
+from configs.errors import EncryptedError
 from tests.documents_of_every_format import docx, mail, mbox, mhtml, word_paragraph, xlsx
 from tests.pdf import pdf
 from tests.pipeline.formats.reading import read
@@ -112,7 +112,7 @@ def test_pictures_within_html_are_counted() -> None:
 
 
 def test_an_encrypted_message_is_unreadable_and_a_signed_one_is_read() -> None:
-    with pytest.raises(UnreadableError, match="encrypted"):
+    with pytest.raises(EncryptedError, match="encrypted"):
         read("a.eml", multipart("encrypted", "Content-Type: application/pgp-encrypted\n\nVersion: 1"))
     signed = multipart("signed", plain("Signed text"), "Content-Type: application/pgp-signature\n\nabc")
     assert read("a.eml", signed)[1:] == (["From: a@x.example", "Subject: Vote", "Signed text"], [])

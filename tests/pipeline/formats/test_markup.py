@@ -2,7 +2,7 @@ import contextlib
 
 import pytest
 
-from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UnreadableError
+from configs.errors import CorruptError, DocumentError, EmptyDocumentError, EncryptedError
 from tests.cpu_limit import cpu_limit
 from tests.documents_of_every_format import epub, jats, notebook, rtf
 from tests.pipeline.formats.reading import read
@@ -165,7 +165,7 @@ def test_a_book_with_its_own_title_page_has_no_other() -> None:
 def test_protected_books_are_unreadable() -> None:
     method = '<encryption><EncryptedData><EncryptionMethod Algorithm="{}"/></EncryptedData></encryption>'
     chapters = {"1.xhtml": "<p>Text</p>"}
-    with pytest.raises(UnreadableError, match="DRM"):
+    with pytest.raises(EncryptedError, match="DRM"):
         read("a", epub(chapters, encryption=method.format("http://www.w3.org/2001/04/xmlenc#aes128-cbc")))
     fonts = epub(chapters, encryption=method.format("http://www.idpf.org/2008/embedding"))
     assert "Text" in read("a", fonts)[1]

@@ -4,7 +4,7 @@ from datetime import date, datetime, time
 
 import pytest
 
-from configs.errors import CorruptError, TooLargeError, UnreadableError
+from configs.errors import CorruptError, EncryptedError, TooLargeError
 from tests.documents_of_every_format import docx, odp, ods, odt, open_document, pptx, word_paragraph, xlsx, zipped
 from tests.pipeline.formats.reading import read
 
@@ -151,7 +151,7 @@ def test_sheets_and_slides_of_opendocument() -> None:
 
 def test_office_with_a_password_is_unreadable() -> None:
     packed = open_document("text", "<text:p>x</text:p>")
-    with pytest.raises(UnreadableError, match="password"):
+    with pytest.raises(EncryptedError, match="password"):
         read("a", zipped_with(packed, {"META-INF/manifest.xml": "<m><encryption-data/></m>"}))
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from configs.errors import CorruptError, DocumentError, EmptyDocumentError, UndecodableError, UnreadableError
+from configs.errors import CorruptError, DocumentError, EmptyDocumentError, EncryptedError, UndecodableError
 from configs.settings import InputSettings
 from pipeline.formats import ocr, pdf
 from pipeline.formats.notes import Notes
@@ -124,7 +124,7 @@ def test_what_only_the_other_parser_opens_is_read_with_a_warning(monkeypatch: py
     assert read(pdf_with("Saved", "all the same"), notes)[1] == "Saved\nall the same\n"
     assert "flaws" in notes.warnings[0]
     assert isinstance(failure(b"no pdf"), CorruptError)
-    assert isinstance(failure(pdf_with("a", password="key")), UnreadableError | CorruptError)
+    assert isinstance(failure(pdf_with("a", password="key")), EncryptedError | CorruptError)
 
 
 def test_rubbish_is_refused_with_its_reason_and_the_remedy() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from configs.errors import UndecodableError, UnreadableError
+from configs.errors import EncryptedError, UndecodableError
 from pipeline.formats.recognition import recognized
 
 OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
@@ -116,7 +116,7 @@ def test_what_nobody_reads_is_refused_by_its_name(name: str, head: bytes, says: 
 
 
 def test_office_with_a_password_says_so() -> None:
-    with pytest.raises(UnreadableError, match="password"):
+    with pytest.raises(EncryptedError, match="password"):
         recognized("a.docx", OLE2)
-    with pytest.raises(UnreadableError, match="password"):
+    with pytest.raises(EncryptedError, match="password"):
         recognized("noname", OLE2 + "EncryptedPackage".encode("utf-16-le") + b"\0\0")
