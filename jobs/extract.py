@@ -28,6 +28,7 @@ from pipeline.telemetry import logs
 
 DEFAULT = Path("configs/demo.yaml")
 SETTING = re.compile(r"(input|model|sections)\.\w+=")
+LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 REASONS = {
     "mark": "by its byte order mark",
     "valid": "since all its bytes are valid in it",
@@ -60,8 +61,13 @@ def extract(words: Words, config: Config = DEFAULT, as_json: AsJson = False) -> 
     failed = False
     for shown in _shown(settings):
         failed |= shown["error_class"] is not None
-        print(json.dumps(shown, ensure_ascii=False) if as_json else _for_people(shown), flush=True)
+        print(_as_line(shown) if as_json else _for_people(shown), flush=True)
     return exits.PARTIAL if failed else exits.SUCCESS
+
+
+def _as_line(shown: Row) -> str:
+    # Some that split text into lines do so at these too.
+    return LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", json.dumps(shown, ensure_ascii=False))
 
 
 def _shown(settings: SummarizeConfig) -> Iterator[Row]:

@@ -184,7 +184,9 @@ def _alphabetic(readings: list[_Reading], sample: bytes) -> Guess:
     rivals = [reading.encoding for reading in close if reading.text != close[0].text]
     if rivals or (close[0].encoding in RARE and high < LITTLE_EVIDENCE):
         return Guess(None, (close[0].encoding, *rivals))
-    return Guess(close[0].encoding)
+    # Where encodings do not differ in the sample, the commonest may differ in the rest.
+    same = [reading.encoding for reading in readings if reading.text == close[0].text]
+    return Guess(min(same, key=ALPHABETS.index))
 
 
 def _western(readings: list[_Reading], top: _Reading) -> Guess | None:

@@ -90,3 +90,9 @@ def test_settings_of_the_run_apply_and_people_read_it_too(folder, extract):
 def test_what_is_not_there_is_refused(tmp_path, extract):
     run = extract(tmp_path / "nothing.txt")
     assert run.returncode == exits.REFUSED and "nothing.txt" in run.stderr
+
+
+def test_an_object_is_a_line_for_whatever_splits_lines(tmp_path, extract):
+    (tmp_path / "a.txt").write_text("one\u2028two\x85three\u2029four ž")
+    (line,) = extract(tmp_path / "a.txt", "--json").stdout.splitlines()
+    assert json.loads(line)["text"] == "one\u2028two\x85three\u2029four ž" and "ž" in line

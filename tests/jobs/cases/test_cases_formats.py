@@ -2,8 +2,7 @@
 
 import pytest
 
-from configs.errors import LonghaulError
-from tests.pipeline.formats.reading import CASES, read
+from tests.jobs.cases.conftest import CASES
 
 READ = {
     "13-mail/message.eml": ["Subject: Vote postponed – café", "see the attached minutes. Café at noon."],
@@ -33,23 +32,20 @@ READ = {
 REFUSED = {"14-other/doc.ps": "not text but PostScript", "14-other/Document.PDF.txt": "PDF is damaged"}
 MARKUP = ("<p", "=C3", "=E2", "\\par", "image/png", "-->", "cell_type", "begin 644")
 
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the public cases are not beside this checkout")
-
 
 @pytest.mark.parametrize("name", READ)
-def test_the_text_is_what_a_reader_sees(name: str) -> None:
-    _, lines, _ = read(name, (CASES / name).read_bytes())
-    text = "\n".join(lines) + "\n"
+def test_the_text_is_what_a_reader_sees(case, name: str) -> None:
+    text = case(name)["text"]
     assert text.strip() and all(words in text for words in READ[name])
     assert not any(mark in text for mark in MARKUP)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_read_is_refused_by_its_name(name: str) -> None:
-    with pytest.raises(LonghaulError, match=REFUSED[name]):
-        read(name, (CASES / name).read_bytes())
+def test_what_cannot_be_read_is_refused_by_its_name(case, name: str) -> None:
+    assert REFUSED[name] in case(name)["error_message"]
 
 
+@pytest.mark.skipif(not CASES.is_dir(), reason="../shared is absent")
 def test_no_case_is_forgotten() -> None:
     names = {str(path.relative_to(CASES)) for folder in ("13-mail", "14-other") for path in (CASES / folder).iterdir()}
     assert names == READ.keys() | REFUSED.keys()
