@@ -12,6 +12,7 @@ LonghaulError
     ├── UndecodableError     bytes that are no text in any known encoding, or binary
     ├── CorruptError         a broken gzip, zstd, PDF or JSON
     ├── UnreadableError      missing, no permission, a symlink loop, deleted since it was listed
+    ├── EncryptedError       protected by a password or rights management
     ├── ChangedError         changed since it was listed; the next run reads it
     ├── TooLargeError        over a limit set in the config
     ├── TimeLimitError       reading it takes longer than the config allows

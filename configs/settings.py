@@ -20,9 +20,9 @@ class InputSettings(Settings):
     """What to read."""
 
     sources: tuple[Uri, ...] = Field(min_length=1)
-    """Files, directories, globs, s3:// prefixes (gs:// and abfs:// with their fsspec packages), or manifests
-    (.manifest.parquet or .manifest.jsonl with the columns document_id and uri). Directories and prefixes are read
-    recursively. A manifest is used only if it is given by name, or by a glob that ends in .manifest.jsonl or
+    """One, or a list, of files, directories, globs, s3:// prefixes (gs:// and abfs:// with their fsspec packages), or
+    manifests (.manifest.parquet or .manifest.jsonl with the columns document_id and uri). Directories and prefixes are
+    read recursively. A manifest is used only if it is given by name, or by a glob that ends in .manifest.jsonl or
     .manifest.parquet; one that is found below a prefix is skipped and logged. sample://python-reference/ is the Python
     language reference, for trying things out. Credentials in a URI are rejected."""
     allow_outside: bool = False
@@ -71,6 +71,12 @@ class InputSettings(Settings):
     max_document_memory: int = Field(2048 * MIB, ge=64 * MIB)
     """Bytes of memory that a reader may use for a document before it becomes a failure row. HTML needs about 5 to 40
     times its size, JSON 3 to 6 times. Each of engine.readers reserves this much from Ray, plus 512 MiB for itself."""
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _take_one(cls, value: object) -> object:
+        """A path by itself, whatever YAML would make of its commas, is a list of one."""
+        return (value,) if isinstance(value, str) and value.strip() else value
 
     @field_validator("encoding")
     @classmethod

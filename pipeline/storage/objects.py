@@ -58,10 +58,12 @@ def split(uri: str) -> tuple[str, str]:
 
 
 def refuse_scheme(uri: str) -> None:
-    """Raises ValueError if documents may not be read from a URI's scheme."""
-    scheme = split(uri)[0]
+    """Raises ValueError if documents may not be read from a URI's scheme, or if it names no bucket."""
+    scheme, rest = split(uri)
     if scheme not in SCHEMES:
         raise ValueError(f"documents are not read from {scheme}://; fetch them to s3://, gs://, abfs:// or a directory")
+    if not is_local(uri) and not rest.strip("/"):
+        raise ValueError(f"name a bucket, as in {scheme}://bucket/folder/")
 
 
 def is_within(uri: str, neighbor: str) -> bool:

@@ -40,7 +40,6 @@ def from_yaml(folder: Path, text: str, *overrides: str) -> SummarizeConfig:
         ("model.uri=", "model.uri = None: Input should be a valid string"),
         ("run.id=../up", "run.id = '../up': String should match pattern"),
         ("price.currency=dollars", "price.currency = 'dollars'"),
-        ("input.sources=docs/", "input.sources = 'docs/': must be a list; write input.sources=[docs/]"),
         ("input.sources=[]", "at least 1 item"),
         ("engine=4", "engine = 4: has fields of its own; set them as engine.FIELD"),
         ("engine.slots.a=4", "engine.slots = {'a': 4}: Input should be a valid integer"),
@@ -171,3 +170,8 @@ def test_the_help_reaches_into_lists_and_shows_plain_defaults():
     assert (listed["input.sources"].type, listed["input.sources"].default) == ("list of str", None)
     assert (listed["run.id"].type, listed["run.id"].default) == ("str", "unset")
     assert listed["model.device"].type == "auto | cpu | cuda"
+
+
+@pytest.mark.parametrize("path", ["docs/", "a, b #c: d/e.txt", "s3://bucket/a,b/"])
+def test_one_source_is_a_list_of_one(path):
+    assert load(SummarizeConfig, None, [f"input.sources={path}"]).input.sources == (path,)

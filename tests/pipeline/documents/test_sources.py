@@ -544,3 +544,8 @@ def test_a_bad_row_of_a_manifest_is_a_failure_and_the_others_are_read(tmp_path: 
     failed = {f"{manifest}#row{number}" for number in (3, 4, 5, 6)}
     assert {name for name, document in documents.items() if document.error_class == "UnreadableError"} == failed
     assert f"Row 4 of the manifest {manifest} is no JSON" in str(documents[f"{manifest}#row4"].error_message)
+
+
+def test_a_scheme_without_a_bucket_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'s3://': name a bucket, as in s3://bucket/folder/"):
+        list_documents(InputSettings(sources=("s3://",)))
