@@ -29,6 +29,9 @@ NOT_DECLARED = {**dict.fromkeys(detection.WIDE), "x-user-defined": "cp1252"}
 SAMPLE_BYTES = 64 * 1024
 MAX_CONTROL_SHARE = 0.1
 CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+CONTROL_IN_ASCII = bytes([*range(1, 9), *range(14, 32), 127])
+CONTROL_BEYOND = b"\xc2"
+"""With which the others begin in UTF-8, as some letters do."""
 TERMINAL = re.compile(r"\x1b[\[\]()]")
 """With which programs color their logs."""
 CJK = {*detection.CJK, "big5hkscs", "cp950", "gbk"}
@@ -246,7 +249,12 @@ class _Decoder:
 
 
 def _is_binary(text: str) -> bool:
-    num_control, most = len(CONTROL.findall(text)), MAX_CONTROL_SHARE * len(text)
+    most = MAX_CONTROL_SHARE * len(text)
+    # Counting bytes takes a tenth of the time, and nearly always tells.
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) - len(data.translate(None, CONTROL_IN_ASCII)) + data.count(CONTROL_BEYOND) <= most:
+        return False
+    num_control = len(CONTROL.findall(text))
     return num_control > most and num_control - len(TERMINAL.findall(text)) > most
 
 

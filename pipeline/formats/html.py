@@ -63,4 +63,5 @@ def _main(root: etree._Element, notes: Notes) -> tuple[etree._Element, set[etree
 
 def _title(root: etree._Element) -> str | None:
     """That of the page, not that of a drawing in it."""
-    return next((title.text for title in root.xpath("//title[not(ancestor::svg)]")), None)
+    titles = (title for title in root.iter("title") if next(title.iterancestors("svg"), None) is None)
+    return next((title.text for title in titles), None)

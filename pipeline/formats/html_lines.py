@@ -30,19 +30,19 @@ def lines(
 ) -> Iterator[str]:
     """The text of an element in lines without their ends; a block of code is one, with line ends within."""
     page = _Page(visibility, formulas)
+    enter, leave, done = page.enter, page.leave, page.done
     walk = etree.iterwalk(root, events=("start", "end"))
     for event, element in walk:
         if event == "end":
-            page.leave(element, element is not root)
+            leave(element, element is not root)
         elif left_out and element in left_out:
             page.leave_out(element)
             walk.skip_subtree()
-        elif not page.enter(element):
+        elif not enter(element):
             walk.skip_subtree()
-        if page.done:
-            for line in page.done:
-                yield _marked(line)
-            page.done.clear()
+        if done:
+            yield from map(_marked, done)
+            done.clear()
     page.break_line()
     yield from map(_marked, page.done)
 
@@ -53,16 +53,17 @@ def _marked(line: Line) -> str:
         while fence in line.text:
             fence += "`"
         return f"{fence}\n{line.text}\n{fence}"
+    if line.prefix:
+        return line.prefix + line.text
     # What only looks like a heading is none.
-    escape = "\\" if not line.prefix and LIKE_HEADING.match(line.text) else ""
-    return line.prefix + escape + line.text
+    return "\\" + line.text if line.text.startswith("#") and LIKE_HEADING.match(line.text) else line.text
 
 
 class _Page:
     """What is read so far, and where in the page that is."""
 
     def __init__(self, visibility: Visibility, formulas: dict[etree._Element, str]) -> None:
-        self._visibility, self._formulas = visibility, formulas
+        self._look_of, self._may_be_hidden, self._formulas = visibility.of, visibility.hides_some, formulas
         self.done: list[Line] = []
         """Lines that are complete."""
         self._line: list[str] = []
@@ -90,19 +91,21 @@ class _Page:
             return self._skip(element)
         if tag in UNSEEN:
             return self._skip(element)
-        look = self._visibility.of(element)
-        if look is not Look.AS_ITS_PARENT and not self._look(element, look):
-            return self._skip(element)
+        if self._may_be_hidden:
+            look = self._look_of(element)
+            if look is not Look.AS_ITS_PARENT and not self._look(element, look):
+                return self._skip(element)
         if tag not in INLINE:
             if tag in BLOCKS:
-                self.break_line()
+                if self._line:
+                    self.break_line()
             elif (enter := ENTER.get(tag)) is not None:
                 if not enter(self, element):
                     return self._skip(element)
             elif _holds_blocks(element):
                 self.break_line()
-        if element.text:
-            self._add(element.text)
+        if text := element.text:
+            self._add(text)
         return True
 
     def leave_out(self, element: etree._Element) -> None:
@@ -118,7 +121,8 @@ class _Page:
             tag = element.tag
             if tag not in INLINE:
                 if tag in BLOCKS:
-                    self.break_line()
+                    if self._line:
+                        self.break_line()
                 elif (leave := LEAVE.get(tag)) is not None:
                     leave(self, element)
                 elif tag not in ENTER and _holds_blocks(element):
@@ -126,8 +130,8 @@ class _Page:
         if element is self._shown_since[-1]:
             self._shown_since.pop()
             self._shown.pop()
-        if element.tail and goes_on:
-            self._add(element.tail)
+        if goes_on and (text := element.tail):
+            self._add(text)
 
     def _look(self, element: etree._Element, look: Look) -> bool:
         if look is Look.CHROME:
@@ -159,11 +163,12 @@ class _Page:
             self._flush()
 
     def _flush(self) -> None:
-        text = _clean("".join(self._line) if len(self._line) > 1 else self._line[0])
+        text = _clean("".join(self._line))
         self._line.clear()
         self._flushed += 1
         if text:
-            self._target.append(Line(*self._mark, text))
+            kind, prefix = self._mark
+            self._target.append(Line(kind, prefix, text))
             self._mark = PLAIN
 
     def _enter_break(self, element: etree._Element) -> bool:
@@ -235,15 +240,17 @@ class _Page:
         if not self._tables or (table := self._tables[-1]) is None:
             self._line.append(" ")
             return True
-        self.break_line()
-        cell = table.open_cell(_span(element.get("colspan")), _span(element.get("rowspan")))
+        if self._line:
+            self.break_line()
+        colspan, rowspan = element.get("colspan"), element.get("rowspan")
         if len(element) == 0 and not self._preformatted and self._heading is None:
             # Most cells hold a number and nothing else.
-            if self._shown[-1] and element.text and (text := _clean(element.text)):
-                cell.lines.append(Line(*PLAIN, text))
+            text = element.text
+            table.add_cell(colspan, rowspan, _clean(text) if text and self._shown[-1] else "")
             return False
         self._outer.append(self._target)
-        self._target = cell.lines
+        self._target = []
+        table.add_cell(colspan, rowspan, "", self._target)
         self._mark = PLAIN
         # A table within is one of its own, and other rows and cells within belong to none.
         self._tables.append(None)
@@ -335,13 +342,6 @@ def _clean(text: str) -> str:
 def _holds_blocks(element: etree._Element) -> bool:
     """Whether an unknown element is one of blocks."""
     return len(element) > 0 and any(child.tag in HOLDERS for child in element)
-
-
-def _span(value: str | None) -> int:
-    if value is None:
-        return 1
-    value = value.strip()
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 1
 
 
 def _end(parts: list[str]) -> str:

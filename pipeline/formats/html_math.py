@@ -5,11 +5,7 @@ import re
 from lxml import etree
 
 HELD = "//*[contains(@class, 'katex') or contains(@class, 'MathJax') or contains(@class, 'mwe-math-element')]"
-FOUND = (
-    "//math | //mjx-container | //script[starts-with(@type, 'math/')]"
-    " | //img[@alt][contains(@class, 'math') or contains(@class, 'tex') or contains(@class, 'equation')"
-    " or contains(@src, 'math') or contains(@src, 'latex')]"
-)
+FOUND = ("math", "mjx-container", "script", "img")
 PREFIXED = "//*[substring-after(name(), ':') = 'math']"
 HELD_BY = (b"katex", b"MathJax", b"mwe-math-element")
 """Where a formula may be; the page's source tells whether it is worth to look at all classes."""
@@ -36,9 +32,17 @@ IGNORED = {"annotation", "annotation-xml", "mphantom", "maligngroup", "malignmar
 
 def formulas(root: etree._Element, source: bytes) -> dict[etree._Element, str]:
     """The text of each element that is a formula; empty for one that is there a second time."""
-    found = [*root.xpath(FOUND), *(root.xpath(HELD) if any(word in source for word in HELD_BY) else ())]
+    found = [element for element in root.iter(*FOUND) if element.tag != "img" or _is_picture_of_one(element)]
+    found += root.xpath(HELD) if any(word in source for word in HELD_BY) else ()
     found += root.xpath(PREFIXED) if b":math" in source else ()
     return {element: text for element in found if (text := _formula(element)) is not None}
+
+
+def _is_picture_of_one(image: etree._Element) -> bool:
+    if image.get("alt") is None:
+        return False
+    classes, source = image.get("class", ""), image.get("src", "")
+    return any(word in classes for word in ("math", "tex", "equation")) or "math" in source or "latex" in source
 
 
 def _formula(element: etree._Element) -> str | None:

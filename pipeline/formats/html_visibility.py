@@ -5,7 +5,7 @@ from enum import Enum, auto
 
 from lxml import etree
 
-from pipeline.formats.style_sheets import Aspect, Rank, StyleSheets, effects
+from pipeline.formats.style_sheets import Aspect, Rank, StyleSheets, effects, hide
 
 INHERITED: tuple[Aspect, ...] = ("visibility", "font")
 NEVER_HIDDEN = ("html", "body")
@@ -35,8 +35,10 @@ class Visibility:
     def __init__(self, root: etree._Element, source: bytes) -> None:
         """The source tells what need not be looked for."""
         source = source.lower()
-        self._marks_hidden, self._has_roles = b"hidden" in source, b"role" in source
+        self._marks_hidden, self._has_roles, has_styles = (word in source for word in (b"hidden", b"role", b"style"))
         self._sheets = StyleSheets(root, map(_text, filter(_is_for_screens, root.iter("style"))))
+        self.hides_some = self._marks_hidden or self._has_roles or has_styles
+        """Whether there may be elements that are not seen as their parents are."""
         self._styles: dict[str, bool] = {}
         self._seen_again: set[etree._Element] = set()
         self._searched: set[etree._Element] = set()
@@ -58,7 +60,7 @@ class Visibility:
     def _hides(self, style: str) -> bool:
         hides = self._styles.get(style)
         if hides is None:
-            hides = self._styles[style] = any(hides for hides, _ in effects(style).values())
+            hides = self._styles[style] = hide(style)
         return hides
 
     def _styled(self, element: etree._Element) -> Look:

@@ -22,11 +22,11 @@ Rank = tuple[bool, bool, tuple[int, int, int], int]
 TELLING = re.compile(r"display|visibility|opacity|font|clip|position|indent|\\|/\*", re.IGNORECASE)
 """In declarations that may have an effect."""
 HIDING = re.compile(
-    r"display\s*:\s*none|content-visibility|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*[0.]|clip"
-    r"|font(?:-size)?\s*:\s*[0.]|:\s*-\d{3}|\\",
+    r"display\s*:\s*none|content-visibility|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*[0.+-]|clip"
+    r"|font(?:-size)?\s*:\s*[0.+-]|:\s*-(?:\d{3}|[\d.]+r?e)|\\",
     re.IGNORECASE,
 )
-"""In declarations that may hide."""
+"""In declarations that may hide, unless there is a comment within."""
 COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 TOKEN = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\\.|[{};]""", re.DOTALL)
 COMBINATOR = re.compile(r"[\s>+~]+")
@@ -46,6 +46,12 @@ CLASSES = etree.XPath("//@class", smart_strings=False)
 IDS = etree.XPath("//@id", smart_strings=False)
 MEDIA_FEATURE = re.compile(r"\(\s*(min|max)-width\s*:\s*([\d.]+)(px|em|rem)\s*\)")
 EM = 16.0
+
+
+def hide(declarations: str) -> bool:
+    """Whether some declarations hide in some respect."""
+    may_hide = HIDING.search(declarations) is not None or "/*" in declarations
+    return may_hide and any(hides for hides, _ in effects(declarations).values())
 
 
 @lru_cache(maxsize=4096)
@@ -129,7 +135,7 @@ class Rule:
     @property
     def hides(self) -> bool:
         """Whether they hide in some respect."""
-        return HIDING.search(self.declarations) is not None and any(hides for hides, _ in self.effects.values())
+        return hide(self.declarations)
 
     @cached_property
     def key(self) -> str:
