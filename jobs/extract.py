@@ -74,6 +74,7 @@ def _shown(settings: SummarizeConfig) -> Iterator[Row]:
     tokenizer = Tokenizer.find(settings.model.tokenizer, settings.model.uri)
     sections = settings.sections or SectionSettings()
     readers = ReaderSettings(settings.input, settings.model, sections)
+    extractor = Extractor(settings.input)
     for document in list_documents(settings.input):
         row = dict.fromkeys(READ_ROW.names) | document.as_row()
         if row["error_class"] is None:
@@ -84,7 +85,7 @@ def _shown(settings: SummarizeConfig) -> Iterator[Row]:
         shown = about | _nothing() | error
         if row["error_class"] is None:
             try:
-                shown |= _read(document, settings, tokenizer, sections)
+                shown |= _read(extractor, document, settings, tokenizer, sections)
             except DocumentError as broken:  # of what is too long for a reader, and breaks off
                 shown |= reason(broken)
         yield shown
@@ -99,10 +100,16 @@ def _nothing() -> Row:
     }
 
 
-def _read(document: Document, settings: SummarizeConfig, tokenizer: Tokenizer, sections: SectionSettings) -> Row:
+def _read(
+    extractor: Extractor,
+    document: Document,
+    settings: SummarizeConfig,
+    tokenizer: Tokenizer,
+    sections: SectionSettings,
+) -> Row:
     """Raises a DocumentError."""
     finder, texts, tokens = SectionFinder(sections), [], 0
-    with closing(Extractor(settings.input).read(document)) as extracted:
+    with closing(extractor.read(document)) as extracted:
 
         def passages() -> Iterator[tokenize.Passage]:
             for passage in tokenize.passages(extracted.pieces):
@@ -114,7 +121,7 @@ def _read(document: Document, settings: SummarizeConfig, tokenizer: Tokenizer, s
     starts = [*(section.start for section in finder.sections[1:]), tokens]
     return {
         "title": extracted.title,
-        "format": extracted.kind,
+        "format": extracted.format,
         "encoding": extracted.notes.encoding,
         "encoding_chosen_by": extracted.notes.chosen_by,
         "tokens": tokens,

@@ -40,6 +40,14 @@ def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]
     return [entry for entry in kept if entry.uri not in markers]
 
 
+def is_passed_over(name: str, size_bytes: int) -> bool:
+    """Whether a file in an archive is none of its documents: hidden, of macOS beside each file, or an empty marker."""
+    parts = name.split("/")
+    if parts[0] == "__MACOSX" or any(part.startswith(".") and part not in (".", "..") for part in parts):
+        return True
+    return not size_bytes and MARKER.search(name) is not None
+
+
 def _folders(uris: Iterable[str]) -> set[str]:
     """All that something lies below."""
     found: set[str] = set()

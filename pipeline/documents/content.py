@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from configs.errors import ChangedError, DocumentError, TooLargeError, UnreadableError
+from configs.errors import ChangedError, TooLargeError, UnreadableError
 from pipeline.documents import compression, pinned
 from pipeline.documents.pinned import Pin
 from pipeline.storage import objects, remote
@@ -30,6 +30,13 @@ def open_document(uri: str, max_expansion: int, pin: Pin | None = None) -> Binar
         raise unreadable(error) from error
     kind = compression.kind_of(head, uri)
     return compression.decompressed(raw, kind, max_expansion) if kind else raw
+
+
+def decompressed(stored: BinaryIO, name: str, max_expansion: int) -> BinaryIO:
+    """The content of a file in an archive, as `open_document` has that of an object. `stored` can be peeked at."""
+    head = stored.peek(compression.HEAD_BYTES)  # type: ignore[attr-defined]  # of every buffered reader
+    kind = compression.kind_of(head[: compression.HEAD_BYTES], name)
+    return compression.decompressed(stored, kind, max_expansion) if kind else stored
 
 
 def unreadable(error: OSError) -> UnreadableError | ChangedError:
@@ -83,60 +90,3 @@ def skip(stream: BinaryIO, position: int, offset: int) -> int:
     while position < offset and (skipped := stream.read(min(PIECE_BYTES, offset - position))):
         position += len(skipped)
     return position
-
-
-class RecordReader:
-    """Reads records of JSON lines files. In file order, a compressed file is decompressed once."""
-
-    def __init__(self, max_expansion: int) -> None:
-        self._max_expansion = max_expansion
-        self._uri = ""
-        self._stream: BinaryIO | None = None
-        self._position = 0
-
-    def read(self, uri: str, offset: int, length: int, etag: str) -> bytes:
-        """One record by its offset and length in the decompressed file. The record must be as listed with that etag;
-        the rest of the file may have changed.
-
-        Raises UnreadableError, ChangedError, CorruptError, TooLargeError.
-        """
-        record = self._read(uri, offset, length)
-        if record is None or not _is_listed(record, etag):
-            # What is open may be what the file was before it was written anew.
-            self._close()
-            record = self._read(uri, offset, length)
-        if record is None or not _is_listed(record, etag):
-            raise pinned.changed()
-        return record
-
-    def _read(self, uri: str, offset: int, length: int) -> bytes | None:
-        """None where the file was exchanged, or has become shorter."""
-        try:
-            record = self._stream_at(uri, offset).read(length)
-        except remote.Replaced:
-            return None
-        except (OSError, DocumentError) as error:
-            self._close()
-            if isinstance(error, OSError):
-                raise unreadable(error) from error
-            raise
-        self._position += len(record)
-        return record if len(record) == length else None
-
-    def _stream_at(self, uri: str, offset: int) -> BinaryIO:
-        if self._stream is None or uri != self._uri or (offset < self._position and not self._stream.seekable()):
-            self._close()
-            self._stream, self._uri, self._position = open_document(uri, self._max_expansion), uri, 0
-        self._position = skip(self._stream, self._position, offset)
-        return self._stream
-
-    def _close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = None
-
-    __del__ = _close
-
-
-def _is_listed(record: bytes, etag: str) -> bool:
-    return pinned.hash_of(record.rstrip()) == etag

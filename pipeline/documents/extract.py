@@ -14,6 +14,7 @@ from configs import errors
 from configs.errors import EmptyDocumentError, UnreadableError
 from configs.settings import InputSettings
 from pipeline.documents import compression, content
+from pipeline.documents.members import MemberReader
 from pipeline.documents.pinned import Pin
 from pipeline.documents.sections import FRONT_MATTER
 from pipeline.formats import encoding, registry
@@ -38,6 +39,8 @@ class Extracted:
     """Its own title if it has one, else its first line if that is short, else its name."""
     kind: str
     """As `Opened.kind`."""
+    format: str
+    """As `Opened.format`."""
     pieces: Iterator[Piece]
     """Its text with offsets, read lazily. Iterating raises what `Extractor.read` raises."""
     notes: Notes
@@ -56,27 +59,36 @@ class Extracted:
 
 
 class Extractor:
-    """Reads documents. Use one for many: the records of a compressed JSON lines file, in order, take a single pass."""
+    """Reads documents, one at a time. Use one for many: those of an archive or a table take a single pass in order."""
 
     def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
-        self._records = content.RecordReader(settings.max_expansion)
+        self._members = MemberReader(settings)
 
     def open(self, document: Document) -> "Opened":
         """Open a document and see what format it is in; it must be closed. Raises a DocumentError, or StorageError for
         the store as a whole."""
         if document.error_class:
             raise getattr(errors, document.error_class, UnreadableError)(document.error_message or "")
-        if document.record_offset is not None and document.record_length is not None:
-            place = document.record_offset, document.record_length
-            record = self._records.read(document.source_uri, *place, document.source_etag)
-            return Opened(document, self._settings, "json", record, BytesIO(), ExitStack())
         with ExitStack() as streams:
-            pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
-            stream = streams.enter_context(content.open_document(pin.uri, self._settings.max_expansion, pin))
+            stream = streams.enter_context(self._stream(document))
+            # It closes what the stream reads from when nobody needs it any more.
+            streams.callback(id, self._members)
+            if document.is_record:
+                return Opened(document, self._settings, "json", stream.read(), BytesIO(), ExitStack())
             first = next(content.pieces(stream), b"")
-            kind = registry.recognized(_without_compression(document.source_uri), first)
+            kind = registry.recognized(_without_compression(document.name), first)
             return Opened(document, self._settings, kind, first, stream, streams.pop_all())
+
+    def _stream(self, document: Document) -> BinaryIO:
+        """Its content without the compression."""
+        most = self._settings.max_expansion
+        if document.is_record:
+            return self._members.open(document)
+        if document.within:
+            return content.decompressed(self._members.open(document), document.name, most)
+        pin = Pin(document.source_uri, document.source_etag, document.size_bytes)
+        return content.open_document(pin.uri, most, pin)
 
     def read(self, document: Document) -> Extracted:
         """Open a document and read up to its first words. Raises what `open` raises, also while the text is read."""
@@ -102,6 +114,8 @@ class Opened:
     ) -> None:
         self.kind = kind
         """Its format, as `registry` names it."""
+        self.format = document.table or kind
+        """What a reader of the tables calls it: of a row, that of its table."""
         self.notes = Notes()
         """What reading shows; complete at the end of the pieces."""
         self._document, self._settings = document, settings
@@ -113,7 +127,7 @@ class Opened:
         lead = _lead(pieces)
         title = checked(title) or _title_in(lead) or _name(self._document)
         pieces = _closing(self._streams, chain(lead, pieces))
-        return Extracted(title[:LONGEST_TITLE], self.kind, pieces, self.notes, self._streams)
+        return Extracted(title[:LONGEST_TITLE], self.kind, self.format, pieces, self.notes, self._streams)
 
     def pieces(self, offset: int = 0, encoding: str | None = None) -> Iterator[Piece]:
         """The text with offsets, from the `offset` and `encoding` of an earlier `Trail` on: plain text is read from
@@ -143,14 +157,14 @@ def _closing(streams: ExitStack, pieces: Iterator[Piece]) -> Iterator[Piece]:
         yield from pieces
 
 
-def parsed_whole(uri: str) -> bool:
+def parsed_whole(document: Document) -> bool:
     """Whether a document is parsed as a whole, in memory, as far as its name tells."""
-    return _kind_by_name(uri) not in (None, registry.TEXT)
+    return document.is_record or _kind_by_name(document.name) not in (None, registry.TEXT)
 
 
 def is_plain_by_name(document: Document) -> bool:
     """Whether a document is plain text, as far as its name tells."""
-    return document.record_offset is None and _kind_by_name(document.source_uri) == registry.TEXT
+    return not document.is_record and _kind_by_name(document.name) == registry.TEXT
 
 
 def _kind_by_name(uri: str) -> str | None:
@@ -245,4 +259,4 @@ def _title_in(lead: list[Piece]) -> str | None:
 
 
 def _name(document: Document) -> str:
-    return document.document_id if document.record_offset is not None else PurePosixPath(document.source_uri).name
+    return document.document_id if document.is_record else PurePosixPath(document.name).name

@@ -20,6 +20,7 @@ HASHED_WHOLE_BYTES = 256 * 1024 * 1024
 """Larger local files are known by their ends: to read a terabyte on the driver for its hash would take an hour."""
 END_BYTES = 4 * 1024 * 1024
 BUFFER_BYTES = 256 * 1024
+DIGEST_BYTES = 16
 WHOLE, ENDS = "blake2b", "ends"
 
 
@@ -62,6 +63,11 @@ def open_read(wanted: Pin) -> BinaryIO:
     return io.BufferedReader(checked(stream, wanted), BUFFER_BYTES) if checked else stream
 
 
+def checked(stream: io.RawIOBase, etag: str, size_bytes: int) -> io.BufferedReader:
+    """A content with the etag that `hash_of` gives it, as a stream that ends in ChangedError if it has another."""
+    return io.BufferedReader(_Hashed(stream, Pin("", etag, size_bytes)), BUFFER_BYTES)
+
+
 def changed() -> ChangedError:
     """The reason of every document that is not what its listing saw."""
     return ChangedError("The document has changed since it was listed; the next run reads it as it is then.")
@@ -69,7 +75,12 @@ def changed() -> ChangedError:
 
 def hash_of(content: bytes) -> str:
     """The etag of a content that is at hand."""
-    return f"{WHOLE}:{blake2b(content, digest_size=16).hexdigest()}"
+    return etag_of(blake2b(content, digest_size=DIGEST_BYTES))
+
+
+def etag_of(digest: blake2b) -> str:
+    """The etag of a content that has gone by."""
+    return f"{WHOLE}:{digest.hexdigest()}"
 
 
 def _hash(stream: BinaryIO, size_bytes: int) -> tuple[str, int]:
@@ -89,9 +100,9 @@ def _etag_of_ends(file: int, size_bytes: int, modified_ns: int) -> str:
 
 
 class _Checked(io.RawIOBase):
-    """The first bytes of a local file, as many as were listed."""
+    """The first bytes of a local file or of another stream, as many as were listed."""
 
-    def __init__(self, stream: BinaryIO, wanted: Pin) -> None:
+    def __init__(self, stream: BinaryIO | io.RawIOBase, wanted: Pin) -> None:
         self._stream, self._wanted = stream, wanted
         self._position = 0
 
@@ -107,7 +118,7 @@ class _Checked(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return True
+        return self._stream.seekable()
 
     def fileno(self) -> int:
         return self._stream.fileno()
@@ -118,7 +129,7 @@ class _Checked(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         left = self._wanted.size_bytes - self._position
         view = memoryview(buffer).cast("B")[: max(0, left)]
-        size: int = self._stream.readinto(view) if view else 0  # type: ignore[attr-defined]  # of every local file
+        size: int = self._stream.readinto(view) if view else 0  # type: ignore[union-attr]  # of every stream here
         if not size and len(buffer) and (left > 0 or not self._is_as_listed()):
             raise changed()
         self._saw(self._position, view[:size])
@@ -138,7 +149,7 @@ class _Checked(io.RawIOBase):
 class _Hashed(_Checked):
     """Known by the hash of the whole: what is gone over by a seek is read for it."""
 
-    def __init__(self, stream: BinaryIO, wanted: Pin) -> None:
+    def __init__(self, stream: BinaryIO | io.RawIOBase, wanted: Pin) -> None:
         super().__init__(stream, wanted)
         self._digest, self._hashed = blake2b(digest_size=16), 0
 
@@ -162,7 +173,7 @@ class _Hashed(_Checked):
 class _KnownByItsEnds(_Checked):
     """A large file: the one that was listed while nobody has written to it, or where it has only grown, by its ends."""
 
-    def __init__(self, stream: BinaryIO, wanted: Pin) -> None:
+    def __init__(self, stream: BinaryIO | io.RawIOBase, wanted: Pin) -> None:
         super().__init__(stream, wanted)
         self._modified_ns = int(wanted.etag.split(":")[1])
         if not self._is_as_listed():

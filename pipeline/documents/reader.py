@@ -67,7 +67,12 @@ class Reader:
             passages = None if has_state and extracted.kind == registry.TEXT else self._passages(extracted)
         made_by = registry.made_by(extracted.kind, self.settings.input)
         tokenized = {} if passages is None else self._tokenized(passages)
-        row = {"title": extracted.title, "format": extracted.kind, "is_streamed": passages is None, "made_by": made_by}
+        row = {
+            "title": extracted.title,
+            "format": extracted.format,
+            "is_streamed": passages is None,
+            "made_by": made_by,
+        }
         return row | {"encoding": extracted.notes.encoding, "warnings": extracted.notes.warnings} | tokenized
 
     def _passages(self, extracted: Extracted) -> list[Passage] | None:

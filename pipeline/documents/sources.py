@@ -1,28 +1,25 @@
-"""Which documents there are: files, directories, globs, object stores, manifests, and each line of JSON lines."""
+"""Which documents there are: files, directories, globs, object stores, manifests, and what archives and tables hold."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO
 
 import structlog
 from fsspec.utils import glob_translate
 
-from configs.errors import ConfigError, DocumentError, LonghaulError, TooLargeError, UnreadableError, unexpected
+from configs.errors import ConfigError, UnreadableError
 from configs.settings import InputSettings
-from pipeline.documents import bookkeeping, content, manifests, pinned
-from pipeline.formats.json_records import parse_record
+from pipeline.documents import bookkeeping, containers, content, manifests, members, pinned
 from pipeline.schemas.document import Document
 from pipeline.storage import objects
 from pipeline.storage.listing import Listed
 
 log = structlog.get_logger()
 
-JSON_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst|zstd|bz2|xz|lzma|lz4))?$", re.IGNORECASE)
 GLOB = re.compile(r"[*?\[]")
 
 
 def list_documents(settings: InputSettings) -> list[Document]:
-    """All documents of all sources, each object once, sorted by URI and, within a file, by line.
+    """All documents of all sources, each object once, sorted by URI and, within an object, as they lie there.
 
     A manifest that is given stands for the documents that it lists, with their ids; one that is only found is skipped,
     and so is what is no document (`bookkeeping`).
@@ -153,86 +150,14 @@ def _is_hidden(uri: str, root: str) -> bool:
 
 def _documents(document_id: str, entry: Listed, settings: InputSettings) -> Iterator[Document]:
     if entry.problem:
-        yield _failed(document_id, entry, UnreadableError(entry.problem))
-    elif JSON_LINES.search(entry.uri):
-        yield from _records(document_id, entry, settings)
-    else:
-        try:
-            pin = pinned.pin(entry)
-        except OSError as error:
-            yield _failed(document_id, entry, content.unreadable(error))
-            return
-        yield Document(document_id, pin.uri, pin.etag, pin.size_bytes)
-
-
-def _failed(document_id: str, entry: Listed, error: DocumentError) -> Document:
-    name, message = type(error).__name__, str(error)
-    return Document(document_id, entry.uri, entry.etag, entry.size_bytes, error_class=name, error_message=message)
-
-
-def _records(document_id: str, entry: Listed, settings: InputSettings) -> Iterator[Document]:
-    """Each line as a document; if the file breaks off or is damaged, the rest is one more document, which failed."""
-    taken: set[str] = set()
+        return iter([members.failed(document_id, entry, UnreadableError(entry.problem))])
+    if containers.may_be(entry.uri) and (found := members.documents(document_id, entry, settings)):
+        return found
     try:
-        with content.open_document(entry.uri, settings.max_expansion) as stream:
-            for number, offset, length, line in _lines(stream, settings.max_document_bytes):
-                name, error = str(number), None
-                try:
-                    name = _record_name(line, length, number, settings)
-                except DocumentError as problem:
-                    error = problem
-                except Exception as problem:  # a line that nobody foresaw is no reason to list nothing
-                    error = unexpected(problem)
-                while name in taken:
-                    name += f"-line{number}"
-                taken.add(name)
-                yield Document(
-                    f"{document_id}#{name}",
-                    entry.uri,
-                    pinned.hash_of(line.rstrip()),
-                    length,
-                    offset,
-                    length,
-                    type(error).__name__ if error else None,
-                    str(error) if error else None,
-                )
-    except DocumentError as error:
-        yield _failed(document_id, entry, error)
+        pin = pinned.pin(entry)
     except OSError as error:
-        yield _failed(document_id, entry, content.unreadable(error))
-    except LonghaulError:
-        raise
-    except Exception as error:  # nor is such a file
-        yield _failed(document_id, entry, unexpected(error))
-
-
-def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, int, bytes]]:
-    """Number, offset, length and bytes of each line that is not blank; a line over the limit is cut to it."""
-    offset = 0
-    number = 0
-    while line := stream.readline(max_bytes + 1):
-        number += 1
-        length = len(line)
-        rest = line
-        while not rest.endswith(b"\n") and (rest := stream.readline(content.PIECE_BYTES)):
-            length += len(rest)
-        if line.strip():
-            yield number, offset, length, line
-        offset += length
-
-
-def _record_name(line: bytes, length: int, number: int, settings: InputSettings) -> str:
-    """The id of a record, or its line number. Raises TooLargeError, CorruptError."""
-    if length > settings.max_document_bytes:
-        raise TooLargeError(
-            f"Line {number} has {length} bytes, more than the {settings.max_document_bytes} that "
-            "input.max_document_bytes allows."
-        )
-    record = parse_record(line, settings.text_field, f"Line {number}")
-    name = record.get(settings.id_field)
-    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
-        return str(number)
-    return str(name).encode("utf-8", "backslashreplace").decode()
+        return iter([members.failed(document_id, entry, content.unreadable(error))])
+    return iter([Document(document_id, pin.uri, pin.etag, pin.size_bytes)])
 
 
 def _require_unique(documents: list[Document]) -> None:

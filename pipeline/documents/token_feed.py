@@ -200,7 +200,7 @@ class TokenFeed:
 
     def _read(self) -> None:
         with closing(Extractor(self._settings).open(self._document)) as opened:
-            self.format, self.notes = opened.kind, opened.notes
+            self.format, self.notes = opened.format, opened.notes
             self.made_by = registry.made_by(opened.kind, self._settings)
             # An offset in a parser's output means nothing for another parser, or another field.
             is_parsed = opened.kind != registry.TEXT

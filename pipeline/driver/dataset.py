@@ -162,14 +162,18 @@ def _receipts(todo: Sequence[Todo], assignment: Assignment) -> Iterator[dict[str
 def blocks(todo: Sequence[Todo], batch: int) -> list[pa.Table]:
     """Tables of the documents, the largest objects first, so that no long one starts when the rest is done.
 
-    Lines of one JSON lines file stay together and in order, for readers that must pass over what comes before.
+    Documents of one archive or table stay together and in order, for readers that must pass over what comes before.
     """
-    by_uri = sorted(todo, key=lambda item: (item.document.source_uri, item.document.record_offset or 0))
+    by_uri = sorted(todo, key=_place)
     objects = [list(group) for _, group in groupby(by_uri, key=lambda item: item.document.source_uri)]
     objects.sort(key=lambda group: sum(item.document.size_bytes for item in group), reverse=True)
     rows = [item.as_row() for group in objects for item in group]
     size = max(batch, -(-len(rows) // MAX_BLOCKS))
     return [pa.Table.from_pylist(rows[start : start + size], TODO) for start in range(0, len(rows), size)]
+
+
+def _place(item: Todo) -> tuple[str, list[int]]:
+    return item.document.source_uri, [place.offset or 0 for place in item.document.within]
 
 
 def _dataset(tables: list[pa.Table], assignment: Assignment) -> Dataset:

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from configs.errors import CorruptError
@@ -33,24 +33,33 @@ def parse(data: bytes, notes: Notes, settings: InputSettings) -> tuple[str | Non
         head.append(text)
         if (length := length + len(text)) >= SNIFFED_CHARS:
             break
+    limit_fields(settings)
     return None, _rows(chain(head, texts), "".join(head)[:SNIFFED_CHARS])
 
 
+def limit_fields(settings: InputSettings) -> None:
+    """Let a field be as long as a document may be, and no longer."""
+    csv.field_size_limit(min(LONGEST_FIELD, settings.max_document_bytes))
+
+
 def _rows(texts: Iterator[str], sample: str) -> Iterator[str]:
-    all_lines = _lines(texts)
-    first = sample.partition("\n")[0].strip()
-    # Excel's way to say what separates the cells.
-    if first.lower().startswith("sep=") and len(first) == 5:
-        delimiter = first[4]
+    all_lines = lines_of(texts)
+    delimiter = said_delimiter(sample)
+    if delimiter:
         next(all_lines)
     else:
         delimiter = delimiter_of(sample)
-    csv.field_size_limit(LONGEST_FIELD)
     try:
         for cells in csv.reader(all_lines, delimiter=delimiter):
             yield lines.row(cells)
     except csv.Error as error:
         raise CorruptError(f"The table cannot be read as CSV ({error}).") from error
+
+
+def said_delimiter(sample: str) -> str | None:
+    """What separates the cells, where the first line says it in Excel's way."""
+    first = sample.partition("\n")[0].strip()
+    return first[4] if first.lower().startswith("sep=") and len(first) == 5 else None
 
 
 def delimiter_of(sample: str) -> str:
@@ -69,7 +78,7 @@ def _evenness(sample: str, delimiter: str) -> tuple[float, int]:
     return (widths.count(usual) / len(widths), usual) if usual > 1 else (0.0, 0)
 
 
-def _lines(texts: Iterator[str]) -> Iterator[str]:
+def lines_of(texts: Iterable[str]) -> Iterator[str]:
     """With their ends, across the ends of the texts."""
     held: list[str] = []
     for text in texts:

@@ -34,8 +34,8 @@ MAGIC = {
     b"MSCF\0": "a Windows cabinet archive",
     b"!<arch>\n": "an archive of a package or library",
     b"\xed\xab\xee\xdb": "an RPM package",
-    b"PAR1": "a Parquet file",
-    b"ARROW1\0": "an Arrow file",
+    b"PAR1": "a Parquet file; give it a name that ends in .parquet",
+    b"ARROW1\0": "an Arrow file; give it a name that ends in .arrow",
     b"Obj\1": "an Avro file",
     b"SQLite format 3\0": "a SQLite database",
     b"\x89HDF\r\n": "an HDF5 file",
@@ -101,11 +101,16 @@ def name_of(head: bytes) -> str | None:
         return "a Windows program"
     if head[60:68] in KINDLE:
         return "a Kindle book; convert it to EPUB"
-    if head[257:262] == b"ustar":
-        return "a tar archive; unpack it"
+    if is_tar(head):
+        return "a tar archive; give it a name that ends in .tar, .tar.gz or the like, or unpack it"
     if head[128:132] == b"DICM":
         return PICTURE.format("DICOM")
     return None
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether it is a tar archive of today's kinds."""
+    return head[257:262] == b"ustar"
 
 
 def is_encrypted_office(head: bytes, suffix: str) -> bool:

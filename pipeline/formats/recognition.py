@@ -157,7 +157,9 @@ def _in_zip(suffix: str, head: bytes) -> str:
     named = SUFFIXES.get(suffix)
     if named in ZIPPED:
         return named
-    raise UndecodableError("The document is not text but a ZIP archive; unpack it.")
+    raise UndecodableError(
+        "The document is not text but a ZIP archive; give it a name that ends in .zip, or unpack it."
+    )
 
 
 def _marked_up(suffix: str, start: bytes, head: bytes) -> str | None:

@@ -47,7 +47,7 @@ def count_tokens(
     Unreadable documents do not count, nor do tokens that were `read_before`."""
     by_kind: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
-        by_kind[_kind(document.source_uri)].append(document)
+        by_kind[_kind(document)].append(document)
     sampler, total, longest, is_counted = _Sampler(config, tokenizer, exact), 0, 0, True
     for group in by_kind.values():
         known = sampler.counts(group, sys.maxsize if exact else SAMPLED_BYTES)
@@ -80,7 +80,7 @@ class _Sampler:
         for document in random.Random(0).sample(group, len(group)):
             if left <= 0:
                 break
-            if parsed_whole(document.source_uri) and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
+            if parsed_whole(document) and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
                 continue
             count, text_bytes, is_whole = self._read(document, left)
             if is_whole:
@@ -122,9 +122,11 @@ SAMPLED_SECONDS = 10.0
 """CPU seconds after which a sampled document is skipped."""
 
 
-def _kind(uri: str) -> str:
-    """A document's suffix and compression. A suffix with a digit is a date or a number and is ignored."""
-    *_, format, compression = ("", "", *PurePosixPath(uri).suffixes)
-    if compressions.by_name(uri) is None:
+def _kind(document: Document) -> str:
+    """A document's suffix and compression, and what holds it. A suffix with a digit is a date or a number and is
+    ignored."""
+    *_, format, compression = ("", "", *PurePosixPath(document.name).suffixes)
+    if compressions.by_name(document.name) is None:
         format, compression = compression, ""
-    return f"{format if format[1:].isalpha() else ''}{compression}".lower()
+    holders = "/".join(place.kind for place in document.within)
+    return f"{holders}{format if format[1:].isalpha() else ''}{compression}".lower()

@@ -19,7 +19,7 @@ from pipeline.documents.reader import Reader, ReaderSettings
 from pipeline.documents.sections import Section
 from pipeline.documents.token_feed import TokenFeed
 from pipeline.documents.tokenize import Position
-from pipeline.schemas.document import Document
+from pipeline.schemas.document import Document, Place
 from tests.pdf import pdf
 
 
@@ -41,10 +41,10 @@ def read(
     return read_rows(pa.Table.from_pylist([reader.read({"state_uri": None} | row) for row in given], READ_ROW))
 
 
-def document(path: Path, content: bytes, **place: Any) -> Document:
+def document(path: Path, content: bytes, place: Place | None = None) -> Document:
     path.write_bytes(content)
-    read = content[place["record_offset"] :].rstrip() if place else content
-    return Document(str(path), str(path), pinned.hash_of(read), len(content), **place)
+    read = content[place.offset :].rstrip() if place else content
+    return Document(str(path), str(path), pinned.hash_of(read), len(content), (place,) if place else ())
 
 
 def test_the_limit_is_of_text_and_exact(tmp_path: Path, model: ModelSettings) -> None:
@@ -80,7 +80,7 @@ def test_a_long_document_is_read_no_further_than_the_limit(
 
 def test_a_long_record_becomes_a_handle(tmp_path: Path, model: ModelSettings) -> None:
     line = b'{"text": "' + b"word " * 500 + b'"}\n'
-    record = document(tmp_path / "a.jsonl", b"\n" + line, record_offset=1, record_length=len(line))
+    record = document(tmp_path / "a.jsonl", b"\n" + line, Place("jsonl", None, 1, len(line)))
     assert [row["is_streamed"] for limit in (2499, 2500) for row in rows(model, record, inline_bytes=limit)] == [
         True,
         False,
@@ -159,8 +159,8 @@ def test_what_must_be_parsed_is_read_here_also_where_there_is_a_state(
         ".jsonl": line,
         ".pdf": b"%PDF-1.4 of no use",
     }[Path(name).suffix]
-    place = {"record_offset": 0, "record_length": len(line)} if name == "a.jsonl" else {}
-    (row,) = read(model, [document(tmp_path / name, content, **place).as_row() | {"state_uri": "s3://states/one"}])
+    place = Place("jsonl", None, 0, len(line)) if name == "a.jsonl" else None
+    (row,) = read(model, [document(tmp_path / name, content, place).as_row() | {"state_uri": "s3://states/one"}])
     if name == "a.pdf":
         assert row["error_class"] == "CorruptError"
         return

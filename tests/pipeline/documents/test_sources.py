@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from configs.errors import ConfigError, StorageError
 from configs.settings import InputSettings
-from pipeline.documents import pinned, sources
+from pipeline.documents import json_lines, pinned
 from pipeline.documents.sources import list_documents
 from pipeline.schemas.document import MANIFEST, Document
 from pipeline.storage import objects
@@ -417,7 +417,8 @@ def test_each_json_line_is_a_document(tmp_path: Path, suffix: str, name: str) ->
     path.write_bytes(PACK[suffix](content))
     documents = listed(path)
     assert ids(documents, tmp_path) == [f"{path.name}#{end}" for end in ("one", "2", "7", "one-line6", "7-line7")]
-    kept = [content[d.record_offset : d.record_offset + d.record_length] for d in documents]
+    places = [document.within[0] for document in documents]
+    kept = [content[place.offset : place.offset + place.length] for place in places]
     assert [json.loads(line.removeprefix(b"\xef\xbb\xbf"))["text"] for line in kept] == [r["text"] for r in records]
     assert [document.size_bytes for document in documents] == [len(line) for line in kept]
     assert len({document.source_etag for document in documents}) == 5
@@ -456,7 +457,7 @@ def test_a_line_that_is_no_document_fails_alone_and_is_named(tmp_path: Path) -> 
 
 
 def test_what_nobody_foresaw_of_a_line_or_a_file_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original, lines_of = sources.parse_record, sources._lines
+    original, lines_of = json_lines.parse_record, json_lines._lines
 
     def parse(line: bytes, *more: Any) -> Any:
         return original(line, *more) if b"bug" not in line else 1 / 0
@@ -467,8 +468,8 @@ def test_what_nobody_foresaw_of_a_line_or_a_file_fails_alone(tmp_path: Path, mon
             if b"break" in line[3]:
                 raise MemoryError("no more")
 
-    monkeypatch.setattr(sources, "parse_record", parse)
-    monkeypatch.setattr(sources, "_lines", broken)
+    monkeypatch.setattr(json_lines, "parse_record", parse)
+    monkeypatch.setattr(json_lines, "_lines", broken)
     texts = ("fine", "bug", "fine too", "break", "never seen")
     (tmp_path / "d.jsonl").write_bytes(lines(*({"text": text} for text in texts)))
     write(tmp_path, "e.txt")

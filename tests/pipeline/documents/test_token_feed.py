@@ -38,7 +38,7 @@ from pipeline.documents.extract import Extractor
 from pipeline.documents.sections import Section, SectionFinder, before
 from pipeline.documents.token_feed import TokenFeed
 from pipeline.documents.tokenize import Part, Position
-from pipeline.schemas.document import Document
+from pipeline.schemas.document import Document, Place
 from pipeline.storage import objects
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
@@ -348,7 +348,8 @@ def test_a_long_record_of_json_lines_is_read_by_its_place(tmp_path: Path) -> Non
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"".join(lines)))
     uri = str(tmp_path / "a.jsonl.gz")
     etag = pinned.hash_of(lines[1].rstrip())
-    record = Document("b", uri, etag, len(lines[1]), record_offset=len(lines[0]), record_length=len(lines[1]))
+    place = Place("jsonl", None, len(lines[0]), len(lines[1]))
+    record = Document("b", uri, etag, len(lines[1]), (place,))
     with reading_ahead(record) as reader:
         assert np.array_equal(reader.take(), whole(record))
 

@@ -5,12 +5,13 @@ import pytest
 from configs.errors import ConfigError
 from configs.settings import SummarizeConfig
 from pipeline.driver.dataset import MAX_BLOCKS, READER_MEMORY, Todo, blocks, require_memory
-from pipeline.schemas.document import Document
+from pipeline.schemas.document import Document, Place
 
 
 def document(name: str, size: int, offset: int | None = None) -> Document:
     suffix = "" if offset is None else f"#{offset}"
-    return Document(name + suffix, name, "etag", size, offset, None if offset is None else size)
+    within = () if offset is None else (Place("jsonl", None, offset, size),)
+    return Document(name + suffix, name, "etag", size, within)
 
 
 def names(tables) -> list[list[str]]:
