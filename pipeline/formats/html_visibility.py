@@ -45,8 +45,10 @@ class Visibility:
 
     def of(self, element: etree._Element) -> Look:
         """How an element is seen."""
-        if self._marks_hidden and (element.get("hidden") is not None or _is_hidden_from_all(element)):
-            return Look.GONE
+        if self._marks_hidden:
+            aria_hidden = element.get("aria-hidden")
+            if element.get("hidden") is not None or (aria_hidden and _is_hidden_from_all(element, aria_hidden)):
+                return Look.GONE
         if self._has_roles and (role := element.get("role")) and role.strip().lower() in CHROME_ROLES:
             return Look.CHROME
         if (style := element.get("style")) is not None and self._hides(style):
@@ -108,9 +110,8 @@ def _is_for_screens(sheet: etree._Element) -> bool:
     return not any(medium in sheet.get("media", "").lower() for medium in PRINT)
 
 
-def _is_hidden_from_all(element: etree._Element) -> bool:
-    value = element.get("aria-hidden")
-    if value is None or value.strip().lower() != "true" or element.tag in NEVER_HIDDEN:
+def _is_hidden_from_all(element: etree._Element, aria_hidden: str) -> bool:
+    if aria_hidden.strip().lower() != "true" or element.tag in NEVER_HIDDEN:
         return False
     return not _holds_page(element)
 

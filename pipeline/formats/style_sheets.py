@@ -12,6 +12,9 @@ from cssselect import parse as parse_selectors
 from lxml import etree
 from tinycss2.ast import Declaration, DimensionToken, FunctionBlock, IdentToken, Node, NumberToken, PercentageToken
 
+from pipeline.formats.selectors import Path
+from pipeline.formats.selectors import path as path_of
+
 Aspect = Literal["display", "opacity", "place", "visibility", "font"]
 """What hides text. The last two are inherited, and a descendant may show itself again."""
 Effects = dict[Aspect, tuple[bool, bool]]
@@ -19,7 +22,7 @@ Effects = dict[Aspect, tuple[bool, bool]]
 Rank = tuple[bool, bool, tuple[int, int, int], int]
 """Of declarations about the same aspect of an element: important, inline, specificity, order."""
 
-TELLING = re.compile(r"display|visibility|opacity|font|clip|position|indent|\\|/\*", re.IGNORECASE)
+TELLING = ("display", "visibility", "opacity", "font", "clip", "position", "indent", "\\", "/*")
 """In declarations that may have an effect."""
 HIDING = re.compile(
     r"display\s*:\s*none|content-visibility|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*[0.+-]|clip"
@@ -29,6 +32,8 @@ HIDING = re.compile(
 """In declarations that may hide, unless there is a comment within."""
 COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 TOKEN = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\\.|[{};]""", re.DOTALL)
+PLAIN_RULE = re.compile(r"""([^{}"'\\;@]*)\{([^{}"'\\]*)\}""")
+"""Nearly all are, and found without a look at each declaration."""
 COMBINATOR = re.compile(r"[\s>+~]+")
 KEY = re.compile(r"#[\w-]+|\.[\w-]+")
 IN_BRACKETS = re.compile(r"\([^()\[\]]*\)|\[[^\[\]]*\]")
@@ -57,7 +62,7 @@ def hide(declarations: str) -> bool:
 @lru_cache(maxsize=4096)
 def effects(declarations: str) -> Effects:
     """Of the text of some declarations. Do not change what is returned."""
-    if not TELLING.search(declarations):
+    if not _may_tell(declarations):
         return {}
     found: Effects = {}
     parsed = [node for node in tinycss2.parse_blocks_contents(declarations) if isinstance(node, Declaration)]
@@ -68,6 +73,11 @@ def effects(declarations: str) -> Effects:
             if aspect not in found or node.important >= found[aspect][1]:
                 found[aspect] = hides, node.important
     return found
+
+
+def _may_tell(declarations: str) -> bool:
+    lowered = declarations.lower()
+    return any([word in lowered for word in TELLING])
 
 
 def _effect(name: str, value: list[Node], away: bool, moves: bool) -> Iterator[tuple[Aspect, bool]]:
@@ -147,10 +157,15 @@ class Rule:
     @cached_property
     def specificity(self) -> tuple[int, int, int]:
         """As CSS counts it."""
-        if KEY.fullmatch(self.selector):
-            return (1, 0, 0) if self.selector[0] == "#" else (0, 1, 0)
+        if self.path:
+            return self.path.specificity
         parsed = self._parsed
         return parsed[0] if parsed else (0, 0, 0)
+
+    @cached_property
+    def path(self) -> Path | None:
+        """The selector, if it is a simple one."""
+        return path_of(self.selector)
 
     @cached_property
     def _parsed(self) -> tuple[tuple[int, int, int], str] | None:
@@ -163,10 +178,8 @@ class Rule:
         except (SelectorError, ValueError, RecursionError):
             return None
 
-    def matching(self, root: etree._Element) -> frozenset[etree._Element] | None:
-        """The elements that match; None for all that have the key."""
-        if self.selector == self.key and self.key != "*":
-            return None
+    def matching(self, root: etree._Element) -> frozenset[etree._Element]:
+        """The elements that match."""
         parsed = self._parsed
         return frozenset(root.xpath(parsed[1])) if parsed else frozenset()
 
@@ -178,7 +191,7 @@ class StyleSheets:
         self._root, self._texts = root, list(texts)
         self._rules: dict[str, list[Rule]] = {}
         self._hiding: dict[str, list[Rule]] = {}
-        self._matching: dict[int, frozenset[etree._Element] | None] = {}
+        self._matching: dict[int, frozenset[etree._Element]] = {}
         if any(map(HIDING.search, self._texts)):
             self._load()
         self.hides_some = bool(self._hiding)
@@ -196,9 +209,10 @@ class StyleSheets:
 
     def may_hide(self, element: etree._Element) -> bool:
         """Whether some rule hides an element, which others may show."""
-        return any(
-            self._matches(rule, element) for key in _keys(element) if key in self._hiding for rule in self._hiding[key]
-        )
+        for key in _keys(element):
+            if (rules := self._hiding.get(key)) and any(self._matches(rule, element) for rule in rules):
+                return True
+        return False
 
     def of(self, element: etree._Element) -> Iterator[tuple[Aspect, bool, Rank]]:
         """What the rules that match an element do to it, each with its rank."""
@@ -211,10 +225,13 @@ class StyleSheets:
                         yield aspect, hides, (important, False, rule.specificity, rule.order)
 
     def _matches(self, rule: Rule, element: etree._Element) -> bool:
+        if rule.selector == rule.key != "*":
+            return True
+        if rule.path:
+            return rule.path.leads_to(element)
         if rule.order not in self._matching:
             self._matching[rule.order] = rule.matching(self._root)
-        matching = self._matching[rule.order]
-        return matching is None or element in matching
+        return element in self._matching[rule.order]
 
 
 def _keys(element: etree._Element) -> list[str]:
@@ -234,7 +251,7 @@ def _used(root: etree._Element) -> set[str]:
 def _rules(text: str, used: set[str]) -> Iterator[tuple[str, str]]:
     """Selector and declarations of rules that may matter on a screen, for classes and ids that are used."""
     for prelude, body in _blocks(COMMENT.sub(" ", text)):
-        if TELLING.search(body):
+        if _may_tell(body):
             yield from ((selector, body) for selector in _selectors(prelude) if _may_match(selector, used))
 
 
@@ -273,24 +290,29 @@ def _selectors(prelude: str) -> list[str]:
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
     """Selectors and declarations of rules that apply to a screen. Rules within rules are passed over."""
     stack: list[tuple[str | None, bool, int]] = []  # prelude of a rule, whether it applies, and where its body begins
-    start = 0
-    for token in TOKEN.finditer(text):
+    start = place = 0
+    while True:
+        within = stack[-1] if stack else (None, True, 0)
+        if place == start and (plain := PLAIN_RULE.match(text, place)):
+            start = place = plain.end()
+            if within[1] and within[0] is None and (prelude := plain[1].strip()):
+                yield prelude, plain[2]
+            continue
+        if not (token := TOKEN.search(text, place)):
+            return
+        place = token.end()
         if token[0] == "{":
             prelude = text[start : token.start()].strip()
-            within = stack[-1] if stack else (None, True, 0)
             if prelude.startswith("@"):
-                stack.append((None, within[1] and _applies(prelude), token.end()))
+                stack.append((None, within[1] and _applies(prelude), place))
             else:
-                stack.append((prelude, within[1] and within[0] is None, token.end()))
-            start = token.end()
-        elif token[0] == "}":
-            if stack:
-                selectors, applies, begin = stack.pop()
-                if selectors and applies:
-                    yield selectors, text[begin : token.start()]
-            start = token.end()
-        elif token[0] == ";":
-            start = token.end()
+                stack.append((prelude, within[1] and within[0] is None, place))
+        elif token[0] == "}" and stack:
+            selectors, applies, begin = stack.pop()
+            if selectors and applies:
+                yield selectors, text[begin : token.start()]
+        if token[0] in "{};":
+            start = place
 
 
 def _applies(prelude: str) -> bool:
