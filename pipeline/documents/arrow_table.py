@@ -1,5 +1,6 @@
 """Parquet and Arrow files with a column of text: each row is a document."""
 
+import io
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
@@ -53,7 +54,7 @@ class ParquetTable(Table):
         super().__init__(settings)
         self._stream = stream
         try:
-            self._file = pq.ParquetFile(stream, buffer_size=BUFFER_BYTES)
+            self._file = pq.ParquetFile(_Source(stream), buffer_size=BUFFER_BYTES)
             self._columns = _Columns(self._file.schema_arrow, settings)
         except BROKEN as error:
             raise _damaged("Parquet file", error) from error
@@ -127,7 +128,7 @@ class ArrowTable(Table):
 
     def _reader(self, options: pa.ipc.IpcReadOptions | None = None) -> Any:
         self._stream.seek(0)
-        source = pa.PythonFile(self._stream, "r")
+        source = pa.PythonFile(_Source(self._stream), "r")
         return (pa.ipc.open_file if self._is_file else pa.ipc.open_stream)(source, options=options)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
@@ -137,6 +138,30 @@ class ArrowTable(Table):
             for column in batch.columns:
                 _require_sound(column)
             yield batch
+
+
+class _Source:
+    """A stream of which no more is asked for than it has: a damaged file would ask for all of the memory."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._stream.tell())
+        return self._stream.read(left if size < 0 else min(size, left))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def close(self) -> None:
+        """The table closes the stream."""
 
 
 def _rows_at_once(about: Any) -> int:

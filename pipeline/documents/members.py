@@ -1,7 +1,9 @@
 """The documents in objects that hold several: listing them, and opening them again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 from configs.errors import ChangedError, DocumentError, EmptyDocumentError, LonghaulError, UnreadableError, unexpected
@@ -11,8 +13,9 @@ from pipeline.documents.container import Container, Member
 from pipeline.schemas.document import Document, Place
 from pipeline.storage.listing import Listed
 
+ARCHIVES = ("zip", "tar")
 DEEPEST = 3
-"""Archives that may lie in one another."""
+"""Archives that an archive may lie in."""
 
 
 def documents(document_id: str, entry: Listed, settings: InputSettings) -> Iterator[Document] | None:
@@ -21,16 +24,17 @@ def documents(document_id: str, entry: Listed, settings: InputSettings) -> Itera
 
     Raises StorageError, also while they are listed.
     """
+    listing = _Listing(entry, settings)
     try:
         stream = content.open_document(entry.uri, settings.max_expansion)
         found = containers.find(stream, entry.uri, settings)
     except DocumentError as error:
-        return iter([failed(document_id, entry, error)])
+        return iter([listing.failed(document_id, error)])
     except LonghaulError:
         raise
     except Exception as error:  # a file that nobody foresaw is no reason to list nothing
-        return iter([failed(document_id, entry, unexpected(error))])
-    return None if found is None else _Listing(entry, settings).of(document_id, (), *found)
+        return iter([listing.failed(document_id, unexpected(error))])
+    return None if found is None else listing.of(document_id, (), *found, listing.etag)
 
 
 def failed(document_id: str, entry: Listed, error: DocumentError) -> Document:
@@ -46,10 +50,26 @@ class _Listing:
         self._entry, self._settings = entry, settings
         self._most_bytes = max(compression.EXPANSION_COUNTS_FROM_BYTES, settings.max_expansion * entry.size_bytes)
 
-    def of(self, document_id: str, outer: tuple[Place, ...], kind: str, container: Container) -> Iterator[Document]:
-        """The documents of a container that lies at `outer` in the object."""
+    def etag(self) -> str:
+        """Of the object; empty where it cannot be read."""
+        with suppress(OSError, DocumentError):
+            return pinned.pin(self._entry).etag
+        return ""
+
+    def failed(self, document_id: str, error: DocumentError) -> Document:
+        """The object as one that cannot be read."""
+        return failed(document_id, replace(self._entry, etag=self.etag()), error)
+
+    def of(
+        self,
+        document_id: str,
+        outer: tuple[Place, ...],
+        kind: str,
+        container: Container,
+        etag: Callable[[], str],
+    ) -> Iterator[Document]:
+        """The documents of a container that lies at `outer` in the object and has an etag."""
         taken: set[str] = set()
-        is_archive = kind in ("zip", "tar")
         try:
             for member in container.members():
                 name = member.name
@@ -57,18 +77,18 @@ class _Listing:
                     name += member.other_name
                 taken.add(name)
                 member_id, within = f"{document_id}#{name}", (*outer, member.place)
-                if is_archive and member.error is None:
+                if kind in ARCHIVES:
                     yield from self._of_file(member_id, within, container, member)
                 else:
                     yield self._document(member_id, within, member.size_bytes, member.etag, member.error)
-            if is_archive and not taken:
+            if kind in ARCHIVES and not taken:
                 raise EmptyDocumentError("The archive is empty: there is no document in it.")
-        except DocumentError as error:
-            yield self._failed(document_id, outer, error)
-        except LonghaulError:
-            raise
+        except LonghaulError as error:
+            if not isinstance(error, DocumentError):
+                raise
+            yield self._rest(document_id, outer, etag, error)
         except Exception as error:  # nor is what nobody foresaw in one
-            yield self._failed(document_id, outer, unexpected(error))
+            yield self._rest(document_id, outer, etag, unexpected(error))
         finally:
             container.close()
 
@@ -76,29 +96,31 @@ class _Listing:
         self, document_id: str, within: tuple[Place, ...], archive: Container, member: Member
     ) -> Iterator[Document]:
         """A file of an archive, or what is in it if it is a container itself."""
-        if containers.may_be(member.name):
+        error, etag = member.error, partial(archive.etag, member)
+        if error is None and containers.may_be(member.name):
             try:
-                found = self._find(archive, member, len(within))
-            except DocumentError as error:
-                yield self._document(document_id, within, member.size_bytes, archive.etag(member), error)
-                return
-            if found:
-                yield from self.of(document_id, within, *found)
-                return
-        yield self._document(document_id, within, member.size_bytes, archive.etag(member), None)
+                if found := self._find(archive, member, len(within)):
+                    yield from self.of(document_id, within, *found, etag)
+                    return
+            except DocumentError as problem:
+                error = problem
+        yield self._document(document_id, within, member.size_bytes, etag(), error)
 
     def _find(self, archive: Container, member: Member, depth: int) -> tuple[str, Container] | None:
         stream = content.decompressed(archive.content(member), member.name, self._settings.max_expansion)
         found = containers.find(stream, member.name, self._settings, self._most_bytes)
-        if found and depth >= DEEPEST:
+        if found and found[0] in ARCHIVES and depth >= DEEPEST:
             found[1].close()
-            raise UnreadableError(f"The archive lies deeper than {DEEPEST} archives in one another; unpack it.")
+            raise UnreadableError(f"The archive lies in more than {DEEPEST} others; unpack it.")
         return found
 
-    def _failed(self, document_id: str, outer: tuple[Place, ...], error: DocumentError) -> Document:
+    def _rest(
+        self, document_id: str, outer: tuple[Place, ...], etag: Callable[[], str], error: DocumentError
+    ) -> Document:
+        """What of a container cannot be listed."""
         if not outer:
-            return failed(document_id, self._entry, error)
-        return self._document(document_id, outer, outer[-1].length or 0, "", error)
+            return self.failed(document_id, error)
+        return self._document(document_id, outer, outer[-1].length or 0, etag(), error)
 
     def _document(
         self, document_id: str, within: tuple[Place, ...], size: int, etag: str, error: DocumentError | None
