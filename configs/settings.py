@@ -22,16 +22,20 @@ class InputSettings(Settings):
     sources: tuple[Uri, ...] = Field(min_length=1)
     """One, or a list, of files, directories, globs, s3:// prefixes (gs:// and abfs:// with their fsspec packages), or
     manifests (.manifest.parquet or .manifest.jsonl with the columns document_id and uri). Directories and prefixes are
-    read recursively. A manifest is used only if it is given by name, or by a glob that ends in .manifest.jsonl or
+    read recursively. Of archives (.zip, .tar, .tar.gz and the like) each file is a document, of tables and JSON lines
+    each row or line. A manifest is used only if it is given by name, or by a glob that ends in .manifest.jsonl or
     .manifest.parquet; one that is found below a prefix is skipped and logged. sample://python-reference/ is the Python
     language reference, for trying things out. Credentials in a URI are rejected."""
     allow_outside: bool = False
     """Whether a manifest may name documents outside of its own directory (symbolic links followed) or bucket. If not,
     each of those becomes a failure row and is never opened."""
     text_field: str = "text"
-    """Field of a JSON line that holds the text; each line of a .jsonl file is a document."""
+    """Field of a JSON line, or column of a table, that holds the text: each line of a .jsonl file and each row of a
+    Parquet, Arrow or CSV file with such a column is a document. A CSV file without one is a document as a whole, a
+    Parquet or Arrow file without one a failure row. The field or column `title`, if there is one, holds the title."""
     id_field: str = "id"
-    """Field of a JSON line that holds the document's id. A line without it is named by its line number."""
+    """Field of a JSON line, or column of a table, that holds the document's id. A line or row without it is named by
+    its number."""
     retry_failed: bool = False
     """Try documents again that failed in an earlier run because of what is in them: empty, damaged, not text. Otherwise
     they are counted in the log and passed over until their content or the settings change; documents that failed for
@@ -61,9 +65,9 @@ class InputSettings(Settings):
     max_document_tokens: int = Field(100_000_000, ge=1)
     """A document with more tokens becomes a failure row. A streamed document is read up to the limit first."""
     max_expansion: int = Field(200, ge=1)
-    """Compressed documents that expand by more than this factor become failure rows. Checked once there are 4 MiB of
-    content. Prose expands 3 or 4 times, logs 10 to 50 times. What was packed with a long window (`zstd --long=31`)
-    takes as much memory as the window, up to 2 GiB."""
+    """Compressed documents, and files in archives, that expand by more than this factor become failure rows. Checked
+    once there are 4 MiB of content. Prose expands 3 or 4 times, logs 10 to 50 times. What was packed with a long window
+    (`zstd --long=31`) takes as much memory as the window, up to 2 GiB."""
     max_document_seconds: float = Field(600.0, gt=0)
     """CPU seconds that a reader may spend on a document, such as a PDF that never ends, before it becomes a failure
     row. Waiting for the store does not count, up to ten times this limit in wall time. For documents that an actor

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from tests import containers
 from tests.pdf import pdf
 
 SENTENCE = "The committee agreed to postpone the vote"
@@ -27,9 +28,10 @@ OPEN_SPACES = " ".join(
 
 def make_all(folder: Path) -> dict[str, str]:
     """Writes a document of every format; the words that its text must have, by its name."""
-    for name, data in all_documents().items():
+    everything = all_documents() | all_containers()
+    for name, data in everything.items():
         (folder / name).write_bytes(data)
-    return dict.fromkeys(all_documents(), SENTENCE)
+    return dict.fromkeys(everything, SENTENCE)
 
 
 def all_documents() -> dict[str, bytes]:
@@ -61,6 +63,20 @@ def all_documents() -> dict[str, bytes]:
         f"<titleStmt><title>Minutes</title></titleStmt></fileDesc></teiHeader><text><body><p>{SENTENCE}.</p></body>"
         f"</text></TEI>".encode(),
         "notes.ipynb": notebook([("markdown", f"# Minutes\n{SENTENCE}."), ("code", "print(1)")]),
+    }
+
+
+def all_containers() -> dict[str, bytes]:
+    """Archives and tables by their names, with one document in each."""
+    page = {"page.html": all_documents()["page.html"]}
+    row = {"id": ["one"], "text": [f"{SENTENCE}."], "title": ["Minutes"]}
+    return {
+        "papers.zip": containers.zip_of({"folder/letter.docx": all_documents()["letter.docx"], ".DS_Store": b"x"}),
+        "pages.tar": containers.tar_of(page),
+        "pages.tar.gz": containers.tar_of(page, "w:gz"),
+        "rows.parquet": containers.parquet_of(row),
+        "rows.arrow": containers.arrow_of(row),
+        "rows.csv": f'id;text\none;"{SENTENCE}; and\nnothing else"\n'.encode(),
     }
 
 

@@ -43,7 +43,8 @@ _RUN = Column("run_id", pa.string(), "The run, as in the path of the file.")
 _ID = Column(
     "document_id",
     pa.string(),
-    "Stable name of the document: its URI, `URI#id` for a line of a JSON lines file, or the id that a manifest gives.",
+    "Stable name of the document: its URI, or the id that a manifest gives; of a line or row of a table that with `#` "
+    "and its id or number, of a file in an archive with `#` and its path there.",
 )
 _URI = Column("source_uri", pa.string(), "The object that the document was read from.")
 _ETAG = Column(
@@ -51,7 +52,12 @@ _ETAG = Column(
     pa.string(),
     "Changes when the content changes: the store's ETag, or a hash of the content where there is none.",
 )
-_SIZE = Column("size_bytes", pa.int64(), "Size as stored, before decompression; of one line for JSON lines.", BYTES)
+_SIZE = Column(
+    "size_bytes",
+    pa.int64(),
+    "Size as stored, before decompression; of one line or the text of one row for JSON lines and tables.",
+    BYTES,
+)
 _SETTINGS = Column(
     "settings_sha256",
     pa.string(),
@@ -73,7 +79,8 @@ _READING = (
     Column(
         "format",
         pa.string(),
-        "What the document was read as, such as `text`, `html`, `pdf`; null where a reader failed.",
+        "What the document was read as, such as `text`, `html`, `pdf`, or for a row its table's, such as `csv`; null "
+        "where a reader failed.",
     ),
     Column("encoding", pa.string(), "Of its bytes; null where all are ASCII, or the format says."),
     Column("warnings", pa.list_(pa.string()), "What may be wrong with its text, a sentence each: replaced bytes, OCR."),

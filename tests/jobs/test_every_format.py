@@ -10,7 +10,7 @@ from jobs import exits
 from pipeline.reports.warehouse import Warehouse
 from pipeline.storage import objects
 from tests import documented
-from tests.documents_of_every_format import all_documents
+from tests.documents_of_every_format import all_containers, all_documents
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
@@ -60,7 +60,7 @@ def test_a_document_of_every_format_is_summarized_and_every_engine_says_the_same
     # Polars speaks HTTPS alone unless it is told, as a store on this machine needs.
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     summarize.output = f"{place}/output"
-    documents = all_documents()
+    documents = all_documents() | all_containers()
     for name, data in documents.items():
         objects.publish(f"{place}/docs/{name}", data)
     first = summarize([f"{place}/docs/"])

@@ -13,6 +13,7 @@ from models.weights.tokenizer import Tokenizer
 from pipeline.documents.handover import READ_ROW
 from pipeline.documents.reader import Reader, ReaderSettings
 from pipeline.documents.sources import list_documents
+from tests.containers import zip_of
 
 FRENCH = "Le garçon mange des pêches près du café ; voilà une phrase française assez longue pour que l'on devine.\n" * 4
 PAGE = (
@@ -35,6 +36,7 @@ def folder(tmp_path) -> Path:
     (home / "marked.txt").write_bytes(("Český text.\n" * 9).encode("utf-16"))
     (home / "page.html").write_bytes(PAGE.encode("iso-8859-2"))
     (home / "cut.txt.gz").write_bytes(gzip.compress(FRENCH.encode() * 50)[:-9])
+    (home / "two.zip").write_bytes(zip_of({"a.md": b"# Of a\n", "t.csv": b"id,text\nrow,Second.\n"}))
     (home / "records.jsonl").write_text('{"id": "one", "text": "First."}\n{"id": "two", "other": 1}\n')
     return home
 
@@ -52,6 +54,8 @@ def test_each_document_says_how_it_is_read_or_why_it_cannot_be(folder, extract):
         "cut.txt.gz": (None, None, None),
         "records.jsonl#one": ("json", None, None),
         "records.jsonl#2": (None, None, None),
+        "two.zip#a.md": ("text", None, None),
+        "two.zip#t.csv#row": ("csv", None, None),
     }
     assert shown["french.txt"]["text"] == FRENCH
     assert (shown["page.html"]["title"], shown["page.html"]["text"]) == ("Počátek", "# Úvod\nŽluťoučký kůň.\n")

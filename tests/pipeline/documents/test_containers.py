@@ -27,7 +27,7 @@ from pipeline.documents.sources import list_documents
 from pipeline.schemas.document import Document
 from pipeline.storage import objects
 from tests.containers import arrow_of, parquet_of, tar_of, zip_of
-from tests.documents_of_every_format import all_documents
+from tests.documents_of_every_format import SENTENCE, all_containers, all_documents
 
 PLAIN = {"a.txt": b"Text of a.\n", "folder/b.html": b"<p>Text of b</p>", "c.txt.gz": gzip.compress(b"Text of c.\n")}
 PACKED = {
@@ -103,7 +103,7 @@ def test_each_file_of_an_archive_is_a_document(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
 def test_a_document_of_every_format_has_the_text_that_it_has_outside(tmp_path: Path, name: str) -> None:
-    parts = {name: data for name, data in all_documents().items() if not name.startswith(("rows.", "papers."))}
+    parts = all_documents()
     inside, outside = tmp_path / name, tmp_path / "outside"
     inside.write_bytes(PACKED[name](parts))
     outside.mkdir()
@@ -111,6 +111,13 @@ def test_a_document_of_every_format_has_the_text_that_it_has_outside(tmp_path: P
         (outside / part).write_bytes(data)
     expected = {f"#{part}": text(document) for part in parts for document in listed(outside / part)}
     assert texts(inside) == expected
+
+
+@pytest.mark.parametrize("name", all_containers())
+def test_an_archive_or_a_table_of_every_kind_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(all_containers()[name])
+    (read,) = texts(tmp_path / name).values()
+    assert SENTENCE in read
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
