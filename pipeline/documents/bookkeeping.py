@@ -18,6 +18,8 @@ RUN = re.compile(r"(?P<output>.*)/_runs/(?:_commands/[^/]+/\d+\.json|[^/]+/run\.
 """What every output holds, from a run's first second on. Beside it are other folders that begin with an underscore."""
 MARKER = re.compile(r"(?:^|/)(?:_SUCCESS|[^/]+_\$folder\$)$")
 """Of a finished job, as Spark writes it; of a folder, as Hadoop does."""
+METADATA = re.compile(r"/_(?:common_)?metadata$")
+TABLE = re.compile(r"\.(?:parquet|parq|pq)$", re.IGNORECASE)
 
 
 def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]:
@@ -26,7 +28,7 @@ def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]
     Logs once for each output, and once for all markers, what is passed over.
     """
     outputs = sorted({found["output"] for entry in entries if (found := RUN.match(entry.uri))})
-    kept = list(entries)
+    kept = _without_metadata(entries, given)
     for output in outputs:
         own = re.compile(rf"{re.escape(output)}/(?:_\w+/|listing/part-|(?:{'|'.join(TABLES)})/dt=)")
         passed = {entry.uri for entry in kept if entry.uri not in given and own.match(entry.uri)}
@@ -38,6 +40,17 @@ def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]
     if markers:
         log.info("markers_passed_over", objects=len(markers), example=min(markers))
     return [entry for entry in kept if entry.uri not in markers]
+
+
+def _without_metadata(entries: Collection[Listed], given: Collection[str]) -> list[Listed]:
+    """Without what Spark and Dask write beside the files of a table: an index of them, without rows."""
+    found = {entry.uri for entry in entries if entry.uri not in given and METADATA.search(entry.uri)}
+    tables = {entry.uri.rpartition("/")[0] for entry in entries if TABLE.search(entry.uri)} if found else set()
+    return [entry for entry in entries if not (entry.uri in found and _is_above(entry.uri.rpartition("/")[0], tables))]
+
+
+def _is_above(folder: str, folders: Collection[str]) -> bool:
+    return any(f"{each}/".startswith(f"{folder}/") for each in folders)
 
 
 def is_passed_over(name: str, size_bytes: int) -> bool:

@@ -1,15 +1,19 @@
 """Tables in text files with a column of text: each row is a document."""
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from configs.errors import CorruptError, DocumentError, UndecodableError
 from configs.settings import InputSettings
 from pipeline.documents import content
 from pipeline.documents.rows import TITLE, Row, Table
 from pipeline.formats import csv_table, encoding
+
+WHOLE_CELL = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
+"""One in quotes."""
 
 
 class _Header(NamedTuple):
@@ -19,6 +23,8 @@ class _Header(NamedTuple):
     names: list[str]
     is_said: bool
     """Whether a line before it says the delimiter."""
+    has_quotations: bool
+    """Whether quotes are around cells rather than in their texts."""
 
 
 def has_text(head: bytes, settings: InputSettings) -> bool:
@@ -70,7 +76,7 @@ class CsvTable(Table):
 
     def _rows_of(self, header: _Header, lines: "_Lines") -> Iterator[Row]:
         csv_table.limit_fields(self._settings)
-        reader = csv.reader(lines, delimiter=header.delimiter)
+        reader = csv.reader(lines, delimiter=header.delimiter, quoting=_quoting(header.has_quotations))
         number = -1
         try:
             for cells in reader:
@@ -119,16 +125,31 @@ def _header(sample: str, settings: InputSettings) -> _Header | None:
     """None if the first row does not name the column of text, whatever separates its cells."""
     said = csv_table.said_delimiter(sample)
     rest = sample.partition("\n")[2] if said else sample
-    found = [_Header(each, _names(rest, each), said is not None) for each in said or csv_table.DELIMITERS]
+    found = [_header_by(each, rest, said is not None) for each in said or csv_table.DELIMITERS]
     return max((each for each in found if settings.text_field in each.names), key=_width, default=None)
 
 
-def _names(sample: str, delimiter: str) -> list[str]:
+def _header_by(delimiter: str, sample: str, is_said: bool) -> _Header:
+    has_quotations = delimiter != "\t" or _has_quotations(sample)
     try:
-        cells = next(csv.reader(csv_table.lines_of([sample]), delimiter=delimiter), [])
+        rows = csv.reader(csv_table.lines_of([sample]), delimiter=delimiter, quoting=_quoting(has_quotations))
+        names = [cell.strip() for cell in next(rows, [])]
     except csv.Error:
-        return []
-    return [cell.strip() for cell in cells]
+        names = []
+    return _Header(delimiter, names, is_said, has_quotations)
+
+
+def _has_quotations(sample: str) -> bool:
+    """Not where tabs part each line into as many cells, and a quote stands otherwise than around a whole one: what
+    separates cells by tabs often quotes none."""
+    lines = sample.split("\n")[:-1]
+    if len({line.count("\t") for line in lines if line}) > 1:
+        return True
+    return all(WHOLE_CELL.fullmatch(cell) for line in lines for cell in line.split("\t") if '"' in cell)
+
+
+def _quoting(has_quotations: bool) -> Literal[0, 3]:
+    return csv.QUOTE_MINIMAL if has_quotations else csv.QUOTE_NONE
 
 
 def _width(header: _Header) -> int:

@@ -626,6 +626,26 @@ def test_a_csv_row_that_does_not_fit_fails_alone_and_a_quotation_without_end_onc
     assert texts(tmp_path / "c.csv") == {"": "id | body\n1 | one\n"}
 
 
+def test_where_tabs_separate_cells_quotes_may_be_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(b'id\ttext\n1\t"No," he said\n2\tthe 5" pipe\n3\t"so be it\n4\tfine\n')
+    found = texts(tmp_path / "a.tsv")
+    assert found == {"#1": '"No," he said', "#2": 'the 5" pipe', "#3": '"so be it', "#4": "fine"}
+    (tmp_path / "b.tsv").write_bytes(b'id\ttext\n1\t"a ""cell"" in quotes"\n2\t"fine"\n')
+    assert texts(tmp_path / "b.tsv") == {"#1": 'a "cell" in quotes', "#2": "fine"}
+
+
+def test_the_files_of_a_table_in_many_are_read_and_what_indexes_them_is_passed_over(tmp_path: Path) -> None:
+    for name in ("t.parquet/day=1/part-0.parquet", "t.parquet/day=2/part-0.snappy.parquet", "t.parquet/_metadata"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(parquet_of({"text": [f"Text of {name}"]}))
+    for name in ("t.parquet/_SUCCESS", "t.parquet/day=1/.part-0.parquet.crc"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "_metadata").write_bytes(b"A text with this name")
+    found = names(listed(tmp_path / "t.parquet"), tmp_path)
+    assert found == ["/t.parquet/day=1/part-0.parquet#1", "/t.parquet/day=2/part-0.snappy.parquet#1"]
+    assert names(listed(tmp_path / "_metadata", tmp_path / "t.parquet"), tmp_path) == ["/_metadata", *found]
+
+
 def test_an_archive_and_a_table_in_a_store(bucket: str, opened: list[str]) -> None:
     objects.publish(f"{bucket}/x.zip", zip_of(PLAIN))
     objects.publish(f"{bucket}/y.tar.gz", tar_of(PLAIN, "w:gz"))
