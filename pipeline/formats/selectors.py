@@ -17,6 +17,12 @@ class Compound(NamedTuple):
     id: str | None
     classes: frozenset[str]
 
+    @property
+    def names(self) -> list[str]:
+        """All that is asked, written as in selectors."""
+        classes = ["." + name for name in self.classes]
+        return classes + [name for name in (self.tag, self.id and "#" + self.id) if name]
+
     def fits(self, element: etree._Element) -> bool:
         """Whether an element is as it asks."""
         if self.tag is not None and element.tag != self.tag:
@@ -33,6 +39,8 @@ class Path:
     last: Compound
     holders: tuple[tuple[bool, Compound], ...]
     """Of what must hold the element, from within outwards; each with whether it must be the very parent."""
+    asked: frozenset[str]
+    """Names of tags, classes and ids that those must have."""
     specificity: tuple[int, int, int]
 
     def leads_to(self, element: etree._Element) -> bool:
@@ -66,7 +74,8 @@ def path(selector: str) -> Path | None:
         names, tags = names + found[2], tags + (last.tag is not None)
     if last is None or is_parent:
         return None
-    return Path(last, tuple(reversed(holders)), (names.count("#"), names.count("."), tags))
+    asked = frozenset(name for _, compound in holders for name in compound.names)
+    return Path(last, tuple(reversed(holders)), asked, (names.count("#"), names.count("."), tags))
 
 
 def _compound(found: re.Match[str]) -> Compound:

@@ -192,6 +192,8 @@ class StyleSheets:
         self._rules: dict[str, list[Rule]] = {}
         self._hiding: dict[str, list[Rule]] = {}
         self._matching: dict[int, frozenset[etree._Element]] = {}
+        self._parent: etree._Element | None = None
+        self._names: set[str] = set()
         if any(map(HIDING.search, self._texts)):
             self._load()
         self.hides_some = bool(self._hiding)
@@ -228,10 +230,18 @@ class StyleSheets:
         if rule.selector == rule.key != "*":
             return True
         if rule.path:
-            return rule.path.leads_to(element)
+            is_there = not rule.path.asked or rule.path.asked <= self._names_around(element)
+            return is_there and rule.path.leads_to(element)
         if rule.order not in self._matching:
             self._matching[rule.order] = rule.matching(self._root)
         return element in self._matching[rule.order]
+
+    def _names_around(self, element: etree._Element) -> set[str]:
+        """Tags, classes and ids of what holds an element: most rules ask for some that are not among them."""
+        if (parent := element.getparent()) is not self._parent:
+            self._parent = parent
+            self._names = {name for holder in element.iterancestors() for name in _keys(holder)}
+        return self._names
 
 
 def _keys(element: etree._Element) -> list[str]:
