@@ -18,6 +18,7 @@ INLINE = {
 HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 """Written as in Markdown, so that the model and those who look for sections recognize them."""
 LISTS = {"ol", "ul", "menu", "dir"}
+CELLS = ("td", "th")
 FIELDS = {"input", "select", "textarea"}
 CODE = {"pre", "listing", "xmp"}
 HOLDERS = BLOCKS | set(HEADINGS) | LISTS | CODE | {"table", "tr", "li", "dialog", "nav"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from lxml import etree
 
 from pipeline.formats import html_forms, html_scripts
-from pipeline.formats.html_elements import BLOCKS, CODE, FIELDS, HEADINGS, HOLDERS, INLINE, LISTS, UNSEEN
+from pipeline.formats.html_elements import BLOCKS, CELLS, CODE, FIELDS, HEADINGS, HOLDERS, INLINE, LISTS, UNSEEN
 from pipeline.formats.html_lists import BULLET, Numbering
 from pipeline.formats.html_tables import Kind, Line, Table
 from pipeline.formats.html_visibility import Look, Visibility
@@ -29,7 +29,7 @@ def lines(
     left_out: Collection[etree._Element] = (),
 ) -> Iterator[str]:
     """The text of an element in lines without their ends; a block of code is one, with line ends within."""
-    page = _Page(visibility, formulas)
+    page = _Page(visibility, formulas, reads_all=not (visibility.hides_some or formulas or left_out))
     enter, leave, done = page.enter, page.leave, page.done
     walk = etree.iterwalk(root, events=("start", "end"))
     for event, element in walk:
@@ -62,8 +62,9 @@ def _marked(line: Line) -> str:
 class _Page:
     """What is read so far, and where in the page that is."""
 
-    def __init__(self, visibility: Visibility, formulas: dict[etree._Element, str]) -> None:
+    def __init__(self, visibility: Visibility, formulas: dict[etree._Element, str], reads_all: bool) -> None:
         self._look_of, self._may_be_hidden, self._formulas = visibility.of, visibility.hides_some, formulas
+        self._reads_all = reads_all
         self.done: list[Line] = []
         """Lines that are complete."""
         self._line: list[str] = []
@@ -227,6 +228,12 @@ class _Page:
         self.break_line()
         if self._tables and (table := self._tables[-1]) is not None:
             table.open_row()
+            if self._reads_all and not self._preformatted and self._heading is None and _is_plain(element):
+                # As most rows of large tables, which take half of the time when they are read at once.
+                for cell in element:
+                    table.add_cell(cell.get("colspan"), cell.get("rowspan"), _clean(cell.text or ""))
+                self._leave_row(element)
+                return False
         return True
 
     def _leave_row(self, element: etree._Element) -> None:
@@ -339,6 +346,13 @@ def _clean(text: str) -> str:
     return " ".join((text if text.isascii() else INVISIBLE.sub("", text)).split())
 
 
+def _is_plain(row: etree._Element) -> bool:
+    """Whether all that a row of a table holds is cells with nothing but text."""
+    return not (row.text or "").strip() and not any(
+        [len(cell) or cell.tag not in CELLS or (cell.tail and not cell.tail.isspace()) for cell in row]
+    )
+
+
 def _holds_blocks(element: etree._Element) -> bool:
     """Whether an unknown element is one of blocks."""
     return len(element) > 0 and any(child.tag in HOLDERS for child in element)
@@ -369,7 +383,7 @@ ENTER: dict[str, Enter] = {
     "li": _Page._enter_item,
     "table": _Page._enter_table,
     "tr": _Page._enter_row,
-    **dict.fromkeys(("td", "th"), _Page._enter_cell),
+    **dict.fromkeys(CELLS, _Page._enter_cell),
     **dict.fromkeys(CODE, _Page._enter_code),
     **dict.fromkeys(("sup", "sub"), _Page._enter_script),
     **dict.fromkeys(FIELDS, _Page._enter_field),
@@ -386,7 +400,7 @@ LEAVE: dict[str, Callable[[_Page, etree._Element], object]] = {
     "li": _Page._leave_item,
     "table": _Page._leave_table,
     "tr": _Page._leave_row,
-    **dict.fromkeys(("td", "th"), _Page._leave_cell),
+    **dict.fromkeys(CELLS, _Page._leave_cell),
     **dict.fromkeys(CODE, _Page._leave_code),
     **dict.fromkeys(("sup", "sub"), _Page._leave_script),
     "summary": _Page._leave_summary,

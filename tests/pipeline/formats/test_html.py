@@ -251,6 +251,16 @@ def test_a_long_table_is_read_to_its_end() -> None:
     assert read(table(*rows)) == [row.replace("|", " | ") for row in rows]
 
 
+def test_a_cell_of_marks_alone_is_empty() -> None:
+    assert read("<table><tr><td><table><tr><td>;</td></tr></table></td><td>a</td></tr></table>") == ["a"]
+
+
+@pytest.mark.parametrize("around", ["{}", "<div role=main>{}</div>", "<style>.x{{display:none}}</style>{}"])
+def test_bare_rows_are_read_like_others(around: str) -> None:
+    rows = "<tr><td colspan=2>a</td>\n<th>b</th></tr><tr><td>1<td>2<td rowspan=2>3<tr><td>#4<td> <tr><td>5</td>x</tr>"
+    assert read(around.format(f"<table>{rows}</table>")) == read(f"<table>{rows.replace('>#4', '><b>#4</b>')}</table>")
+
+
 def test_a_missing_value_keeps_its_place() -> None:
     assert read(table("|2025|2026", "Wages||41.5", "Rent|7|")) == ["| 2025 | 2026", "Wages | | 41.5", "Rent | 7"]
     rows = "<tr><td rowspan=2>2025<td>Cars<td>9</tr><tr><td>Vans<td>3</tr>"
