@@ -1,0 +1,64 @@
+"""What was learned from documents with summaries: how much each property of a sentence, and of a word, counts."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load, save
+
+Array = npt.NDArray[Any]
+SHIPPED = Path(__file__).with_name("weights.safetensors")
+VERSION = 1
+ARRAYS = ("sentences", "words", "words_mean", "words_scale", "statistics_mean", "statistics_scale", "rarities")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Linear in the properties, in their squares (of words), and in their products with statistics of the document."""
+
+    sentences: Array
+    """(heads, 1 + statistics, properties)"""
+    words: Array
+    """(2 + statistics, properties) of words: themselves, squared, times each statistic; then the statistics and one."""
+    words_mean: Array
+    words_scale: Array
+    statistics_mean: Array
+    statistics_scale: Array
+    stems: tuple[str, ...]
+    rarities: Array
+    """How rare each stem is in the documents that were learned from."""
+    about: str = "{}"
+    """Figures and origins, as JSON."""
+
+    @property
+    def idf(self) -> dict[str, float]:
+        return dict(zip(self.stems, (self.rarities.astype(float) / RARITY_STEPS).tolist(), strict=True))
+
+    def to_bytes(self) -> bytes:
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
+        arrays["stems"] = np.frombuffer("\n".join(self.stems).encode(), np.uint8)
+        arrays["about"] = np.frombuffer(json.dumps({"version": VERSION, "about": self.about}).encode(), np.uint8)
+        return save(arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Weights":
+        """Raises ValueError for those of another version."""
+        arrays = load(data)
+        about = json.loads(arrays.pop("about").tobytes())
+        if about["version"] != VERSION:
+            raise ValueError(f"The weights are of version {about['version']}, and this code reads {VERSION}.")
+        stems = tuple(arrays.pop("stems").tobytes().decode().split("\n"))
+        return cls(**{name: arrays[name] for name in ARRAYS}, stems=stems, about=about["about"])
+
+
+RARITY_STEPS = 25
+
+
+@cache
+def shipped() -> Weights:
+    """Those that lie beside this file."""
+    return Weights.from_bytes(SHIPPED.read_bytes())

@@ -1,0 +1,140 @@
+"""Documents with summaries that people wrote: JSON lines with `id`, `text` and `summary`, `summaries` or `reference`."""
+
+import hashlib
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from configs.errors import ConfigError
+
+LARGEST_WINDOW = 2**27
+NUM_FOLDS = 10
+ITEM = re.compile(r"^\s*-\s+", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Summarized:
+    """One document and what people wrote about it."""
+
+    id: str
+    kind: str
+    title: str
+    text: str
+    references: tuple[str, ...]
+
+    @property
+    def num_words(self) -> int:
+        """Of the first reference."""
+        return len(self.references[0].split())
+
+    @property
+    def fold(self) -> int:
+        """From 0 to 9, of which 0 is for validation."""
+        return int(hashlib.sha256(self.id.encode()).hexdigest(), 16) % NUM_FOLDS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which documents of a kind are learned from."""
+
+    most: int
+    least_characters: int = 0
+    most_characters: int = 200_000
+    least_words: int = 1
+    """Of the summary."""
+
+
+CHOICES = {
+    "chapters": Choice(260, least_words=80),
+    "specs": Choice(520, 9_000, least_words=25),
+    "stories": Choice(100),
+    "meetings": Choice(200, 9_000),
+    "papers": Choice(80),
+    "books": Choice(40, most_characters=420_000),
+    "guides": Choice(25),
+    "msdocs": Choice(80, 12_000),
+}
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, compressed with zstd or not. Raises ConfigError where it holds none."""
+    with path.open("rb") as stored:
+        reader = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).stream_reader(stored)
+        text = io.TextIOWrapper(reader if path.suffix == ".zst" else stored, encoding="utf-8")
+        try:
+            for line in text:
+                if line.strip():
+                    yield json.loads(line)
+        except (ValueError, zstandard.ZstdError) as error:
+            raise ConfigError(f"{path} is no file of JSON lines: {error}") from error
+
+
+def documents(data: Path) -> list[Summarized]:
+    """Of a folder laid out like shared/data/train: those to learn from, in an order that does not depend on the files'.
+
+    Raises ConfigError where there is none.
+    """
+    by_kind: dict[str, list[Summarized]] = defaultdict(list)
+    for path in sorted([*data.glob("*.jsonl"), *data.glob("*.jsonl.zst")]):
+        for document in _of_file(path):
+            by_kind[document.kind].append(document)
+    chosen = [each for kind, found in sorted(by_kind.items()) for each in _choose(found, CHOICES[kind])]
+    if not chosen:
+        raise ConfigError(f"{data} holds no documents with summaries: give the folder of the JSON lines.")
+    return chosen
+
+
+def _choose(found: list[Summarized], choice: Choice) -> list[Summarized]:
+    fitting = [
+        document
+        for document in found
+        if choice.least_characters <= len(document.text) <= choice.most_characters
+        and document.num_words >= choice.least_words
+    ]
+    return sorted(fitting, key=lambda document: hashlib.sha256(document.id.encode()).hexdigest())[: choice.most]
+
+
+def _of_file(path: Path) -> Iterator[Summarized]:
+    name = path.name.partition(".")[0]
+    if name == "textbooks":
+        yield from _chapters(lines(path))
+        return
+    for row in lines(path):
+        kind = _kind(name, row)
+        references = tuple(row.get("summaries") or [row["summary"]]) if row.get("summary") else ()
+        if kind and references and not row.get("extractive"):
+            yield Summarized(row["id"], kind, row.get("title") or "", row["text"], references)
+
+
+def _kind(name: str, row: dict[str, Any]) -> str | None:
+    """None for what is no pair of a document and its summary."""
+    identity = row["id"]
+    if name == "stories_meetings":
+        whole = None if "/q" in identity else "meetings"
+        return "stories" if identity.startswith("squality") else whole
+    if name == "science":
+        return None if identity.startswith("scitldr") else "papers"
+    if name == "guides":
+        return "guides" if identity.startswith("rust") else None
+    return name if name in CHOICES else None
+
+
+def _chapters(rows: Iterable[dict[str, Any]]) -> Iterator[Summarized]:
+    """Sections of a textbook joined to chapters, and their summaries too."""
+    chapters: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        chapters[row["group"]].append(row)
+    for group, sections in chapters.items():
+        sections.sort(key=lambda row: row["order"])
+        text = "\n\n".join(f"# {row['title'].rsplit(' / ', 1)[-1]}\n\n{row['text']}" for row in sections)
+        summary = "\n".join(row["summary"] for row in sections if row.get("summary"))
+        title = sections[0]["title"].split(" / ")
+        if summary:
+            yield Summarized(group, "chapters", title[-2] if len(title) > 1 else title[0], text, (ITEM.sub("", summary),))
