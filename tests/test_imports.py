@@ -16,7 +16,7 @@ FOLDERS = {
     "pipeline": (
         ("storage", "prompts", "billing", "telemetry", "cluster"),
         ("schemas",),
-        ("formats", "ledger"),
+        ("formats", "ledger", "sentences"),
         ("documents",),
         ("reports",),
         ("states", "planning", "training"),

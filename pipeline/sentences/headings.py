@@ -20,19 +20,29 @@ class Role(IntEnum):
 ROLES = (
     (
         Role.APPARATUS,
-        r"references?|bibliography|works cited|literature cited|further reading|sources|footnotes?|endnotes?|acknowled?ge?ments?"
-        r"|copyright|licen[cs]e|legal notice|disclaimer|(?:table of )?contents|index|see also|external links|citations?"
-        r"|related (?:content|articles|topics)|next steps|change ?log|revision history|document history|author contributions"
-        r"|funding|competing interests|conflicts? of interest|supporting information|supplementary .{0,40}|key terms|glossary"
-        r"|credits|post-history|review questions|.{0,30}exercises|problems.{0,20}|learning objectives|answers?|about the authors?",
+        r"references?|bibliography|works cited|literature cited|further reading|sources|footnotes?|endnotes?|see also"
+        r"|acknowled?ge?ments?|copyright|licen[cs]e|legal notice|disclaimer|(?:table of )?contents|index|external links"
+        r"|citations?|related (?:content|articles|topics)|next steps|change ?log|revision history|document history"
+        r"|author contributions|funding|competing interests|conflicts? of interest|supporting information"
+        r"|supplementary .{0,40}|key terms|glossary|credits|post-history|review questions|.{0,30}exercises"
+        r"|learning objectives|about the authors?",
     ),
     (
         Role.SUMMARY,
-        r"abstract|(?:executive |plain[- ]language |author |chapter |section )?summary|synopsis|simple summary|tl;?dr|highlights"
-        r"|key (?:points?|findings|messages|takeaways|concepts|facts)|at a glance|in brief|what .{0,30} found|summary (?:of|and) .{0,60}",
+        r"abstract|(?:executive |plain[- ]language |author |chapter |section )?summary|synopsis|simple summary|tl;?dr"
+        r"|highlights|key (?:points?|findings|messages|takeaways|concepts|facts)|at a glance|in brief"
+        r"|what .{0,30} found|summary (?:of|and) .{0,60}",
     ),
-    (Role.OPENING, r"introduction|overview|background|motivation|purpose|preface|foreword|scope|rationale|problem|context|about.{0,60}|goals.{0,20}"),
-    (Role.CONCLUSION, r"conclusions?(?: and .{0,40})?|conclusions? .{0,40}|concluding remarks|discussion|final remarks|closing.{0,20}|recommendations?"),
+    (
+        Role.OPENING,
+        r"introduction|overview|background|motivation|purpose|preface|foreword|scope|rationale|problem|context"
+        r"|about.{0,60}|goals.{0,20}",
+    ),
+    (
+        Role.CONCLUSION,
+        r"conclusions?(?: and .{0,40})?|conclusions? .{0,40}|concluding remarks|discussion|final remarks"
+        r"|closing.{0,20}|recommendations?",
+    ),
     (Role.METHOD, r"(?:materials? and )?methods?|methodology|experimental.{0,30}|implementation.{0,30}|test.{0,30}"),
     (Role.RESULT, r"results?(?: and .{0,40})?|findings|evaluation|specification|proposal|design|decision"),
 )

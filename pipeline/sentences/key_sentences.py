@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 from safetensors.numpy import load, save
 
 from pipeline.sentences import scoring, weights
@@ -86,7 +87,7 @@ class KeySentences:
         self._learned = learned or weights.shipped()
         self._room = max(CANDIDATES, CANDIDATES_PER_SENTENCE * -(-max_words // WORDS_PER_SENTENCE))
         self._splitter = Splitter()
-        self._table = WordTable(self._learned.idf)
+        self._table = WordTable(self._learned.known)
         self._reader = Reader(self._table)
         self._candidates = Candidates()
         self._totals = np.zeros(len(STATISTICS), np.int64)
@@ -113,8 +114,10 @@ class KeySentences:
             self._is_finished = True
         return self
 
-    def select(self, max_words: int | None = None, start_byte: int = 0, end_byte: int | None = None) -> list[KeySentence]:
-        """The summary of at most so many words, of what has been read; of sentences between two places, if they are given.
+    def select(
+        self, max_words: int | None = None, start_byte: int = 0, end_byte: int | None = None
+    ) -> list[KeySentence]:
+        """The summary of at most so many words of what has been read, or of what begins between two places.
 
         No sentence is cut: where none fits, the shortest one is returned.
         """
@@ -146,16 +149,21 @@ class KeySentences:
         words, word_arrays = self._table.state()
         texts, candidate_arrays = self._candidates.state()
         state = {
-            "version": VERSION, "words": words, "texts": texts, "splitter": self._splitter.state(),
-            "reader": self._reader.state(), "own": {name: getattr(self, name) for name in OWN},
-        }  # fmt: skip
+            "version": VERSION,
+            "words": words,
+            "texts": texts,
+            "splitter": self._splitter.state(),
+            "reader": self._reader.state(),
+            "own": {name: getattr(self, name) for name in OWN},
+        }
         own = {"totals": self._totals, "state": np.frombuffer(json.dumps(state).encode(), np.uint8)}
-        return save({name: np.ascontiguousarray(array) for name, array in (word_arrays | candidate_arrays | own).items()})
+        arrays = word_arrays | candidate_arrays | own
+        return zstandard.compress(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}), 1)
 
     @classmethod
     def from_bytes(cls, data: bytes, learned: Weights | None = None, taste: Taste | None = None) -> "KeySentences":
         """Raises ValueError for a state of another version."""
-        arrays = load(data)
+        arrays = load(zstandard.decompress(data))
         state = json.loads(arrays.pop("state").tobytes())
         if state["version"] != VERSION:
             raise ValueError(f"The state is of version {state['version']}, and this code reads {VERSION}.")
@@ -164,7 +172,7 @@ class KeySentences:
         vars(resumed).update(own)
         resumed._totals = arrays["totals"]
         resumed._splitter = Splitter.resumed(state["splitter"])
-        resumed._table = WordTable.resumed(resumed._learned.idf, state["words"], arrays)
+        resumed._table = WordTable.resumed(resumed._learned.known, state["words"], arrays)
         resumed._reader = Reader.resumed(resumed._table, state["reader"])
         resumed._candidates = Candidates.resumed(state["texts"], arrays)
         return resumed
@@ -247,10 +255,21 @@ class KeySentences:
 
     def _sentence(self, row: int) -> KeySentence:
         candidates = self._candidates
-        start, end, start_byte, end_byte = (int(candidates[name][row]) for name in ("start", "end", "start_byte", "end_byte"))
+        start, end, start_byte, end_byte = (
+            int(candidates[name][row]) for name in ("start", "end", "start_byte", "end_byte")
+        )
         text, section, speaker = (candidates.texts[name][row] for name in ("text", "heading", "speaker"))
         score = float(self._selection()[0][row])
         return KeySentence(start_byte, end_byte, section, round(score, 4), text, speaker, start, end)
 
 
-OWN = ("max_words", "title", "_num_usable", "_num_sections", "_in_batch", "_batch_characters", "_section_at", "_is_finished")
+OWN = (
+    "max_words",
+    "title",
+    "_num_usable",
+    "_num_sections",
+    "_in_batch",
+    "_batch_characters",
+    "_section_at",
+    "_is_finished",
+)

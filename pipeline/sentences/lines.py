@@ -4,6 +4,8 @@ import re
 from enum import IntEnum
 from typing import NamedTuple
 
+from pipeline.sentences.lexicon import NO_SPEAKERS
+
 
 class Kind(IntEnum):
     """Of a block of lines, and of each sentence in it."""
@@ -23,6 +25,8 @@ class Kind(IntEnum):
 
 
 class Line(NamedTuple):
+    """What a line is."""
+
     kind: Kind
     text_at: int = 0
     """Where in the line its text begins: behind the name of a speaker."""
@@ -38,19 +42,16 @@ MARKS = re.compile(
 )
 UNDERLINE = re.compile(r"""\s*([=\-~^*`"#+])\1{2,}\s*$""")
 SYMBOLS = re.compile(r"[{}();=<>\[\]_|\\$#@&]")
-SPELLED = re.compile(r"[A-Za-z]")
 NAMED = re.compile(
     r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?\s+)?(?:abstract|(?:executive |plain language )?summary|introduction|background"
     r"|overview|conclusions?|discussion|references|bibliography|acknowledge?ments?|appendix(?: [a-z])?|contents"
     r"|table of contents|index)\s*:?\s*$",
     re.IGNORECASE,
 )
-NUMBERED = re.compile(r"(?:(?:chapter|part|section|book|act|scene)\s+[\divxlc]{1,7}\b|\d{1,2}(?:\.\d{1,2}){0,3}\.?\s+[A-Z])", re.I)
-CUE = re.compile(r"[A-Z][A-Z .'’-]{1,30}[.:]?$")
-NO_SPEAKERS = frozenset(
-    "note warning example figure table source question answer abstract keywords http https todo caution tip important"
-    " introduction summary conclusion background definition theorem proof remark step chapter section part".split()
+NUMBERED = re.compile(
+    r"(?:(?:chapter|part|section|book|act|scene)\s+[\divxlc]{1,7}\b|\d{1,2}(?:\.\d{1,2}){0,3}\.?\s+[A-Z])", re.I
 )
+CUE = re.compile(r"[A-Z][A-Z .'’-]{1,30}[.:]?$")
 MOST_SYMBOLS = 0.09
 LONGEST_HEADING = 120
 LONGEST_BARE_HEADING = 80

@@ -1,4 +1,4 @@
-"""How good each candidate is, by all that is known of the document: its words, its statistics, a sample of its sentences."""
+"""How good each candidate is, by all that is known of the document: its words, statistics, a sample of sentences."""
 
 import re
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.sentences.candidates import Candidates
+from pipeline.sentences.lexicon import listed
 from pipeline.sentences.surface import NAMES, STATISTICS
 from pipeline.sentences.vocabulary import WordTable
 from pipeline.sentences.weights import Weights
 
 Array = npt.NDArray[Any]
 
-TABLE_NAMES = (
-    "place", "from_end", "like_all", "like_all_counted", "common", "mean_count", "mean_sentences", "top_20", "top_60",
-    "share_top_60", "once", "new", "new_recurring", "like_first_6", "like_first_30", "like_headings", "in_title", "of_title",
-    "mean_promise", "sum_promise", "spread",
-)  # fmt: skip
+TABLE_NAMES = listed("""
+    place from_end like_all like_all_counted common mean_count mean_sentences top_20 top_60 share_top_60 once new
+    new_recurring like_first_6 like_first_30 like_headings in_title of_title mean_promise sum_promise spread pairs_twice
+    pairs_thrice pair_count
+""")
 RANKED = ("like_all", "common", "words", "rarity", "like_first_6", "mean_promise", "content")
 ALL_NAMES = (*NAMES, *TABLE_NAMES, *(f"rank_{name}" for name in RANKED))
 ADAPTED_BY = ("quoted", "ticked", "spoken", "bracketed", "headed", "sentences", "first_persons")
 """Statistics of a document that change how much properties count."""
-WORD_NAMES = (
-    "count", "sentences", "rarity", "weight", "rank", "first", "log_first", "last", "early", "front", "headings",
-    "share_headings", "code", "title", "spread", "capital", "length", "times",
-)  # fmt: skip
-AS_THEY_ARE = [ALL_NAMES.index(name) for name in ALL_NAMES if re.match(r"first_\d|in_(?!title)", name)]
+WORD_NAMES = listed("""
+    count sentences rarity weight rank first log_first last early front headings share_headings code title spread
+    capital length times
+""")
+AS_THEY_ARE = [ALL_NAMES.index(name) for name in ALL_NAMES if re.match(r"first_\d|in_(?!title)|says_", name)]
 """What is true of few sentences, or of none."""
 FAR = 4.0
 """Standard deviations beyond which nothing counts more."""
@@ -47,11 +48,10 @@ class Document:
     def statistics(self) -> Array:
         """Of ADAPTED_BY."""
         total = dict(zip(STATISTICS, self.totals.tolist(), strict=True))
-        num, words = max(1, self.num_sentences), max(1, total["words"])
-        shares = {name: total[name] / num for name in ("quoted", "ticked", "spoken", "bracketed", "headed", "listed")}
-        shares |= {"sentences": float(np.log(num)), "first_persons": total["first_persons"] / words}
-        shares |= {"digits": total["digits"] / max(1, total["characters"]), "length": total["words"] / num}
-        return np.array([shares[name] for name in ADAPTED_BY])
+        num = max(1, total["sentences"])
+        found = {name: total[name] / num for name in ("quoted", "ticked", "spoken", "bracketed", "headed")}
+        found |= {"sentences": float(np.log(num)), "first_persons": total["first_persons"] / max(1, total["words"])}
+        return np.array([found[name] for name in ADAPTED_BY])
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,12 @@ class Knowledge:
 def promises(knowledge: Knowledge, weights: Weights) -> Array:
     """For each stem, how likely it stands in a summary."""
     adapted = (knowledge.document.statistics() - weights.statistics_mean) / weights.statistics_scale
-    known = np.clip((word_properties(knowledge.table, knowledge.document) - weights.words_mean) / weights.words_scale, -FAR, FAR)
+    known = np.clip(
+        (word_properties(knowledge.table, knowledge.document) - weights.words_mean) / weights.words_scale, -FAR, FAR
+    )
     own, squared, products, rest = _split(weights.words, known.shape[1])
     found = known @ (own + adapted @ products) + known**2 @ squared + adapted @ rest[:-1] + rest[-1]
-    promise = np.clip(found, 0.001, 1.0)
+    promise = np.clip(np.maximum(found, 0.001) * knowledge.table.favor, 0.001, 1.0)
     promise[0] = 0.001
     return np.asarray(promise)
 
@@ -94,15 +96,25 @@ def word_properties(table: WordTable, document: Document) -> Array:
     rank = np.empty(len(table))
     rank[np.argsort(-weight, kind="stable")] = np.arange(len(table))
     values = {
-        "count": np.log1p(count), "sentences": np.log(sentences / num), "rarity": table.idf,
-        "weight": weight / (weight.max() + 1e-9), "rank": np.log1p(rank), "first": column("first") / num,
-        "log_first": np.log1p(column("first")), "last": column("last") / num, "early": np.log1p(column("early")),
-        "front": np.log1p(column("front")), "headings": np.log1p(column("headings")),
-        "share_headings": column("headings") / max(1, document.num_sections), "code": column("code") / sentences,
-        "title": title, "spread": table.spread(num),
+        "count": np.log1p(count),
+        "sentences": np.log(sentences / num),
+        "rarity": table.idf,
+        "weight": weight / (weight.max() + 1e-9),
+        "rank": np.log1p(rank),
+        "first": column("first") / num,
+        "log_first": np.log1p(column("first")),
+        "last": column("last") / num,
+        "early": np.log1p(column("early")),
+        "front": np.log1p(column("front")),
+        "headings": np.log1p(column("headings")),
+        "share_headings": column("headings") / max(1, document.num_sections),
+        "code": column("code") / sentences,
+        "title": title,
+        "spread": table.spread(num),
         "capital": np.where(written > 0, column("capital") / np.maximum(1, written), -1.0),
-        "length": np.minimum(20, column("length")), "times": np.minimum(200, sentences),
-    }  # fmt: skip
+        "length": np.minimum(20, column("length")),
+        "times": np.minimum(200, sentences),
+    }
     return np.stack([values[name] for name in WORD_NAMES], 1)
 
 
@@ -127,21 +139,43 @@ def _by_table(candidates: Candidates, table: WordTable, document: Document, prom
     top_20[order[:20]], top_60[order[:60]], title[list(document.title)] = 1, 1, 1
     new = column("first")[slots] == index[rows]
     values = {
-        "place": index / num, "from_end": np.log1p(np.maximum(0, num - 1 - index)),
-        "like_all": like(sentences), "like_all_counted": like(count),
+        "place": index / num,
+        "from_end": np.log1p(np.maximum(0, num - 1 - index)),
+        "like_all": like(sentences),
+        "like_all_counted": like(count),
         "common": np.bincount(rows, candidates.times * count[slots], size)
-        / np.maximum(1, np.bincount(rows, candidates.times, size)) / max(1, count.sum()) * 100,
-        "mean_count": total(np.log(count)) / distinct, "mean_sentences": total(np.log(sentences / num)) / distinct,
-        "top_20": total(top_20), "top_60": total(top_60), "share_top_60": total(top_60) / distinct,
-        "once": total(sentences == 1) / distinct, "new": np.bincount(rows, new, size) / distinct,
+        / np.maximum(1, np.bincount(rows, candidates.times, size))
+        / max(1, count.sum())
+        * 100,
+        "mean_count": total(np.log(count)) / distinct,
+        "mean_sentences": total(np.log(sentences / num)) / distinct,
+        "top_20": total(top_20),
+        "top_60": total(top_60),
+        "share_top_60": total(top_60) / distinct,
+        "once": total(sentences == 1) / distinct,
+        "new": np.bincount(rows, new, size) / distinct,
         "new_recurring": np.bincount(rows, new & (sentences[slots] >= 4), size),
-        "like_first_6": like(column("early")), "like_first_30": like(column("front")),
-        "like_headings": like(column("headings")), "in_title": total(title),
-        "of_title": total(title) / max(1, len(document.title)), "mean_promise": total(promise) / distinct,
+        "like_first_6": like(column("early")),
+        "like_first_30": like(column("front")),
+        "like_headings": like(column("headings")),
+        "in_title": total(title),
+        "of_title": total(title) / max(1, len(document.title)),
+        "mean_promise": total(promise) / distinct,
         "sum_promise": total(promise) / np.sqrt(np.maximum(1, candidates["words"])),
         "spread": total(table.spread(num)) / distinct,
-    }  # fmt: skip
+    } | _by_pairs(candidates, table)
     return np.stack([values[name] for name in TABLE_NAMES], 1).astype(np.float32)
+
+
+def _by_pairs(candidates: Candidates, table: WordTable) -> dict[str, Array]:
+    rows, size = candidates.pair_rows, len(candidates)
+    times = np.maximum(1, table.pairs(candidates.pairs))
+    is_content = candidates.pairs % 2 == 1
+    return {
+        "pairs_twice": np.bincount(rows, is_content & (times >= 2), size),
+        "pairs_thrice": np.bincount(rows, is_content & (times >= 3), size),
+        "pair_count": np.bincount(rows, np.log(times), size) / np.maximum(1, candidates["num_pairs"]),
+    }
 
 
 def standardized(knowledge: Knowledge, promise: Array) -> Array:
@@ -163,7 +197,9 @@ def standardized(knowledge: Knowledge, promise: Array) -> Array:
 
 def scores(scaled: Array, knowledge: Knowledge, weights: Weights) -> Array:
     """One number for each candidate."""
-    adapted = np.concatenate([[1.0], (knowledge.document.statistics() - weights.statistics_mean) / weights.statistics_scale])
+    adapted = np.concatenate(
+        [[1.0], (knowledge.document.statistics() - weights.statistics_mean) / weights.statistics_scale]
+    )
     heads = [scaled @ (adapted @ head) for head in weights.sentences]
     return np.asarray(sum(z(head, knowledge.is_sampled) for head in heads) / len(heads))
 

@@ -4,19 +4,16 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pipeline.sentences.lexicon import ABBREVIATIONS
 from pipeline.sentences.lines import Kind, Line, breaks_off, is_cue, kind_of
 
 LONGEST_LINE = 8192
 """In characters; a longer one is taken in parts."""
 LONGEST_BLOCK = 16_384
+LONGEST_SENTENCE = 600
 LONGEST_TITLE = 300
 MOST_CUES = 256
 
-ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st sr jr vs fig figs eq eqs ref refs sec no nos vol pp cf al e.g i.e eg ie viz approx ca dept gen"
-    " col capt lt sgt rev hon inc ltd co corp jan feb mar apr jun jul aug sep sept oct nov dec ch ed eds resp incl mt ft"
-    " messrs mme mlle u.s u.k art para cl v d.c ph.d m.d b.a m.a".split()
-)
 END = re.compile(r"""(?<![.!?…])[.!?…]+["'”’)\]*_]*\s+|[。！？]+[」』”’）]*""")
 OPENERS = "\"'“‘([*_`"
 LOOKED_BACK = 24
@@ -87,6 +84,7 @@ class Splitter:
 
     @classmethod
     def resumed(cls, state: dict[str, Any]) -> "Splitter":
+        """One that goes on from a state."""
         splitter = cls()
         vars(splitter).update(state, _cues=set(state["_cues"]), _kind=Kind(state["_kind"]))
         return splitter
@@ -187,7 +185,7 @@ class Splitter:
     def _bounds(self, text: str) -> Iterator[tuple[int, int]]:
         if self._kind in (Kind.HEADING, Kind.CODE, Kind.TABLE, Kind.LOG):
             return iter([(0, len(text))])
-        return sentence_bounds(text)
+        return (part for bounds in sentence_bounds(text) for part in _by_lines(text, *bounds))
 
     def _emit(self, text: str, start: int, end: int) -> None:
         verbatim = text[start:end]
@@ -214,12 +212,20 @@ def sentence_bounds(text: str) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
+def _by_lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A sentence as it is, or line by line if it is too long to be one: a table, a poem, a list of names."""
+    while end - start > LONGEST_SENTENCE and (cut := text.find("\n", start, end - 1) + 1):
+        yield start, cut
+        start = cut
+    yield start, end
+
+
 def _ends(text: str, start: int, found: re.Match[str]) -> bool:
     """Whether a sentence ends at a period, or an abbreviation."""
     after = text[found.end() : found.end() + 8].lstrip(OPENERS)
     if after[:1].islower():
         return False
-    if text[found.start()] != "." or not found.group().startswith(". ") and not found.group().startswith(".\n"):
+    if text[found.start()] != "." or (not found.group().startswith(". ") and not found.group().startswith(".\n")):
         return True
     before = text[max(start, found.start() - LOOKED_BACK) : found.start()]
     word = (before.split() or [""])[-1].lstrip(OPENERS).lower()

@@ -1,7 +1,8 @@
-"""What is known of the words of the document so far: how often, where and how each stands. One table of bounded size."""
+"""What is known of the words of the document so far: how often, where and how each stands. A table of bounded size."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +11,27 @@ from pipeline.sentences import words
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 MOST_STEMS = 50_000
 KEPT_STEMS = 25_000
 MOST_FORMS = 100_000
 NUM_BINS = 32
+NUM_PAIRS = 2**20
 FORGOTTEN = 0
 """The slot that stands for all stems that the table has dropped."""
 COUNTS = ("count", "sentences", "first", "last", "early", "front", "headings", "code", "capital", "plain", "length")
 NUM_EARLY, NUM_FRONT = 6, 30
 """Sentences that count as the beginning of a document, in two widths."""
+
+
+class Known(NamedTuple):
+    """What is known of a stem before a document is read."""
+
+    rarity: float
+    """Logarithm of how rare it is."""
+    favor: float
+    """How much likelier than other words with the same place in a document it stands in the summary."""
 
 
 class _Forms(dict[str, int]):
@@ -31,6 +43,7 @@ class _Forms(dict[str, int]):
         self.slots = np.full(1024, -1, np.int32)
         self.flags = np.zeros((1024, len(words.FLAGS)), np.uint8)
         self.lengths = np.zeros(1024, np.uint8)
+        self.hashes = np.zeros(1024, np.int64)
         self.clear()
 
     def clear(self) -> None:
@@ -42,7 +55,9 @@ class _Forms(dict[str, int]):
         if place == len(self.slots):
             self._grow()
         lower = form.lower()
-        self.slots[place] = self._table.slot(words.stem(lower)) if words.is_content(lower) else -1
+        stem = words.stem(lower)
+        self.slots[place] = self._table.slot(stem) if words.is_content(lower) else -1
+        self.hashes[place] = crc32(stem.encode("utf-8", "surrogatepass"))
         self.flags[place] = 0
         self.flags[place, list(words.flags(form))] = 1
         self.lengths[place] = min(len(form), 255)
@@ -50,23 +65,23 @@ class _Forms(dict[str, int]):
         return place
 
     def _grow(self) -> None:
-        self.slots, self.flags, self.lengths = (
-            np.concatenate([array, array]) for array in (self.slots, self.flags, self.lengths)
-        )
+        arrays = (self.slots, self.flags, self.lengths, self.hashes)
+        self.slots, self.flags, self.lengths, self.hashes = (np.concatenate([array, array]) for array in arrays)
 
 
 class WordTable:
     """Statistics of the stems of content words."""
 
-    def __init__(self, idf: Mapping[str, float]) -> None:
-        """`idf` says how rare stems are elsewhere; one that it does not hold is as rare as its rarest."""
-        self._idf = idf
-        self._rarest = max(idf.values(), default=1.0)
+    def __init__(self, known: Mapping[str, Known]) -> None:
+        """A stem that is not `known` is as rare as the rarest of them, and neither likely nor unlikely."""
+        self._known = known
+        self._unknown = Known(max((each.rarity for each in known.values()), default=1.0), 1.0)
         self.stems: list[str] = [""]
         self._slots: dict[str, int] = {"": FORGOTTEN}
         self._columns: dict[str, Ints] = {name: np.zeros(1024, np.int64) for name in COUNTS}
         self._bins = np.zeros(1024, np.uint32)
-        self._idfs = np.zeros(1024)
+        self._idfs, self._favors = np.zeros(1024), np.ones(1024)
+        self._pairs = np.zeros(NUM_PAIRS, np.uint8)
         self.shift = 0
         """A bin holds 2 ** shift sentences."""
         self.forms = _Forms(self)
@@ -82,25 +97,40 @@ class WordTable:
             if slot == len(self._bins):
                 self._grow()
             self._columns["length"][slot] = len(stem)
-            self._idfs[slot] = self._idf.get(stem, self._rarest)
+            self._idfs[slot], self._favors[slot] = self._known.get(stem, self._unknown)
         return slot
 
     def find(self, stem: str) -> int | None:
+        """The slot of a stem, if it has one."""
         return self._slots.get(stem)
 
     def column(self, name: str) -> Ints:
+        """One of COUNTS, by slot."""
         return self._columns[name][: len(self)]
 
     @property
     def idf(self) -> Floats:
         return self._idfs[: len(self)]
 
+    @property
+    def favor(self) -> Floats:
+        return self._favors[: len(self)]
+
+    def pairs(self, hashes: Ints) -> Ints:
+        """In how many sentences pairs of neighboring words stand, at most 255. Pairs may share a count."""
+        return self._pairs[hashes].astype(np.int64)
+
+    def add_pairs(self, hashes: Ints) -> None:
+        """Count pairs, each once in a sentence."""
+        found, times = np.unique(hashes, return_counts=True)
+        self._pairs[found] = np.minimum(255, self._pairs[found] + times)
+
     def spread(self, num_sentences: int) -> Floats:
         """Of each stem, the share of the document's bins that it stands in."""
         bits = np.unpackbits(self._bins[: len(self)].view(np.uint8).reshape(-1, 4), axis=1)
         return bits.sum(1) / max(1, -(-num_sentences // (1 << self.shift)))
 
-    def add(self, slots: Ints, sentences: Ints, in_heading: Ints, in_code: Ints) -> None:
+    def add(self, slots: Ints, sentences: Ints, in_heading: Bools, in_code: Bools) -> None:
         """Count the words of sentences: each pair of a stem and a sentence once, in the order of the sentences."""
         columns = self._columns
         for name, chosen in (("early", sentences < NUM_EARLY), ("front", sentences < NUM_FRONT)):
@@ -111,11 +141,11 @@ class WordTable:
         columns["first"][found[is_new]] = sentences[first[is_new]]
         columns["sentences"][found] += times
         np.maximum.at(columns["last"], slots, sentences)
-        for name, chosen in (("headings", in_heading), ("code", in_code)):
-            np.add.at(columns[name], slots[chosen.astype(bool)], 1)
+        np.add.at(columns["headings"], slots[in_heading], 1)
+        np.add.at(columns["code"], slots[in_code], 1)
         self._mark(slots, sentences)
 
-    def count(self, slots: Ints, is_inside: npt.NDArray[np.bool_], is_capital: npt.NDArray[np.bool_]) -> None:
+    def count(self, slots: Ints, is_inside: Bools, is_capital: Bools) -> None:
         """Count each time that a word stands; how it is written counts within a sentence only."""
         for name, chosen in (
             ("count", slots),
@@ -138,32 +168,37 @@ class WordTable:
         self.stems = [self.stems[slot] for slot in kept]
         self._slots = {stem: slot for slot, stem in enumerate(self.stems)}
         self._columns = {name: column[kept] for name, column in self._columns.items()}
-        self._bins, self._idfs = self._bins[kept], self._idfs[kept]
+        self._bins, self._idfs, self._favors = self._bins[kept], self._idfs[kept], self._favors[kept]
         self.forms.clear()
         return moved
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """To go on from here: what JSON can hold, and arrays."""
         columns = {f"words.{name}": self.column(name).astype(np.int64) for name in COUNTS}
-        return {"stems": self.stems, "shift": self.shift}, columns | {"words.bins": self._bins[: len(self)]}
+        return {"stems": self.stems, "shift": self.shift}, columns | {
+            "words.bins": self._bins[: len(self)],
+            "words.pairs": self._pairs,
+        }
 
     @classmethod
     def resumed(
-        cls, idf: Mapping[str, float], state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+        cls, known: Mapping[str, Known], state: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
     ) -> "WordTable":
-        table = cls(idf)
+        """One that goes on from a state."""
+        table = cls(known)
         for stem in state["stems"]:
             table.slot(stem)
         table.shift = state["shift"]
         for name in COUNTS:
             table._columns[name][: len(table)] = arrays[f"words.{name}"]
         table._bins[: len(table)] = arrays["words.bins"]
+        table._pairs = arrays["words.pairs"].copy()
         return table
 
     def _grow(self) -> None:
         self._columns = {name: np.concatenate([array, np.zeros_like(array)]) for name, array in self._columns.items()}
         self._bins = np.concatenate([self._bins, np.zeros_like(self._bins)])
-        self._idfs = np.concatenate([self._idfs, np.zeros_like(self._idfs)])
+        self._idfs, self._favors = (np.concatenate([array, array]) for array in (self._idfs, self._favors))
 
     def _mark(self, slots: Ints, sentences: Ints) -> None:
         if not len(sentences):

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,23 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load, save
 
+from pipeline.sentences.vocabulary import Known
+
 Array = npt.NDArray[Any]
 SHIPPED = Path(__file__).with_name("weights.safetensors")
 VERSION = 1
-ARRAYS = ("sentences", "words", "words_mean", "words_scale", "statistics_mean", "statistics_scale", "rarities")
+RARITY_STEPS = 25
+FAVOR_STEPS = 60
+ARRAYS = (
+    "sentences",
+    "words",
+    "words_mean",
+    "words_scale",
+    "statistics_mean",
+    "statistics_scale",
+    "rarities",
+    "favors",
+)
 
 
 @dataclass(frozen=True)
@@ -30,16 +43,22 @@ class Weights:
     statistics_scale: Array
     stems: tuple[str, ...]
     rarities: Array
-    """How rare each stem is in the documents that were learned from."""
+    """How rare each stem is in the documents that were learned from: logarithms, in steps of 1 / RARITY_STEPS."""
+    favors: Array
+    """How much likelier each stem stands in a summary than others like it: logarithms, in steps of 1 / FAVOR_STEPS."""
     about: str = "{}"
     """Figures and origins, as JSON."""
 
-    @property
-    def idf(self) -> dict[str, float]:
-        return dict(zip(self.stems, (self.rarities.astype(float) / RARITY_STEPS).tolist(), strict=True))
+    @cached_property
+    def known(self) -> dict[str, Known]:
+        """By stem."""
+        rarities = (self.rarities.astype(float) / RARITY_STEPS).tolist()
+        favors = np.exp(self.favors.astype(float) / FAVOR_STEPS).tolist()
+        return dict(zip(self.stems, map(Known, rarities, favors), strict=True))
 
     def to_bytes(self) -> bytes:
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
+        """As they are stored."""
+        arrays = {name: _small(getattr(self, name)) for name in ARRAYS}
         arrays["stems"] = np.frombuffer("\n".join(self.stems).encode(), np.uint8)
         arrays["about"] = np.frombuffer(json.dumps({"version": VERSION, "about": self.about}).encode(), np.uint8)
         return save(arrays)
@@ -55,7 +74,8 @@ class Weights:
         return cls(**{name: arrays[name] for name in ARRAYS}, stems=stems, about=about["about"])
 
 
-RARITY_STEPS = 25
+def _small(array: Array) -> Array:
+    return np.ascontiguousarray(array.astype(np.float32) if array.dtype == np.float64 else array)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Learns the weights of pipeline.sentences from documents with summaries: two linear models, each from sums of squares."""
+"""Learns the weights of pipeline.sentences from documents with summaries: linear models, from sums of squares."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.sentences import scoring, words
 from pipeline.sentences.key_sentences import KeySentences
 from pipeline.sentences.scoring import ADAPTED_BY, ALL_NAMES, FAR, WORD_NAMES, Knowledge
-from pipeline.sentences.weights import RARITY_STEPS, Weights
+from pipeline.sentences.weights import FAVOR_STEPS, RARITY_STEPS, Weights
 from pipeline.training import extract_targets
 from pipeline.training.ridge import Ridge
 from pipeline.training.summarized import Summarized
@@ -22,9 +22,12 @@ GROUPS = ((0, 1, 2), (3, 4, 5), (6, 7, 8, 9))
 """Folds that are left out together."""
 MOST_STEMS = 16_000
 LEAST_DOCUMENTS = 3
-ROWS_PER_DOCUMENT = 120
+ROWS_PER_DOCUMENT = 300
 WORDS_PER_DOCUMENT = 350
 PENALTY = 300.0
+FAVOR_WEIGHT = 30.0
+FAVOR_DOUBT = 4.0
+"""Times that a stem must have stood in summaries before that counts half."""
 EVEN_KINDS = 0.6
 """Between 0, each document counts the same, and 1, each kind."""
 PIECE = 2**16
@@ -59,9 +62,16 @@ def blank(stems: tuple[str, ...], found: Array) -> Weights:
     """Weights that know how rare words are, and nothing else."""
     num = len(ADAPTED_BY)
     return Weights(
-        np.zeros((2, 1 + num, len(ALL_NAMES))), np.zeros((2 + num) * len(WORD_NAMES) + num + 1), np.zeros(len(WORD_NAMES)),
-        np.ones(len(WORD_NAMES)), np.zeros(num), np.ones(num), stems, found,
-    )  # fmt: skip
+        np.zeros((2, 1 + num, len(ALL_NAMES))),
+        np.zeros((2 + num) * len(WORD_NAMES) + num + 1),
+        np.zeros(len(WORD_NAMES)),
+        np.ones(len(WORD_NAMES)),
+        np.zeros(num),
+        np.ones(num),
+        stems,
+        found,
+        np.zeros(len(stems), np.int8),
+    )
 
 
 def lesson(document: Summarized, weights: Weights) -> Lesson:
@@ -92,24 +102,23 @@ def weighed(lessons: Sequence[Lesson]) -> list[Lesson]:
 class Fit:
     """Weights from lessons, and weights from all lessons but those of a group."""
 
-    def __init__(self, lessons: Sequence[Lesson], start: Weights) -> None:
+    def __init__(self, lessons: Sequence[Lesson], start: Weights, about: str = "{}") -> None:
         self._lessons = weighed(lessons)
         statistics = np.array([each.knowledge.document.statistics() for each in self._lessons])
+        mean, scale = _word_moments(self._lessons)
         self._start = replace(
-            start, statistics_mean=statistics.mean(0), statistics_scale=statistics.std(0) + 1e-6, **self._word_moments()
+            start,
+            about=about,
+            words_mean=mean,
+            words_scale=scale,
+            statistics_mean=statistics.mean(0),
+            statistics_scale=statistics.std(0) + 1e-6,
         )
-        without, everything = self._fit_words()
-        self._fit_sentences(without, everything)
+        self._fit_sentences(*self._fit_favors(*self._fit_words()))
 
     def of(self, document: Summarized) -> Weights:
         """Those that have not seen the document."""
         return self.without[_group(document)]
-
-    def _word_moments(self) -> dict[str, Array]:
-        found = np.concatenate([
-            scoring.word_properties(each.knowledge.table, each.knowledge.document)[_words_of(each)] for each in self._lessons
-        ])  # fmt: skip
-        return {"words_mean": found.mean(0), "words_scale": found.std(0) + 1e-6}
 
     def _fit_words(self) -> tuple[list[Weights], Weights]:
         num = len(ADAPTED_BY)
@@ -133,6 +142,25 @@ class Fit:
         rows = np.concatenate([known, known**2, *(known * value for value in adapted), rest], 1)
         return rows, targets[places], weights / weights.sum()
 
+    def _fit_favors(self, without: list[Weights], everything: Weights) -> tuple[list[Weights], Weights]:
+        """How often each stem stood in summaries, against how often it was promised to."""
+        place = {stem: at for at, stem in enumerate(self._start.stems)}
+        stood = np.zeros((len(GROUPS), 2, len(place)))
+        for each in self._lessons:
+            group = _group(each.document)
+            slots = [slot for slot, stem in enumerate(each.knowledge.table.stems) if stem in place]
+            places = [place[each.knowledge.table.stems[slot]] for slot in slots]
+            promised = scoring.promises(each.knowledge, without[group])
+            stood[group, :, places] += (
+                np.stack([_word_targets(each)[slots], promised[slots]], 1) * FAVOR_WEIGHT * each.weight
+            )
+        total = stood.sum(0)
+        made = [
+            replace(weights, favors=_favors(sums))
+            for weights, sums in zip([*without, everything], [*(total - stood), total], strict=True)
+        ]
+        return made[:-1], made[-1]
+
     def _fit_sentences(self, without: list[Weights], everything: Weights) -> None:
         num = len(ADAPTED_BY)
         parts = [Ridge((1 + num) * len(ALL_NAMES), 2) for _ in GROUPS]
@@ -141,7 +169,9 @@ class Fit:
             group = _group(each.document)
             rows = _rows_of(each)
             scaled = scoring.standardized(each.knowledge, scoring.promises(each.knowledge, without[group]))[rows]
-            adapted = (each.knowledge.document.statistics() - self._start.statistics_mean) / self._start.statistics_scale
+            adapted = (
+                each.knowledge.document.statistics() - self._start.statistics_mean
+            ) / self._start.statistics_scale
             inputs = np.concatenate([scaled, *(scaled * value for value in adapted)], 1)
             targets = np.stack([each.density[rows], each.is_best[rows]], 1)
             parts[group].add(inputs, targets, np.full(len(rows), each.weight / max(1, len(rows))))
@@ -150,6 +180,19 @@ class Fit:
             for words, part in zip([*without, everything], _left_out(parts), strict=True)
         ]
         self.without, self.everything = made[:-1], made[-1]
+
+
+def _word_moments(lessons: Sequence[Lesson]) -> tuple[Array, Array]:
+    found = np.concatenate(
+        [scoring.word_properties(each.knowledge.table, each.knowledge.document)[_words_of(each)] for each in lessons]
+    )
+    return found.mean(0), found.std(0) + 1e-6
+
+
+def _favors(sums: Array) -> Array:
+    stood, promised = sums
+    ratio = np.clip((stood + FAVOR_DOUBT) / (promised + FAVOR_DOUBT), 0.2, 4)
+    return np.round(np.log(ratio) * FAVOR_STEPS).astype(np.int8)
 
 
 def _left_out(parts: Sequence[Ridge]) -> Iterator[Ridge]:

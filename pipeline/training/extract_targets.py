@@ -45,7 +45,10 @@ def _shared(own: Counter[Any], reference: Counter[Any]) -> int:
 def oracle(sentences: Sequence[list[str]], num_words: Array, reference: list[str], most_words: int) -> list[int]:
     """The sentences that together share most with a summary of that length, as far as greed finds them: the better of
     two ways, by what a sentence adds, and by what it adds per word."""
-    parts = [_Overlap(sentences, reference), _Overlap([list(pairwise(each)) for each in sentences], list(pairwise(reference)))]
+    parts = [
+        _Overlap(sentences, reference),
+        _Overlap([list(pairwise(each)) for each in sentences], list(pairwise(reference))),
+    ]
     found = [_greedy(parts, num_words, most_words, per_word) for per_word in (False, True)]
     return max(found, key=lambda each: each[1])[0]
 

@@ -1,10 +1,10 @@
-"""Documents with summaries that people wrote: JSON lines with `id`, `text` and `summary`, `summaries` or `reference`."""
+"""Documents with summaries that people wrote: JSON lines with `id`, `text` and `summary` or `summaries`."""
 
 import hashlib
 import io
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,11 @@ def documents(data: Path) -> list[Summarized]:
     return chosen
 
 
+def about(documents: Iterable[Summarized]) -> dict[str, int]:
+    """How many documents of each kind."""
+    return dict(sorted(Counter(document.kind for document in documents).items()))
+
+
 def _choose(found: list[Summarized], choice: Choice) -> list[Summarized]:
     fitting = [
         document
@@ -137,4 +142,6 @@ def _chapters(rows: Iterable[dict[str, Any]]) -> Iterator[Summarized]:
         summary = "\n".join(row["summary"] for row in sections if row.get("summary"))
         title = sections[0]["title"].split(" / ")
         if summary:
-            yield Summarized(group, "chapters", title[-2] if len(title) > 1 else title[0], text, (ITEM.sub("", summary),))
+            yield Summarized(
+                group, "chapters", title[-2] if len(title) > 1 else title[0], text, (ITEM.sub("", summary),)
+            )
