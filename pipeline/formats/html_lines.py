@@ -304,7 +304,7 @@ class _Page:
         elif _is_fraction(element, text) and before[-1:].isdigit():
             self._line.append(" " + text.strip())
         else:
-            is_link = next(element.iter("a"), None) is not None
+            is_link = len(element) > 0 and next(element.iter("a"), None) is not None
             self._line.append(html_scripts.raised(before, text, element.tail or "", is_link))
 
     def _enter_field(self, element: etree._Element) -> bool:

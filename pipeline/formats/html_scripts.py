@@ -9,7 +9,9 @@ DECIMAL = re.compile(r"[.,]\d+$|\d{3}$")
 ORDINAL = {"st", "nd", "rd", "th", "er", "ère", "re", "e", "ème", "ers", "o", "a", "º", "ª", "os", "as", "te", "ter"}
 MARKS = {"tm", "sm", "®", "©", "™", "℠", "*", "**", "***", "†", "‡", "§", "¶", "°", "º", "o"}
 ATOM = re.compile(r"[+−–-]?[\w.,′∗*]+[+−–-]?|[+−–-]")
-AMOUNT_OR_YEAR = re.compile(r"[$€£¥]\s?(?!10$)\d[\d.,]*$|(?<![\d.,])(?:1[5-9]\d|20[0-4])\d$")
+CURRENCIES = set("$€£¥")
+AMOUNT = re.compile(r"[$€£¥]\s?(?!10$)\d[\d.,]*$")
+YEAR = re.compile(r"(?<![\d.,])(?:1[5-9]\d|20[0-4])\d$")
 """What is raised after these is the number of a note."""
 WORD = re.compile(r"[^\W\d_]+$")
 UNIT_LETTERS = 3
@@ -70,7 +72,7 @@ def _leading(text: str, after: str) -> str:
 
 def _is_noted(before: str, text: str) -> bool:
     """Whether a number is that of a note, since nothing that has an exponent stands before it."""
-    if text.isdigit() and AMOUNT_OR_YEAR.search(before[-LONGEST:]):
+    if text.isdigit() and (YEAR.search(before[-5:]) or _is_amount(before[-LONGEST:])):
         return True
     if before[-1].isdigit():
         return "," in text
@@ -78,6 +80,10 @@ def _is_noted(before: str, text: str) -> bool:
     if word is None:
         return before[-1] not in ")]}|%°µΩ"
     return len(word[0]) > UNIT_LETTERS and word[0].lower() not in UNITS
+
+
+def _is_amount(before: str) -> bool:
+    return not CURRENCIES.isdisjoint(before) and AMOUNT.search(before) is not None
 
 
 def _grouped(text: str) -> str:
