@@ -3,8 +3,7 @@
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from configs.errors import DocumentError, LonghaulError
 from pipeline.documents import content
@@ -15,8 +14,7 @@ HEAD_BYTES = 128 * 1024
 """Of a stream from `buffered`, so many are there to be looked at."""
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One of the documents that a container holds."""
 
     name: str

@@ -1,13 +1,12 @@
 """A document, from the listing to its summary."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a document is in what holds several."""
 
     kind: str
@@ -58,7 +57,7 @@ class Document:
 
     def as_row(self) -> dict[str, Any]:
         """As a row of MANIFEST."""
-        return asdict(self)
+        return vars(self) | {"within": [place._asdict() for place in self.within]}
 
     @staticmethod
     def from_row(row: dict[str, Any]) -> "Document":
