@@ -172,7 +172,7 @@ def _refuse(error: Exception) -> NoReturn:
 def _is_file(entry: zipfile.ZipInfo) -> bool:
     """Not a folder, a link or a device."""
     mode = stat.S_IFMT(entry.external_attr >> 16)
-    return not entry.is_dir() and mode in (0, stat.S_IFREG)
+    return not _name(entry).endswith("/") and mode in (0, stat.S_IFREG)
 
 
 def _etag(entry: zipfile.ZipInfo) -> str:
@@ -180,9 +180,9 @@ def _etag(entry: zipfile.ZipInfo) -> str:
 
 
 def _name(entry: zipfile.ZipInfo) -> str:
-    """In UTF-8 where it is valid: many programs write that without saying so."""
+    """In UTF-8 where it is valid: many programs write that without saying so. Some of Windows write its slashes."""
     name = entry.filename
     if not entry.flag_bits & UTF_8:
         with suppress(ValueError):
             name = name.encode("cp437").decode("utf-8")
-    return name.removeprefix("./")
+    return (name if "/" in name else name.replace("\\", "/")).removeprefix("./")

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs.core
 import zstandard
 
 from configs.errors import ChangedError, DocumentError
@@ -399,6 +400,11 @@ def test_a_name_that_is_there_twice_gets_a_suffix(tmp_path: Path, name: str) -> 
     assert texts(tmp_path / name) == {"#a.txt": "old", "#a.txt-entry2": "newer"}
 
 
+def test_names_with_the_slashes_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(zip_of({"d\\": b"", "d\\a.txt": b"a", ".git\\b.txt": b"b"}))
+    assert texts(tmp_path / "x.zip") == {"#d/a.txt": "a"}
+
+
 def test_archives_without_documents_are_failures(tmp_path: Path) -> None:
     for name, data in {"a.zip": zip_of({}), "b.tar": tar_of({}), "c.zip": zip_of({".DS_Store": b"x"})}.items():
         (tmp_path / name).write_bytes(data)
@@ -692,3 +698,28 @@ def test_damage_raises_nothing_but_our_errors(tmp_path: Path) -> None:
             for document in listed(path):
                 assert document.error_class != "UnexpectedError", (name, document.error_message)
             texts(path)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.parquet"])
+def test_in_a_store_a_container_is_fetched_about_once(bucket: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [random.Random(n).randbytes(150_000).hex() for n in range(80)]
+    data = (
+        parquet_of({"text": rows, "noise": rows}, row_group_size=10)
+        if name == "x.parquet"
+        else PACKED[name]({f"{n}.txt": row.encode() for n, row in enumerate(rows)})
+    )
+    objects.publish(f"{bucket}/{name}", data)
+    fetched: list[int] = []
+    original = s3fs.core.S3File._fetch_range
+
+    def fetch_range(self: Any, start: int, end: int) -> Any:
+        fetched.append(end - start)
+        return original(self, start, end)
+
+    monkeypatch.setattr(s3fs.core.S3File, "_fetch_range", fetch_range)
+    documents = listed(bucket)
+    assert len(fetched) < 20 and sum(fetched) < 1.2 * len(data)
+    fetched.clear()
+    extractor = Extractor(settings("unused"))
+    assert [text(document, extractor) for document in documents] == rows
+    assert len(fetched) < 20 and sum(fetched) < 1.4 * len(data)
