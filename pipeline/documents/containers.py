@@ -1,10 +1,10 @@
 """Which objects hold several documents: by name whether to look, then by content; and opening them."""
 
-import re
 import sys
 import tarfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
@@ -19,16 +19,12 @@ from pipeline.documents.tar_archive import TarArchive
 from pipeline.documents.zip_archive import ZipArchive
 from pipeline.formats import foreign, recognition
 
-NAMES = re.compile(
-    r"\.(?:jsonl|ndjson|csv|tsv|parquet|pq|parq|arrow|arrows|ipc|feather|zip|tar|tgz|taz|tbz|tbz2|txz|tlz|tzst)"
-    rf"(?:{'|'.join(map(re.escape, compression.SUFFIXES))})?$",
-    re.IGNORECASE,
-)
-"""To look into every object would cost a request for each document of a listing."""
-JSON_LINES = re.compile(r"\.(?:jsonl|ndjson)\b[^/]*$", re.IGNORECASE)
-CSV = re.compile(r"\.(?:csv|tsv)\b[^/]*$", re.IGNORECASE)
-TAR = re.compile(r"\.(?:tar|tgz|taz|tbz2?|txz|tlz|tzst)\b[^/]*$", re.IGNORECASE)
-ARROW = re.compile(r"\.(?:arrows?|ipc|feather)\b[^/]*$", re.IGNORECASE)
+JSON_LINES = {".jsonl", ".ndjson"}
+CSV = {".csv", ".tsv"}
+ARROW = {".arrow", ".arrows", ".ipc", ".feather"}
+TAR = {".tar", ".tgz", ".taz", ".tbz", ".tbz2", ".txz", ".tlz", ".tzst"}
+NAMES = {*JSON_LINES, *CSV, *ARROW, *TAR, ".parquet", ".pq", ".parq", ".zip"}
+"""Suffixes of what is looked into: to do that with every object would cost a request for each document of a listing."""
 ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 KINDS: dict[str, Callable[[BinaryIO, InputSettings], Container]] = {
@@ -45,7 +41,7 @@ AT_RANDOM = {"parquet", "arrow", "zip"}
 
 def may_be(name: str) -> bool:
     """Whether an object, or a file in an archive, is looked into, by its name."""
-    return NAMES.search(name) is not None
+    return _suffix(name) in NAMES
 
 
 def find(
@@ -59,7 +55,7 @@ def find(
     """
     with ExitStack() as unless_it_is_one:
         content = unless_it_is_one.enter_context(buffered(stream))
-        kind = _kind(content.peek(1)[:HEAD_BYTES], name, settings)
+        kind = _kind(content.peek(1)[:HEAD_BYTES], _suffix(name), settings)
         container = _open(kind, content, settings, most_bytes) if kind else None
         if kind is None or container is None:
             return None
@@ -101,18 +97,25 @@ def _unpacked(content: BinaryIO, most_bytes: int | None) -> BinaryIO:
     return cast(BinaryIO, copy)
 
 
-def _kind(head: bytes, name: str, settings: InputSettings) -> str | None:
+def _suffix(name: str) -> str:
+    """Without that of compression."""
+    lower = name.lower()
+    packed = next((suffix for suffix in compression.SUFFIXES if lower.endswith(suffix)), "")
+    return PurePosixPath(lower.removesuffix(packed)).suffix
+
+
+def _kind(head: bytes, suffix: str, settings: InputSettings) -> str | None:
     if head.startswith(recognition.ZIP_MAGIC):
         return "zip"
-    if foreign.is_tar(head) or (TAR.search(name) and _is_old_tar(head)):
+    if foreign.is_tar(head) or (suffix in TAR and _is_old_tar(head)):
         return "tar"
     if head.startswith(arrow_table.PARQUET_MAGIC) and b"\0" in head:
         return "parquet"
-    if head.startswith(arrow_table.ARROW_MAGIC + b"\0") or (head.startswith(ARROW_STREAM_MAGIC) and ARROW.search(name)):
+    if head.startswith(arrow_table.ARROW_MAGIC + b"\0") or (suffix in ARROW and head.startswith(ARROW_STREAM_MAGIC)):
         return "arrow"
-    if JSON_LINES.search(name):
+    if suffix in JSON_LINES:
         return "jsonl"
-    if CSV.search(name) and csv_rows.has_text(head, settings):
+    if suffix in CSV and csv_rows.has_text(head, settings):
         return "csv"
     return None
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
-from configs.errors import ChangedError, DocumentError, EmptyDocumentError, LonghaulError, UnreadableError, unexpected
+from configs.errors import DocumentError, EmptyDocumentError, LonghaulError, UndecodableError, unexpected
 from configs.settings import InputSettings
 from pipeline.documents import compression, containers, content, pinned
 from pipeline.documents.container import Container, Member
@@ -111,7 +111,7 @@ class _Listing:
         found = containers.find(stream, member.name, self._settings, self._most_bytes)
         if found and found[0] in ARCHIVES and depth >= DEEPEST:
             found[1].close()
-            raise UnreadableError(f"The archive lies in more than {DEEPEST} others; unpack it.")
+            raise UndecodableError(f"The archive lies in more than {DEEPEST} others; unpack it.")
         return found
 
     def _rest(
@@ -145,10 +145,12 @@ class MemberReader:
         Raises a DocumentError or StorageError, also while it is read.
         """
         # What is open may be what the object was before it was written anew, or may have gone too far.
-        stream = self._attempt(document) or self._attempt(document)
-        if stream is None:
-            raise pinned.changed()
-        return stream
+        with suppress(DocumentError):
+            if stream := self._attempt(document):
+                return stream
+        if stream := self._attempt(document):
+            return stream
+        raise pinned.changed()
 
     def close(self) -> None:
         """Close what is open."""
@@ -162,8 +164,7 @@ class MemberReader:
         """None where what is open is not what was listed; it is closed then."""
         stream = None
         try:
-            with suppress(ChangedError):
-                stream = self._member(document)
+            stream = self._member(document)
             return stream
         finally:
             if stream is None:

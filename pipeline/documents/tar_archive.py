@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, BinaryIO
 
-from configs.errors import CorruptError, UnreadableError
+from configs.errors import CorruptError, UndecodableError
 from configs.settings import InputSettings
 from pipeline.documents import bookkeeping, content, pinned
 from pipeline.documents.container import Container, Forward, Member
@@ -35,7 +35,7 @@ class TarArchive(Container):
             place, error = Place("tar", name, entry.offset_data, entry.size), None
             self._hashed = _Hashed(_Slice(self._source, entry.offset_data, entry.size))
             if entry.issparse():
-                error = UnreadableError("The file in the archive has holes (GNU sparse); unpack the archive.")
+                error = UndecodableError("The file in the archive has holes (GNU sparse); unpack the archive.")
             yield Member(name, f"-entry{number}", place, entry.size, error=error)
 
     def open(self, place: Place, etag: str | None) -> BinaryIO | None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import PurePosixPath
 
 from configs.errors import DocumentError
@@ -77,7 +78,7 @@ class _Sampler:
         """Tokens and bytes of the documents that were read in full."""
         known: dict[str, int] = {}
         tokens, size, left = 0, 0, most_bytes
-        for document in random.Random(0).sample(group, len(group)):
+        for document in _picked(group, most_bytes):
             if left <= 0:
                 break
             if parsed_whole(document) and LARGEST_PARSED_BYTES < document.size_bytes < most_bytes:
@@ -116,6 +117,17 @@ class _Sampler:
         except DocumentError:
             return 0, 0, True
         return tokens, size, size < most_bytes
+
+
+def _picked(group: Sequence[Document], most_bytes: int) -> Sequence[Document]:
+    """A sample, at random; of what lies in containers in their order, in which each is gone through once."""
+    if most_bytes == sys.maxsize:
+        return group
+    shuffled = random.Random(0).sample(range(len(group)), len(group))
+    if group[0].within:
+        before = accumulate((group[index].size_bytes for index in shuffled), initial=0)
+        shuffled = sorted(index for index, size in zip(shuffled, before, strict=False) if size < most_bytes)
+    return [group[index] for index in shuffled]
 
 
 SAMPLED_SECONDS = 10.0

@@ -207,7 +207,7 @@ def test_archives_do_not_lie_in_one_another_without_end(tmp_path: Path) -> None:
         data = zip_of({"in.zip": data})
     (tmp_path / "x.zip").write_bytes(data)
     (document,) = listed(tmp_path / "x.zip")
-    assert document.error_class == "UnreadableError" and "unpack it" in str(document.error_message)
+    assert document.error_class == "UndecodableError" and "unpack it" in str(document.error_message)
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
@@ -260,6 +260,15 @@ def test_what_is_not_as_it_was_listed_is_not_read(tmp_path: Path, name: str) -> 
     # What was opened is what it was before.
     assert text(documents[2], extractor) == "Text of c."
     assert text(b, extractor) == "Other text." and text(c, extractor) == "Text of c."
+
+
+def test_an_archive_that_is_written_anew_in_place_is_not_called_damaged(tmp_path: Path) -> None:
+    path, extractor = tmp_path / "x.zip", Extractor(settings("unused"))
+    path.write_bytes(zip_of({"a.txt": b"Text of a.", "b.txt": b"Text of b."}))
+    a, b = listed(path)
+    assert text(a, extractor) == "Text of a."
+    path.write_bytes(zip_of({"a.txt": b"A longer text. " * 50, "c.txt": b"c", "b.txt": b"Text of b."}))
+    assert text(b, extractor) == "Text of b."
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from datetime import timedelta
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from pipeline.documents import tokenize
 from pipeline.planning import token_count
 from pipeline.planning.speed import measured_speed
 from pipeline.planning.token_count import Tokens, count_tokens
-from pipeline.schemas.document import Document
+from pipeline.schemas.document import Document, Place
 from tests import pdf
 from tests.one_actor import tokenizer
 from tests.outputs import STARTED, cost_row, job_row, write_part
@@ -176,3 +177,11 @@ def test_a_document_too_long_to_travel_is_counted_however_its_format_was_found_o
     limits = InputSettings(sources=("x",), inline_bytes=1000)
     counted = count_tokens(documents, SummarizeConfig(input=limits), tokenizer(), True, {})
     assert counted.total > 1000
+
+
+def test_what_lies_in_an_archive_is_sampled_in_its_order():
+    """Another order would go through the archive again for each document."""
+    documents = [Document(f"x#{n}", "x.tar.gz", "e", 10, (Place("tar", f"{n}.txt", n * 10, 10),)) for n in range(100)]
+    sample = token_count._picked(documents, 200)
+    assert len(sample) == 20 and list(sample) == sorted(sample, key=documents.index) != documents[:20]
+    assert list(token_count._picked(documents, sys.maxsize)) == documents
