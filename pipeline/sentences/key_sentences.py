@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 
 from pipeline.sentences import scoring, weights
 from pipeline.sentences.candidates import Candidates
+from pipeline.sentences.facts import Facts
 from pipeline.sentences.scoring import Document, Knowledge
 from pipeline.sentences.selection import Selection, Taste, is_prose
 from pipeline.sentences.splitter import Sentence, Splitter
@@ -142,6 +143,12 @@ class KeySentences:
     def summary(self) -> str:
         """Bullets of at most `max_words` words."""
         return bullets(self.select())
+
+    @property
+    def facts(self) -> Facts:
+        """The words and numbers that the document holds."""
+        self._read()
+        return self._table.facts
 
     def to_bytes(self) -> bytes:
         """All that is needed to go on from here, whatever has been read."""

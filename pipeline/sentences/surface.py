@@ -93,6 +93,8 @@ class Reader:
     def read(self, sentences: Sequence[Sentence]) -> Surface:
         """The next sentences; their words go into the table."""
         batch = Batch.of(sentences, self._table)
+        for place in np.flatnonzero(batch.characters.of("digit")).tolist():
+            self._table.facts.add_numbers(sentences[place].text)
         rows, slots, times = batch.tokens.stems(self.index, batch.kinds)
         pair_rows, pairs = batch.tokens.pairs()
         found = looks(batch) | self._places(batch)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.sentences import words
+from pipeline.sentences.facts import Facts
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -56,6 +57,10 @@ class _Forms(dict[str, int]):
             self._grow()
         lower = form.lower()
         stem = words.stem(lower)
+        if not lower.isdigit():
+            # Of 1,234 no 234 is held: numbers are found in the text.
+            self._table.facts.add(lower)
+            self._table.facts.add(stem)
         self.slots[place] = self._table.slot(stem) if words.is_content(lower) else -1
         self.hashes[place] = crc32(stem.encode("utf-8", "surrogatepass"))
         self.flags[place] = 0
@@ -84,6 +89,8 @@ class WordTable:
         self._pairs = np.zeros(NUM_PAIRS, np.uint8)
         self.shift = 0
         """A bin holds 2 ** shift sentences."""
+        self.facts = Facts()
+        """Every word that was ever read, and the numbers."""
         self.forms = _Forms(self)
 
     def __len__(self) -> int:
@@ -178,6 +185,7 @@ class WordTable:
         return {"stems": self.stems, "shift": self.shift}, columns | {
             "words.bins": self._bins[: len(self)],
             "words.pairs": self._pairs,
+            "words.facts": self.facts.bits,
         }
 
     @classmethod
@@ -193,6 +201,7 @@ class WordTable:
             table._columns[name][: len(table)] = arrays[f"words.{name}"]
         table._bins[: len(table)] = arrays["words.bins"]
         table._pairs = arrays["words.pairs"].copy()
+        table.facts = Facts(arrays["words.facts"])
         return table
 
     def _grow(self) -> None:
