@@ -66,21 +66,27 @@ class TarArchive(Container):
         self._source.stream.close()
 
     def _entries(self) -> Iterator[tarfile.TarInfo]:
-        """Raises CorruptError."""
+        """Of all archives that stand one behind the other. Raises CorruptError."""
         headers = _Headers(self._source)
         try:
-            archive = tarfile.TarFile(fileobj=headers, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
-            entry = archive.next() if archive.firstmember else None  # type: ignore[attr-defined]  # its first
-            while entry:
-                if entry.size < 0 or archive.offset < headers.position:
-                    raise CorruptError("The tar archive is damaged: a file in it has a size that cannot be.")
-                yield entry
-                # Else it keeps all of them.
-                archive.members = []  # type: ignore[attr-defined]  # since it is open to all
-                entry = archive.next()
+            yield from _entries(headers)
+            while headers.skip_zeros():
+                yield from _entries(headers)
         except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError, OSError) as error:
             raise CorruptError(f"The tar archive is damaged ({error}).") from error
-        headers.require_end()
+
+
+def _entries(headers: "_Headers") -> Iterator[tarfile.TarInfo]:
+    archive = tarfile.TarFile(fileobj=headers, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
+    entry = archive.next() if archive.firstmember else None  # type: ignore[attr-defined]  # its first
+    while entry:
+        if entry.size < 0 or archive.offset < headers.tell():
+            raise CorruptError("The tar archive is damaged: a file in it has a size that cannot be.")
+        yield entry
+        # Else it keeps all of them.
+        archive.members = []  # type: ignore[attr-defined]  # since it is open to all
+        entry = archive.next()
+    headers.require_end()
 
 
 class _Headers:
@@ -88,14 +94,10 @@ class _Headers:
 
     def __init__(self, source: Forward) -> None:
         self._source = source
-        self._last = b""
-
-    @property
-    def position(self) -> int:
-        return self._source.position
+        self._last = self._held = b""
 
     def tell(self) -> int:
-        return self._source.position
+        return self._source.position - len(self._held)
 
     def seek(self, offset: int) -> int:
         self._source.go_to(offset)
@@ -104,8 +106,17 @@ class _Headers:
     def read(self, size: int) -> bytes:
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise CorruptError(f"The tar archive is damaged: it has a header of {size} bytes.")
-        self._last = self._source.read(size)
+        self._last = self._held or self._source.read(size)
+        self._held = b""
         return self._last
+
+    def skip_zeros(self) -> bool:
+        """Go on to the next block that is not zero; whether there is one."""
+        while block := self._source.read(BLOCK):
+            if block.strip(b"\0"):
+                self._held = block
+                return True
+        return False
 
     def require_end(self) -> None:
         """The library stops without a word where no header can be read, as at the end. Raises CorruptError."""

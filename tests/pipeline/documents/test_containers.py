@@ -163,6 +163,17 @@ def test_every_style_of_tar_is_read_with_long_names_too(tmp_path: Path, style: i
     assert texts(tmp_path / "x.tar") == {f"#{long}": "a", "#b.txt": "b"}
 
 
+def test_tar_archives_one_behind_the_other_are_read(tmp_path: Path) -> None:
+    first, second = tar_of({"a.txt": b"a"}), tar_of({"b.txt": b"b", "c.txt": b"c"})
+    (tmp_path / "x.tar").write_bytes(first + second)
+    (tmp_path / "y.tgz").write_bytes(gzip.compress(first) + gzip.compress(second))
+    for name in ("x.tar", "y.tgz"):
+        assert texts(tmp_path / name) == {"#a.txt": "a", "#b.txt": "b", "#c.txt": "c"}
+    (tmp_path / "z.tar").write_bytes(first + b"something else" * 100)
+    a, rest = listed(tmp_path / "z.tar")
+    assert (a.error_class, rest.error_class) == (None, "CorruptError")
+
+
 def test_a_tar_archive_from_before_there_was_a_magic_is_known_by_its_name(tmp_path: Path) -> None:
     data = bytearray(tar_of({"a.txt": b"Text of a."}, style=tarfile.USTAR_FORMAT))
     data[257:265] = bytes(8)
