@@ -32,11 +32,12 @@ class TarArchive(Container):
             name = _name(entry)
             if not entry.isreg() or bookkeeping.is_passed_over(name, entry.size):
                 continue
-            place, error = Place("tar", name, entry.offset_data, entry.size), None
-            self._hashed = _Hashed(_Slice(self._source, entry.offset_data, entry.size))
+            size, error = entry.size, None
             if entry.issparse():
-                error = UndecodableError("The file in the archive has holes (GNU sparse); unpack the archive.")
-            yield Member(name, f"-entry{number}", place, entry.size, error=error)
+                # Its size is not that of its bytes in the archive.
+                size, error = 0, UndecodableError("The file in the archive has holes (sparse); unpack the archive.")
+            self._hashed = _Hashed(_Slice(self._source, entry.offset_data, size))
+            yield Member(name, f"-entry{number}", Place("tar", name, entry.offset_data, size), size, error=error)
 
     def open(self, place: Place, etag: str | None) -> BinaryIO | None:
         """As `Container.open`."""

@@ -174,6 +174,18 @@ def test_tar_archives_one_behind_the_other_are_read(tmp_path: Path) -> None:
     assert (a.error_class, rest.error_class) == (None, "CorruptError")
 
 
+def test_a_file_with_holes_in_a_tar_archive_fails_alone(tmp_path: Path) -> None:
+    head = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "h.txt", "GNU.sparse.realsize": "9000"}
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data, pax in [("h", b"1\n8999\n1\n".ljust(512, b"\0") + b"x", head), ("a.txt", b"Text of a.", {})]:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.pax_headers = len(data), pax
+            archive.addfile(entry, io.BytesIO(data))
+    holes, a = listed(tmp_path / "x.tar")
+    assert holes.error_class == "UndecodableError" and holes.document_id.endswith("#h.txt")
+    assert text(a) == "Text of a."
+
+
 def test_a_tar_archive_from_before_there_was_a_magic_is_known_by_its_name(tmp_path: Path) -> None:
     data = bytearray(tar_of({"a.txt": b"Text of a."}, style=tarfile.USTAR_FORMAT))
     data[257:265] = bytes(8)
