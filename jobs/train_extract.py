@@ -20,9 +20,7 @@ Data = Annotated[
 Output = Annotated[Path, typer.Option(help="File for the weights of all documents; replaced if it is there.")]
 Folds = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder for weights-012, -345 and -6789 too: those that have not seen these folds, to evaluate with."
-    ),
+    typer.Option(help="Folder for jobs.evaluate: weights that have not seen some documents, and the documents."),
 ]
 
 
@@ -43,7 +41,8 @@ def train_extract(data: Data, output: Output, folds: Folds = None) -> None:
     if folds is not None:
         folds.mkdir(parents=True, exist_ok=True)
         for group, weights in zip(extract_fit.GROUPS, fit.without, strict=True):
-            (folds / f"weights-{''.join(map(str, group))}.safetensors").write_bytes(weights.to_bytes())
+            (folds / extract_fit.name_of(group)).write_bytes(weights.to_bytes())
+        summarized.write(documents, folds / "documents.jsonl")
     log.info("weights_written", output=str(output), bytes=output.stat().st_size)
 
 

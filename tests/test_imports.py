@@ -20,7 +20,7 @@ FOLDERS = {
         ("documents",),
         ("reports",),
         ("states", "planning", "training"),
-        ("actor",),
+        ("actor", "evaluation"),
         ("driver",),
     ),
 }

@@ -220,7 +220,7 @@ class KeySentences:
 
     def _tidy(self) -> None:
         """Keep what memory has room for. Only at places in the text that do not depend on the pieces."""
-        if len(self._candidates) >= 2 * self._room + SAMPLE:
+        if len(self._candidates) >= 3 * self._room + SAMPLE:
             self._drop()
         if (moved := self._table.forget()) is not None:
             self._candidates.move(moved)

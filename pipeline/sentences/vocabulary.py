@@ -59,8 +59,8 @@ class _Forms(dict[str, int]):
         stem = words.stem(lower)
         if not lower.isdigit():
             # Of 1,234 no 234 is held: numbers are found in the text.
-            self._table.facts.add(lower)
-            self._table.facts.add(stem)
+            for word in {lower, stem}:
+                self._table.facts.add(word)
         self.slots[place] = self._table.slot(stem) if words.is_content(lower) else -1
         self.hashes[place] = crc32(stem.encode("utf-8", "surrogatepass"))
         self.flags[place] = 0

@@ -46,6 +46,11 @@ class Lesson:
     weight: float = 1.0
 
 
+def name_of(group: Sequence[int]) -> str:
+    """Of the file of weights that have not seen some folds."""
+    return f"weights-{''.join(map(str, group))}.safetensors"
+
+
 def rarities(documents: Sequence[Summarized]) -> tuple[tuple[str, ...], Array]:
     """The commonest stems, and how rare each is: logarithms, in steps of 1 / RARITY_STEPS."""
     known: dict[str, str] = {}

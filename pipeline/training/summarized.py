@@ -96,6 +96,14 @@ def about(documents: Iterable[Summarized]) -> dict[str, int]:
     return dict(sorted(Counter(document.kind for document in documents).items()))
 
 
+def write(documents: Iterable[Summarized], path: Path) -> None:
+    """As JSON lines, whole chapters for instance, which the folder holds in sections."""
+    with path.open("w", encoding="utf-8") as stored:
+        for document in documents:
+            row = {"id": document.id, "group": document.kind, "title": document.title, "text": document.text}
+            stored.write(json.dumps(row | {"references": document.references}) + "\n")
+
+
 def _choose(found: list[Summarized], choice: Choice) -> list[Summarized]:
     fitting = [
         document

@@ -86,7 +86,7 @@ def test_a_long_document_goes_on_with_few_candidates(monkeypatch):
     text = document(300)
     whole = read(text)
     assert whole.num_sentences > 800
-    assert len(whole.knowledge.candidates) < 2 * 128 + 40 + 32
+    assert len(whole.knowledge.candidates) < 3 * 128 + 40 + 32
     cuts = [random.Random(1).randrange(len(text)) for _ in range(10)]
     assert read(text, cuts, resumes=True).select() == whole.select()
 

@@ -1,0 +1,1 @@
+"""How good summaries are: beside those that people wrote, and beside what simple methods make."""

@@ -1,0 +1,89 @@
+"""Numbers for one summary: what it shares with the reference, and how it stands to the document."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from configs.errors import ConfigError
+from pipeline.sentences import grounding, words
+from pipeline.sentences.facts import Facts
+from pipeline.sentences.key_sentences import KeySentences
+
+ROUGE = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeLsum": "rouge_l"}
+MEASURES = (*ROUGE.values(), "content_rouge", "profile_distance", "novelty", "unsupported", "repetition", "words")
+NUM_PARTS = 10
+TRIPLE = 3
+
+
+class Measures:
+    """Of summaries of documents. Raises ConfigError where rouge-score is not installed."""
+
+    def __init__(self) -> None:
+        try:
+            from rouge_score.rouge_scorer import RougeScorer
+        except ImportError as error:
+            raise ConfigError("Evaluation needs rouge-score: pip install 'longhaul[evaluate]'.") from error
+        self._scorer = RougeScorer(list(ROUGE), use_stemmer=True)
+
+    def of(self, summary: str, reference: str, document: "Known") -> dict[str, float]:
+        """By name, as in MEASURES."""
+        rouge = {ROUGE[name]: score.fmeasure for name, score in self._scorer.score(reference, summary).items()}
+        return rouge | {
+            "content_rouge": _overlap(Counter(words.stems(summary)), Counter(words.stems(reference))),
+            "profile_distance": document.distance(summary, reference),
+            "novelty": document.novelty(summary),
+            "unsupported": float(len(document.unsupported_numbers(summary))),
+            "repetition": _repetition(_lower(summary)),
+            "words": float(len(summary.split())),
+        }
+
+
+class Known:
+    """What measuring needs to know of a document."""
+
+    def __init__(self, text: str, keys: KeySentences) -> None:
+        """`keys` has read the whole text."""
+        self._keys = keys
+        self._pairs = set(pairwise(_lower(text)))
+        self._facts: Facts = keys.facts
+        self._num_bytes = max(1, len(text.encode()))
+
+    def profile(self, summary: str) -> npt.NDArray[Any]:
+        """Of the sentences of a summary, the shares that the tenths of the document support best."""
+        places = [citation.start_byte for citation in grounding.citations(summary, self._keys)]
+        parts = np.minimum(np.array(places, float) / self._num_bytes * NUM_PARTS, NUM_PARTS - 1).astype(int)
+        return np.bincount(parts, minlength=NUM_PARTS) / max(1, len(parts))
+
+    def distance(self, summary: str, reference: str) -> float:
+        """Between the profiles of a summary and the reference: 0, the same tenths of the document, to 1, others."""
+        return float(np.abs(self.profile(summary) - self.profile(reference)).sum() / 2)
+
+    def novelty(self, summary: str) -> float:
+        """The share of pairs of words that do not stand in the document."""
+        pairs = list(pairwise(_lower(summary)))
+        return sum(pair not in self._pairs for pair in pairs) / max(1, len(pairs))
+
+    def unsupported_numbers(self, summary: str) -> list[str]:
+        """Those of a summary that the document does not hold."""
+        found = grounding.unsupported(summary, self._facts)
+        return [each.text for each in found if each.kind == "number"]
+
+
+def _lower(text: str) -> list[str]:
+    return [word for word in words.tokens(text.lower()) if word != "\n"]
+
+
+def _overlap(first: Counter[str], second: Counter[str]) -> float:
+    """F1 of words in common."""
+    total = first.total() + second.total()
+    return 2 * (first & second).total() / total if total else 0.0
+
+
+def _repetition(found: Sequence[str]) -> float:
+    """The share of triples of words that stood before."""
+    triples = list(zip(*(found[at:] for at in range(TRIPLE)), strict=False))
+    return 1 - len(set(triples)) / len(triples) if triples else 0.0
