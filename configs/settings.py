@@ -124,11 +124,20 @@ class ModelSettings(Settings):
         return "float32" if device == "cpu" else "bfloat16"
 
 
+DEFAULT_EXTRACT_WORDS = 120
+ANSWER_FIELDS = ("instruction", "max_tokens", "temperature", "top_p", "seed", "json_schema")
+
+
 class PromptSettings(Settings):
-    """One question asked of every document."""
+    """One question asked of every document, or an extract of it."""
 
     name: str = Field("summary", pattern=NAME_PATTERN)
     """The value of the column prompt_id."""
+    kind: Literal["answer", "extract"] = Field("answer", exclude_if=lambda kind: kind == "answer")
+    """`answer`: the model answers the instruction. `extract`: the document's own key sentences, word for word and with
+    their places, chosen on CPUs; no model reads the document for it."""
+    max_words: int | None = Field(None, ge=10, le=100_000, exclude_if=lambda words: words is None)
+    """Most words of an extract, which consists of whole sentences. Unset: 120."""
     instruction: str = Field("Summarize the document.", min_length=1)
     """The instruction that follows the document."""
     max_tokens: int = Field(128, ge=1, le=65536)
@@ -153,8 +162,25 @@ class PromptSettings(Settings):
         except ValueError as error:
             raise ValueError(f"prompt {info.data.get('name', '')!r}: {error}") from error
 
+    @property
+    def is_extract(self) -> bool:
+        return self.kind == "extract"
+
+    @property
+    def words(self) -> int:
+        """Most words of an extract."""
+        return self.max_words or DEFAULT_EXTRACT_WORDS
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        fields = type(self).model_fields
+        of_answers = [name for name in ANSWER_FIELDS if getattr(self, name) != fields[name].default]
+        if self.is_extract and of_answers:
+            raise ValueError(
+                f"prompt {self.name!r}: {of_answers[0]} is of prompts of kind answer; an extract takes max_words alone"
+            )
+        if self.max_words is not None and not self.is_extract:
+            raise ValueError(f"prompt {self.name!r}: max_words is of prompts of kind extract; an answer has max_tokens")
         if not self.instruction.strip():
             raise ValueError(f"prompt {self.name!r}: instruction = {self.instruction!r} says nothing")
         if len(self.instruction) > MAX_INSTRUCTION_CHARS:
@@ -191,6 +217,11 @@ class SectionSettings(Settings):
 def every_prompt(prompts: tuple[PromptSettings, ...], sections: SectionSettings | None) -> tuple[PromptSettings, ...]:
     """The prompts about whole documents, then those about sections."""
     return (*prompts, *(sections.prompts if sections else ()))
+
+
+def answers_of(prompts: tuple[PromptSettings, ...]) -> tuple[PromptSettings, ...]:
+    """The prompts that a model answers."""
+    return tuple(prompt for prompt in prompts if not prompt.is_extract)
 
 
 class EngineSettings(Settings):
@@ -325,7 +356,7 @@ class SummarizeConfig(Settings):
     output: OutputSettings = OutputSettings()
     model: ModelSettings = ModelSettings()
     prompts: tuple[PromptSettings, ...] = Field((PromptSettings(),), min_length=1)
-    """Prompts that are answered for each document after reading it once, a row for each."""
+    """What is asked of each document after reading it once, and which extracts are made of it; a row for each."""
     preamble: str | None = Field(None, exclude_if=lambda value: value is None)
     """Text that the model reads before every document, such as who it is and what matters. It is read once per actor:
     every document starts from the state after it."""
@@ -346,6 +377,13 @@ class SummarizeConfig(Settings):
         names = [prompt.name for prompt in every_prompt(self.prompts, self.sections)]
         if len(set(names)) != len(names):
             raise ValueError(f"prompts have the names {names}: give each its own name")
+        if self.sections and any(not each.is_extract for each in self.sections.prompts) and self.is_extract_only:
+            raise ValueError("sections.prompts asks for answers, prompts for none: add one of kind answer to prompts")
         if self.run.budget_usd is not None and self.price.currency != "USD":
             raise ValueError(f"run.budget_usd needs prices in USD, price.currency is {self.price.currency!r}")
         return self
+
+    @property
+    def is_extract_only(self) -> bool:
+        """Whether nothing is asked of a model."""
+        return all(prompt.is_extract for prompt in self.prompts)

@@ -86,6 +86,8 @@ def _type(kind: pa.DataType) -> str:
         return f"decimal({kind.precision}, {kind.scale})"
     if pa.types.is_list(kind):
         return f"list of {_type(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return f"({', '.join(field.name for field in kind)})"
     return "timestamp" if pa.types.is_timestamp(kind) else str(kind)
 
 

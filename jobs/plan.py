@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from configs.errors import ConfigError
 from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command
@@ -30,6 +31,11 @@ def plan(
     """Quote a run: tokens, device hours, wall time, cost on spot and on demand, memory, and what a transformer of the
     same size would need. Starts no run and writes nothing."""
     config = load(SummarizeConfig, config_path, overrides or [])
+    if config.is_extract_only:
+        raise ConfigError(
+            "prompts asks for extracts alone, which no quote is made for yet: run some of the documents, and "
+            "python -m jobs.report tells what a million tokens cost"
+        )
     logs.configure()
     prepared = prepare(config)
     kept = kept_states(prepared, "cuda" if gpu else "cpu")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from configs.errors import LonghaulError
 from models.engine.backend import SavedState
@@ -66,7 +66,7 @@ class Request:
     feed: Feed
     """Its tokens, at least one; from `start` on."""
     prompts: tuple[Prompt, ...]
-    """At least one."""
+    """None where nothing is asked of a model."""
     section_prompts: tuple[Prompt, ...] = ()
     """Asked where the feed says that a section ends, of all that has been read so far."""
     start: ReadState | None = None
@@ -75,7 +75,7 @@ class Request:
     """Whether to hand over the state at the feed's last cut."""
 
     def __post_init__(self) -> None:
-        assert self.prompts and all(prompt.tokens for prompt in (*self.prompts, *self.section_prompts))
+        assert all(prompt.tokens for prompt in (*self.prompts, *self.section_prompts))
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class Finished:
     """Whether it was asked about before it was read to its end."""
     kept: ReadState | None = None
     """At the feed's last cut, where the request keeps the state and prefill passed that cut."""
+    extracts: tuple[Mapping[str, Any], ...] = ()
+    """What was made of the document's own sentences, as columns of the table of summaries."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A Hugging Face `tokenizer.json` with the special tokens that the engine needs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -48,6 +48,11 @@ class Tokenizer:
         return Tokenizer.load(hub.tokenizer(uri, model_uri))
 
     @staticmethod
+    def shipped() -> "Tokenizer":
+        """That of the shipped model, which is byte-level."""
+        return Tokenizer.load(hub.tokenizer(None, "default"))
+
+    @staticmethod
     def train(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
         """A byte-level BPE; `<|endoftext|>` is id 0 and both begins and ends a document."""
         backend = Backend(models.BPE())
@@ -81,6 +86,26 @@ class Tokenizer:
         """The text of token ids, special tokens left out."""
         return self._backend.decode(list(ids), skip_special_tokens=True)
 
+    def bytes_of(self, ids: Iterable[int]) -> bytes:
+        """The UTF-8 that token ids stand for, which may end within a character; special tokens stand for nothing.
+
+        Exact for the byte-level tokenizers that `train` makes.
+        """
+        spelled = self._spelled
+        return b"".join(spelled[token] for token in ids)
+
+    @cached_property
+    def _spelled(self) -> list[bytes]:
+        """The bytes of each token by its id; none of special ones."""
+        byte_of = {character: byte for byte, character in _characters_of_bytes()}
+        special = {token.content for token in self._backend.get_added_tokens_decoder().values()}
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        spelled = [b""] * (max(vocabulary.values()) + 1)
+        for token, number in vocabulary.items():
+            if token not in special:
+                spelled[number] = bytes(byte_of[character] for character in token)
+        return spelled
+
     @property
     def vocab_size(self) -> int:
         return self._backend.get_vocab_size()
@@ -113,3 +138,14 @@ class Tokenizer:
             if (token := self._backend.token_to_id(name)) is not None:
                 return token
         raise ModelError(f"the tokenizer has none of the special tokens {', '.join(names)}")
+
+
+def _characters_of_bytes() -> Iterator[tuple[int, str]]:
+    """How byte-level tokenizers since GPT-2 spell each byte: as Latin-1 where that is seen, else from U+0100 on."""
+    unseen = 0x100
+    for byte in range(0x100):
+        if chr(byte).isprintable() and byte != ord(" ") and byte != 0xAD:
+            yield byte, chr(byte)
+        else:
+            yield byte, chr(unseen)
+            unseen += 1

@@ -12,7 +12,6 @@ import structlog
 from configs.errors import DocumentError, LonghaulError, StateError, unexpected
 from models.backends import device
 from models.engine.request import Failed, Finished, Request
-from models.weights.tokenizer import Tokenizer
 from pipeline.actor import startup
 from pipeline.actor.assignment import Assignment, receipt
 from pipeline.actor.entries import Entries
@@ -141,9 +140,7 @@ class EngineDriver(Thread):
         takes must be there for the passes."""
         self._actor.rate = startup.rate_of(self._assignment, self._node_labels)
         self._actor.meter.spend("startup")
-        directory = startup.model_in(self._assignment)
-        self._tokenizer = Tokenizer.find(self._assignment.config.model.tokenizer, self._assignment.config.model.uri)
-        self._engine = startup.engine_of(self._assignment, directory, self._tokenizer)
+        self._engine, self._tokenizer = startup.engine_of(self._assignment)
         self._prompts = BoundPrompts(self._assignment.config.prompts, self._assignment.config.sections, self._tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)

@@ -3,6 +3,7 @@
 Summaries and failures leave their cost open: a commit shares out what all attempts at the document come to.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from functools import cached_property
 from hashlib import sha256
 
 from configs.errors import DocumentError
-from configs.settings import PromptSettings, every_prompt
+from configs.settings import PromptSettings, answers_of, every_prompt
 from models.engine.request import Answer, Finished
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
@@ -36,7 +37,7 @@ class Entries:
     def _checks(self) -> dict[str, AnswerCheck]:
         """Checks by prompt name, so that each JSON schema is compiled once and not for every answer."""
         asked = every_prompt(self.assignment.config.prompts, self.assignment.config.sections)
-        return {prompt.name: AnswerCheck(prompt) for prompt in asked}
+        return {prompt.name: AnswerCheck(prompt) for prompt in asked if not prompt.is_extract}
 
     def finished(self, job: Job, finished: Finished) -> Entry:
         """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes.
@@ -77,13 +78,16 @@ class Entries:
         }
         common = self._common(job) | read
         answered = self._answered(job, finished)
-        return [common | section | self._answer(answer, prompt) for answer, prompt, section in answered]
+        answers = [common | section | self._answer(answer, prompt) for answer, prompt, section in answered]
+        return answers + [common | extract for extract in self._extracts(job, finished)]
 
     def _answered(self, job: Job, finished: Finished) -> Iterator[tuple[Answer, PromptSettings, Row]]:
         """Every answer with its prompt and, of a section, where it lies."""
-        for answer, prompt in zip(finished.answers, self.assignment.config.prompts, strict=True):
+        config = self.assignment.config
+        for answer, prompt in zip(finished.answers, answers_of(config.prompts), strict=True):
             yield answer, prompt, {}
-        if self.assignment.config.sections is None:
+        of_sections = answers_of(config.sections.prompts) if config.sections else ()
+        if not of_sections:
             return
         for index, (section, found) in enumerate(zip(finished.sections, job.sections or (), strict=False)):
             place = {
@@ -92,8 +96,25 @@ class Entries:
                 "section_start": found["start"],
                 "section_end": section.end,
             }
-            for answer, prompt in zip(section.answers, self.assignment.config.sections.prompts, strict=True):
+            for answer, prompt in zip(section.answers, of_sections, strict=True):
                 yield answer, prompt, place
+
+    def _extracts(self, job: Job, finished: Finished) -> Iterator[Row]:
+        """Those that the engine made, or else a reader of the whole document."""
+        by_reader = json.loads(job.row.get("extracts") or "[]") if not finished.so_far else []
+        sections = job.sections or ()
+        for extract in finished.extracts or by_reader:
+            index = extract.get("section_index")
+            if index is None or index >= len(sections):
+                yield dict(extract)
+                continue
+            ends = [section["start"] for section in sections[index + 1 : index + 2]]
+            yield {
+                **extract,
+                "section_title": sections[index]["title"],
+                "section_start": sections[index]["start"],
+                "section_end": ends[0] if ends else finished.tokens_read,
+            }
 
     def _common(self, job: Job) -> Row:
         row = job.row
@@ -116,6 +137,7 @@ class Entries:
         verdict = self._checks[prompt.name].judge(self.tokenizer.decode(answer.tokens))
         return {
             "prompt_id": prompt.name,
+            "kind": prompt.kind,
             "prompt_sha256": sha256(template.question(prompt.instruction, prompt.json_schema).encode()).hexdigest(),
             "summary": verdict.summary,
             "summary_tokens": len(answer.tokens),

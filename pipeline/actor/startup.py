@@ -11,8 +11,10 @@ from models.engine.summarizer import Summarizer
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
+from pipeline.actor.extract_engine import ExtractEngine
 from pipeline.billing.metering import Rate
 from pipeline.billing.rates import Labels
+from pipeline.documents.extracts import ExtractPrompts
 
 
 def rate_of(assignment: Assignment, node_labels: Labels) -> Rate:
@@ -25,7 +27,7 @@ def rate_of(assignment: Assignment, node_labels: Labels) -> Rate:
     return assignment.rates.of_gpu(torch.cuda.get_device_name(), node_labels)
 
 
-def model_in(assignment: Assignment) -> Path:
+def _model_in(assignment: Assignment) -> Path:
     """The model's directory. Raises ModelError where it holds other weights than those of the run."""
     directory = checkpoint.resolve(assignment.config.model.uri)
     if checkpoint.fingerprint(directory) != assignment.model_revision:
@@ -33,8 +35,21 @@ def model_in(assignment: Assignment) -> Path:
     return directory
 
 
-def engine_of(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Summarizer:
-    """With the model of that directory, warmed up. Raises ModelError."""
+def engine_of(assignment: Assignment) -> tuple[Summarizer, Tokenizer]:
+    """What reads and answers, ready to, and the tokenizer of its documents. Raises ModelError."""
+    config = assignment.config
+    if config.is_extract_only:
+        tokenizer = Tokenizer.shipped()
+        prompts = ExtractPrompts.of(config.prompts, config.sections)
+        engine = config.engine
+        return ExtractEngine(prompts, tokenizer, engine.slots_on("cpu"), engine.step_tokens_on("cpu")), tokenizer
+    directory = _model_in(assignment)
+    tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
+    return _engine_with_model(assignment, directory, tokenizer), tokenizer
+
+
+def _engine_with_model(assignment: Assignment, directory: Path, tokenizer: Tokenizer) -> Summarizer:
+    """Warmed up."""
     settings = assignment.config.engine
     if assignment.device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)

@@ -33,6 +33,7 @@ READ_ROW = pa.schema(
         ("is_streamed", pa.bool_()),
         ("sections", pa.list_(_SECTION)),
         ("cuts", pa.list_(_POSITION)),
+        ("extracts", pa.string()),
     ]
 )
 """A document as a reader passes it to an actor. `tokens` is null if it failed (`error_class` says why) or if the
@@ -40,7 +41,8 @@ document `is_streamed`: then the row is a handle, and the actor reads the docume
 if there is one. `earlier` are attempts of earlier starts of the run, if any. `tokens` beside a `state_uri` are those of
 the whole document. `sections` is null unless the run summarizes sections. `cuts` are the canonical cuts within the
 tokens, in order; null without tokens. `made_by` is what the text depends on, from `registry.makers`; null if the
-document was not opened yet.
+document was not opened yet. `extracts` are columns of `summaries` for each extract that the run asks for beside
+answers, as JSON; of a document without tokens too.
 """
 
 

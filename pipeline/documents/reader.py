@@ -1,7 +1,8 @@
 """Reads documents: fetched, extracted, cut and tokenized, in this process and without a time limit."""
 
+import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents import tokenize
 from pipeline.documents.extract import Extracted, Extractor
+from pipeline.documents.extracts import ExtractPrompts, Extracts
 from pipeline.documents.handover import reason
 from pipeline.documents.sections import SectionFinder
 from pipeline.documents.tokenize import Passage
@@ -29,6 +31,8 @@ class ReaderSettings:
     input: InputSettings
     model: ModelSettings
     sections: SectionSettings | None = None
+    extracts: ExtractPrompts | None = None
+    """To be made here; None where there are none, or an actor makes them."""
 
 
 class Reader:
@@ -63,8 +67,14 @@ class Reader:
 
     def _read(self, document: Document, has_state: bool) -> Row:
         extracted = self._extractor.read(document)
+        made: Row = {}
+        is_skipped = has_state and extracted.kind == registry.TEXT
         with closing(extracted):
-            passages = None if has_state and extracted.kind == registry.TEXT else self._passages(extracted)
+            if self.settings.extracts:
+                passages, rows = self._with_extracts(extracted, self.settings.extracts)
+                passages, made = None if is_skipped else passages, {"extracts": json.dumps(rows)}
+            else:
+                passages = None if is_skipped else self._passages(extracted)
         made_by = registry.made_by(extracted.kind, self.settings.input)
         tokenized = {} if passages is None else self._tokenized(passages)
         row = {
@@ -72,8 +82,10 @@ class Reader:
             "format": extracted.format,
             "is_streamed": passages is None,
             "made_by": made_by,
+            "encoding": extracted.notes.encoding,
+            "warnings": extracted.notes.warnings,
         }
-        return row | {"encoding": extracted.notes.encoding, "warnings": extracted.notes.warnings} | tokenized
+        return row | tokenized | made
 
     def _passages(self, extracted: Extracted) -> list[Passage] | None:
         """All of a text, or None where it is too long to travel."""
@@ -82,6 +94,35 @@ class Reader:
             # The actor will parse it again, with neighbors that a loop or a crash would harm: here it shows first.
             deque(extracted.pieces, maxlen=0)
         return passages
+
+    def _with_extracts(self, extracted: Extracted, prompts: ExtractPrompts) -> tuple[list[Passage] | None, list[Row]]:
+        """All of a text, or None where it is too long to travel; and its extracts, for which it is read to its end."""
+        extracts, held, size = Extracts(prompts), list[Passage](), 0
+        for passage, sections in self._with_sections(tokenize.passages(extracted.pieces), prompts):
+            extracts.feed(passage.text, sections)
+            size += len(passage.text.encode())
+            held.append(passage)
+            if size > self.settings.input.inline_bytes:
+                held.clear()
+        return held if size <= self.settings.input.inline_bytes else None, extracts.rows()
+
+    def _with_sections(
+        self, passages: Iterator[Passage], prompts: ExtractPrompts
+    ) -> Iterator[tuple[Passage, Sequence[int]]]:
+        """Each passage with the places in it where sections begin, if extracts are made of these."""
+        if not prompts.of_sections:
+            yield from ((passage, ()) for passage in passages)
+            return
+        assert self.settings.sections is not None
+        finder, passed = SectionFinder(self.settings.sections), deque[Passage]()
+
+        def passing() -> Iterator[Passage]:
+            for passage in passages:
+                passed.append(passage)
+                yield passage
+
+        for _ in tokenize.parts(passing(), self.tokenizer, finder, max_tokens=self.settings.input.max_document_tokens):
+            yield passed.popleft(), finder.begun
 
     def _tokenized(self, passages: Iterable[Passage]) -> Row:
         sections = self.settings.sections

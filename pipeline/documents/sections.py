@@ -109,12 +109,16 @@ class SectionFinder:
         self._settings = settings
         self.sections: list[Section] = list(found) or [Section(None, 0)]
         """The sections so far; the last one is still open."""
+        self.begun: list[int] = []
+        """Where in the last part sections begin, in characters."""
 
     def add(self, part: str, places: Sequence[int], tokens_before: int) -> None:
         """Add the next part of the text; `places` are the offsets of its tokens in characters."""
+        known = len(self.sections)
         for title, place in headings(part, tokens_before <= 1) if self._settings.headings else ():
             self._heading(title, tokens_before + bisect_left(places, place))
         self._reach(tokens_before + len(places))
+        self.begun = [places[section.start - tokens_before] for section in self.sections[known:]]
 
     def _heading(self, title: str, start: int) -> None:
         self._reach(start)

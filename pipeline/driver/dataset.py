@@ -18,10 +18,11 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from configs import errors
 from configs.errors import ConfigError
-from configs.settings import SummarizeConfig
+from configs.settings import ModelSettings, SummarizeConfig
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.summarize_stage import SummarizeStage
 from pipeline.cluster import node
+from pipeline.documents.extracts import ExtractPrompts
 from pipeline.documents.read_stage import read_batch
 from pipeline.ledger import stop
 from pipeline.schemas.attempt import BEGUN, Begun
@@ -197,8 +198,12 @@ def _dataset(tables: list[pa.Table], assignment: Assignment) -> Dataset:
 
 
 def _read(tables: list[pa.Table], config: SummarizeConfig, is_stopping: Callable[[], bool]) -> Dataset:
+    # Where nothing else is asked for, an actor makes them, whose time is metered.
+    extracts = None if config.is_extract_only else ExtractPrompts.of(config.prompts, config.sections)
+    model = ModelSettings() if config.is_extract_only else config.model
+    told = {"settings": config.input, "model": model, "sections": config.sections, "extracts": extracts or None}
     return ray.data.from_arrow(tables).map_batches(
-        partial(_read_batch, is_stopping, settings=config.input, model=config.model, sections=config.sections),
+        partial(_read_batch, is_stopping, **told),
         batch_format="pyarrow",
         batch_size=config.engine.documents_per_batch,
         compute=TaskPoolStrategy(size=config.engine.readers),

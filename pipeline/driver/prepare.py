@@ -11,7 +11,7 @@ import structlog
 
 from configs.errors import ConfigError
 from configs.prices import Catalog
-from configs.settings import SummarizeConfig
+from configs.settings import SummarizeConfig, every_prompt
 from models.mamba.architecture import MambaConfig
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
@@ -28,6 +28,7 @@ from pipeline.planning import quote
 from pipeline.prompts import template
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
+from pipeline.sentences import weights
 from pipeline.states import kept as states
 from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
 from pipeline.storage import objects
@@ -44,7 +45,8 @@ class Prepared:
     ledger: Ledger
     model_revision: str
     settings_sha256: str
-    architecture: MambaConfig
+    architecture: MambaConfig | None
+    """None where nothing is asked of a model."""
     tokenizer: Tokenizer
     listed: tuple[Document, ...]
     """All that the sources hold."""
@@ -76,11 +78,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     """
     _refuse_output_that_goes_with_the_job(config.output.uri)
     rates = Rates(config.price, config.engine.cpus_per_actor, Catalog.load(config.price.catalog))
-    directory = checkpoint.resolve(config.model.uri)
-    architecture = checkpoint.check(directory)
-    model_revision = checkpoint.fingerprint(directory)
-    tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
-    tokenizer.check_fits(architecture.padded_vocab_size)
+    model_revision, architecture, tokenizer = _model(config)
     settings_sha256 = _settings_sha256(config, model_revision, tokenizer)
     listed = tuple(list_documents(config.input))
     command = Command(config.output.uri, settings_sha256, list(config.input.sources))
@@ -120,6 +118,17 @@ def prepare(config: SummarizeConfig) -> Prepared:
     )
 
 
+def _model(config: SummarizeConfig) -> tuple[str, MambaConfig | None, Tokenizer]:
+    """Its revision and architecture, and the tokenizer. Raises ModelError."""
+    if config.is_extract_only:
+        return weights.fingerprint(), None, Tokenizer.shipped()
+    directory = checkpoint.resolve(config.model.uri)
+    architecture = checkpoint.check(directory)
+    tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
+    tokenizer.check_fits(architecture.padded_vocab_size)
+    return checkpoint.fingerprint(directory), architecture, tokenizer
+
+
 def remaining(documents: tuple[Document, ...], ledger: Ledger) -> tuple[Document, ...]:
     """Those that the run has not summarized yet."""
     here = history.done_in(ledger)
@@ -137,6 +146,8 @@ def quote_of(
     may_time: bool = True,
 ) -> quote.Quote | None:
     """Quote what is left of a run on `cpu` or the named GPU, as `quote.for_run` does; `kept` is from `kept_states`."""
+    if prepared.architecture is None:
+        return None
     return quote.for_run(
         prepared.todo,
         prepared.config,
@@ -212,6 +223,8 @@ def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: To
     # Only where they are set, so that what was done before there were any stays done.
     if reading := config.input.model_dump(include={"html", "ocr", "encoding", "errors"}, exclude_defaults=True):
         parts["reading"] = reading
+    if any(prompt.is_extract for prompt in every_prompt(config.prompts, config.sections)):
+        parts["extracts"] = weights.fingerprint()
     if config.sections is not None:
         parts["sections"] = config.sections.model_dump(mode="json")
     if config.preamble is not None:

@@ -34,7 +34,7 @@ from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.records import document_key
 from pipeline.reports import quantities
-from pipeline.schemas.tables import Row
+from pipeline.schemas.tables import EXTRACTS, Row
 from pipeline.storage import objects
 
 log = structlog.get_logger()
@@ -225,6 +225,8 @@ def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
 
 
 def _on_gpu(config: SummarizeConfig, cluster: dataset.Cluster) -> bool:
+    if config.is_extract_only:
+        return False
     if config.model.device == "cuda" and cluster.num_gpus < config.engine.actors:
         if not cluster.can_grow:
             raise ConfigError(
@@ -247,6 +249,7 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "run_id": prepared.ledger.run_id,
         "started_at": datetime.now(UTC).isoformat(),
         "settings_sha256": prepared.settings_sha256,
+        "model_id": EXTRACTS if prepared.config.is_extract_only else prepared.config.model.uri,
         "model_revision": prepared.model_revision,
         "config": config,
     }

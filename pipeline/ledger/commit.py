@@ -75,7 +75,7 @@ def _job(about: Mapping[str, Any], account: Account) -> Row:
         "cost": sums.cost,
         "currency": account.currency or about["config"]["price"]["currency"],
         "peak_rss_bytes": max((reading.peak_rss_bytes for reading in actors), default=0),
-        "model_id": about["config"]["model"]["uri"],
+        "model_id": about.get("model_id", about["config"]["model"]["uri"]),
         "model_revision": about["model_revision"],
         "settings_sha256": about["settings_sha256"],
         "config": json.dumps(about["config"], sort_keys=True),

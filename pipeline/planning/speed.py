@@ -84,7 +84,7 @@ def measured_speed(output_uri: str, model_revision: str, device: str, config: Su
 def _most_answer_tokens(config: Mapping[str, Any]) -> int:
     """That a document may get, sections counted once."""
     prompts = [*config["prompts"], *((config.get("sections") or {}).get("prompts") or ())]
-    return sum(prompt["max_tokens"] for prompt in prompts)
+    return sum(prompt["max_tokens"] for prompt in prompts if prompt.get("kind") != "extract")
 
 
 def rated_speed(gpu: Gpu, model: Footprint) -> Speed:

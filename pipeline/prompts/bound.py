@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from configs.settings import PromptSettings, SectionSettings
+from configs.settings import PromptSettings, SectionSettings, answers_of
 from models.engine.request import Check, Prompt
 from models.engine.sampling import Sampling
 from models.weights.tokenizer import Tokenizer
@@ -39,13 +39,14 @@ def _sampling(prompt: PromptSettings, document_id: str) -> Sampling:
 
 
 class BoundPrompts:
-    """All that is asked of every document of a run."""
+    """All that is asked of a model about every document of a run."""
 
     def __init__(
         self, prompts: Sequence[PromptSettings], sections: SectionSettings | None, tokenizer: Tokenizer
     ) -> None:
-        self._whole = [BoundPrompt.of(each, tokenizer) for each in prompts]
-        self._of_sections = [BoundPrompt.of(each, tokenizer) for each in (sections.prompts if sections else ())]
+        asked_of_sections = answers_of(sections.prompts) if sections else ()
+        self._whole = [BoundPrompt.of(each, tokenizer) for each in answers_of(tuple(prompts))]
+        self._of_sections = [BoundPrompt.of(each, tokenizer) for each in asked_of_sections]
 
     def of(self, document_id: str) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
         """About a document as a whole, and about each of its sections."""

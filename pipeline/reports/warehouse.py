@@ -106,6 +106,9 @@ def _sql_type(kind: pa.DataType) -> str:
         return f"DECIMAL({kind.precision}, {kind.scale})"
     if pa.types.is_list(kind):
         return f"{_sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        fields = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in kind)
+        return f"STRUCT({fields})"
     return {
         pa.string(): "VARCHAR",
         pa.bool_(): "BOOLEAN",

@@ -37,6 +37,17 @@ class Table:
         return pa.schema([(column.name, column.type) for column in self.columns])
 
 
+SENTENCE = pa.struct(
+    [
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("section", pa.string()),
+        ("score", pa.float64()),
+        ("text", pa.string()),
+    ]
+)
+"""A sentence of a document and its place in bytes of the extracted text."""
+
 BYTES, TOKENS, UTC, CURRENCY = "bytes", "tokens", "UTC", "`currency`"
 
 _RUN = Column("run_id", pa.string(), "The run, as in the path of the file.")
@@ -63,8 +74,10 @@ _SETTINGS = Column(
     pa.string(),
     "Hash of everything that an answer depends on besides the document: model, tokenizer, prompts, extraction version.",
 )
+EXTRACTS = "key-sentences"
+"""What stands for a model's id beside an extract."""
 _MODEL = (
-    Column("model_id", pa.string(), "`model.uri` of the run."),
+    Column("model_id", pa.string(), f"`model.uri` of the run; `{EXTRACTS}` where no model was asked."),
     Column("model_revision", pa.string(), "SHA-256 over the weights and `config.json`."),
 )
 _CURRENCY = Column("currency", pa.string(), "ISO 4217 code of every amount in the row.")
@@ -134,11 +147,28 @@ _SUMMARIES = Table(
         ),
         Column("truncated", pa.bool_(), "Whether the document was read in part only: true for summaries so far alone."),
         Column("prompt_id", pa.string(), "`name` of the prompt."),
+        Column(
+            "kind",
+            pa.string(),
+            "`answer` of a model, or `extract`: sentences of the document. Null in rows from before there were any.",
+        ),
         Column("prompt_sha256", pa.string(), "Hash of the prompt as the model sees it, JSON schema included."),
         *_MODEL,
         _SETTINGS,
-        Column("summary", pa.string(), "The answer. JSON where the prompt has a `json_schema` that the answer fits."),
-        Column("summary_tokens", pa.int32(), "Length of the answer.", TOKENS),
+        Column(
+            "summary",
+            pa.string(),
+            "The answer; JSON where the prompt has a `json_schema` that the answer fits. Of an extract, a list in "
+            "Markdown of its sentences.",
+        ),
+        Column(
+            "sentences",
+            pa.list_(SENTENCE),
+            "Of an extract, its sentences in the order of the document: the first byte and the one behind the last in "
+            "the extracted text (UTF-8, as `jobs.extract` shows it), the heading above, how good the sentence was "
+            "found to be, and its text.",
+        ),
+        Column("summary_tokens", pa.int32(), "Length of the answer; null for an extract.", TOKENS),
         Column(
             "finish_reason",
             pa.string(),

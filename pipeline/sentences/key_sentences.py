@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -95,6 +95,10 @@ class KeySentences:
         self._waiting: list[Sentence] = []
         self._num_usable = self._num_sections = self._in_batch = self._batch_characters = 0
         self._section_at = 0
+        self._ends: list[tuple[int, list[int]]] = []
+        """Of sections whose last sentence may not be whole, with the words that summaries of them may have."""
+        self.sections: list[list[list[KeySentence]]] = []
+        """Summaries of each section that has ended, in the order of the budgets."""
         self._is_finished = False
         self._made: tuple[Array, Selection] | None = None
 
@@ -112,6 +116,8 @@ class KeySentences:
         if not self._is_finished:
             self._take(self._splitter.finish())
             self._read()
+            while self._ends:
+                self._choose_of_section()
             self._is_finished = True
         return self
 
@@ -130,14 +136,10 @@ class KeySentences:
         among = (starts >= start_byte) & (starts < (np.iinfo(np.int64).max if end_byte is None else end_byte))
         return [self._sentence(row) for row in selection.choose(max_words or self.max_words, among)]
 
-    def close_section(self, max_words: int) -> list[KeySentence]:
-        """The summary of what came since the last section was closed, up to the last whole sentence fed."""
-        self._read()
-        start, self._section_at = self._section_at, self._reader.index
-        inside = self._candidates["index"] >= start
-        if not inside.any():
-            return []
-        return [self._sentence(row) for row in self._selection()[1].choose(max_words, inside)]
+    def end_section(self, end_byte: int, budgets: Sequence[int]) -> None:
+        """A section ends there, where the text fed so far ends; summaries of it of so many words each are appended to
+        `sections` once its last sentence is whole."""
+        self._ends.append((end_byte, list(budgets)))
 
     @property
     def summary(self) -> str:
@@ -162,6 +164,7 @@ class KeySentences:
             "splitter": self._splitter.state(),
             "reader": self._reader.state(),
             "own": {name: getattr(self, name) for name in OWN},
+            "sections": [[[astuple(each) for each in chosen] for chosen in section] for section in self.sections],
         }
         own = {"totals": self._totals, "state": np.frombuffer(json.dumps(state).encode(), np.uint8)}
         arrays = word_arrays | candidate_arrays | own
@@ -177,6 +180,9 @@ class KeySentences:
         own = state["own"]
         resumed = cls(own["max_words"], own["title"], learned, taste)
         vars(resumed).update(own)
+        resumed.sections = [
+            [[KeySentence(*each) for each in chosen] for chosen in section] for section in state["sections"]
+        ]
         resumed._totals = arrays["totals"]
         resumed._splitter = Splitter.resumed(state["splitter"])
         resumed._table = WordTable.resumed(resumed._learned.known, state["words"], arrays)
@@ -186,6 +192,9 @@ class KeySentences:
 
     def _take(self, sentences: list[Sentence]) -> None:
         for sentence in sentences:
+            # Here, so that what is chosen depends on the text up to the section's end alone, however it comes.
+            while self._ends and sentence.start_byte >= self._ends[0][0]:
+                self._choose_of_section()
             self._waiting.append(sentence)
             self._in_batch += 1
             self._batch_characters += len(sentence.text)
@@ -193,6 +202,14 @@ class KeySentences:
                 self._read()
                 self._in_batch = self._batch_characters = 0
                 self._tidy()
+
+    def _choose_of_section(self) -> None:
+        self._read()
+        _, budgets = self._ends.pop(0)
+        inside = self._candidates["index"] >= self._section_at
+        self._section_at = self._reader.index
+        chosen = [self._selection()[1].choose(words, inside) if inside.any() else [] for words in budgets]
+        self.sections.append([[self._sentence(row) for row in rows] for rows in chosen])
 
     def _read(self) -> None:
         """Read the sentences that wait. It makes no difference when."""
@@ -278,5 +295,6 @@ OWN = (
     "_in_batch",
     "_batch_characters",
     "_section_at",
+    "_ends",
     "_is_finished",
 )

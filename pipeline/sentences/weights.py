@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cache, cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,9 @@ def _small(array: Array) -> Array:
 def shipped() -> Weights:
     """Those that lie beside this file."""
     return Weights.from_bytes(SHIPPED.read_bytes())
+
+
+@cache
+def fingerprint() -> str:
+    """Of the shipped ones: what is chosen depends on them, and on nothing else but the text and this code."""
+    return sha256(SHIPPED.read_bytes() + str(VERSION).encode()).hexdigest()

@@ -175,3 +175,26 @@ def test_the_help_reaches_into_lists_and_shows_plain_defaults():
 @pytest.mark.parametrize("path", ["docs/", "a, b #c: d/e.txt", "s3://bucket/a,b/"])
 def test_one_source_is_a_list_of_one(path):
     assert load(SummarizeConfig, None, [f"input.sources={path}"]).input.sources == (path,)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "refusal"),
+    [
+        ("[{name: a, kind: extract, max_tokens: 9}]", "prompt 'a': max_tokens is of prompts of kind answer"),
+        ("[{name: a, kind: extract, instruction: Say it.}]", "instruction is of prompts of kind answer"),
+        ("[{name: a, max_words: 50}]", "prompt 'a': max_words is of prompts of kind extract"),
+        ("[{name: a, kind: summary}]", "prompts.0.kind = 'summary'"),
+    ],
+)
+def test_an_extract_takes_words_and_an_answer_tokens(prompts, refusal):
+    with pytest.raises(ConfigError) as error:
+        load(SummarizeConfig, None, ["input.sources=x", f"prompts={prompts}"])
+    assert refusal in str(error.value)
+
+
+def test_answers_about_sections_need_one_about_the_whole():
+    given = ["input.sources=x", "prompts=[{name: a, kind: extract}]"]
+    with pytest.raises(ConfigError, match="add one of kind answer to prompts"):
+        load(SummarizeConfig, None, [*given, "sections={}"])
+    extracts = load(SummarizeConfig, None, [*given, "sections={prompts: [{name: b, kind: extract}]}"])
+    assert extracts.is_extract_only and extracts.prompts[0].words == 120

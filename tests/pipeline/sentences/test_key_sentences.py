@@ -63,10 +63,12 @@ def test_a_part_of_the_document_has_its_own():
 
 
 def test_sections_are_summed_up_as_they_end():
-    keys, summaries = KeySentences(80), []
+    keys, place = KeySentences(80), 0
     for part in TEXT.split("# ")[1:]:
         keys.feed("# " + part)
-        summaries.append(keys.close_section(40))
+        place += len(f"# {part}".encode())
+        keys.end_section(place, [40])
+    summaries = [summary for (summary,) in keys.finish().sections]
     assert len(summaries) == 6 and all(summaries)
     places = [sentence.start_byte for summary in summaries for sentence in summary]
     assert places == sorted(places)
