@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from configs.loader import load
 from configs.settings import SummarizeConfig
@@ -16,7 +17,13 @@ from pipeline.reports.warehouse import Warehouse
 CONFIG = Path("configs/demo.yaml")
 OUTPUT = "demo/output"
 TITLE_WIDTH = 32
-QUERY = "select title, tokens_total, cost, currency, summary from summaries order by tokens_total desc limit 10"
+QUERY = (
+    "select title, tokens_total, kind, summary, cost from latest order by tokens_total desc, title, kind desc limit 10"
+)
+SHOWN = """
+    select title, tokens_total, kind, summary, currency, sum(cost) over (partition by document_id) as cost
+    from latest order by tokens_total desc, document_id, kind desc limit 10
+"""
 
 Sources = Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="More files, directories or URIs.")]
 
@@ -33,15 +40,21 @@ def demo(sources: Sources = None) -> int:
 
 
 def _show() -> None:
-    """Title, length, cost and summary of the longest documents, and the sum over all."""
+    """Key sentences, title, length and cost of the longest documents, what the model answered, and the sum over all."""
     warehouse = Warehouse(OUTPUT)
     table = screen.table(
-        "The ten longest documents", ["title", "tokens", "cost", "summary"], numbers=["tokens", "cost"]
+        "The five longest documents", ["summary", "title", "tokens", "cost"], numbers=["tokens", "cost"]
     )
-    for row in warehouse.rows(QUERY):
-        cost = quantities.money(row["cost"], row["currency"])
-        cells = (screen.shorten(row["title"], TITLE_WIDTH), quantities.count(row["tokens_total"]), cost, row["summary"])
-        table.add_row(*map(screen.plain, cells))
+    for row in warehouse.rows(SHOWN):
+        if row["kind"] == "extract":
+            cost = quantities.money(row["cost"], row["currency"])
+            title, tokens = screen.shorten(row["title"], TITLE_WIDTH), quantities.count(row["tokens_total"])
+            sentences = Text("\n").join(map(screen.plain, row["summary"].splitlines()))
+            table.add_row(sentences, *map(screen.plain, (title, tokens, cost)))
+        else:
+            answer = screen.plain(f"(The shipped Mamba-3, a tiny one, answers: {row['summary']})")
+            answer.stylize("dim")
+            table.add_row(answer, end_section=True)
     screen.console().print(table)
     total = warehouse.rows("select sum(cost) as cost, any_value(currency) as currency from costs")[0]
     print(f"Total, including start-up and idle time: {quantities.money(total['cost'], total['currency'])}")
