@@ -48,6 +48,9 @@ SENTENCE = pa.struct(
 )
 """A sentence of a document and its place in bytes of the extracted text."""
 
+CITATION = pa.struct([("answer_start", pa.int64()), ("answer_end", pa.int64()), *SENTENCE])
+"""A sentence of an answer, in bytes of the answer, and what of the document supports it best."""
+
 BYTES, TOKENS, UTC, CURRENCY = "bytes", "tokens", "UTC", "`currency`"
 
 _RUN = Column("run_id", pa.string(), "The run, as in the path of the file.")
@@ -167,6 +170,20 @@ _SUMMARIES = Table(
             "Of an extract, its sentences in the order of the document: the first byte and the one behind the last in "
             "the extracted text (UTF-8, as `jobs.extract` shows it), the heading above, how good the sentence was "
             "found to be, and its text.",
+        ),
+        Column(
+            "citations",
+            pa.list_(CITATION),
+            "Of an answer, for each of its sentences what supports it best in the document: the first byte and the one "
+            "behind the last of the sentence in `summary` (UTF-8) and of the passage in the extracted text, the "
+            "heading above the passage, how well it supports the sentence, and its text. Null where it "
+            "was not looked for.",
+        ),
+        Column(
+            "unsupported",
+            pa.list_(pa.string()),
+            "Numbers and names of an answer that its document does not hold, as the answer writes them; null where "
+            "they were not looked for.",
         ),
         Column("summary_tokens", pa.int32(), "Length of the answer; null for an extract.", TOKENS),
         Column(
