@@ -10,6 +10,7 @@ import pyarrow as pa
 import structlog
 
 from configs.errors import LonghaulError, unexpected
+from pipeline.actor import citing
 from pipeline.actor.entries import unstorable
 from pipeline.actor.segment_writer import Pending, SegmentWriter
 from pipeline.documents.handover import reason
@@ -49,13 +50,15 @@ class LedgerWriter:
         waiting: "Future[Row]",
         keep: Callable[[], Row] | None = None,
         has_snapshot: bool = False,
+        passages: bytes | None = None,
     ) -> None:
         """Fulfill `waiting` with the receipt once the entry is in the ledger, or with what went wrong.
 
         `keep` stores a state first, and returns its row for the table `states`. The snapshot of a document that is
-        finished, if it has one, goes.
+        finished, if it has one, goes. Answers are compared with `passages`, those of their document, where there are
+        any.
         """
-        self._submit(self._publish, entry, receipt, waiting, keep, has_snapshot)
+        self._submit(self._publish, entry, receipt, waiting, keep, has_snapshot, passages)
 
     def save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
         """Store a snapshot; `on_done` hears, in another thread, how many CPU-seconds that took, or None: it failed."""
@@ -99,7 +102,10 @@ class LedgerWriter:
         waiting: "Future[Row]",
         keep: Callable[[], Row] | None,
         has_snapshot: bool,
+        passages: bytes | None,
     ) -> None:
+        if passages is not None:
+            entry = entry | {"summaries": citing.cited(entry["summaries"], passages)}
         try:
             table, receipt = self._storable(entry, receipt, keep)
         except Exception as error:  # whatever it is, the call that waits must hear of it

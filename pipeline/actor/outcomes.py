@@ -36,7 +36,8 @@ class Outcomes:
             return
         self._entries.actor.ended += 1
         has_snapshot = was_saved or job.start is not None
-        self._writer.publish(entry, receipt(job.row, "ok", finished.tokens_read), job.receipt, keep, has_snapshot)
+        done = receipt(job.row, "ok", finished.tokens_read)
+        self._writer.publish(entry, done, job.receipt, keep, has_snapshot, job.row.get("passages"))
         self._log.info(
             "document_finished",
             document_id=job.document_id,

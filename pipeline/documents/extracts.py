@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
-from configs.settings import PromptSettings, SectionSettings
+from configs.settings import DEFAULT_EXTRACT_WORDS, PromptSettings, SectionSettings
 from pipeline.schemas.tables import EXTRACTS, Row
 from pipeline.sentences import weights
 from pipeline.sentences.key_sentences import KeySentence, KeySentences, bullets
@@ -20,20 +20,25 @@ class ExtractPrompts:
 
     whole: tuple[PromptSettings, ...]
     of_sections: tuple[PromptSettings, ...] = ()
+    has_passages: bool = False
+    """Whether passages are wanted too, with which answers are compared."""
 
     @staticmethod
-    def of(prompts: Sequence[PromptSettings], sections: SectionSettings | None) -> "ExtractPrompts":
+    def of(
+        prompts: Sequence[PromptSettings], sections: SectionSettings | None, has_passages: bool = False
+    ) -> "ExtractPrompts":
         """Those among all prompts."""
         asked = sections.prompts if sections else ()
-        return ExtractPrompts(*(tuple(each for each in some if each.is_extract) for some in (prompts, asked)))
+        whole, of_sections = (tuple(each for each in some if each.is_extract) for some in (prompts, asked))
+        return ExtractPrompts(whole, of_sections, has_passages)
 
     def __bool__(self) -> bool:
-        return bool(self.whole or self.of_sections)
+        return bool(self.whole or self.of_sections or self.has_passages)
 
     @property
     def most_words(self) -> int:
         """Of the longest extract."""
-        return max(prompt.words for prompt in (*self.whole, *self.of_sections))
+        return max((prompt.words for prompt in (*self.whole, *self.of_sections)), default=DEFAULT_EXTRACT_WORDS)
 
 
 class Extracts:
@@ -63,6 +68,11 @@ class Extracts:
             for prompt, chosen in zip(self._prompts.of_sections, section, strict=True)
         ]
         return of_sections + [_row(prompt, self._sentences.select(prompt.words)) for prompt in self._prompts.whole]
+
+    @property
+    def passages(self) -> bytes | None:
+        """The key sentences as they are stored, for `grounding`; None where nobody wants them."""
+        return self._sentences.to_bytes() if self._prompts.has_passages else None
 
     def to_bytes(self) -> bytes:
         """All that is needed to go on from here."""

@@ -34,6 +34,7 @@ READ_ROW = pa.schema(
         ("sections", pa.list_(_SECTION)),
         ("cuts", pa.list_(_POSITION)),
         ("extracts", pa.string()),
+        ("passages", pa.binary()),
     ]
 )
 """A document as a reader passes it to an actor. `tokens` is null if it failed (`error_class` says why) or if the
@@ -42,7 +43,8 @@ if there is one. `earlier` are attempts of earlier starts of the run, if any. `t
 the whole document. `sections` is null unless the run summarizes sections. `cuts` are the canonical cuts within the
 tokens, in order; null without tokens. `made_by` is what the text depends on, from `registry.makers`; null if the
 document was not opened yet. `extracts` are columns of `summaries` for each extract that the run asks for beside
-answers, as JSON; of a document without tokens too.
+answers, as JSON; of a document without tokens too. `passages` are stored `KeySentences`, with which answers are
+compared; null where nobody wants that.
 """
 
 

@@ -71,8 +71,8 @@ class Reader:
         is_skipped = has_state and extracted.kind == registry.TEXT
         with closing(extracted):
             if self.settings.extracts:
-                passages, rows = self._with_extracts(extracted, self.settings.extracts)
-                passages, made = None if is_skipped else passages, {"extracts": json.dumps(rows)}
+                passages, made = self._with_extracts(extracted, self.settings.extracts)
+                passages = None if is_skipped else passages
             else:
                 passages = None if is_skipped else self._passages(extracted)
         made_by = registry.made_by(extracted.kind, self.settings.input)
@@ -95,8 +95,8 @@ class Reader:
             deque(extracted.pieces, maxlen=0)
         return passages
 
-    def _with_extracts(self, extracted: Extracted, prompts: ExtractPrompts) -> tuple[list[Passage] | None, list[Row]]:
-        """All of a text, or None where it is too long to travel; and its extracts, for which it is read to its end."""
+    def _with_extracts(self, extracted: Extracted, prompts: ExtractPrompts) -> tuple[list[Passage] | None, Row]:
+        """All of a text, or None where it is too long to travel; and what is made of it, read to its end."""
         extracts, held, size = Extracts(prompts), list[Passage](), 0
         for passage, sections in self._with_sections(tokenize.passages(extracted.pieces), prompts):
             extracts.feed(passage.text, sections)
@@ -104,7 +104,8 @@ class Reader:
             held.append(passage)
             if size > self.settings.input.inline_bytes:
                 held.clear()
-        return held if size <= self.settings.input.inline_bytes else None, extracts.rows()
+        made = {"extracts": json.dumps(extracts.rows()), "passages": extracts.passages}
+        return held if size <= self.settings.input.inline_bytes else None, made
 
     def _with_sections(
         self, passages: Iterator[Passage], prompts: ExtractPrompts

@@ -199,7 +199,7 @@ def _dataset(tables: list[pa.Table], assignment: Assignment) -> Dataset:
 
 def _read(tables: list[pa.Table], config: SummarizeConfig, is_stopping: Callable[[], bool]) -> Dataset:
     # Where nothing else is asked for, an actor makes them, whose time is metered.
-    extracts = None if config.is_extract_only else ExtractPrompts.of(config.prompts, config.sections)
+    extracts = None if config.is_extract_only else ExtractPrompts.of(config.prompts, config.sections, config.citations)
     model = ModelSettings() if config.is_extract_only else config.model
     told = {"settings": config.input, "model": model, "sections": config.sections, "extracts": extracts or None}
     return ray.data.from_arrow(tables).map_batches(

@@ -16,6 +16,10 @@ from pipeline.sentences.splitter import sentence_bounds
 Array = npt.NDArray[Any]
 
 
+TITLES = {"mr", "mrs", "ms", "miss", "dr", "prof", "sir", "madam", "st"}
+"""Which a name may have in the answer and not in the document."""
+
+
 @dataclass(frozen=True)
 class Citation:
     """The passage of the document that supports a sentence of the answer best."""
@@ -101,7 +105,7 @@ def _names(answer: str, held: Facts) -> Iterator[Unsupported]:
         found = [each for each in words.WORD.finditer(answer, start, end) if each.group() != "\n"]
         for at, each in enumerate(found):
             word, lower = each.group(), each.group().lower()
-            if not word[0].isupper() or lower in STOP_WORDS or lower in SPELLED or len(word) < 2:
+            if not word[0].isupper() or lower in STOP_WORDS or lower in SPELLED or lower in TITLES or len(word) < 2:
                 continue
             if at == 0 and not (len(found) > 1 and found[1].group()[0].isupper()):
                 continue
