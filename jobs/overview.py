@@ -56,6 +56,7 @@ def _figures(accounts: Sequence[Account]) -> dict[str, Callable[[Account], str]]
         "documents summarized": lambda account: count(account.documents),
         "documents failed": lambda account: count(account.documents_failed or None),
         "documents left": lambda account: count(account.documents_left or None),
+        "answers with unsupported facts": lambda account: count(account.answers_unsupported or None),
         "tokens read": lambda account: count(account.tokens_read),
         "attempts": lambda account: count(sum(account.attempts.values()) or None),
         "attempts that did not finish": _unfinished,

@@ -104,6 +104,12 @@ DOCUMENTS = """
     SELECT * FROM dearest LEFT JOIN described USING (document_id) ORDER BY cost DESC, document_id
 """
 
+UNSUPPORTED = """
+    SELECT count(*) AS answers
+    FROM summaries SEMI JOIN (SELECT * FROM chosen_jobs WHERE currency = $currency) USING (run_id)
+    WHERE len(unsupported) > 0
+"""
+
 FAILURES = """
     SELECT error_class, count(*) AS documents, min(document_id) AS document_id,
            arg_min(error_message, document_id) AS error_message

@@ -13,7 +13,18 @@ from typing import Any
 from pipeline.billing.money import MILLION, part, per
 from pipeline.reports import breakdown, utilization
 from pipeline.reports.breakdown import Breakdown
-from pipeline.reports.queries import ATTEMPTS, CHOOSE, CURRENCIES, DOCUMENTS, FAILURES, NIGHTS, RUNS, SPENT, SPOT
+from pipeline.reports.queries import (
+    ATTEMPTS,
+    CHOOSE,
+    CURRENCIES,
+    DOCUMENTS,
+    FAILURES,
+    NIGHTS,
+    RUNS,
+    SPENT,
+    SPOT,
+    UNSUPPORTED,
+)
 from pipeline.reports.utilization import Slice
 from pipeline.reports.warehouse import Warehouse
 
@@ -134,6 +145,8 @@ class Account:
     documents_failed: int
     documents_left: int
     """After the newest run."""
+    answers_unsupported: int
+    """Answers with numbers or names that their document does not hold, as far as that was looked at."""
     tokens_read: int
     device_seconds: Decimal
     used: float | None
@@ -217,6 +230,7 @@ def _account(warehouse: Warehouse, currency: str, by: Sequence[Breakdown]) -> Ac
         documents=documents,
         documents_failed=sum(run.documents_failed for run in runs),
         documents_left=runs[0].documents_left,
+        answers_unsupported=warehouse.rows(UNSUPPORTED, currency=currency)[0]["answers"],
         tokens_read=tokens,
         device_seconds=seconds,
         used=part(on_documents, seconds),

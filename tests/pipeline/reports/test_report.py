@@ -191,3 +191,12 @@ def test_rows_without_times_give_no_slices(tmp_path):
     (account,) = reporting.report(Warehouse(str(tmp_path))).accounts
     assert account.newest_run == []
     assert account.runs[0].day == date(2026, 3, 1)
+
+
+def test_answers_that_hold_what_their_document_does_not_are_counted(tmp_path):
+    write_part(tmp_path, "jobs", "night", [job_row("1")])
+    write_part(tmp_path, "costs", "night", [cost_row("document", "1", "a")])
+    rows = [{"document_id": name, "unsupported": found} for name, found in {"a": ["15"], "b": [], "c": None}.items()]
+    write_part(tmp_path, "summaries", "night", rows)
+    (account,) = reporting.report(Warehouse(str(tmp_path))).accounts
+    assert account.answers_unsupported == 1
