@@ -63,7 +63,7 @@ check: setup  ## Formatting, lint and types
 	.venv/bin/mypy
 
 test: setup  ## Every test that needs no GPU, without the long faults of `make chaos`
-	$(PY) -m pytest --durations=25 -m 'not gpu and not chaos'
+	$(PY) -m pytest -n 2 --dist loadgroup --durations=25 -m 'not gpu and not chaos'
 
 test-latest:  ## The same with the newest of all that pyproject.toml allows, in .venv-latest: what is coming, before it comes
 	$(PYTHON) -m venv --clear .venv-latest
@@ -71,7 +71,7 @@ test-latest:  ## The same with the newest of all that pyproject.toml allows, in 
 	$(call cpu_torch,$(LATEST))
 	$(LATEST) -m pip freeze | { grep '^torch==.*+cpu' || true; } >.venv-latest/torch
 	$(LATEST) -m pip install --quiet --constraint .venv-latest/torch . --group dev
-	$(LATEST) -m pytest --durations=25 -m 'not gpu and not chaos' --deselect tests/test_lock.py::test_what_is_installed_is_the_lock
+	$(LATEST) -m pytest -n 2 --dist loadgroup --durations=25 -m 'not gpu and not chaos' --deselect tests/test_lock.py::test_what_is_installed_is_the_lock
 
 chaos: setup  ## Every fault in the middle of a run, 50 random kills and 1,000 schedules too, and what each cost; CHAOS_SEED=... repeats them
 	$(PY) -m pytest -s --durations=0 tests/chaos tests/pipeline/ledger/test_schedules.py
