@@ -364,8 +364,8 @@ class SummarizeConfig(Settings):
     """Summaries of sections. Unset: documents are summarized as a whole only."""
     citations: bool = True
     """Find the passage of the document that supports each sentence of an answer best, and the numbers and names in it
-    that the document does not hold (columns `citations` and `unsupported`). Readers then read every document to its
-    end, also those that an actor streams, at about a megabyte per second and CPU."""
+    that the document does not hold (columns `citations` and `unsupported`), for documents of up to 64 MiB of text.
+    Readers then read these to their end, also those that an actor streams, at about a megabyte per second and CPU."""
     engine: EngineSettings = EngineSettings()
     incremental: bool = False
     """Keep documents' states, so that only the new part of a document that has grown is read, and `jobs.states ask` can

@@ -33,7 +33,12 @@ class ExtractPrompts:
         return ExtractPrompts(whole, of_sections, has_passages)
 
     def __bool__(self) -> bool:
-        return bool(self.whole or self.of_sections or self.has_passages)
+        return self.has_extracts or self.has_passages
+
+    @property
+    def has_extracts(self) -> bool:
+        """Whether any are wanted, not passages alone."""
+        return bool(self.whole or self.of_sections)
 
     @property
     def most_words(self) -> int:

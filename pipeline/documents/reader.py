@@ -23,6 +23,9 @@ from pipeline.formats.trail import Piece
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
 
+MOST_COMPARED_BYTES = 64 * 2**20
+"""Of a text with which answers are compared: a longer one would take minutes of a CPU more for that."""
+
 
 @dataclass(frozen=True)
 class ReaderSettings:
@@ -99,12 +102,16 @@ class Reader:
         """All of a text, or None where it is too long to travel; and what is made of it, read to its end."""
         extracts, held, size = Extracts(prompts), list[Passage](), 0
         for passage, sections in self._with_sections(tokenize.passages(extracted.pieces), prompts):
-            extracts.feed(passage.text, sections)
             size += len(passage.text.encode())
             held.append(passage)
             if size > self.settings.input.inline_bytes:
                 held.clear()
-        made = {"extracts": json.dumps(extracts.rows()), "passages": extracts.passages}
+            if prompts.has_extracts or size <= MOST_COMPARED_BYTES:
+                extracts.feed(passage.text, sections)
+            elif extracted.kind == registry.TEXT and not held:
+                break  # what is parsed must show here that it can be
+        is_compared = size <= MOST_COMPARED_BYTES
+        made = {"extracts": json.dumps(extracts.rows()), "passages": extracts.passages if is_compared else None}
         return held if size <= self.settings.input.inline_bytes else None, made
 
     def _with_sections(

@@ -1,11 +1,13 @@
 """Extracts are the same however the text comes, and each section's are of its own sentences."""
 
+import json
 import random
 from pydoc_data.topics import topics
 
 import pytest
 
 from configs.settings import InputSettings, ModelSettings, PromptSettings, SectionSettings
+from pipeline.documents import reader as reading
 from pipeline.documents.extracts import ExtractPrompts, Extracts
 from pipeline.documents.handover import READ_ROW
 from pipeline.documents.reader import Reader, ReaderSettings
@@ -51,6 +53,18 @@ def test_no_extract_is_longer_than_asked():
         most = {"short": 50, "long": 120, "section": 30}[row["prompt_id"]]
         words = sum(len(sentence["text"].split()) for sentence in row["sentences"])
         assert words <= most or len(row["sentences"]) == 1
+
+
+def test_answers_are_not_compared_with_very_long_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_COMPARED_BYTES", 20_000)
+    (tmp_path / "long.md").write_text(TEXT)
+    (tmp_path / "short.md").write_text(TEXT[:15_000])
+    settings = InputSettings(sources=(str(tmp_path),))
+    for prompts in (ExtractPrompts((), has_passages=True), ExtractPrompts(WHOLE, has_passages=True)):
+        reader = Reader(ReaderSettings(settings, ModelSettings(), None, prompts))
+        long, short = (reader.read(dict.fromkeys(READ_ROW.names) | each.as_row()) for each in list_documents(settings))
+        assert (long["passages"] is None, short["passages"] is None) == (True, False)
+        assert len(long["tokens"]) > len(short["tokens"]) and len(json.loads(long["extracts"])) == len(prompts.whole)
 
 
 def test_a_reader_makes_them_of_short_and_long_documents_and_of_what_is_resumed(tmp_path):
