@@ -43,6 +43,7 @@ def train_extract(data: Data, output: Output, folds: Folds = None) -> None:
         for group, weights in zip(extract_fit.GROUPS, fit.without, strict=True):
             (folds / extract_fit.name_of(group)).write_bytes(weights.to_bytes())
         summarized.write(documents, folds / "documents.jsonl")
+        summarized.write(summarized.with_own_summaries(documents), folds / "reports.jsonl")
     log.info("weights_written", output=str(output), bytes=output.stat().st_size)
 
 

@@ -34,7 +34,7 @@ class Scores:
 
     def groups(self, by: str = "group") -> dict[str, int]:
         """How many documents each has, in order of their names."""
-        documents = {row["document_id"]: row[by] for row in self._rows}
+        documents = {_key(row): row[by] for row in self._rows}
         return {group: list(documents.values()).count(group) for group in sorted(set(documents.values()))}
 
     def mean(self, method: str, measure: str, group: str, by: str = "group") -> float:
@@ -59,13 +59,18 @@ class Scores:
         return found
 
     def _paired(self, first: str, second: str, measure: str, by: str) -> dict[str, Array]:
-        values = {(row["document_id"], row["method"]): row[measure] for row in self._rows}
-        groups = {row["document_id"]: row[by] for row in self._rows}
+        values = {(_key(row), row["method"]): row[measure] for row in self._rows}
+        groups = {_key(row): row[by] for row in self._rows}
         paired: dict[str, list[float]] = {group: [] for group in self.groups(by)}
         for document, group in groups.items():
             if (document, first) in values and (document, second) in values:
                 paired[group].append(values[document, first] - values[document, second])
         return {group: np.array(found) for group, found in paired.items() if found}
+
+
+def _key(row: Row) -> tuple[str, str]:
+    # One document may be in two groups, in two forms.
+    return row["group"], row["document_id"]
 
 
 def _draws(values: Array, chance: np.random.Generator) -> Array:

@@ -16,8 +16,12 @@ NUM_HASHES = 4
 """Of 200,000 different words and numbers, as War and Peace has a tenth of, one in 200,000 others seems to be held; of
 two million, one in 50. What is held is never missed."""
 NUMBER = re.compile(
-    r"(?<![\w.])\d[\d,\u202f\u00a0]*(?:\.\d+)?(?:\s?(?P<times>thousand|million|billion|trillion)\b)?", re.I
+    r"(?<![\w.])(?:\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?!\d)|\d+)(?:\.\d+)?"
+    r"(?:\s?(?P<times>thousand|million|billion|trillion)\b)?",
+    re.IGNORECASE,
 )
+WITH_COMMA = re.compile(r"(?<![\w.,])(\d{1,9}),(\d{1,2})(?![\d,])")
+"""As most of Europe writes it."""
 LONGEST_NUMBER = 40
 TIMES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 SPELLED = {
@@ -48,6 +52,8 @@ class Facts:
         for forms in numbers(text):
             for form in forms:
                 self.add(form)
+        for whole, part in WITH_COMMA.findall(text) if "," in text else ():
+            self.add(_written(Decimal(f"{whole}.{part}")))
 
     def holds(self, items: Iterable[str]) -> bool:
         """Whether any of these was added."""

@@ -1,13 +1,13 @@
 """What in a document supports an answer about it: a passage for each sentence, and what the document does not hold."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.sentences import facts, words
+from pipeline.sentences import facts, weights, words
 from pipeline.sentences.facts import NAMES, SPELLED, Facts
 from pipeline.sentences.key_sentences import KeySentences
 from pipeline.sentences.lexicon import STOP_WORDS
@@ -78,8 +78,11 @@ def citations(answer: str, keys: KeySentences) -> list[Citation]:
 
 
 def unsupported(answer: str, held: Facts) -> list[Unsupported]:
-    """Numbers and names of an answer that the document does not hold, in the order of the answer."""
-    found = [*_numbers(answer, held), *_spelled(answer, held), *_names(answer, held)]
+    """Numbers and names of an answer that the document does not hold, in the order of the answer.
+
+    The first word of a sentence counts as a name if another one follows, or if it is no word that documents often have.
+    """
+    found = [*_numbers(answer, held), *_spelled(answer, held), *_names(answer, held, weights.shipped().known)]
     return sorted(found, key=lambda each: each.start)
 
 
@@ -99,18 +102,22 @@ def _spelled(answer: str, held: Facts) -> Iterator[Unsupported]:
             yield Unsupported("number", found.group(), found.start(), found.end())
 
 
-def _names(answer: str, held: Facts) -> Iterator[Unsupported]:
-    """Words with a capital, but for the first of a sentence: unless another one follows, it may be any word."""
+def _names(answer: str, held: Facts, common: Container[str]) -> Iterator[Unsupported]:
     for start, end in _sentences(answer):
         found = [each for each in words.WORD.finditer(answer, start, end) if each.group() != "\n"]
         for at, each in enumerate(found):
             word, lower = each.group(), each.group().lower()
-            if not word[0].isupper() or lower in STOP_WORDS or lower in SPELLED or lower in TITLES or len(word) < 2:
+            stem = words.stem(lower)
+            if not _is_name(word) or held.holds((lower, stem)):
                 continue
-            if at == 0 and not (len(found) > 1 and found[1].group()[0].isupper()):
-                continue
-            if not held.holds((lower, words.stem(lower))):
+            if at > 0 or stem not in common or (len(found) > 1 and _is_name(found[1].group())):
                 yield Unsupported("name", word, each.start(), each.end())
+
+
+def _is_name(word: str) -> bool:
+    """Whether a word that is not the first of its sentence names something."""
+    lower = word.lower()
+    return word[0].isupper() and len(word) > 1 and lower not in STOP_WORDS and lower not in SPELLED and lower not in TITLES
 
 
 def _sentences(answer: str) -> Iterator[tuple[int, int]]:

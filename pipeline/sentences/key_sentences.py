@@ -82,7 +82,8 @@ class KeySentences:
     def __init__(
         self, max_words: int = 120, title: str | None = None, learned: Weights | None = None, taste: Taste | None = None
     ) -> None:
-        """`max_words` is the length of the longest summary that will be asked for."""
+        """`max_words` is the length of the longest summary that will be asked for. `title` may be set later, as long as
+        no summary has been asked for."""
         self.max_words, self.title = max_words, title
         self.taste = taste or Taste()
         self._learned = learned or weights.shipped()

@@ -85,6 +85,19 @@ MEANINGS = {
         similarly otherwise likewise consequently finally second third yet still meanwhile nevertheless
         nonetheless besides accordingly
     """),
+    "verb": listed("""
+        is are was were be been am has have had do does did will would shall should can could may might must
+        need needs s re ve ll d m t said say says see saw seen know knew known think thought go goes went gone
+        come comes came take takes took taken make makes made get gets got give gives gave given find finds
+        found use uses show shows want wants let lets put keep keeps kept mean means become becomes became begin
+        begins began seem seems tell tells told feel feels felt bring brings brought help helps include includes
+        provide provides allow allows require requires contain contains define defines describe describes
+        propose proposes send sends sent meet meets met stand stands stood lie lies lay sit sat run runs ran
+        hold holds held lead leads led rise rises rose fall falls fell speak speaks spoke write writes wrote
+        written read reads build builds built lose loses lost pay pays paid buy sells sold win wins won spend
+        spent cut hit set sets left leave leaves live lives work works
+    """),
+    "depends": listed("when while if although though because whereas unless until which whose"),
 }
 """What a word may say, and the words that say it."""
 ENDINGS = {"past": "ed", "going": "ing", "manner": "ly", "abstract": "ion"}

@@ -29,14 +29,14 @@ class Line(NamedTuple):
 
     kind: Kind
     text_at: int = 0
-    """Where in the line its text begins: behind the name of a speaker."""
+    """Where in the line its text begins: behind the mark of an item, or the name of a speaker."""
     speaker: str = ""
 
 
 MARKS = re.compile(
     r"""\s*(?:(?P<fence>```|~~~) | (?P<heading>\#{1,6}\s+\S) | (?P<rule>([=\-~^*`"#+_])\4{2,}\s*$) | (?P<table>\||\+-)
     | (?P<log>\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\[?\d\d:\d\d:\d\d\b|[A-Z][a-z]{2}\ [ \d]\d\ \d\d:\d\d:\d\d\b)
-    | (?P<list>(?:[-*+•]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S) | (?P<quote>>)
+    | (?P<list>(?:[-*+•]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+(?=\S)) | (?P<quote>>\s*)
     | (?P<speaker>[A-Z][\w.'’-]{0,30}(?:\ [A-Z(][\w.'’()-]{0,30}){0,5}(?:\ \([^)\n]{0,60}\))?)\s?:\s+(?=\S))""",
     re.VERBOSE,
 )
@@ -75,7 +75,9 @@ def _marked(line: str, text: str) -> Line:
     name = found.lastgroup if found else None
     if found and found["speaker"]:
         return _turn(found)
-    if name in ("fence", "heading", "log", "list", "quote"):
+    if found and name in ("list", "quote"):
+        return Line(Kind[name.upper()], found.end())
+    if name in ("fence", "heading", "log"):
         return Line(Kind[name.upper()])
     if found and found["rule"]:
         return Line(Kind.RULE)

@@ -27,6 +27,8 @@ ENDS, QUESTIONS = frozenset(".!?…。！？"), frozenset("?？")
 CLOSERS = "\"'”’)*_] "
 OPENERS = "-*+•· \"'“‘("
 MOST_SYMBOLS = 0.03
+SHORT = 12
+"""A sentence of fewer words without a verb that is known has none."""
 
 
 class Batch(NamedTuple):
@@ -86,9 +88,9 @@ def looks(batch: Batch) -> dict[str, Array]:
 
 def leans(batch: Batch, found: dict[str, Array]) -> Array:
     """Whether a sentence cannot do without what is before it: it begins with a pronoun or a conjunction, asks, or
-    stammers. `This paper` leans on nothing."""
+    hesitates. `This paper` leans on nothing."""
     pronoun = found["leans"] & ~batch.tokens.first("work", at=1)
-    return np.asarray(pronoun | found["joins"] | found["asks"] | (found["filler"] > 0) | (found["repeats"] > 0))
+    return np.asarray(pronoun | found["joins"] | found["asks"] | (found["filler"] > 0))
 
 
 def is_broken(batch: Batch, found: dict[str, Array]) -> Array:
@@ -104,7 +106,20 @@ def is_broken(batch: Batch, found: dict[str, Array]) -> Array:
     )
     symbols = of("symbol") > MOST_SYMBOLS * batch.characters.lengths
     emptied = np.array([_is_emptied(sentence.text) for sentence in batch.sentences])
-    return np.asarray((cut | unbalanced | symbols | emptied | (found["legal"] > 0)) & (batch.kinds != Kind.LOG))
+    broken = (
+        cut | unbalanced | symbols | emptied | (found["legal"] > 0) | (found["repeats"] > 0) | _has_no_clause(batch)
+    )
+    return np.asarray(broken & (batch.kinds != Kind.LOG))
+
+
+def _has_no_clause(batch: Batch) -> Array:
+    """Whether an English sentence has no verb, or none but in a clause that depends on one that is not there."""
+    of = batch.tokens.of
+    is_english = of("article") + of("duty") + of("it") + of("pair") > 0
+    is_short = batch.num_words < SHORT
+    no_verb = is_short & (of("verb", "past") == 0)
+    depends = batch.tokens.first("depends") & (batch.characters.of("comma") == 0)
+    return np.asarray(is_english & (no_verb | depends))
 
 
 def _begins(text: str) -> bool:

@@ -9,8 +9,13 @@ import numpy.typing as npt
 from pipeline.sentences.candidates import Candidates
 from pipeline.sentences.lines import Kind
 from pipeline.sentences.scoring import z
+from pipeline.sentences.surface import NAMES
 
 Array = npt.NDArray[Any]
+
+
+FEW = 3
+"""Whole sentences, below which fragments are taken too."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,11 @@ class Taste:
     """Of the logarithm of the number of words."""
     alike: float = 0.2
     """Taken off for a sentence like one that is taken."""
-    leans: float = 0.9
+    leans: float = 1.0
     """Taken off where a sentence needs those before it."""
     is_broken: float = 6.0
+    summary: float = 2.0
+    """Added for a sentence of a section that sums the document up: an abstract, an executive summary."""
     too_alike: float = 0.75
     """Cosine at which a sentence says the same."""
     least_words: int = 6
@@ -45,13 +52,17 @@ class Selection:
         weights = candidates.times * idf[slots]
         norm = np.sqrt(np.bincount(rows, weights**2, len(candidates))) + 1e-6
         self._weights = weights / norm[rows]
-        self._ends = np.cumsum(candidates["num"])
         self.words = candidates["words"] + np.array([len(name.split()) for name in candidates.texts["speaker"]], int)
         self._root = np.sqrt(np.maximum(1, self.words))
         self._usable = self._eligible()
         self._gain_mean, self._gain_scale = self._gain_moments()
-        self.appeal = z(score, self._usable) + taste.length * np.log(np.maximum(3, self.words) / 20)
-        self.appeal = self.appeal - taste.leans * candidates["leans"] - taste.is_broken * candidates["is_broken"]
+        self.appeal = (
+            z(score, self._usable)
+            + taste.length * np.log(np.maximum(3, self.words) / 20)
+            + taste.summary * candidates.features[:, NAMES.index("in_summary")]
+            - taste.leans * candidates["leans"]
+            - taste.is_broken * candidates["is_broken"]
+        )
 
     @property
     def static(self) -> Array:
@@ -59,8 +70,7 @@ class Selection:
         return np.where(self._usable, self.appeal + self._taste.coverage * self._scaled(self._gain()), -1e9)
 
     def choose(self, max_words: int, among: Array | None = None) -> list[int]:
-        """Rows of at most so many words together, in the order of the document; the best first sentence if even that is
-        too long: then the shortest one."""
+        """Rows of at most so many words together, in the order of the document; the shortest one if none fits."""
         usable = self._usable if among is None else self._usable & among
         if not usable.any():
             usable = np.ones(len(self.words), bool) if among is None else among
@@ -69,9 +79,13 @@ class Selection:
         return self._greedy(np.flatnonzero(usable), max_words)
 
     def _eligible(self) -> Array:
-        """The finest of three nets that catches something."""
-        taste, plain = self._taste, self._candidates["is_spare"] == 0
+        """The finest of nets that catches something."""
+        taste, candidates = self._taste, self._candidates
+        plain = candidates["is_spare"] == 0
         fitting = plain & (self.words >= taste.least_words) & (self.words <= taste.most_words)
+        whole = fitting & (candidates["is_broken"] == 0)
+        if whole.sum() >= FEW:
+            return np.asarray(whole)
         return next((net for net in (fitting, plain) if net.any()), np.ones(len(self.words), bool))
 
     def _gain(self) -> Array:

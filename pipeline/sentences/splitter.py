@@ -15,6 +15,7 @@ LONGEST_TITLE = 300
 MOST_CUES = 256
 
 END = re.compile(r"""(?<![.!?…])[.!?…]+["'”’)\]*_]*\s+|[。！？]+[」』”’）]*""")
+INITIALS = re.compile(r"(?!i$)[^\W\d_](?:\.[^\W\d_])*$")
 OPENERS = "\"'“‘([*_`"
 LOOKED_BACK = 24
 
@@ -229,7 +230,7 @@ def _ends(text: str, start: int, found: re.Match[str]) -> bool:
         return True
     before = text[max(start, found.start() - LOOKED_BACK) : found.start()]
     word = (before.split() or [""])[-1].lstrip(OPENERS).lower()
-    if word in ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word != "i"):
+    if word in ABBREVIATIONS or INITIALS.match(word):
         return False
     # A number at the start is that of an item.
     return not (word.isdigit() and found.start() - start < 6)

@@ -24,7 +24,7 @@ MOST_STEMS = 16_000
 LEAST_DOCUMENTS = 3
 ROWS_PER_DOCUMENT = 300
 WORDS_PER_DOCUMENT = 350
-PENALTY = 300.0
+WORD_PENALTY, SENTENCE_PENALTY = 300.0, 3_000.0
 FAVOR_WEIGHT = 30.0
 FAVOR_DOUBT = 4.0
 """Times that a stem must have stood in summaries before that counts half."""
@@ -131,7 +131,7 @@ class Fit:
         for each in self._lessons:
             rows, targets, weights = self._word_rows(each)
             parts[_group(each.document)].add(rows, targets[:, None], weights * each.weight)
-        solved = [part.solve(PENALTY)[:, 0] for part in _left_out(parts)]
+        solved = [part.solve(WORD_PENALTY)[:, 0] for part in _left_out(parts)]
         made = [replace(self._start, words=solution) for solution in solved]
         return made[:-1], made[-1]
 
@@ -181,7 +181,7 @@ class Fit:
             targets = np.stack([each.density[rows], each.is_best[rows]], 1)
             parts[group].add(inputs, targets, np.full(len(rows), each.weight / max(1, len(rows))))
         made = [
-            replace(words, sentences=part.solve(PENALTY)[:-1].T.reshape(2, 1 + num, len(ALL_NAMES)))
+            replace(words, sentences=part.solve(SENTENCE_PENALTY)[:-1].T.reshape(2, 1 + num, len(ALL_NAMES)))
             for words, part in zip([*without, everything], _left_out(parts), strict=True)
         ]
         self.without, self.everything = made[:-1], made[-1]

@@ -6,13 +6,14 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
 from configs.errors import ConfigError
+from pipeline.sentences.splitter import sentence_bounds
 
 LARGEST_WINDOW = 2**27
 NUM_FOLDS = 10
@@ -63,6 +64,13 @@ CHOICES = {
 }
 
 
+OWN_SUMMARY = {
+    "stories": "Summary", "papers": "Abstract", "specs": "Executive Summary", "meetings": "Key points",
+}  # fmt: skip
+"""The heading of the summary at the front, by the kind that a document is made of."""
+REPORTS = "reports"
+
+
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of JSON lines, compressed with zstd or not. Raises ConfigError where it holds none."""
     with path.open("rb") as stored:
@@ -89,6 +97,23 @@ def documents(data: Path) -> list[Summarized]:
     if not chosen:
         raise ConfigError(f"{data} holds no documents with summaries: give the folder of the JSON lines.")
     return chosen
+
+
+def with_own_summaries(documents: Iterable[Summarized]) -> Iterator[Summarized]:
+    """Made of those: documents that sum themselves up at the front, as reports do. What stands there is another's
+    summary of the same text if there is one, else every other sentence of the summary that is asked for."""
+    for document in documents:
+        if document.kind not in OWN_SUMMARY:
+            continue
+        if len(document.references) > 1:
+            front = document.references[1]
+        else:
+            sentences = [document.references[0][start:end] for start, end in sentence_bounds(document.references[0])]
+            front = " ".join(" ".join(sentences[::2]).split())
+        heading = OWN_SUMMARY[document.kind]
+        text = f"{document.title}\n\n# {heading}\n\n{front}\n\n# Introduction\n\n{document.text}"
+        # Of the same fold as what it is made of: the fold follows from the name.
+        yield replace(document, kind=REPORTS, text=text)
 
 
 def about(documents: Iterable[Summarized]) -> dict[str, int]:

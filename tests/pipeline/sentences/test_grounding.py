@@ -12,6 +12,7 @@ In 1843 the council of Bergen bought 1,250 oak planks for $3.5 million. Captain 
 About 42% of the ships were lost, or 0.50 of those that sailed in the 2nd year.
 
 MINUTES OF THE BOARD: napoleon wrote to KING OSCAR. It cost 2,000,000 crowns, and twelve thousand more.
+Elsewhere it was 7,5 [3,4].
 """
 TEMPLATES = (
     "In {} the fleet of {} lost some ships.",
@@ -41,6 +42,7 @@ def keys():
         "Twelve thousand were added.",
         "Letters went from Napoleon to King Oscar.",
         "Overall, the harbor of Bergen is described.",
+        "In summary, 7,5 is 7.5 as in sources 3 and 4.",
     ],
 )
 def test_what_the_document_holds_is_supported_however_it_is_written(keys, answer):
@@ -56,6 +58,8 @@ def test_what_the_document_holds_is_supported_however_it_is_written(keys, answer
         ("Captain Holm led nine men.", ["nine"]),
         ("The council of Oslo met Anna Bergman.", ["Oslo", "Bergman"]),
         ("Peter Holm led the men.", ["Peter"]),
+        ("Zorkinski led the men.", ["Zorkinski"]),
+        ("It cost 2,843 crowns.", ["2,843"]),
     ],
 )
 def test_what_it_does_not_hold_is_named(keys, answer, found):

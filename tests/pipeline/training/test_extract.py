@@ -82,6 +82,15 @@ def test_pairs_are_chosen_by_kind(tmp_path):
     assert found["stories"].references == ("One.", "Two.")
 
 
+def test_documents_with_a_summary_of_their_own_are_made():
+    story = Summarized("a", "stories", "T", "The text.", ("One.", "Two."))
+    paper = Summarized("b", "papers", "T", "The text.", ("First of all. Second of all. Third of all.",))
+    first, second = summarized.with_own_summaries([story, paper])
+    assert "# Summary\n\nTwo.\n" in first.text and first.text.endswith("The text.")
+    assert "# Abstract\n\nFirst of all. Third of all.\n" in second.text
+    assert (first.fold, first.kind) == (story.fold, "reports")
+
+
 def test_sections_of_textbooks_are_joined(tmp_path):
     rows = [
         {
