@@ -34,9 +34,8 @@ class Tokens:
         self.num_words = self._per_sentence(self._is_own)
         self.lengths = np.bincount(self._sentence, forms.lengths[self._forms] * self._is_own, self._num)
         """Of all words of a sentence together."""
-        same = (self._forms[1:] == self._forms[:-1]) & self._is_own[1:] & self._is_own[:-1]
-        self.repeats = self._per_sentence(np.concatenate([[False], same]))
-        """How often a word stands twice in a row."""
+        self.repeats = self._per_sentence(self._repeated(forms.hashes[self._forms]))
+        """How often a word, or two, stand twice in a row."""
 
     def of(self, *names: str) -> Array:
         """How many words say such a thing."""
@@ -80,6 +79,14 @@ class Tokens:
         rows, found = keys // NUM_PAIRS, keys % NUM_PAIRS
         self._table.add_pairs(found)
         return rows, found
+
+    def _repeated(self, hashes: Array) -> Array:
+        """Whether a word is the second of a pair of the same, or ends a repeat of two."""
+        repeated = np.zeros(len(hashes), bool)
+        repeated[1:] = (hashes[1:] == hashes[:-1]) & self._is_own[1:] & self._is_own[:-1]
+        again = (hashes[2:] == hashes[:-2]) & self._is_own[2:] & self._is_own[:-2]
+        repeated[3:] |= again[1:] & again[:-1]
+        return repeated
 
     def _per_sentence(self, chosen: Array) -> Array:
         return np.bincount(self._sentence[chosen], minlength=self._num)

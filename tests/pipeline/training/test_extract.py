@@ -37,7 +37,9 @@ def test_what_summaries_hold_is_learned(fit):
     document = pair(99)
     keys = KeySentences(40, learned=fit.everything)
     keys.feed(document.text)
-    assert all(sentence.text.startswith("We propose") for sentence in keys.finish().select())
+    best, *others = sorted(keys.finish().select(), key=lambda sentence: -sentence.score)
+    assert best.text.startswith("We propose")
+    assert best.score > 1 > max(sentence.score for sentence in others)
 
 
 def test_each_document_has_weights_that_have_not_seen_it(fit):
