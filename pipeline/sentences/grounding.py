@@ -117,7 +117,9 @@ def _names(answer: str, held: Facts, common: Container[str]) -> Iterator[Unsuppo
 def _is_name(word: str) -> bool:
     """Whether a word that is not the first of its sentence names something."""
     lower = word.lower()
-    return word[0].isupper() and len(word) > 1 and lower not in STOP_WORDS and lower not in SPELLED and lower not in TITLES
+    return (
+        word[0].isupper() and len(word) > 1 and lower not in STOP_WORDS and lower not in SPELLED and lower not in TITLES
+    )
 
 
 def _sentences(answer: str) -> Iterator[tuple[int, int]]:
