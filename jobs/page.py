@@ -1,32 +1,28 @@
 """A report as one self-contained HTML page for the people who pay for runs: plots, tables and what they mean.
 
-It needs nothing from anywhere: style and SVG are in it, there is no script, and its own policy forbids any request.
-Text that came from documents is escaped by the template, and shown without control characters.
+There is no script in it.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from jobs import plots, screen
+from jobs import look, plots
+from jobs.look import day_of, percent
 from jobs.overview import in_bill
 from jobs.plots import Column
 from pipeline.billing.money import MILLION, per
-from pipeline.reports.quantities import SYMBOLS, UNKNOWN, count, duration, money, size
+from pipeline.reports.quantities import count, duration, money
 from pipeline.reports.reconciliation import Reconciliation
 from pipeline.reports.report import Account, Night, Report
 from pipeline.reports.utilization import Slice
 
-TEMPLATE = Path(__file__).with_name("page.html")
 MAX_NIGHTS = 90
 MAX_RUNS = 30
 MAX_GROUPS = 12
-MAX_DECIMALS = 9
 SAME = Decimal("0.005")
 KINDS = {
     "prefill": ("Reading documents", "reading the text, and the questions about it"),
@@ -50,21 +46,8 @@ STATUSES = {"succeeded": "finished", "partial": "finished, with failures", "stop
 
 def page(report: Report, reconciliation: Reconciliation | None = None) -> str:
     """The page's HTML."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "amount": rounded,
-        "clean": lambda text: screen.plain(text).plain,
-        "count": count,
-        "day": _day,
-        "decimals": decimals,
-        "duration": duration,
-        "money": money,
-        "percent": percent,
-        "size": size,
-        "step": _step,
-    }
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return look.render(
+        "page.html",
         report=report,
         reconciliation=reconciliation,
         billed=reconciliation and in_bill(reconciliation),
@@ -73,6 +56,7 @@ def page(report: Report, reconciliation: Reconciliation | None = None) -> str:
         max_runs=MAX_RUNS,
         max_groups=MAX_GROUPS,
         period=period,
+        step=_step,
         trend=trend,
         nights_plot=_nights_plot,
         unit_plot=_unit_plot,
@@ -81,48 +65,26 @@ def page(report: Report, reconciliation: Reconciliation | None = None) -> str:
     )
 
 
-def decimals(amounts: Iterable[Decimal | None]) -> int:
-    """How many show three digits of the largest, and whole cents at least: one number for a column."""
-    most = max((abs(amount) for amount in amounts if amount is not None), default=Decimal(0))
-    return 2 if most == 0 else min(MAX_DECIMALS, max(2, 2 - most.adjusted()))
-
-
-def rounded(amount: Decimal | None, currency: str, digits: int) -> str:
-    """`$1,234.50`, `<$0.01`: as `money`, with so many decimals."""
-    if amount is None:
-        return UNKNOWN
-    least, sign = Decimal(1).scaleb(-digits), SYMBOLS.get(currency, f"{currency} ")
-    shown, minus = abs(amount).quantize(least), "-" if amount < 0 else ""
-    return f"{minus}{sign}{shown:,f}" if shown or not amount else f"{minus}<{sign}{least:f}"
-
-
 def period(account: Account) -> str:
     """`16 to 22 November 2026`."""
     first, last = account.first_day, account.last_day
     if first == last:
-        return _day(last)
+        return day_of(last)
     if (first.year, first.month) == (last.year, last.month):
-        return f"{first.day} to {_day(last)}"
-    return f"{_day(first)} to {_day(last)}"
+        return f"{first.day} to {day_of(last)}"
+    return f"{day_of(first)} to {day_of(last)}"
 
 
 def trend(account: Account) -> str:
     """The newest night beside those before it, as a sentence."""
     newest, *before = account.nights
-    said = f"{_day(newest.day)}: {money(newest.cost, account.currency)}"
+    said = f"{day_of(newest.day)}: {money(newest.cost, account.currency)}"
     usual = per(sum((night.cost for night in before), Decimal(0)), sum(night.tokens_read for night in before), MILLION)
     if not usual or newest.cost_per_million_tokens is None:
         return f"{said}."
     change = newest.cost_per_million_tokens / usual - 1
     than = f"{percent(abs(change))} {'more' if change > 0 else 'less'} for each token than in the nights before"
     return f"{said}, {than if abs(change) >= SAME else 'as much for each token as in the nights before'}."
-
-
-def percent(share: float | Decimal | None) -> str:
-    """`3.4%`, `<0.1%`, `-` where it is not known."""
-    if share is None:
-        return UNKNOWN
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def _nights_plot(account: Account) -> Markup:
@@ -135,7 +97,7 @@ def _nights_plot(account: Account) -> Markup:
 
     def title(night: Night) -> str:
         cost, wasted = money(night.cost, account.currency), money(night.wasted, account.currency)
-        return f"{_day(night.day)}: {cost}, of which {wasted} wasted; {count(night.documents)} documents"
+        return f"{day_of(night.day)}: {cost}, of which {wasted} wasted; {count(night.documents)} documents"
 
     columns = [
         Column(_short(day), title(night), column(night)) if night else _none(day) for day, night in _days(account)
@@ -148,7 +110,7 @@ def _unit_plot(account: Account) -> Markup:
     columns = []
     for day, night in _days(account):
         cost = night.cost_per_million_tokens if night else None
-        title = f"{_day(day)}: {money(cost, account.currency)} per million tokens"
+        title = f"{day_of(day)}: {money(cost, account.currency)} per million tokens"
         columns.append(_none(day) if cost is None else Column(_short(day), title, [("documents", float(cost))]))
     return plots.line("Cost per million tokens, night by night", columns, _tick(account.currency))
 
@@ -158,7 +120,7 @@ def _use_plot(account: Account) -> Markup:
     columns = []
     for day, night in _days(account):
         used = night.used if night else None
-        columns.append(_none(day) if used is None else _share(_short(day), _day(day), used))
+        columns.append(_none(day) if used is None else _share(_short(day), day_of(day), used))
     return plots.bars("Share of device time that went to documents, night by night", columns, percent_tick, top=1)
 
 
@@ -200,14 +162,9 @@ def _days(account: Account) -> Iterable[tuple[date, Night | None]]:
 
 
 def _none(day: date) -> Column:
-    return Column(_short(day), f"{_day(day)}: no run")
+    return Column(_short(day), f"{day_of(day)}: no run")
 
 
 def _short(day: date) -> str:
     """`3 Mar`."""
     return f"{day.day} {day:%b}"
-
-
-def _day(day: date | datetime) -> str:
-    """`3 March 2026`."""
-    return f"{day.day} {day:%B %Y}"

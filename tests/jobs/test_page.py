@@ -1,43 +1,22 @@
 """The page of a report: its figures, what hostile names do to it, and what a browser makes of it."""
 
-import os
-import shutil
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from html.parser import HTMLParser
 
 import pytest
 
-from jobs.page import decimals, page, percent, rounded
+from jobs.look import decimals, percent, rounded
+from jobs.page import page
 from pipeline.reports import reconciliation as reconciling
 from pipeline.reports import report as reporting
 from pipeline.reports.quantities import money
 from pipeline.reports.warehouse import Warehouse
+from tests import chromium
 from tests.nights import HOSTILE, write_nights
 from tests.outputs import cost_row, job_row, write_part
+from tests.parsed import Parsed
 
 LAST = date(2026, 3, 7)
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
-)
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
-
-
-class Parsed(HTMLParser):
-    """Tags with their attributes, and the text without style."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.text, self._open = [], "", None
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._open = tag
-
-    def handle_data(self, data):
-        self.text += "" if self._open == "style" else data
 
 
 @pytest.fixture(scope="module")
@@ -139,41 +118,24 @@ def test_small_shares_are_not_nothing():
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the PATH, nor in CHROMIUM")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium.started() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("viewport", [chromium.DESKTOP, chromium.PHONE], ids=["desktop", "phone"])
 def test_a_browser_shows_it_whole_without_asking_anybody(browser, report, html, tmp_path, viewport, scheme):
     file = tmp_path / "report.html"
     file.write_text(html, encoding="utf-8")
-    said, asked = [], []
-    tab = browser.new_page(viewport=viewport, color_scheme=scheme)
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(file.as_uri())
-    assert said == []
-    assert asked == [file.as_uri()]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-    assert money(report.accounts[0].cost, "USD") in tab.inner_text(".card >> nth=0")
-    bars = tab.locator(".plot >> nth=0").locator("rect.documents")
-    assert bars.count() == 7
-    assert all(bar.bounding_box()["height"] > 50 for bar in bars.all())
-    assert HOSTILE in tab.inner_text("main")
-    picture = tab.screenshot(full_page=True, path=os.environ.get("SCREENSHOTS") and _picture(viewport, scheme))
-    assert len(picture) > 50_000
-    tab.close()
-
-
-def _picture(viewport, scheme):
-    """SCREENSHOTS names a folder to look at them in."""
-    return f"{os.environ['SCREENSHOTS']}/report-{viewport['width']}-{scheme}.png"
+    with chromium.watched(browser, file, viewport, scheme) as page:
+        assert page.said == []
+        assert page.asked == [file.as_uri()]
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert money(report.accounts[0].cost, "USD") in page.tab.inner_text(".card >> nth=0")
+        bars = page.tab.locator(".plot >> nth=0").locator("rect.documents")
+        assert bars.count() == 7
+        assert all(bar.bounding_box()["height"] > 50 for bar in bars.all())
+        assert HOSTILE in page.tab.inner_text("main")
+        picture = page.tab.screenshot(full_page=True, path=chromium.picture("report", viewport, scheme))
+        assert len(picture) > 50_000
