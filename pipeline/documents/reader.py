@@ -3,13 +3,13 @@
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 
-from configs.errors import LonghaulError, unexpected
+from configs.errors import LonghaulError, ModelError, unexpected
 from configs.settings import InputSettings, ModelSettings, SectionSettings
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents import tokenize
@@ -36,6 +36,13 @@ class ReaderSettings:
     sections: SectionSettings | None = None
     extracts: ExtractPrompts | None = None
     """To be made here; None where there are none, or an actor makes them."""
+
+    def reader(self) -> "Reader":
+        """With its tokenizer, where there is one; else each document says that there is none."""
+        made = Reader(self)
+        with suppress(ModelError):
+            _ = made.tokenizer
+        return made
 
 
 class Reader:

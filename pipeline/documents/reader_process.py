@@ -18,11 +18,11 @@ from functools import cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Protocol
 
-from configs.errors import DocumentError, ModelError, ProcessKilledError, TimeLimitError, TooLargeError
+from configs.errors import DocumentError, ProcessKilledError, TimeLimitError, TooLargeError
 from configs.settings import InputSettings
 from pipeline.documents.handover import reason
-from pipeline.documents.reader import Reader, ReaderSettings
 from pipeline.schemas.tables import Row
 
 OUT_OF_MEMORY = 77
@@ -31,6 +31,24 @@ CLOCK_FACTOR = 10
 START_ATTEMPTS = 3
 PR_SET_PDEATHSIG = 1
 MAIN = "import sys; from pipeline.documents import reader_process; reader_process.main(*map(int, sys.argv[1:]))"
+
+
+class Reader(Protocol):
+    """Reads a document."""
+
+    def read(self, row: Row) -> Row:
+        """The row with what was read, or an error. Raises only MemoryError."""
+
+
+class Settings(Protocol):
+    """What a reader is made by, in the process: it is pickled."""
+
+    @property
+    def input(self) -> InputSettings:
+        """With the limits."""
+
+    def reader(self) -> Reader:
+        """With all that is loaded once, for no document's time and memory."""
 
 
 class ReaderProcess:
@@ -45,8 +63,8 @@ class ReaderProcess:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def read(self, rows: Sequence[Row], settings: ReaderSettings) -> list[Row]:
-        """A `READ_ROW` for each row, in order. A document that kills the process gets an error instead of tokens."""
+    def read(self, rows: Sequence[Row], settings: Settings) -> list[Row]:
+        """What the settings' reader makes of each row, in order. A document that kills the process gets an error."""
         read: list[Row] = []
         while len(read) < len(rows):
             is_fresh = self._start()
@@ -84,7 +102,7 @@ class ReaderProcess:
             codes.append(process.wait())
         raise RuntimeError(f"the process that reads documents ended before it read any, with the exit codes {codes}")
 
-    def _rows(self, rows: Sequence[Row], settings: ReaderSettings) -> Iterator[Row]:
+    def _rows(self, rows: Sequence[Row], settings: Settings) -> Iterator[Row]:
         """Yields each row as soon as it is read. Raises EOFError or OSError if the process dies, TimeoutError if it
         hangs."""
         assert self._connection is not None
@@ -146,28 +164,26 @@ def main(descriptor: int, parent: int) -> None:
     # Ctrl-C is for the parent, at whose end this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reader: Reader | None = None
+    known: Settings | None = None
     with Connection(descriptor) as connection, suppress(EOFError, ConnectionError):
         connection.send("ready")
         while True:
             rows, settings = connection.recv()
-            if reader is None or reader.settings != settings:
-                reader = _reader(settings)
+            if reader is None or settings != known:
+                reader, known = _reader(settings), settings
             for row in rows:
-                connection.send(_read(reader, row))
+                connection.send(_read(reader, row, settings.input.max_document_seconds))
 
 
-def _reader(settings: ReaderSettings) -> Reader:
-    reader = Reader(settings)
-    # Before the limit, and for no document's time. Where there is none, each of them says so.
-    with suppress(ModelError):
-        _ = reader.tokenizer
+def _reader(settings: Settings) -> Reader:
+    reader = settings.reader()
     _limit_memory(settings.input.max_document_memory)
     return reader
 
 
-def _read(reader: Reader, row: Row) -> Row:
+def _read(reader: Reader, row: Row, seconds: float) -> Row:
     try:
-        with _cpu_limit(reader.settings.input.max_document_seconds):
+        with _cpu_limit(seconds):
             return reader.read(row)
     except MemoryError:
         # Native code may have failed anywhere for lack of memory: this process is not safe for other documents.
