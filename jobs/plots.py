@@ -16,6 +16,8 @@ BOTTOM = 26
 MAX_LABELS = 8
 MAX_BAR_PERCENT = 9.0
 NUM_STEPS = 4
+STRIP_HEIGHT = 28
+LEAST_MARK_PERCENT = 0.6
 ROUND = (1, 2, 2.5, 5, 10)
 
 
@@ -31,6 +33,41 @@ class Column:
     @property
     def top(self) -> float:
         return sum(value for _, value in self.parts)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place on a strip, which leads somewhere."""
+
+    start: float
+    """Shares of the whole length, like `end`."""
+    end: float
+    title: str
+    link: str
+
+
+def strip(about: str, marks: Sequence[Mark], ticks: Sequence[tuple[float, str]] = ()) -> Markup:
+    """A line from the start of something to its end with a mark for each place, which can be followed; `ticks` are
+    thin lines with a title."""
+    lines = Markup("").join(
+        Markup('<line x1="{0:.2f}%" x2="{0:.2f}%" y1="6" y2="{1}"><title>{2}</title></line>').format(
+            100 * place, STRIP_HEIGHT - 6, title
+        )
+        for place, title in ticks
+    )
+    return Markup(
+        '<svg class="strip" role="group" aria-label="{}" width="100%" height="{}">'
+        '<rect class="whole" x="0" y="11" width="100%" height="6" rx="3"/>{}{}</svg>'
+    ).format(about, STRIP_HEIGHT, lines, Markup("").join(map(_mark, marks)))
+
+
+def _mark(mark: Mark) -> Markup:
+    start, end = (100 * min(1.0, max(0.0, place)) for place in (mark.start, mark.end))
+    width = max(LEAST_MARK_PERCENT, end - start)
+    left = min(start, 100 - width)
+    return Markup(
+        '<a href="{}"><title>{}</title><rect x="{:.2f}%" y="5" width="{:.2f}%" height="18" rx="2"/></a>'
+    ).format(mark.link, mark.title, left, width)
 
 
 def bars(about: str, columns: Sequence[Column], tick: Callable[[float], str], top: float | None = None) -> Markup:

@@ -115,13 +115,13 @@ def places(tmp_path) -> dict[str, str]:
     keeper.keep(keeper.row("report.txt", "aa"))
     (tmp_path / "bill.csv").write_text(f"date,cost\n{NIGHT},5.00\n")
     (tmp_path / "my-prices.yaml").write_text((ROOT / "configs/prices.yaml").read_text())
-    given = ("output", "bill.csv", "my-prices.yaml", "report.html", "focus.parquet", "focus.csv")
+    given = ("output", "bill.csv", "my-prices.yaml", "report.html", "review.html", "focus.parquet", "focus.csv")
     return {name: str(tmp_path / name) for name in given}
 
 
 def runs_here(module: str, arguments: list[str]) -> bool:
     """Whether a command needs neither Ray nor a model, a network or S3."""
-    reads = module in ("jobs.query", "jobs.report", "jobs.sizing") or "--help" in arguments
+    reads = module in ("jobs.query", "jobs.report", "jobs.review", "jobs.sizing") or "--help" in arguments
     lists = (module, arguments[0]) in (("jobs.prices", "list"), ("jobs.states", "list"), ("jobs.states", "expire"))
     return reads or lists
 

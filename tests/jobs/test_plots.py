@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jobs.plots import BOTTOM, HEIGHT, TOP, Column, bars, line
+from jobs.plots import BOTTOM, HEIGHT, LEAST_MARK_PERCENT, TOP, Column, Mark, bars, line, strip
 
 
 def numbers(svg, mark, name):
@@ -51,3 +51,14 @@ def test_words_are_escaped():
     svg = str(bars('a "b" <c>', [Column("<d>", "<e>", [("documents", 1.0)])], lambda value: "<f>"))
     assert not re.search(r"<[cdef]>", svg)
     assert "&lt;d&gt;" in svg
+
+
+def test_places_on_a_strip_are_seen_however_short_and_lie_within_it():
+    marks = [Mark(0.25, 0.5, "a", "#a"), Mark(0.5, 0.5, "b", "#b"), Mark(0.999, 3, "c", "#c")]
+    svg = str(strip("x", marks, [(0.125, "<Part>")]))
+    places = [float(found) for found in re.findall(r'<rect x="([\d.]+)%"', svg)]
+    widths = [float(found) for found in re.findall(r'<rect x="[^"]+" y="5" width="([\d.]+)%"', svg)]
+    assert widths == [25, LEAST_MARK_PERCENT, LEAST_MARK_PERCENT]
+    assert places == [25, 50, 100 - LEAST_MARK_PERCENT]
+    assert re.findall('href="([^"]+)"', svg) == ["#a", "#b", "#c"]
+    assert "12.50%" in svg and "&lt;Part&gt;" in svg
