@@ -84,7 +84,7 @@ def _edges(page: Page) -> list[_Edge]:
     if not page.lines:
         return []
     height = page.top - page.bottom
-    sizes = [line.size for line in page.lines for _ in range(1 + len(line.text) // 20)]
+    sizes = np.repeat([line.size for line in page.lines], [1 + len(line.text) // 20 for line in page.lines])
     largest = LARGE * float(np.median(sizes))
     down = sorted(page.lines, key=lambda line: -line.y1)
     high = [line for line in down[:MOST_LINES] if line.y0 > page.top - EDGE * height]

@@ -178,18 +178,21 @@ def _are_beside(left: list[Segment], right: list[Segment]) -> bool:
 def _rows(block: list[Segment], column: int) -> Iterator[Line]:
     """Pieces that stand beside one another are one line."""
     row: list[Segment] = []
-    middle = 0.0
+    widest = block[0]
     for one in sorted(block, key=lambda one: -one.middle):
-        if row and middle - one.middle > 0.5 * min(max(one.size, 1e-3), row[0].size):
+        if row and widest.middle - one.middle > 0.5 * min(max(one.size, 1e-3), row[0].size):
             yield _line(row, column)
             row = []
+        if not row or one.x1 - one.x0 > widest.x1 - widest.x0:
+            widest = one
         row.append(one)
-        middle = max(row, key=lambda one: one.x1 - one.x0).middle
-    if row:
-        yield _line(row, column)
+    yield _line(row, column)
 
 
 def _line(row: list[Segment], column: int) -> Line:
+    if len(row) == 1:
+        one = row[0]
+        return Line(one.text.strip(), one.x0, one.y0, one.x1, one.y1, column, 1 + one.is_field)
     row.sort(key=lambda one: one.x0)
     if _is_right_to_left(row):
         row.reverse()

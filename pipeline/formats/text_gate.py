@@ -20,10 +20,11 @@ COMBINING = dict(
     zip("\u00a8\u00b4\u02c6\u02c7\u02d8\u02da\u02dc", "\u0308\u0301\u0302\u030c\u0306\u030a\u0303", strict=True)
 )
 LIGATURE = re.compile("[\ufb00-\ufb06]")
+TO_MEND = re.compile(f"{MEANINGLESS.pattern[:-1]}{''.join(COMBINING)}\ufb00-\ufb06]")
 WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+")
 LONG = 26
 """Letters: hardly a word has as many."""
-NO_VOWELS = str.maketrans("", "", "aeiouyäöüáéíóúàèìòùâêîôûãõåæøœëïıýąęėįųūőű")
+VOWELS = "aeiouyäöüáéíóúàèìòùâêîôûãõåæøœëïıýąęėįųūőű"
 COMMON_WORDS = """
 a al als an and are as at att au auf av be bir bu by che com con da dans das dat de dei del della dem den der
 des det di die do du e een ein eine el em en es est et for from für has have he het his i ikke il ile im in is
@@ -59,7 +60,7 @@ def judged(text: str, num_unmapped: int = 0) -> Judged:
 
 def mended(text: str) -> tuple[str, int]:
     """Text with ligatures as letters and without characters that mean nothing, and the number of those."""
-    if text.isascii() and text.isprintable():
+    if not TO_MEND.search(text):
         return text, 0
     text = LIGATURE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text.translate(BULLETS))
     return MEANINGLESS.subn("", ACCENTED.sub(_accented, text))
@@ -78,13 +79,16 @@ def _rubbish(text: str, num_bad: int, num_unmapped: int) -> str | None:
     if sum(map(len, GLYPH_NAME.findall(text))) > 0.2 * size:
         return "names of glyphs"
     words = WORD.findall(text)
-    num_latin = sum(map(len, words))
-    is_latin = num_latin > max(LEAST_LETTERS, 0.6 * sum(map(str.isalpha, text)))
-    if is_latin and sum(len(word) for word in words if len(word) >= LONG) > 0.4 * num_latin:
+    lengths = list(map(len, words))
+    num_latin = sum(lengths)
+    is_latin = num_latin > LEAST_LETTERS and (
+        num_latin > 0.6 * len(text) or num_latin > 0.6 * sum(map(str.isalpha, text))
+    )
+    if is_latin and sum(length for length in lengths if length >= LONG) > 0.4 * num_latin:
         return "words run together"
     if num_unmapped > 0.3 * size and not (_is_language(words) or _is_of_one_script(text)):
         return "codes of glyphs"
-    if is_latin and num_latin - len("".join(words).lower().translate(NO_VOWELS)) < 0.12 * num_latin:
+    if is_latin and sum(map("".join(words).lower().count, VOWELS)) < 0.12 * num_latin:
         return "letters that make no words"
     return None
 
