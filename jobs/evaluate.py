@@ -149,9 +149,13 @@ def _interval(difference: Difference) -> str:
 
 def _readability(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     found = [row for row in rows if row["standing_alone"] is not None]
+    sentences = [row["summary"].count("\n") + 1 for row in found]
     if found:
-        alone, broken = (100 * sum(row[name] for row in found) / len(found) for name in ("standing_alone", "broken"))
-        yield f"Of the sentences of extracts, {alone:.1f} % stand alone and {broken:.2f} % are broken, by their looks."
+        alone, broken = (
+            100 * sum(row[name] * number for row, number in zip(found, sentences, strict=True)) / sum(sentences)
+            for name in ("standing_alone", "broken")
+        )
+        yield f"Of {sum(sentences):,} sentences of extracts, {alone:.1f} % stand alone and {broken:.2f} % are broken."
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ README = ROOT / "README.md"
 PAGES = [
     README,
     *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / folder / "README.md" for folder in ("benchmarks", "infra", "models/default")),
+    *(ROOT / folder / "README.md" for folder in ("benchmarks", "infra", "models/default", "pipeline/sentences")),
 ]
 NIGHT = date(2026, 3, 7)
 SETTING = re.compile(r"`((?:input|output|model|sections|engine|states|snapshot|price|run)\.[a-z_]+)\b(?!\()")
