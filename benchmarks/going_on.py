@@ -30,8 +30,15 @@ class Output:
         self._uri, self._document = str(folder), document
 
     def summarize(self, *settings: str) -> int:
-        given = [f"input.sources=[{self._document}]", f"output.uri={self._uri}", "run.ray_address=local", *settings]
-        command = [sys.executable, "-m", "jobs.summarize", "configs/demo.yaml", "model.device=cpu", *given]
+        given = [
+            f"input.sources=[{self._document}]",
+            f"output.uri={self._uri}",
+            "run.ray_address=local",
+            "citations=false",
+            *settings,
+        ]
+        asked = "prompts=[{name: summary, instruction: Summarize the document in one sentence., max_tokens: 64}]"
+        command = [sys.executable, "-m", "jobs.summarize", "configs/demo.yaml", "model.device=cpu", asked, *given]
         return subprocess.run(command, check=False, stdout=sys.stderr).returncode
 
     def rows(self, query: str) -> list[dict[str, Any]]:

@@ -76,7 +76,8 @@ def through_ray(texts: list[str], model: str) -> dict[str, Any]:
             (Path(scratch) / f"docs/{index:04}.txt").write_text(text, encoding="utf-8")
         settings = [
             f"input.sources=[{scratch}/docs]", f"output.uri={scratch}/out", f"model.uri={model}",
-            f"engine.slots={SLOTS}", f"engine.step_tokens={STEP_TOKENS}", f"prompts.0.max_tokens={ANSWER_TOKENS}",
+            f"engine.slots={SLOTS}", f"engine.step_tokens={STEP_TOKENS}", "citations=false",
+            f"prompts=[{{name: summary, instruction: Summarize., max_tokens: {ANSWER_TOKENS}}}]",
             "run.ray_address=local",
         ]  # fmt: skip
         command = [sys.executable, "-m", "jobs.summarize", "configs/demo.yaml", *settings]
