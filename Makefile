@@ -63,7 +63,16 @@ check: setup  ## Formatting, lint and types
 	.venv/bin/mypy
 
 test: setup  ## Every test that needs no GPU, without the long faults of `make chaos`
-	$(PY) -m pytest -n 2 --dist loadgroup --durations=25 -m 'not gpu and not chaos'
+	$(call tests,$(PY))
+
+# Two at a time: those that start a Ray one after the other, since each takes all of a small machine, and the others
+# beside them. What the first say is shown at the end.
+define tests
+	@$(1) -m pytest --durations=15 -m 'not gpu and not chaos' tests/chaos tests/jobs >.tests-with-ray.log 2>&1 & with_ray=$$!; \
+	trap 'kill $$with_ray 2>/dev/null' INT TERM; \
+	code=0; $(1) -m pytest --durations=15 -m 'not gpu and not chaos' --ignore=tests/chaos --ignore=tests/jobs $(2) || code=$$?; \
+	wait $$with_ray || code=$$?; cat .tests-with-ray.log; exit $$code
+endef
 
 test-latest:  ## The same with the newest of all that pyproject.toml allows, in .venv-latest: what is coming, before it comes
 	$(PYTHON) -m venv --clear .venv-latest
@@ -71,7 +80,7 @@ test-latest:  ## The same with the newest of all that pyproject.toml allows, in 
 	$(call cpu_torch,$(LATEST))
 	$(LATEST) -m pip freeze | { grep '^torch==.*+cpu' || true; } >.venv-latest/torch
 	$(LATEST) -m pip install --quiet --constraint .venv-latest/torch . --group dev
-	$(LATEST) -m pytest -n 2 --dist loadgroup --durations=25 -m 'not gpu and not chaos' --deselect tests/test_lock.py::test_what_is_installed_is_the_lock
+	$(call tests,$(LATEST),--deselect tests/test_lock.py::test_what_is_installed_is_the_lock)
 
 chaos: setup  ## Every fault in the middle of a run, 50 random kills and 1,000 schedules too, and what each cost; CHAOS_SEED=... repeats them
 	$(PY) -m pytest -s --durations=0 tests/chaos tests/pipeline/ledger/test_schedules.py

@@ -21,8 +21,6 @@ from tests.waiting import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from tests.faulty_store import FaultyStore
 
-TESTS = Path(__file__).parent
-RAY_FOLDERS = {"chaos", "jobs"}
 SECRET_KEY = "longhaul-test-secret-key"
 
 
@@ -43,13 +41,6 @@ class S3:
 
         config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
         return botocore.session.get_session().create_client("s3", config=config)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start a Ray never run beside one another: each takes all of a small machine, and they share one."""
-    for item in items:
-        if item.path.relative_to(TESTS).parts[0] in RAY_FOLDERS:
-            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(autouse=True)
