@@ -62,7 +62,7 @@ def test_a_document_that_breaks_off_is_a_failure_with_its_cost_and_the_others_go
 ) -> None:
     # A little more than the feed reads ahead, so that some tokens are read before the break is known.
     monkeypatch.setattr(content, "PIECE_BYTES", AHEAD_TOKENS + 12_000)
-    broken = streamed(tmp_path / "broken.txt", TEXT.encode() * 40 + b"\xff\0\xff")
+    broken = streamed(tmp_path / "broken.txt", TEXT.encode() * 40 + b"\xff\0\xff" * 500)
     assert 1.2 * content.PIECE_BYTES < len(TEXT) * 40 < 2 * content.PIECE_BYTES
     gone = row(tmp_path / "gone.txt", is_streamed=True)
     good = [streamed(tmp_path / f"good {index}.txt", TEXT.encode()) for index in range(3)]
