@@ -19,7 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN, DEV = PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]["dev"]
-PEERS = PROJECT["project"]["optional-dependencies"]["peers"]
+EXTRAS = [text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra]
 LOCKS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-torch.lock")}
 OURS = {"configs", "models", "pipeline", "jobs", "infra", "tests", "benchmarks", "docs"}
 OF_THE_VENV = {"pip", "longhaul"}
@@ -150,6 +150,6 @@ def imported(folder: str) -> set[str]:
 @pytest.mark.parametrize("folder", sorted(OURS))
 def test_what_is_imported_is_asked_for(folder):
     """Nothing works because another package happens to bring it; torch's build with CUDA alone brings Triton."""
-    asked = [*RUN, *PEERS, *(DEV if folder in ("tests", "benchmarks") else ["triton"])]
+    asked = [*RUN, *EXTRAS, *(DEV if folder in ("tests", "benchmarks") else ["triton"])]
     names = {canonicalize_name(Requirement(text).name) for text in asked}
     assert not [name for name in imported(folder) if not names & providers(name)]

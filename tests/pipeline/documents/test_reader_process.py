@@ -60,7 +60,7 @@ from pipeline.driver import dataset
 from pipeline.schemas.document import Document
 
 model, *uris = sys.argv[1:]
-values = {"input": {"sources": ["unused"]}, "output": {"uri": "unused"}, "model": {"uri": model}}
+values = {"input": {"sources": ["unused"]}, "output": {"uri": "unused"}, "model": {"uri": model}, "citations": False}
 config = SummarizeConfig.model_validate(values)
 with dataset.cluster(config):
     tables = dataset.blocks([dataset.Todo(Document(uri, uri, "etag", 1)) for uri in uris], 4)
