@@ -68,7 +68,8 @@ class ExtractEngine:
 
     def step(self, read: bool = True) -> Pass:
         """Tokens of one document, to its next stop at the most: documents take turns."""
-        self._admit() if read else None
+        if read:
+            self._admit()
         finished, self._concluded = self._concluded, []
         shares: dict[Hashable, int] = {finished_one.id: 1 for finished_one in finished}
         tokens = 0

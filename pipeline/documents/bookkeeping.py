@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 import structlog
 
-from pipeline.schemas.tables import TABLES
+from pipeline.schemas.tables import LISTING_FOLDER, TABLES
 from pipeline.storage.listing import Listed
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ def without(entries: Collection[Listed], given: Collection[str]) -> list[Listed]
     outputs = sorted({found["output"] for entry in entries if (found := RUN.match(entry.uri))})
     kept = _without_metadata(entries, given)
     for output in outputs:
-        own = re.compile(rf"{re.escape(output)}/(?:_\w+/|listing/part-|(?:{'|'.join(TABLES)})/dt=)")
+        own = re.compile(rf"{re.escape(output)}/(?:_\w+/|{LISTING_FOLDER}/part-|(?:{'|'.join(TABLES)})/dt=)")
         passed = {entry.uri for entry in kept if entry.uri not in given and own.match(entry.uri)}
         kept = [entry for entry in kept if entry.uri not in passed]
         log.info("output_passed_over", output_uri=output, objects=len(passed))

@@ -16,10 +16,9 @@ import pyarrow as pa
 
 from pipeline.documents import sources as listed_sources
 from pipeline.schemas.document import Document
-from pipeline.schemas.tables import LISTING
+from pipeline.schemas.tables import LISTING, LISTING_FOLDER
 from pipeline.storage import objects
 
-FOLDER = "listing"
 AT = "listed_at"
 FOUND = [name for name in LISTING.names if name != AT]
 SOURCES = b"longhaul.sources"
@@ -36,10 +35,12 @@ def keep(output_uri: str, sources: Sequence[str], documents: Sequence[Document])
     """
     named = sorted({objects.resolve(source) for source in sources})
     digest = sha256("\n".join(named).encode()).hexdigest()[:16]
-    own = objects.join(output_uri, FOLDER, f"part-{digest}.parquet")
-    for other in objects.list_files(objects.join(output_uri, FOLDER), ".parquet"):
-        if other != own:
-            _take_out(other, named, _outdated_by(sources, documents))
+    folder = objects.join(output_uri, LISTING_FOLDER)
+    own = objects.join(folder, f"part-{digest}.parquet")
+    if others := [file for file in objects.list_files(folder, ".parquet") if file != own]:
+        is_outdated = _outdated_by(sources, documents)
+        for other in others:
+            _take_out(other, named, is_outdated)
     rows = [{name: getattr(each, name) for name in FOUND} for each in documents]
     found = pa.Table.from_pylist(rows, LISTING)
     if not _is_kept(own, found):

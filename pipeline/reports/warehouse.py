@@ -9,11 +9,10 @@ import pyarrow as pa
 
 from configs.errors import ConfigError, StorageError
 from pipeline.ledger import commits
-from pipeline.schemas.tables import LATEST, LISTING, TABLES
+from pipeline.schemas.tables import LATEST, LISTING, LISTING_FOLDER, TABLES
 from pipeline.storage import objects
 
 RUNS_FOLDER = "_runs"
-LISTED_FOLDER = "listing"
 PARTITION_TYPES = "{'dt': DATE, 'run': VARCHAR}"
 
 
@@ -53,7 +52,7 @@ class Warehouse:
                 for table, schema in TABLES.items():
                     self._connection.execute(_view(table, schema, self._parts[table]))
                 self._connection.execute(
-                    _view(LISTED_FOLDER, LISTING, self._parts[LISTED_FOLDER], is_partitioned=False)
+                    _view(LISTING_FOLDER, LISTING, self._parts[LISTING_FOLDER], is_partitioned=False)
                 )
                 self._connection.execute(f"CREATE OR REPLACE VIEW latest AS {LATEST}")
                 return
@@ -68,8 +67,8 @@ class Warehouse:
         return self._parts != before
 
     def _files(self) -> dict[str, list[str]]:
-        listing = objects.list_files(objects.join(self.uri, LISTED_FOLDER), ".parquet")
-        return {**commits.files(self.uri, TABLES), LISTED_FOLDER: listing}
+        listing = objects.list_files(objects.join(self.uri, LISTING_FOLDER), ".parquet")
+        return {**commits.files(self.uri, TABLES), LISTING_FOLDER: listing}
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""

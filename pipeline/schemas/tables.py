@@ -403,6 +403,8 @@ TABLES: dict[str, pa.Schema] = {name: table.schema for name, table in DEFINITION
 SUMMARIES, FAILURES, COSTS, STATES, JOBS = TABLES.values()
 
 LISTING = LISTED.schema
+LISTING_FOLDER = "listing"
+"""Below an output; unlike the tables', its files lie in no partitions."""
 
 LATEST = """
 SELECT summaries.*
