@@ -119,22 +119,3 @@ class Trainer:
         """The state after each stream's last piece goes into its next segment, without its gradient."""
         last = np.cumsum([len(segment) for segment in segments]) - 1
         self._states = after.detach().gather(last.tolist())
-
-
-@torch.no_grad()
-def losses_by_token(
-    model: MambaLM, tokens: np.ndarray, segment_tokens: int, forget_every: int | None = None
-) -> np.ndarray:
-    """Cross entropy (L - 1,) of each token of one document given all before it, read in segments with carried state.
-
-    `forget_every`, a multiple of `segment_tokens`, empties the state so often: what a short memory would give.
-    """
-    state, losses = model.empty_state(1), []
-    ids = torch.from_numpy(tokens.astype(np.int64))
-    for start in range(0, len(ids) - 1, segment_tokens):
-        if forget_every and start % forget_every == 0:
-            state = model.empty_state(1)
-        inputs = ids[start : min(start + segment_tokens, len(ids) - 1)]
-        logits, state = model.prefill(inputs, [0, len(inputs)], state, torch.arange(len(inputs)))
-        losses.append(F.cross_entropy(logits, ids[start + 1 : start + 1 + len(inputs)], reduction="none"))
-    return torch.cat(losses).numpy()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.backends.losses import losses_by_token
 from models.mamba.language_model import MambaLM
-from models.mamba.trainer import Stream, Trainer, losses_by_token
+from models.mamba.trainer import Stream, Trainer
 from tests.small_model import VOCAB_SIZE, build
 
 
@@ -60,11 +61,3 @@ def test_training_learns():
     trainer = Trainer(model, streams, learning_rate=1e-2, weight_decay=0.0)
     losses = [trainer.step(1.0).text_loss for _ in range(40)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
-
-
-def test_forgetting_every_so_often_is_reading_each_part_alone():
-    tokens = np.random.default_rng(2).integers(0, VOCAB_SIZE, 65).astype(np.int32)
-    model = build(torch.float64)
-    forgetful = losses_by_token(model, tokens, 16, forget_every=32)
-    parts = [losses_by_token(model, tokens[start : start + 33], 16) for start in (0, 32)]
-    assert np.allclose(forgetful, np.concatenate(parts))

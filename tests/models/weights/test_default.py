@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.mamba.trainer import losses_by_token
+from models.backends.losses import losses_by_token
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents import tokenize
