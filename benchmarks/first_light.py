@@ -20,8 +20,7 @@ from benchmarks import gpu
 from models.backends import engines
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.engine.request import Prompt, Request, Sampling
 from models.kernels.backbone import FastPath
 from models.kernels.tiling import tiling_of
 from models.mamba.architecture import Mamba3Config, MambaConfig

@@ -13,17 +13,16 @@ import numpy as np
 import torch
 
 from benchmarks import measure, subjects
-from models.backends import device, engines
+from models.backends import engines, heap
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.engine.request import Prompt, Request, Sampling
 
 STEP_TOKENS = 2048
 
 
 def read_one(num_tokens: int) -> dict[str, float]:
     """In this process."""
-    device.keep_freed_memory()
+    heap.keep_freed_memory()
     torch.set_num_threads(1)
     engine = engines.around(subjects.ours(), end_id=0, num_slots=1, step_tokens=STEP_TOKENS)
     engine.warm_up()

@@ -20,8 +20,7 @@ from benchmarks import measure
 from models.backends import engines
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.engine.request import Prompt, Request, Sampling
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents import tokenize

@@ -11,8 +11,7 @@ from benchmarks import measure
 from models.backends import engines
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.engine.request import Prompt, Request, Sampling
 from models.weights import checkpoint
 
 ANSWER_TOKENS = 64

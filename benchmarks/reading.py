@@ -23,9 +23,8 @@ import torch
 from benchmarks import measure
 from benchmarks.length import peak_bytes, spread
 from configs.settings import InputSettings
-from models.backends import device, engines
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.backends import engines, heap
+from models.engine.request import Prompt, Request, Sampling
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.documents.token_feed import TokenFeed
@@ -80,7 +79,7 @@ def count(feed: TokenFeed, news: threading.Event) -> int:
 
 def through(model: str, tokenizer: Tokenizer, news: threading.Event) -> Callable[[TokenFeed], int]:
     """What reads a document with the engine, as an actor does, and answers one question."""
-    device.keep_freed_memory()
+    heap.keep_freed_memory()
     torch.set_num_threads(1)
     loaded = checkpoint.load(checkpoint.resolve(model), torch.float32, "cpu")
     engine = engines.around(loaded, tokenizer.end_id, num_slots=2, step_tokens=STEP_TOKENS)

@@ -38,7 +38,10 @@ def state_of(config: MambaConfig) -> State:
 
 def snapshot_of(state: State, index: int) -> Snapshot:
     name = f"document {index}"
-    return Snapshot(name, name, "e", "k", "s", "r", name, Position(1000, 4000), (), ReadState(state.tensors, 1000))
+    read_state = ReadState({name: state[name].numpy() for name in state}, 1000)
+    names = {"document_id": name, "source_uri": name, "title": name, "source_etag": "e", "state_key": "k"}
+    made = {"made_by": "text", "tokenized_by": "t", "settings_sha256": "s", "run_id": "r"}
+    return Snapshot(**names, **made, position=Position(1000, 4000), sections=(), read_state=read_state)
 
 
 def main(slots: str, output: str) -> None:

@@ -7,12 +7,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from configs.errors import ConfigError
 from configs.loader import load
 from configs.settings import SummarizeConfig
 from jobs import command
 from pipeline.driver.prepare import kept_states, prepare, quote_of
-from pipeline.planning.quote import Quote
+from pipeline.planning.quote import Memory, Quote
 from pipeline.reports.quantities import count, duration, money, size
 from pipeline.telemetry import logs
 
@@ -31,11 +30,6 @@ def plan(
     """Quote a run: tokens, device hours, wall time, cost on spot and on demand, memory, and what a transformer of the
     same size would need. Starts no run and writes nothing."""
     config = load(SummarizeConfig, config_path, overrides or [])
-    if config.is_extract_only:
-        raise ConfigError(
-            "prompts asks for extracts alone, which no quote is made for yet: run some of the documents, and "
-            "python -m jobs.report tells what a million tokens cost"
-        )
     logs.configure()
     prepared = prepare(config)
     kept = kept_states(prepared, "cuda" if gpu else "cpu")
@@ -62,12 +56,7 @@ def _lines(quote: Quote, num_skipped: int) -> list[tuple[str, str]]:
         ("wall time", f"{duration(quote.wall_seconds)} with {quote.workers} actor{'s' * (quote.workers > 1)}"),
         ("cost", f"{money(quote.cost, quote.currency)}, {money(per_million, quote.currency)} per million tokens"),
         *_markets(quote),
-        (
-            "memory",
-            f"{size(quote.weights_bytes)} of weights and {size(quote.state_bytes)} for each document, "
-            f"{size(2 * quote.slots * quote.state_bytes)} for {quote.slots} slots and as many answers",
-        ),
-        ("a transformer", _transformer(quote)),
+        *(_model(quote.memory) if quote.memory else ()),
     ]
 
 
@@ -81,11 +70,22 @@ def _markets(quote: Quote) -> list[tuple[str, str]]:
     return lines
 
 
-def _transformer(quote: Quote) -> str:
-    cache = f"{size(quote.transformer_cache_bytes)} of cache for the longest document"
-    ratio = quote.transformer_arithmetic_ratio
+def _model(memory: Memory) -> list[tuple[str, str]]:
+    states = size(2 * memory.slots * memory.state_bytes)
+    ratio = memory.transformer_arithmetic_ratio
     verdict = f"{ratio:.1f} times the arithmetic" if ratio >= 1.05 else "no more arithmetic: documents are short"
-    return f"of {quote.transformer}'s shape: {cache}, {verdict}"
+    return [
+        (
+            "memory",
+            f"{size(memory.weights_bytes)} of weights and {size(memory.state_bytes)} for each document, "
+            f"{states} for {memory.slots} slots and as many answers",
+        ),
+        (
+            "a transformer",
+            f"of {memory.transformer}'s shape: {size(memory.transformer_cache_bytes)} of cache for the longest "
+            f"document, {verdict}",
+        ),
+    ]
 
 
 if __name__ == "__main__":

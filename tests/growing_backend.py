@@ -3,7 +3,7 @@
 L = tokens of a sequence, D = width, V = vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Attention:
     def empty(self) -> dict[str, Tensor]:
         return {name: torch.empty(0, WIDTH, dtype=torch.float64) for name in ("keys", "values")}
 
-    def __call__(self, tokens: Tensor, cache: SavedState) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, tokens: Tensor, cache: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The logits (V,) after the last of the tokens, and the cache with all of them."""
         x = self.embedding[tokens]
         keys, values = torch.cat([cache["keys"], x @ self.key]), torch.cat([cache["values"], x @ self.value])
@@ -43,7 +43,7 @@ class GrowingBackend:
     def __init__(self, max_context: int = 2000, capacity: int = 10_000) -> None:
         self.model, self.capacity, self.most_granted = Attention(), capacity, 0
         self._limits = Limits(CHUNK, max_context)
-        self._caches: dict[Handle, SavedState] = {}
+        self._caches: dict[Handle, Mapping[str, Tensor]] = {}
         self._granted: dict[Handle, int] = {}
         self._opened = 0
 
@@ -68,7 +68,8 @@ class GrowingBackend:
     def open(self, tokens: int, start: SavedState | None = None) -> Handle:
         if start is not None and set(start) != {"keys", "values"}:
             raise StateError("The stored state is no cache of keys and values.")
-        return self._add(dict(start) if start is not None else self.model.empty(), tokens)
+        cache = self.model.empty() if start is None else {name: torch.tensor(array) for name, array in start.items()}
+        return self._add(cache, tokens)
 
     def fork(self, handle: Handle, tokens: int) -> Handle:
         # Caches are never written to, so that both may share one.
@@ -85,7 +86,7 @@ class GrowingBackend:
         return torch.stack(logits).float() if logits else torch.empty(0, VOCAB_SIZE)
 
     def export(self, handle: Handle) -> SavedState:
-        return {name: tensor.clone() for name, tensor in self._caches[handle].items()}
+        return {name: tensor.numpy().copy() for name, tensor in self._caches[handle].items()}
 
     def close(self, handle: Handle) -> None:
         del self._caches[handle], self._granted[handle]
@@ -93,7 +94,7 @@ class GrowingBackend:
     def synchronize(self) -> None:
         pass
 
-    def _add(self, cache: SavedState, tokens: int) -> Handle:
+    def _add(self, cache: Mapping[str, Tensor], tokens: int) -> Handle:
         assert self.room_for(tokens)
         handle = Handle(self._opened)
         self._opened += 1

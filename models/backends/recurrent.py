@@ -86,8 +86,9 @@ class RecurrentBackend:
         return logits[:, : self._vocab_size].float()
 
     def export(self, handle: Handle) -> SavedState:
-        """The row of each tensor (Z, 1, ...), on the CPU."""
-        return self._states.gather([handle]).map(lambda tensor: tensor.to("cpu")).tensors
+        """The row of each tensor (Z, 1, ...)."""
+        row = self._states.gather([handle]).detach()
+        return {name: row[name].cpu().numpy() for name in row}
 
     def close(self, handle: Handle) -> None:
         """Frees the row; its state stays until another takes its place."""
@@ -140,7 +141,9 @@ class RecurrentBackend:
 
     def _fitting(self, start: SavedState) -> State:
         """On the device. Raises StateError where it is of another shape than this model's."""
-        expected = {name: (self._empty[name].shape, self._empty[name].dtype) for name in self._empty}
-        if {name: (tensor.shape, tensor.dtype) for name, tensor in start.items()} != expected:
+        found = State({name: torch.tensor(array, device=self._device) for name, array in start.items()})
+        if {name: (found[name].shape, found[name].dtype) for name in found} != {
+            name: (self._empty[name].shape, self._empty[name].dtype) for name in self._empty
+        }:
             raise StateError("The stored state has other tensors than this model's states.")
-        return State(start).map(lambda tensor: tensor.to(self._device))
+        return found

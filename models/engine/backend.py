@@ -7,15 +7,18 @@ asks whether there is room, and names sequences by their handles.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NewType, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NewType, Protocol, TypeAlias
 
 import numpy as np
-from torch import Tensor
+import numpy.typing as npt
+
+if TYPE_CHECKING:  # what is served without a model is served without torch
+    from torch import Tensor
 
 Handle = NewType("Handle", int)
 """A sequence that a backend holds."""
-SavedState: TypeAlias = Mapping[str, Tensor]
-"""A sequence as named tensors on the CPU, of whatever shapes: all that is needed to continue it elsewhere."""
+SavedState: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""A sequence as named arrays, of whatever shapes: all that is needed to continue it elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Backend(Protocol):
     def fork(self, handle: Handle, tokens: int) -> Handle:
         """A copy that continues by itself and may come to so many tokens more, for which there is room."""
 
-    def run(self, work: Sequence[Work]) -> Tensor:
+    def run(self, work: Sequence[Work]) -> "Tensor":
         """One pass: reads the tokens of each work into its sequence. In `work`, prefill comes before decode.
 
         Returns the logits (n, vocabulary) fp32, on the device, of those that want them, in their order.

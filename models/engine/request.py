@@ -7,11 +7,21 @@ from typing import Any, Literal, TypeAlias
 from configs.errors import LonghaulError
 from models.engine.backend import SavedState
 from models.engine.feed import Feed
-from models.engine.sampling import Sampling
 
 Check = Callable[[tuple[int, ...]], str | None]
 WHOLE = -1
 """In place of a section's index: the whole document."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one answer is decoded."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)

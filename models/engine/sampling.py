@@ -1,28 +1,18 @@
 """Choosing the next token, and detecting answers that loop."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from models.engine.request import Sampling
 
 ROWS_AT_ONCE = 16
 """Rows that are sorted together: of 128K tokens they take some 100 MB for a moment."""
 LOOP_MAX_PERIOD = 64
 LOOP_MIN_TOKENS = 32
 LOOP_MIN_REPEATS = 4
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How one answer is decoded."""
-
-    max_tokens: int
-    temperature: float = 0.0
-    """0 takes the likeliest token."""
-    top_p: float = 1.0
-    seed: int = 0
 
 
 class Sampler:

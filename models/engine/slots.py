@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from models.engine.backend import Handle
-from models.engine.request import WHOLE, Answer, AnsweredSection, Finished, Prompt, ReadState, Request
-from models.engine.sampling import Sampler, Sampling, loop_start
+from models.engine.request import WHOLE, Answer, AnsweredSection, Finished, Prompt, ReadState, Request, Sampling
+from models.engine.sampling import Sampler, loop_start
 
 RETRY_TEMPERATURE = 0.7
 

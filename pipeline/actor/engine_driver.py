@@ -10,7 +10,7 @@ from threading import Thread
 import structlog
 
 from configs.errors import DocumentError, LonghaulError, StateError, unexpected
-from models.backends import device
+from models.backends import heap
 from models.engine.request import Failed, Finished, Request
 from pipeline.actor import startup
 from pipeline.actor.assignment import Assignment, receipt
@@ -59,7 +59,7 @@ class EngineDriver(Thread):
         this thread. `node_labels` tell what the node costs; `is_alive` whether a node, by its id, is still there."""
         super().__init__(name="engine", daemon=True)
         if assignment.device == "cpu":
-            device.keep_freed_memory()
+            heap.keep_freed_memory()
         self._actor = ActorGauge(start=assignment.start)
         self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)

@@ -10,7 +10,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from configs.errors import LonghaulError, StateError, unexpected
 from models.engine.request import AnsweredSection, Failed, Finished, Pass, ReadState, Request
@@ -18,7 +17,7 @@ from models.weights.tokenizer import Tokenizer
 from pipeline.documents.extracts import ExtractPrompts, Extracts
 
 STATE = "extracts"
-"""Name of the one tensor of a state: the bytes of a character that the tokens read so far have begun, behind their
+"""Name of the one array of a state: the bytes of a character that the tokens read so far have begun, behind their
 number, and the extracts."""
 
 
@@ -126,7 +125,7 @@ class ExtractEngine:
         if start is None:
             return _Reading(request, Extracts(self._prompts))
         try:
-            stored = start.state[STATE].numpy().tobytes()
+            stored = start.state[STATE].tobytes()
             begin = 1 + stored[0]
             extracts = Extracts.from_bytes(self._prompts, stored[begin:])
         except (KeyError, ValueError) as error:
@@ -167,7 +166,7 @@ class ExtractEngine:
 
     def _state(self, reading: _Reading) -> ReadState:
         stored = bytes([len(reading.held)]) + reading.held + reading.extracts.to_bytes()
-        state = {STATE: torch.from_numpy(np.frombuffer(stored, np.uint8).copy())}
+        state = {STATE: np.frombuffer(stored, np.uint8)}
         return ReadState(state, reading.tokens_read, tuple(reading.ends))
 
     def _fail(self, request: Request, tokens_read: int, error: Exception) -> None:

@@ -12,9 +12,6 @@ import structlog
 from configs.errors import ConfigError
 from configs.prices import Catalog
 from configs.settings import SummarizeConfig, every_prompt
-from models.mamba.architecture import MambaConfig
-from models.weights import checkpoint
-from models.weights.tokenizer import Tokenizer
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.documents.sources import list_documents
 from pipeline.driver import dataset
@@ -25,6 +22,7 @@ from pipeline.ledger import commits, history, lease
 from pipeline.ledger.commands import Command
 from pipeline.ledger.run_folder import Ledger
 from pipeline.planning import quote
+from pipeline.planning.extracting import Extracting
 from pipeline.prompts import template
 from pipeline.schemas.document import Document
 from pipeline.schemas.tables import Row
@@ -43,11 +41,8 @@ class Prepared:
     config: SummarizeConfig
     command: Command
     ledger: Ledger
-    model_revision: str
+    reads: quote.Reads
     settings_sha256: str
-    architecture: MambaConfig | None
-    """None where nothing is asked of a model."""
-    tokenizer: Tokenizer
     listed: tuple[Document, ...]
     """All that the sources hold."""
     documents: tuple[Document, ...]
@@ -78,8 +73,8 @@ def prepare(config: SummarizeConfig) -> Prepared:
     """
     _refuse_output_that_goes_with_the_job(config.output.uri)
     rates = Rates(config.price, config.engine.cpus_per_actor, Catalog.load(config.price.catalog))
-    model_revision, architecture, tokenizer = _model(config)
-    settings_sha256 = _settings_sha256(config, model_revision, tokenizer)
+    reads = _reads(config)
+    settings_sha256 = _settings_sha256(config, reads)
     listed = tuple(list_documents(config.input))
     command = Command(config.output.uri, settings_sha256, list(config.input.sources))
     run_id = _run_id(config, command)
@@ -101,10 +96,8 @@ def prepare(config: SummarizeConfig) -> Prepared:
         config,
         command,
         ledger,
-        model_revision,
+        reads,
         settings_sha256,
-        architecture,
-        tokenizer,
         listed,
         documents,
         todo=remaining(documents, ledger),
@@ -118,15 +111,13 @@ def prepare(config: SummarizeConfig) -> Prepared:
     )
 
 
-def _model(config: SummarizeConfig) -> tuple[str, MambaConfig | None, Tokenizer]:
-    """Its revision and architecture, and the tokenizer. Raises ModelError."""
+def _reads(config: SummarizeConfig) -> quote.Reads:
+    """Raises ModelError."""
     if config.is_extract_only:
-        return weights.fingerprint(), None, Tokenizer.shipped()
-    directory = checkpoint.resolve(config.model.uri)
-    architecture = checkpoint.check(directory)
-    tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
-    tokenizer.check_fits(architecture.padded_vocab_size)
-    return checkpoint.fingerprint(directory), architecture, tokenizer
+        return Extracting()
+    from pipeline.planning.model import Model  # it brings torch, which extracts do without
+
+    return Model.of(config)
 
 
 def remaining(documents: tuple[Document, ...], ledger: Ledger) -> tuple[Document, ...]:
@@ -146,12 +137,10 @@ def quote_of(
     may_time: bool = True,
 ) -> quote.Quote | None:
     """Quote what is left of a run on `cpu` or the named GPU, as `quote.for_run` does; `kept` is from `kept_states`."""
-    if prepared.architecture is None:
-        return None
     return quote.for_run(
         prepared.todo,
         prepared.config,
-        quote.Model(prepared.model_revision, prepared.architecture, prepared.tokenizer),
+        prepared.reads,
         prepared.rates,
         device,
         read_before={document_id: row["tokens"] for document_id, row in kept.items()},
@@ -172,9 +161,9 @@ def kept_states(prepared: Prepared, device: str) -> dict[str, Row]:
 
 def state_key_of(prepared: Prepared, device: str) -> str:
     """That of what the model makes on `cpu` or `cuda`."""
-    config, tokenizer = prepared.config, prepared.tokenizer.fingerprint
+    config, reads = prepared.config, prepared.reads
     dtype = config.model.dtype_on(device)
-    return state_key(prepared.model_revision, tokenizer, dtype, EXTRACTION_VERSION, config.preamble)
+    return state_key(reads.revision, reads.tokenizer.fingerprint, dtype, EXTRACTION_VERSION, config.preamble)
 
 
 def _run_id(config: SummarizeConfig, command: Command) -> str:
@@ -210,12 +199,12 @@ def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -
         )
 
 
-def _settings_sha256(config: SummarizeConfig, model_revision: str, tokenizer: Tokenizer) -> str:
+def _settings_sha256(config: SummarizeConfig, reads: quote.Reads) -> str:
     """Of all that a summary depends on beside the document."""
     parts = {
         "extraction_version": EXTRACTION_VERSION,
-        "model": model_revision,
-        "tokenizer": tokenizer.fingerprint,
+        "model": reads.revision,
+        "tokenizer": reads.tokenizer.fingerprint,
         "template": template.render("instruction"),
         "prompts": [prompt.model_dump(mode="json") for prompt in config.prompts],
         "text_field": config.input.text_field,

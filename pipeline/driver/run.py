@@ -215,7 +215,7 @@ def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
         run_id=prepared.ledger.run_id,
         start=start,
         settings_sha256=prepared.settings_sha256,
-        model_revision=prepared.model_revision,
+        model_revision=prepared.reads.revision,
         device=device,
         dtype=config.model.dtype_on(device),
         state_key=state_key_of(prepared, device),
@@ -250,6 +250,6 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "started_at": datetime.now(UTC).isoformat(),
         "settings_sha256": prepared.settings_sha256,
         "model_id": EXTRACTS if prepared.config.is_extract_only else prepared.config.model.uri,
-        "model_revision": prepared.model_revision,
+        "model_revision": prepared.reads.revision,
         "config": config,
     }

@@ -5,11 +5,6 @@ n tokens, P parameters, Z layers, D width. GB are 10**9 bytes.
 
 from dataclasses import dataclass
 
-import torch
-
-from models.mamba.architecture import MambaConfig
-from models.mamba.language_model import MambaLM
-
 STATE_BYTES_PER_NUMBER = 4
 SCAN_FLOPS = 6
 """FLOPs per token and number of the recurrent state: decay, write and read, each a multiplication and an addition."""
@@ -32,19 +27,6 @@ class Footprint:
     def weights_bytes(self, bytes_per_parameter: float) -> float:
         """Memory of all parameters, in bytes."""
         return self.parameters * bytes_per_parameter
-
-
-def footprint(config: MambaConfig) -> Footprint:
-    """The footprint of a Mamba model: exact in memory, the large terms only in arithmetic."""
-    with torch.device("meta"):
-        model = MambaLM(config)
-    parameters = sum(parameter.numel() for parameter in {id(each): each for each in model.parameters()}.values())
-    shapes = config.ssm_cfg.state_shapes(config.d_model)
-    sizes = {name: torch.Size(shape).numel() for name, shape in shapes.items()}
-    backbone = parameters - config.d_model * config.padded_vocab_size * (1 if config.tie_embeddings else 2)
-    scan = SCAN_FLOPS * sizes["ssm"] * getattr(config.ssm_cfg, "rank", 1) * config.n_layer
-    state_bytes = sum(sizes.values()) * STATE_BYTES_PER_NUMBER * config.n_layer
-    return Footprint(parameters, state_bytes, 2.0 * backbone + scan)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pipeline.planning.footprint import (
     TRANSFORMER_OVERHEAD,
     TRANSFORMERS,
     Transformer,
-    footprint,
     transformer_like,
     vram_gb,
 )
+from pipeline.planning.model import footprint
 
 GB = 10**9
 BYTES_PER_PARAMETER = {"bfloat16": 2, "float8": 1}

@@ -7,21 +7,19 @@ same device, answers included; without such a run, a typical share of the device
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
-import torch
 
 from configs.errors import ConfigError
 from configs.hardware import gpu_named
 from configs.prices import Market
 from configs.settings import SummarizeConfig
-from models.mamba.architecture import MambaConfig
 from models.weights.tokenizer import Tokenizer
 from pipeline.billing.metering import SECONDS_PER_HOUR
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
-from pipeline.planning.footprint import Footprint, Transformer, footprint, transformer_like
-from pipeline.planning.speed import Speed, measured_speed, rated_speed, timed_speed
+from pipeline.planning.footprint import Footprint, Transformer, transformer_like
+from pipeline.planning.speed import Speed, measured_speed, rated_speed
 from pipeline.planning.token_count import Tokens, count_tokens
 from pipeline.schemas.document import Document
 
@@ -29,6 +27,23 @@ log = structlog.get_logger()
 
 INTERRUPTIONS_PER_HOUR = 0.2 / 730
 """Interruptions of a spot node: the upper end of what was observed for H100s in a month of early 2026."""
+WIDTHS = {"float32": 4, "bfloat16": 2}
+"""Bytes of a parameter."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the model takes, beside a transformer of its size."""
+
+    weights_bytes: int
+    state_bytes: int
+    """Of one document."""
+    slots: int
+    transformer: str
+    transformer_cache_bytes: int
+    """Of the longest document."""
+    transformer_arithmetic_ratio: float
+    """Arithmetic of reading all documents with the transformer, relative to this model."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +69,14 @@ class Quote:
     cost_spot: Decimal | None
     """Including the expected waste by preemptions."""
     expected_loss_seconds: float
-    weights_bytes: int
-    state_bytes: int
-    slots: int
-    transformer: str
-    transformer_cache_bytes: int
-    """Of the longest document."""
-    transformer_arithmetic_ratio: float
-    """Arithmetic of reading all documents with the transformer, relative to this model."""
+    memory: Memory | None
+    """None where no model is asked."""
 
     def as_row(self) -> dict[str, Any]:
         """The fields, for JSON."""
-        return {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
+        row = asdict(self)
+        row |= row.pop("memory") or {}
+        return {name: str(value) if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
 @dataclass(frozen=True)
@@ -101,19 +112,29 @@ class Prices:
         return Prices(now.price_per_second * SECONDS_PER_HOUR, on_demand, spot, now.currency, node)
 
 
-@dataclass(frozen=True)
-class Model:
-    """The model that would read the documents."""
+class Reads(Protocol):
+    """What reads the documents of a run: a model, or what makes extracts and needs none."""
 
-    revision: str
-    architecture: MambaConfig
-    tokenizer: Tokenizer
+    @property
+    def revision(self) -> str:
+        """A hash of its weights."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the documents."""
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """None where it is no model."""
+
+    def timed_speed(self, config: SummarizeConfig) -> Speed:
+        """Of this machine's CPU, measured just now."""
 
 
 def for_run(
     documents: Sequence[Document],
     config: SummarizeConfig,
-    model: Model,
+    reads: Reads,
     rates: Rates,
     device: str,
     *,
@@ -128,28 +149,28 @@ def for_run(
     tokens that need not be read again, by document.
 
     If the speed of a CPU is not known, `may_time` permits loading the model here to time it; otherwise there is no
-    quote. Raises ConfigError for an unknown GPU, or one without a price.
+    quote. Raises ConfigError for an unknown GPU, one without a price, or one that would have nothing to do.
     """
-    speed = measured_speed(config.output.uri, model.revision, device, config)
+    size = reads.footprint
+    if size is None and device != "cpu":
+        raise ConfigError(f"{device}: prompts asks for extracts alone, which are made on CPUs")
+    speed = measured_speed(config.output.uri, reads.revision, device, config)
     if speed is None and device == "cpu" and not may_time:
         return None
-    size = footprint(model.architecture)
-    tokens = count_tokens(documents, config, model.tokenizer, exact, read_before)
+    tokens = count_tokens(documents, config, reads.tokenizer, exact, read_before)
     if speed is None:
-        speed = timed_speed(config) if device == "cpu" else rated_speed(gpu_named(device), size)
-    width = getattr(torch, config.model.dtype_on("cpu" if device == "cpu" else "cuda")).itemsize
-    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device, labels), width, other_nodes)
+        speed = reads.timed_speed(config) if size is None or device == "cpu" else rated_speed(gpu_named(device), size)
+    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device, labels), other_nodes)
 
 
 def quote(
     documents: Sequence[Document],
     tokens: Tokens,
     config: SummarizeConfig,
-    model: Footprint,
+    model: Footprint | None,
     speed: Speed,
     device: str,
     prices: Prices,
-    bytes_per_parameter: int,
     other_nodes: int = 0,
 ) -> Quote:
     """Put together what is known."""
@@ -157,7 +178,6 @@ def quote(
     working = tokens.total * speed.seconds_per_token + len(documents) * speed.seconds_per_answered
     seconds = working + workers * speed.startup_seconds
     lost = _expected_loss(seconds, config, speed)
-    rival = transformer_like(model.parameters)
     # One document is read by one actor.
     longest = min(tokens.longest, tokens.total) * speed.seconds_per_token
     wall = max(working / workers, longest) + speed.startup_seconds
@@ -179,12 +199,20 @@ def quote(
         cost_on_demand=None if prices.on_demand is None else _cost(seconds, prices.on_demand) + nodes,
         cost_spot=None if prices.spot is None else _cost(seconds + lost, prices.spot) + nodes,
         expected_loss_seconds=lost,
-        weights_bytes=round(model.weights_bytes(bytes_per_parameter)),
+        memory=None if model is None else _memory(model, tokens, len(documents), config, device),
+    )
+
+
+def _memory(model: Footprint, tokens: Tokens, documents: int, config: SummarizeConfig, device: str) -> Memory:
+    kind = "cpu" if device == "cpu" else "cuda"
+    rival = transformer_like(model.parameters)
+    return Memory(
+        weights_bytes=round(model.weights_bytes(WIDTHS[config.model.dtype_on(kind)])),
         state_bytes=model.state_bytes,
-        slots=config.engine.slots_on("cpu" if device == "cpu" else "cuda"),
+        slots=config.engine.slots_on(kind),
         transformer=rival.name,
         transformer_cache_bytes=rival.kv_cache_bytes(tokens.longest),
-        transformer_arithmetic_ratio=_against(rival, model, tokens, len(documents)),
+        transformer_arithmetic_ratio=_against(rival, model, tokens, documents),
     )
 
 

@@ -1,17 +1,13 @@
 """How fast a device reads: measured by earlier runs, rated by its maker, or timed now."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from configs.errors import ConfigError
 from configs.hardware import Gpu, same_gpu
 from configs.settings import SummarizeConfig
-from models.weights import checkpoint
 from pipeline.planning.footprint import Footprint
 from pipeline.reports.warehouse import Warehouse
 
@@ -19,7 +15,6 @@ SHARE_OF_PEAK = 0.3
 """Assumed share of a GPU's dense bf16 peak that reading reaches: the paper's 1.5B model on an H100 has 0.32."""
 UNMEASURED_STARTUP_SECONDS = 60.0
 RUNS_LOOKED_AT = 5
-TIMED_TOKENS = 4096
 MEASURED = """
     with marked as (
         select *, kind = 'document' and coalesce(outcome, 'finished') = 'finished' as is_finished from costs
@@ -95,21 +90,6 @@ def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
         UNMEASURED_STARTUP_SECONDS,
         f"not measured: {SHARE_OF_PEAK:.0%} of an {gpu.name}'s arithmetic, answers left out",
     )
-
-
-def timed_speed(config: SummarizeConfig) -> Speed:
-    """The speed of this machine's CPU, measured by reading a few dummy tokens."""
-    torch.set_num_threads(config.engine.cpus_per_actor)
-    started = time.perf_counter()
-    model = checkpoint.load(checkpoint.resolve(config.model.uri))
-    loading = time.perf_counter() - started
-    tokens, state = torch.zeros(TIMED_TOKENS, dtype=torch.long), model.empty_state(1)
-    with torch.inference_mode():
-        for _ in range(2):
-            started = time.perf_counter()
-            model.prefill_(tokens, [0, TIMED_TOKENS], state, [0], tokens[:1])
-    seconds = (time.perf_counter() - started) / TIMED_TOKENS
-    return Speed(seconds, 0.0, loading, "timed on this machine just now, answers left out")
 
 
 DEVICES = """

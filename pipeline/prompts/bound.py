@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from configs.settings import PromptSettings, SectionSettings, answers_of
-from models.engine.request import Check, Prompt
-from models.engine.sampling import Sampling
+from models.engine.request import Check, Prompt, Sampling
 from models.weights.tokenizer import Tokenizer
 from pipeline.prompts import template
 from pipeline.prompts.checks import AnswerCheck

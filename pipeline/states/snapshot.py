@@ -12,10 +12,9 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import safetensors.torch
-import torch
+import numpy.typing as npt
+import safetensors.numpy
 from safetensors import SafetensorError
-from torch import Tensor
 
 from configs.errors import StateError
 from models.engine.request import Answer, ReadState
@@ -74,9 +73,9 @@ def state_key(
 def to_bytes(snapshot: Snapshot) -> bytes:
     """The object as it is stored."""
     read_state = snapshot.read_state
-    tensors = {name: tensor.contiguous() for name, tensor in read_state.state.items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in read_state.state.items()}
     if len(snapshot.tail):
-        tensors[TAIL] = torch.from_numpy(np.asarray(snapshot.tail, TOKEN_DTYPE))
+        tensors[TAIL] = np.ascontiguousarray(snapshot.tail, TOKEN_DTYPE)
     about = {
         "format": FORMAT,
         "tokens": read_state.tokens_read,
@@ -87,19 +86,19 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     }
     about |= {name: getattr(snapshot, name) for name in _PLAIN}
     sealed = about | {"checksum": _checksum(tensors, about)}
-    return safetensors.torch.save(tensors, {"longhaul": json.dumps(sealed)})
+    return safetensors.numpy.save(tensors, {"longhaul": json.dumps(sealed)})
 
 
 def from_bytes(data: bytes) -> Snapshot:
     """The inverse of `to_bytes`. Raises StateError if the data is damaged or of another format."""
     try:
         about = about_of(data)
-        tensors = safetensors.torch.load(data)
+        tensors = safetensors.numpy.load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise StateError(f"The stored state is damaged: {error}.") from error
     if about.pop("checksum", "") != _checksum(tensors, about):
         raise StateError("The stored state is damaged: its checksum does not fit.")
-    tail = tensors.pop(TAIL, torch.empty(0, dtype=torch.int32)).numpy()
+    tail = tensors.pop(TAIL, np.empty(0, TOKEN_DTYPE))
     answers = {
         (section, prompt): Answer(**answer | {"tokens": tuple(answer["tokens"])})
         for section, prompt, answer in about["answers"]
@@ -136,12 +135,12 @@ def refuse_model(snapshot: Snapshot, key: str) -> None:
         raise StateError("The stored state belongs to other weights, another tokenizer, dtype or preamble.")
 
 
-def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+def _checksum(tensors: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> str:
     # Processors have instructions for SHA-256: half the time of BLAKE2.
     digest = sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().view(torch.uint8).reshape(-1).numpy().data)
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
 
 

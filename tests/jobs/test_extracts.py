@@ -1,6 +1,9 @@
 """Extracts in a run: alone, without a model, and beside answers."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -71,3 +74,36 @@ def test_a_second_run_with_the_same_extracts_does_nothing(summarize, documents):
     assert first.returncode == exits.PARTIAL
     again = summarize([str(documents)], f"prompts=[{PROMPT}]")
     assert again.returncode == exits.SUCCESS and "nothing to do" in again.stdout
+
+
+def test_a_run_of_extracts_alone_imports_no_torch_anywhere(documents, tmp_path):
+    """Driver, readers and actors, in a Python that has none."""
+    missing = tmp_path / "without/torch"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text("raise ImportError('there is no torch')\n")
+    environment = os.environ | {"PYTHONPATH": f"{missing.parent}{os.pathsep}{Path.cwd()}"}
+
+    def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    output = tmp_path / "out"
+    asked = [f"prompts=[{PROMPT}]", SECTION, f"input.sources=[{documents}]", f"output.uri={output}", "incremental=true"]
+    planned = run("jobs.plan", "configs/demo.yaml", *asked, "price.cpu_hour=3.6", "--json")
+    assert planned.returncode == exits.SUCCESS, planned.stderr
+    done = run("jobs.summarize", "configs/demo.yaml", *asked, "price.cpu_hour=3.6")
+    assert done.returncode == exits.PARTIAL, done.stderr
+    assert len(extracts(str(output))) > 8
+    quote, tables = json.loads(planned.stdout), Warehouse(str(output))
+    (job,) = tables.rows("select tokens_read from jobs")
+    assert quote["tokens"] == pytest.approx(job["tokens_read"], rel=0.1)
+    assert "timed on this machine" in quote["speed_source"] and "weights_bytes" not in quote
+    (kept,) = tables.rows("select count(*) as states from states")
+    assert kept["states"] == 4
+
+    again = run("jobs.plan", "configs/demo.yaml", *asked, "price.cpu_hour=3.6", "input.retry_failed=true", "--json")
+    assert "measured in 1 run on cpu" in json.loads(again.stdout)["speed_source"]
+    refused = run("jobs.plan", "configs/demo.yaml", *asked, "--gpu", "H100")
+    assert refused.returncode == exits.REFUSED and "made on CPUs" in refused.stderr
+    answers = run("jobs.summarize", "configs/demo.yaml", f"input.sources=[{documents}]", f"output.uri={output}")
+    assert answers.returncode != exits.SUCCESS and "no torch" in answers.stderr

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from configs.errors import ConfigError, LonghaulError, ModelError
 from jobs.sizing import sizing
 from models.mamba.architecture import MambaConfig
-from pipeline.planning.footprint import footprint
+from pipeline.planning.model import footprint
 from pipeline.telemetry import logs
 from tests import published_checkpoint
 

@@ -8,8 +8,7 @@ import torch
 
 from models.backends import engines, self_test
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.engine.request import Prompt, Request, Sampling
 from models.mamba.architecture import Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
 from models.state import State

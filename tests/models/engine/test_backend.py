@@ -10,8 +10,8 @@ import torch
 from configs.errors import StateError, TooLargeError
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import Finished, Prompt, ReadState, Request
-from models.engine.sampling import Sampling, loop_start
+from models.engine.request import Finished, Prompt, ReadState, Request, Sampling
+from models.engine.sampling import loop_start
 from tests.growing_backend import VOCAB_SIZE, GrowingBackend
 
 END = 60
@@ -143,7 +143,7 @@ def test_a_document_that_turns_out_longer_than_the_context_fails_where_that_show
 
 
 def test_a_state_of_another_kind_of_model_is_refused():
-    other = ReadState({"ssm": torch.zeros(2, 1, 3)}, 100)
+    other = ReadState({"ssm": np.zeros((2, 1, 3))}, 100)
     found, failed, _ = run(Engine(GrowingBackend(), END, 2, 64), [request(130, other), request(64), request(5)])
     assert isinstance(failed[130], StateError)
     assert found == {length: EXPECTED[length] for length in (64, 5)}

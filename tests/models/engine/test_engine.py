@@ -13,8 +13,8 @@ from models.backends import engines
 from models.engine.budget import share_budget
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling, loop_start
+from models.engine.request import Prompt, Request, Sampling
+from models.engine.sampling import loop_start
 from models.engine.turns import BURST, PATIENCE
 from tests.small_model import VOCAB_SIZE, build
 

@@ -9,8 +9,7 @@ import torch
 from models.backends import engines
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import WHOLE, Finished, Prompt, ReadState, Request
-from models.engine.sampling import Sampling
+from models.engine.request import WHOLE, Finished, Prompt, ReadState, Request, Sampling
 from tests.small_model import build
 
 END = 60
@@ -183,7 +182,8 @@ def test_a_document_that_is_withdrawn_leaves_nothing_behind():
 
 
 def test_answers_of_the_whole_document_are_carried_over():
-    read_state = ReadState(MODEL.empty_state(1).tensors, 0, (), {(WHOLE, 0): UNDISTURBED[64].answers[0]})
+    empty = {name: array.numpy() for name, array in MODEL.empty_state(1).tensors.items()}
+    read_state = ReadState(empty, 0, (), {(WHOLE, 0): UNDISTURBED[64].answers[0]})
     found, _ = finish(engines.around(MODEL, END, 1, 64), [request(64, read_state)])
     assert found[64] == UNDISTURBED[64]
 

@@ -11,8 +11,7 @@ from models.backends.passes import Passes
 from models.backends.recurrent import RecurrentBackend
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.engine.request import Prompt, Request, Sampling
 from models.kernels.backbone import FastPath
 from models.kernels.tiling import HOPPER, Tiling
 from models.state import State

@@ -17,8 +17,7 @@ from benchmarks.subjects import CACHE_ARGUMENTS, cache_argument, read_on
 from configs.errors import ModelError
 from models.backends import engines
 from models.engine.feed import ArrayFeed
-from models.engine.request import Prompt, Request
-from models.engine.sampling import Sampling
+from models.engine.request import Prompt, Request, Sampling
 from models.mamba import huggingface
 from models.mamba.architecture import Mamba2Config, MambaConfig, read_config
 from models.mamba.language_model import MambaLM

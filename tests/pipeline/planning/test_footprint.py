@@ -10,10 +10,10 @@ from pipeline.planning.footprint import (
     TRANSFORMER_OVERHEAD,
     TRANSFORMERS,
     Transformer,
-    footprint,
     transformer_like,
     vram_gb,
 )
+from pipeline.planning.model import footprint
 from tests.small_model import build
 
 SISO = {"layer": "Mamba3", "d_state": 128, "headdim": 64, "chunk_size": 64, "rope_fraction": 0.5}

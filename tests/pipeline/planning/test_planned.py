@@ -8,7 +8,7 @@ from configs.errors import ConfigError
 from configs.hardware import GPUS
 from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
 from models.mamba.architecture import MambaConfig
-from pipeline.planning.footprint import footprint
+from pipeline.planning.model import footprint
 from pipeline.planning.planned import BYTES_PER_PARAMETER, GB, SIZES, of_checkpoint, of_size
 from tests import published_checkpoint
 

@@ -1,0 +1,51 @@
+"""The engine of an actor that asks a model."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from configs.errors import ModelError
+from models.backends import engines
+from models.engine.engine import Engine
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+from pipeline.actor.assignment import Assignment
+
+
+def gpu_name() -> str:
+    """As torch calls the device that this actor has. Raises ModelError where it sees none."""
+    if not torch.cuda.is_available():
+        raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
+    return torch.cuda.get_device_name()
+
+
+def load(assignment: Assignment) -> tuple[Engine, Tokenizer]:
+    """The engine, warmed up, and the tokenizer of its documents. Raises ModelError."""
+    directory = _model_in(assignment)
+    tokenizer = Tokenizer.find(assignment.config.model.tokenizer, assignment.config.model.uri)
+    settings = assignment.config.engine
+    if assignment.device == "cpu":
+        torch.set_num_threads(settings.cpus_per_actor)
+    preamble: list[int] = []
+    if assignment.config.preamble is not None:
+        preamble = [tokenizer.begin_id, *tokenizer.encode(assignment.config.preamble)]
+    engine = engines.load(
+        directory,
+        assignment.dtype,
+        assignment.device,
+        tokenizer.end_id,
+        settings.slots_on(assignment.device),
+        settings.step_tokens_on(assignment.device),
+        preamble,
+    )
+    engine.warm_up()
+    return engine, tokenizer
+
+
+def _model_in(assignment: Assignment) -> Path:
+    """The model's directory. Raises ModelError where it holds other weights than those of the run."""
+    directory = checkpoint.resolve(assignment.config.model.uri)
+    if checkpoint.fingerprint(directory) != assignment.model_revision:
+        raise ModelError(f"{directory} on {platform.node()} holds other weights than the run was planned with")
+    return directory
