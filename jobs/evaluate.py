@@ -1,40 +1,61 @@
-"""`python -m jobs.evaluate DOCUMENTS... --output DIR`: key sentences and simple methods, against people's summaries."""
+"""`python -m jobs.evaluate DOCUMENTS... --output DIR`: key sentences, a model's answers and simple methods, against
+people's summaries."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from configs.errors import ConfigError
-from jobs import command
+from configs.loader import load
+from configs.settings import SummarizeConfig
+from jobs import command, scores
 from pipeline.evaluation import references, summaries
+from pipeline.evaluation.answers import Answers, ModelAnswers, RunAnswers
 from pipeline.evaluation.chart import chart
-from pipeline.evaluation.comparison import Difference, Scores
+from pipeline.evaluation.comparison import Scores
 from pipeline.evaluation.references import Referenced
+from pipeline.evaluation.summaries import Row
 from pipeline.sentences.weights import Weights
 from pipeline.telemetry import logs
 from pipeline.training import extract_fit
 
 log = structlog.get_logger()
 
-SHOWN = ("rouge_1", "rouge_2", "rouge_l")
-MORE = ("content_rouge", "profile_distance", "novelty", "unsupported", "repetition", "words")
-ALL = ",".join(summaries.METHODS)
-WIDTH = 150
+WIDTH = 160
+LOG_EVERY = 25
+DEFAULT = ",".join(summaries.DEFAULT)
+Item = TypeVar("Item")
 
 Documents = Annotated[
     list[Path],
     typer.Argument(metavar="DOCUMENTS...", help="JSON lines (.jsonl, .jsonl.zst): id, text, reference, group."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for scores.parquet, table.txt and rouge.svg.")]
-Methods = Annotated[str, typer.Option(help="Of extract, lead, lexrank and textrank, with commas between.")]
+Methods = Annotated[str, typer.Option(help="Of extract, lead, lexrank, textrank and answer, with commas between.")]
 Budget = Annotated[str, typer.Option(help="Words of each summary; `reference`: as many as the reference has.")]
+Model = Annotated[
+    str | None, typer.Option(metavar="URI", help="Method answer: the model, as `model.uri`. Default: the shipped one.")
+]
+RunSettings = Annotated[
+    Path | None,
+    typer.Option("--settings", metavar="CONFIG.yaml", help="Method answer: a run's model, preamble and prompt."),
+]
+RunOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--answers", metavar="OUTPUT", help="Method answer: those that a run wrote there; no model is loaded."
+    ),
+]
+PromptName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Method answer: which prompt of the settings or of the run.")
+]
 Folds = Annotated[
     Path | None,
     typer.Option(
@@ -48,28 +69,43 @@ Largest = Annotated[int | None, typer.Option(help="Skip documents of more charac
 def evaluate(
     documents: Documents,
     output: Output,
-    methods: Methods = ALL,
+    methods: Methods = DEFAULT,
     budget: Budget = "reference",
+    model: Model = None,
+    settings: RunSettings = None,
+    answers: RunOutput = None,
+    prompt: PromptName = None,
     folds: Folds = None,
     only_fold: OnlyFold = None,
     largest_characters: Largest = None,
 ) -> None:
     """Summarize documents by several methods, all with as many words, and measure the summaries against people's.
 
-    LexRank and TextRank see the first 3,000 sentences of a document.
+    LexRank and TextRank see the first 3,000 sentences of a document. An answer that is longer than its budget is cut.
     """
     logs.configure()
     names = methods.split(",")
-    evaluation = summaries.Evaluation(names, _words(budget), _weights(folds))
-    rows: list[dict[str, Any]] = []
+    summaries.check(names)
+    words, weights = _words(budget), _weights(folds)
+    answering = _answers(names, model, settings, answers, prompt)
+    evaluation = summaries.Evaluation(names, words, weights, answering)
+    rows: list[Row] = []
+    num_documents = 0
     chosen = _chosen(references.referenced(documents, largest_characters), only_fold)
-    for number, document in enumerate(chosen, start=1):
-        rows += evaluation.rows(document)
-        if number % 25 == 0:
-            log.info("documents_evaluated", documents=number)
+    for batch in _batches(chosen, evaluation.batch):
+        rows += evaluation.rows(batch)
+        before, num_documents = num_documents, num_documents + len(batch)
+        if before // LOG_EVERY < num_documents // LOG_EVERY:
+            log.info("documents_evaluated", documents=num_documents)
     if not rows:
         raise ConfigError(f"{', '.join(map(str, documents))}: no document has a reference.")
-    _write(rows, names, output)
+    _write(rows, output)
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def _chosen(found: Iterator[Referenced], only_fold: int | None) -> Iterator[Referenced]:
@@ -84,6 +120,26 @@ def _words(budget: str) -> int | None:
     return int(budget)
 
 
+def _answers(
+    methods: Sequence[str], model: str | None, settings: Path | None, run: str | None, prompt: str | None
+) -> Answers | None:
+    given = {"--model": model, "--settings": settings, "--answers": run}
+    sources = [name for name, value in given.items() if value is not None]
+    if summaries.ANSWER not in methods:
+        if unused := [*sources, *(["--prompt"] if prompt else [])]:
+            raise ConfigError(f"{unused[0]} is of the method answer: --methods {','.join(methods)} does not name it.")
+        return None
+    if len(sources) > 1:
+        raise ConfigError(f"{' and '.join(sources)} each say where answers come from: give one of them.")
+    if run is not None:
+        return RunAnswers(run, prompt)
+    if settings is not None:
+        return ModelAnswers(load(SummarizeConfig, settings), prompt)
+    # Documents come from elsewhere.
+    config = SummarizeConfig.model_validate({"input": {"sources": ["-"]}, "model": {"uri": model or "default"}})
+    return ModelAnswers(config, prompt)
+
+
 def _weights(folds: Path | None) -> Callable[[Referenced], Weights | None]:
     if folds is None:
         return lambda document: None
@@ -95,67 +151,18 @@ def _weights(folds: Path | None) -> Callable[[Referenced], Weights | None]:
     return lambda document: found[document.fold]
 
 
-def _write(rows: Sequence[dict[str, Any]], methods: Sequence[str], output: Path) -> None:
+def _write(rows: Sequence[Row], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(list(rows), summaries.SCHEMA), output / "scores.parquet")
-    scores = Scores(rows)
-    tables = [_means(scores, by, SHOWN) for by in ("group", "length")] + [_means(scores, "group", MORE)]
-    tables += [_against(scores, methods[0], other) for other in methods[1:]]
+    shown = [*scores.tables(rows), *scores.readability(rows)]
     with (output / "table.txt").open("w", encoding="utf-8") as stored:
         for console in (Console(width=WIDTH), Console(width=WIDTH, file=stored)):
-            for table in tables:
-                console.print(table)
-            for line in _readability(rows):
-                console.print(line)
-    groups = list(scores.groups())
-    values = {method: [100 * scores.mean(method, "rouge_1", group) for group in groups] for method in methods}
+            for each in shown:
+                console.print(each)
+    found = Scores(rows)
+    groups = list(found.groups())
+    values = {method: [100 * found.mean(method, "rouge_1", group) for group in groups] for method in found.methods}
     (output / "rouge.svg").write_text(chart("ROUGE-1 by group", groups, values), encoding="utf-8")
-
-
-def _means(scores: Scores, by: str, measures: Sequence[str]) -> Table:
-    table = Table(title=f"{', '.join(measures)} by {by}")
-    for name in (by, "documents", *scores.methods):
-        table.add_column(name, justify="left" if name == by else "right")
-    groups = scores.groups(by)
-    for group, number in groups.items():
-        found = ([scores.mean(method, measure, group, by) for measure in measures] for method in scores.methods)
-        table.add_row(group, str(number), *(_cell(values, measures) for values in found))
-    found = ([scores.mean_of_groups(method, measure, by) for measure in measures] for method in scores.methods)
-    table.add_row("mean of groups", str(sum(groups.values())), *(_cell(values, measures) for values in found))
-    return table
-
-
-def _cell(values: Sequence[float], measures: Sequence[str]) -> str:
-    plain = ("unsupported", "words")
-    return " / ".join(
-        f"{value:.1f}" if name in plain else f"{100 * value:.1f}" for value, name in zip(values, measures, strict=True)
-    )
-
-
-def _against(scores: Scores, first: str, second: str) -> Table:
-    table = Table(title=f"{first} minus {second}, points, with 95 % of {2_000:,} bootstrap draws")
-    for name in ("group", "documents", *SHOWN):
-        table.add_column(name, justify="left" if name == "group" else "right")
-    found = {measure: scores.differences(first, second, measure) for measure in SHOWN}
-    for group, difference in found[SHOWN[0]].items():
-        table.add_row(group, str(difference.num_documents), *(_interval(found[measure][group]) for measure in SHOWN))
-    return table
-
-
-def _interval(difference: Difference) -> str:
-    mean, lower, upper = (100 * value for value in (difference.mean, difference.lower, difference.upper))
-    return f"{mean:+.1f} [{lower:+.1f}, {upper:+.1f}]"
-
-
-def _readability(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    found = [row for row in rows if row["standing_alone"] is not None]
-    sentences = [row["summary"].count("\n") + 1 for row in found]
-    if found:
-        alone, broken = (
-            100 * sum(row[name] * number for row, number in zip(found, sentences, strict=True)) / sum(sentences)
-            for name in ("standing_alone", "broken")
-        )
-        yield f"Of {sum(sentences):,} sentences of extracts, {alone:.1f} % stand alone and {broken:.2f} % are broken."
 
 
 if __name__ == "__main__":

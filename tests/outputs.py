@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schemas.tables import TABLES
+from pipeline.schemas.tables import LISTING, LISTING_FOLDER, TABLES
 from pipeline.storage import objects
 
 STARTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -28,6 +28,14 @@ def write_part(root: Path, table: str, run_id: str, rows: list[dict[str, Any]], 
 def mark(output: Path | str, run_id: str, number: int = 1) -> None:
     """The marker that makes files of that commit count."""
     objects.publish(f"{output}/_commits/{run_id}/{number:04d}.json", b"{}")
+
+
+def write_listing(root: Path, etags: dict[str, str]) -> None:
+    """Documents as they were last listed, by their ids: what is of others is not the latest of anything."""
+    folder = root / LISTING_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{"document_id": name, "source_etag": etag, "listed_at": STARTED} for name, etag in etags.items()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=LISTING), folder / "part-one.parquet")
 
 
 def cost_row(kind: str, cost: str, document_id: str | None = None, **others: Any) -> dict[str, Any]:

@@ -5,11 +5,28 @@ from pathlib import Path
 
 import torch
 
+from configs.settings import SummarizeConfig
 from models.backends.capacity import slots_that_fit
 from models.backends.recurrent import RecurrentBackend, passes_of
 from models.engine.engine import Engine
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+
+
+def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, device: str, dtype: str) -> Engine:
+    """As a run has it on a type of torch device, warmed up, with the model of that directory in a dtype by torch's
+    name. Raises ModelError."""
+    settings = config.engine
+    if device == "cpu":
+        torch.set_num_threads(settings.cpus_per_actor)
+    preamble: list[int] = []
+    if config.preamble is not None:
+        preamble = [tokenizer.begin_id, *tokenizer.encode(config.preamble)]
+    slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
+    engine = load(directory, dtype, device, tokenizer.end_id, slots, step_tokens, preamble)
+    engine.warm_up()
+    return engine
 
 
 def load(

@@ -24,22 +24,7 @@ def load(assignment: Assignment) -> tuple[Engine, Tokenizer]:
     """The engine, warmed up, and the tokenizer of its documents. Raises ModelError."""
     directory = _model_in(assignment)
     tokenizer = Tokenizer.find(assignment.config.model.tokenizer, assignment.config.model.uri)
-    settings = assignment.config.engine
-    if assignment.device == "cpu":
-        torch.set_num_threads(settings.cpus_per_actor)
-    preamble: list[int] = []
-    if assignment.config.preamble is not None:
-        preamble = [tokenizer.begin_id, *tokenizer.encode(assignment.config.preamble)]
-    engine = engines.load(
-        directory,
-        assignment.dtype,
-        assignment.device,
-        tokenizer.end_id,
-        settings.slots_on(assignment.device),
-        settings.step_tokens_on(assignment.device),
-        preamble,
-    )
-    engine.warm_up()
+    engine = engines.of_run(assignment.config, directory, tokenizer, assignment.device, assignment.dtype)
     return engine, tokenizer
 
 

@@ -25,13 +25,18 @@ STEPS = 50
 
 def sentences(text: str) -> list[str]:
     """As the baselines see them."""
+    return [part for part in split(text) if part.count(" ") + 1 >= LEAST_WORDS][:MOST_SENTENCES]
+
+
+def split(text: str) -> list[str]:
+    """Sentences, each on one line, short ones too."""
     found = (" ".join(part.split()) for part in ENDS.split(text))
-    return [part for part in found if part.count(" ") + 1 >= LEAST_WORDS][:MOST_SENTENCES]
+    return [part for part in found if part]
 
 
 def lead(text: str, max_words: int) -> str:
     """The beginning."""
-    return _cut(sentences(text), max_words)
+    return cut(sentences(text), max_words)
 
 
 def lexrank(text: str, max_words: int) -> str:
@@ -84,10 +89,11 @@ def _ranked(found: list[str], rank: Array, max_words: int) -> str:
             break
         chosen.append(place)
         num_words += found[place].count(" ") + 1
-    return _cut([found[place] for place in sorted(chosen)], max_words)
+    return cut([found[place] for place in sorted(chosen)], max_words)
 
 
-def _cut(found: list[str], max_words: int) -> str:
+def cut(found: list[str], max_words: int) -> str:
+    """At so many words, a sentence a line."""
     kept, left = [], max_words
     for sentence in found:
         words = sentence.split()[:left]

@@ -1,6 +1,7 @@
 """Scores as an SVG that any browser shows: bars of each method, side by side for each group."""
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 
 from markupsafe import Markup
 
@@ -9,8 +10,8 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 360, 44, 40, 30
 
 
 def chart(about: str, groups: Sequence[str], values: Mapping[str, Sequence[float]]) -> str:
-    """`values` has, for each method, one number for each group, between 0 and 100."""
-    top = max([10.0, *(value for found in values.values() for value in found)])
+    """`values` has, for each method, one number for each group, between 0 and 100, or nan."""
+    top = max([10.0, *(value for found in values.values() for value in found if not isnan(value))])
     scale = (HEIGHT - TOP - BOTTOM) / top
     room = (WIDTH - LEFT) / max(1, len(groups))
     width = room * 0.8 / max(1, len(values))
@@ -30,6 +31,8 @@ def chart(about: str, groups: Sequence[str], values: Mapping[str, Sequence[float
             )
         )
         for at, value in enumerate(found):
+            if isnan(value):
+                continue
             x = LEFT + at * room + room * 0.1 + place * width
             marks.append(
                 Markup(

@@ -38,13 +38,16 @@ class Scores:
         return {group: list(documents.values()).count(group) for group in sorted(set(documents.values()))}
 
     def mean(self, method: str, measure: str, group: str, by: str = "group") -> float:
-        """Over a group."""
+        """Over a group; nan where nothing is known."""
         found = [row[measure] for row in self._rows if row["method"] == method and row[by] == group]
-        return float(np.mean(found)) if found else float("nan")
+        known = [value for value in found if value is not None]
+        return float(np.mean(known)) if known else float("nan")
 
     def mean_of_groups(self, method: str, measure: str, by: str = "group") -> float:
-        """Each group counts the same."""
-        return float(np.mean([self.mean(method, measure, group, by) for group in self.groups(by)]))
+        """Each group counts the same, of those where something is known."""
+        means = [self.mean(method, measure, group, by) for group in self.groups(by)]
+        known = [mean for mean in means if not np.isnan(mean)]
+        return float(np.mean(known)) if known else float("nan")
 
     def differences(self, first: str, second: str, measure: str, by: str = "group") -> dict[str, Difference]:
         """Of `first` from `second` in each group, and over the mean of groups, under the name of all."""

@@ -1,12 +1,18 @@
 """Documents to evaluate on: JSON lines with `id`, `text`, a reference and a group."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from configs.errors import ConfigError
+from pipeline.formats.encoding import without_surrogates
 from pipeline.training.summarized import NUM_FOLDS, lines
+
+log = structlog.get_logger()
 
 GROUPS = ("group", "kind")
 REFERENCES = ("references", "summaries", "reference", "summary")
@@ -36,14 +42,37 @@ class Referenced:
 
 
 def referenced(paths: Sequence[Path], largest_characters: int | None = None) -> Iterator[Referenced]:
-    """The documents of JSON lines that have a reference. Raises ConfigError for lines without `id` and `text`."""
+    """The documents of JSON lines that have a reference; how many have none is logged.
+
+    Raises ConfigError for a file of anything else, and for lines without `id` and `text`.
+    """
     for path in paths:
+        without = too_large = 0
         for number, row in enumerate(lines(path), start=1):
-            if not isinstance(row.get("id"), str) or not isinstance(row.get("text"), str):
-                raise ConfigError(f"{path}, line {number}: `id` and `text` are needed, both strings.")
-            reference = next((row[name] for name in REFERENCES if row.get(name)), None)
-            if reference is None or (largest_characters is not None and len(row["text"]) > largest_characters):
-                continue
-            first = reference if isinstance(reference, str) else reference[0]
-            group = next((str(row[name]) for name in GROUPS if row.get(name)), path.name.partition(".")[0])
-            yield Referenced(row["id"], group, row.get("title") or "", row["text"], first)
+            document = _document(row, path, number)
+            if document is None:
+                without += 1
+            elif largest_characters is not None and len(document.text) > largest_characters:
+                too_large += 1
+            else:
+                yield document
+        if without or too_large:
+            log.info("documents_left_out", path=str(path), without_reference=without, too_large=too_large)
+
+
+def _document(row: Mapping[str, Any], path: Path, number: int) -> Referenced | None:
+    """None where it has no reference."""
+    identity = row.get("id")
+    if not isinstance(identity, str | int) or not isinstance(row.get("text"), str):
+        raise ConfigError(f"{path}, line {number}: `id` and `text` are needed, `text` as a string.")
+    found = next((row[name] for name in REFERENCES if row.get(name)), None)
+    references = found if isinstance(found, list) else [found or ""]
+    if not all(isinstance(each, str) for each in references):
+        raise ConfigError(f"{path}, line {number}: a reference is a string, or a list of strings.")
+    reference = next((each for each in references if each.strip()), None)
+    if reference is None:
+        return None
+    group = next((str(row[name]) for name in GROUPS if row.get(name) is not None), path.name.partition(".")[0])
+    # JSON can hold half of a surrogate pair, which is no text.
+    text, title, reference = map(without_surrogates, (row["text"], str(row.get("title") or ""), reference))
+    return Referenced(str(identity), group, title, text, reference)

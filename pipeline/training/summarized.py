@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import zstandard
 
@@ -72,16 +72,28 @@ REPORTS = "reports"
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines, compressed with zstd or not. Raises ConfigError where it holds none."""
-    with path.open("rb") as stored:
-        reader = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).stream_reader(stored)
-        text = io.TextIOWrapper(reader if path.suffix == ".zst" else stored, encoding="utf-8")
-        try:
-            for line in text:
-                if line.strip():
-                    yield json.loads(line)
-        except (ValueError, zstandard.ZstdError) as error:
-            raise ConfigError(f"{path} is no file of JSON lines: {error}") from error
+    """The objects of a file of JSON lines, compressed with zstd or not. Raises ConfigError where it is none."""
+    try:
+        with path.open("rb") as stored, _text(path, stored) as text:
+            for number, line in enumerate(text, start=1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ConfigError(f"{path}, line {number}: an object is needed, not {line.strip()[:40]}")
+                yield row
+    except (ValueError, zstandard.ZstdError) as error:
+        raise ConfigError(f"{path} is no file of JSON lines: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _text(path: Path, stored: BinaryIO) -> TextIO:
+    if path.suffix != ".zst":
+        return io.TextIOWrapper(stored, encoding="utf-8")
+    # Compressors that work in parallel write one frame after the other.
+    decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+    return io.TextIOWrapper(decompressor.stream_reader(stored, read_across_frames=True), encoding="utf-8")
 
 
 def documents(data: Path) -> list[Summarized]:

@@ -1,7 +1,8 @@
 import pytest
+import zstandard
+from structlog.testing import capture_logs
 
 from configs.errors import ConfigError
-from pipeline.evaluation import summaries
 from pipeline.evaluation.measures import Known, Measures
 from pipeline.evaluation.references import Referenced, referenced
 from pipeline.sentences.key_sentences import KeySentences
@@ -21,14 +22,14 @@ def known():
 
 
 def test_a_summary_is_measured(known):
-    found = Measures().of("The council met in Bergen in 1843.", "The council met in Bergen.", known)
+    found = Measures(None).of("The council met in Bergen in 1843.", "The council met in Bergen.", known)
     assert found["rouge_1"] == pytest.approx(2 * 5 / 12)
     assert found["novelty"] == found["unsupported"] == found["repetition"] == found["profile_distance"] == 0
     assert found["words"] == 7
 
 
 def test_what_is_not_in_the_document_counts(known):
-    found = Measures().of("Nine councils met in 1844 in 1844 in 1844.", "Seven ships sank.", known)
+    found = Measures(None).of("Nine councils met in 1844 in 1844 in 1844.", "Seven ships sank.", known)
     assert found["unsupported"] == 4
     assert found["novelty"] > 0.5
     assert found["repetition"] > 0
@@ -39,20 +40,47 @@ def test_places_in_the_document_are_compared(known):
     assert known.profile("Seven ships sank.")[-1] == 1
 
 
-@pytest.mark.parametrize(("methods", "reason"), [(["answer"], "jobs.summarize"), (["best"], "extract, lead")])
-def test_methods_that_there_are_not_are_refused(methods, reason):
-    with pytest.raises(ConfigError, match=reason):
-        summaries.check(methods)
-
-
 def test_documents_come_with_their_first_reference(tmp_path):
     path = tmp_path / "made.jsonl"
     path.write_text('{"id": "a", "text": "T", "references": ["x", "y"]}\n{"id": "b", "text": "T"}\n', encoding="utf-8")
     assert list(referenced([path])) == [Referenced("a", "made", "", "T", "x")]
 
 
-def test_lines_without_text_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "a"}', "line 2: `id` and `text`"),
+        ('{"id": "a", "text": 1}', "line 2: `id` and `text`"),
+        ("[1]", "line 2: an object is needed"),
+        ('{"id": "a", "text"', "no file of JSON lines"),
+        ('{"id": "a", "text": "T", "reference": {"x": 1}}', "line 2: a reference is a string"),
+    ],
+)
+def test_lines_that_are_no_documents_are_refused(tmp_path, line, reason):
     path = tmp_path / "made.jsonl"
-    path.write_text('{"id": "a"}\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match="line 1"):
+    path.write_text('{"id": "a", "text": "T", "reference": "x"}\n' + line, encoding="utf-8")
+    with pytest.raises(ConfigError, match=reason):
         list(referenced([path]))
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", ""])
+def test_files_that_cannot_be_read_are_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        list(referenced([tmp_path / name]))
+
+
+def test_every_frame_of_a_compressed_file_is_read(tmp_path):
+    path = tmp_path / "made.jsonl.zst"
+    lines = ('{"id": "a", "text": "T", "reference": "x"}\n', '{"id": "b", "text": "T", "reference": "y"}\n')
+    path.write_bytes(b"".join(zstandard.compress(line.encode()) for line in lines))
+    assert [document.id for document in referenced([path])] == ["a", "b"]
+
+
+def test_what_is_left_out_is_counted_in_the_log(tmp_path):
+    path = tmp_path / "made.jsonl"
+    rows = ('{"id": "a", "text": "T"}', '{"id": "b", "text": "TTTT", "reference": "x"}',
+            '{"id": "c", "text": "T", "references": ["", "y"], "group": 7}')  # fmt: skip
+    path.write_text("\n".join(rows), encoding="utf-8")
+    with capture_logs() as said:
+        assert list(referenced([path], largest_characters=3)) == [Referenced("c", "7", "", "T", "y")]
+    assert (said[0]["without_reference"], said[0]["too_large"]) == (1, 1)
