@@ -116,6 +116,17 @@ class ModelSettings(Settings):
     """`auto` uses GPUs if the Ray cluster has any."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU. The state is float32 either way."""
+    kernels: Literal["auto", "triton", "mamba-ssm", "torch"] = "auto"
+    """What runs the model on a GPU: our Triton kernels, mamba-ssm's operators (the extra `peers`; Mamba-3 SISO alone),
+    or plain PyTorch, many times slower. Kernels are compared with plain PyTorch when an actor loads the model: `auto`
+    takes the first of these that agrees, with a warning where none of the kernels does; others by name, or not at
+    all."""
+
+    @model_validator(mode="after")
+    def _check_kernels(self) -> Self:
+        if self.device == "cpu" and self.kernels in ("triton", "mamba-ssm"):
+            raise ValueError(f"kernels = {self.kernels!r} run on a GPU, and device = 'cpu'")
+        return self
 
     def dtype_on(self, device: str) -> str:
         """Name of the weights' dtype on `cpu` or `cuda`."""

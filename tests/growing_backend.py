@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import StateError
-from models.engine.backend import Handle, Limits, SavedState, Work
+from models.engine.backend import Handle, Kernels, Limits, SavedState, Work
 
 VOCAB_SIZE, WIDTH, CHUNK = 61, 16, 4
 DECAY = 0.03
@@ -50,6 +50,10 @@ class GrowingBackend:
     @property
     def limits(self) -> Limits:
         return self._limits
+
+    @property
+    def kernels(self) -> Kernels:
+        return Kernels("torch")
 
     @property
     def nbytes(self) -> int:

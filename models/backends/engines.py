@@ -7,7 +7,8 @@ import torch
 
 from configs.settings import SummarizeConfig
 from models.backends.capacity import slots_that_fit
-from models.backends.recurrent import RecurrentBackend, passes_of
+from models.backends.kernels import Wanted, choose
+from models.backends.recurrent import RecurrentBackend
 from models.engine.engine import Engine
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
@@ -24,7 +25,7 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
     if config.preamble is not None:
         preamble = [tokenizer.begin_id, *tokenizer.encode(config.preamble)]
     slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
-    engine = load(directory, dtype, device, tokenizer.end_id, slots, step_tokens, preamble)
+    engine = load(directory, dtype, device, tokenizer.end_id, slots, step_tokens, preamble, config.model.kernels)
     engine.warm_up()
     return engine
 
@@ -37,23 +38,31 @@ def load(
     num_slots: int,
     step_tokens: int,
     preamble: Sequence[int] = (),
+    kernels: Wanted = "auto",
 ) -> Engine:
     """With the model of that directory, in a dtype by torch's name. Raises ModelError.
 
     The other arguments are those of `around`.
     """
     model = checkpoint.load(directory, getattr(torch, dtype), device)
-    return around(model, end_id, num_slots, step_tokens, preamble)
+    return around(model, end_id, num_slots, step_tokens, preamble, kernels)
 
 
-def around(model: MambaLM, end_id: int, num_slots: int, step_tokens: int, preamble: Sequence[int] = ()) -> Engine:
+def around(
+    model: MambaLM,
+    end_id: int,
+    num_slots: int,
+    step_tokens: int,
+    preamble: Sequence[int] = (),
+    kernels: Wanted = "auto",
+) -> Engine:
     """For as many documents of the wanted `num_slots` as the model's device has memory for. Raises ModelError where it
-    has none.
+    has none, or the `kernels` that are asked for do not run it.
 
     `end_id` ends an answer, `step_tokens` is the budget of a prefill pass, `preamble` stands before every document.
     """
-    passes = passes_of(model)
+    passes, chosen = choose(model, kernels)
     slots = slots_that_fit(model, passes, num_slots, step_tokens)
     # For each document a row and one for an answer; the state after the preamble, which all of them fork, has its own.
-    backend = RecurrentBackend(model, 2 * slots + bool(preamble), passes)
+    backend = RecurrentBackend(model, 2 * slots + bool(preamble), passes, chosen)
     return Engine(backend, end_id, slots, step_tokens, preamble)

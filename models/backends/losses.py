@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from models.backends.recurrent import passes_of
+from models.backends.kernels import choose
 from models.mamba.language_model import MambaLM
 
 
@@ -19,7 +19,7 @@ def losses(
     tokens (L,) int of one document; the first has no loss. Memory is that of one segment. `forget_every`, a multiple of
     `segment_tokens`, empties the state so often: what a short memory would give.
     """
-    passes, state = passes_of(model), model.empty_state(1)
+    passes, state = choose(model).passes, model.empty_state(1)
     ids = torch.from_numpy(tokens.astype(np.int64)).to(model.lm_head.weight.device)
     for start in range(0, len(ids) - 1, segment_tokens):
         if forget_every and start % forget_every == 0:

@@ -9,45 +9,31 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
-import structlog
 import torch
 from torch import Tensor
 
 from configs.errors import StateError
-from models.backends import device, self_test
+from models.backends import device
+from models.backends.kernels import PLAIN
 from models.backends.passes import Passes
-from models.engine.backend import Handle, Limits, SavedState, Work
+from models.engine.backend import Handle, Kernels, Limits, SavedState, Work
 from models.mamba.language_model import MambaLM
 from models.state import State
-
-log = structlog.get_logger()
 
 WARM_UP_ROUNDS = 3
 GAPS_BYTES = 48 * 2**20
 """What gaps between blocks on a CPU's heap may come to: 26 MB were measured over a million tokens."""
 
 
-def passes_of(model: MambaLM) -> Passes:
-    """The kernels, where the model is on a GPU, of a shape that they take, and they agree with PyTorch on this very
-    device; else the model itself, in PyTorch."""
-    if model.lm_head.weight.device.type != "cuda":
-        return model
-    from models.kernels.backbone import FastPath  # needs Triton, which comes with torch for CUDA alone
-
-    reason = FastPath.why_not(model)
-    if reason is not None:
-        log.warning("kernels_unavailable", reason=reason)
-        return model
-    # The test's own kernels, whose graphs hold its states, go with it.
-    return FastPath(model) if self_test.agrees(model, FastPath(model)) else model
-
-
 class RecurrentBackend:
     """A `models.engine.backend.Backend`; a handle is a row of the table."""
 
-    def __init__(self, model: MambaLM, num_sequences: int, passes: Passes | None = None) -> None:
-        """Allocates the states of all sequences at once. `passes` run the model, by default those of `passes_of`."""
-        self._passes = passes or passes_of(model)
+    def __init__(
+        self, model: MambaLM, num_sequences: int, passes: Passes | None = None, kernels: Kernels = PLAIN
+    ) -> None:
+        """Allocates the states of all sequences at once. `passes` run the model with those `kernels`; by default it
+        runs by itself."""
+        self._passes, self._kernels = passes or model, kernels
         self._device, self._vocab_size = model.lm_head.weight.device, model.config.vocab_size
         self._limits = Limits(model.chunk_size)
         self._empty, self._states = model.empty_state(1), model.empty_state(num_sequences)
@@ -57,6 +43,11 @@ class RecurrentBackend:
     def limits(self) -> Limits:
         """The chunk of the model's scan; no longest context."""
         return self._limits
+
+    @property
+    def kernels(self) -> Kernels:
+        """Those that run the passes."""
+        return self._kernels
 
     @property
     def nbytes(self) -> int:

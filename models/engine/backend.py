@@ -7,7 +7,7 @@ asks whether there is room, and names sequences by their handles.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NewType, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,16 @@ class Limits:
     """Segments of a sequence that are cut at multiples of so many tokens give the same numbers as the whole."""
     max_context: int | None = None
     """Tokens that a sequence may come to; None where there is no limit, since nothing grows with them."""
+
+
+class Kernels(NamedTuple):
+    """What runs a model's passes."""
+
+    name: str
+    """`torch`, `triton` for ours, or `mamba-ssm`."""
+    error: float | None = None
+    """Norm of the difference from plain PyTorch over the norm of its logits, in a test on the device; None for plain
+    PyTorch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +65,10 @@ class Backend(Protocol):
     @property
     def limits(self) -> Limits:
         """What the model can take."""
+
+    @property
+    def kernels(self) -> Kernels:
+        """What runs its passes."""
 
     @property
     def nbytes(self) -> int:

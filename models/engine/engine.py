@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from configs.errors import LonghaulError, StateError, TooLargeError, unexpected
-from models.engine.backend import Backend, Handle, Work
+from models.engine.backend import Backend, Handle, Kernels, Work
 from models.engine.budget import share_budget
 from models.engine.pack import Pack
 from models.engine.request import WHOLE, Failed, Finished, Pass, ReadState, Request
@@ -71,6 +71,11 @@ class Engine:
     def num_answering(self) -> int:
         """Answers in the slots."""
         return len(self._tries)
+
+    @property
+    def kernels(self) -> Kernels:
+        """What runs the model."""
+        return self._backend.kernels
 
     @property
     def state_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from typing import Protocol
 
+from models.engine.backend import Kernels
 from models.engine.request import Pass, ReadState, Request
 
 
@@ -11,6 +12,10 @@ class Summarizer(Protocol):
 
     Used by one thread.
     """
+
+    @property
+    def kernels(self) -> Kernels | None:
+        """What runs its model; None where it has none."""
 
     @property
     def state_bytes(self) -> int:

@@ -3,7 +3,7 @@
 L = tokens of a pack, S = documents.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -15,7 +15,7 @@ from models.kernels.residual import add_norm_, swiglu
 from models.kernels.shapes import Shapes
 from models.kernels.spans import Spans
 from models.kernels.tiling import Tiling, tiling_of
-from models.mamba.language_model import Block, MambaLM
+from models.mamba.language_model import MambaLM
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
@@ -34,7 +34,7 @@ class FastPath:
     @staticmethod
     def why_not(model: MambaLM) -> str | None:
         """Why a model has to take the plain path, or None."""
-        mixer = _blocks(model)[0].mixer
+        mixer = model.backbone.blocks[0].mixer
         if not isinstance(mixer, Mamba3Mixer):
             return f"there are no kernels for {model.config.ssm_cfg.layer}"
         return Shapes.of(mixer).why_not(mixer.in_proj.weight.dtype)
@@ -83,7 +83,7 @@ class FastPath:
         """tokens (L,) -> hidden (L, d_model), each layer's recurrence from `scan`; or of the `wanted` tokens alone."""
         embedded = self._backbone.embedding(tokens)
         residual, branch = embedded.to(torch.float32, copy=True), None
-        blocks = _blocks(self._model)
+        blocks = self._backbone.blocks
         for index, block in enumerate(blocks):
             mixer = cast(Mamba3Mixer, block.mixer)
             proj = mixer.in_proj(add_norm_(residual, branch, block.norm, embedded.dtype))
@@ -96,10 +96,6 @@ class FastPath:
                 both = block.mlp.fc1(add_norm_(residual, branch, block.norm2, embedded.dtype))
                 branch = block.mlp.fc2(swiglu(both))
         return add_norm_(residual, branch, self._backbone.norm_f, embedded.dtype)
-
-
-def _blocks(model: MambaLM) -> list[Block]:
-    return list(cast("Iterable[Block]", model.backbone.layers))
 
 
 class _Graph:

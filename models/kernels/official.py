@@ -1,4 +1,5 @@
-"""mamba-ssm's own Triton operator for SISO on our state, to check and benchmark `models.kernels.prefill` against.
+"""mamba-ssm's own Triton operator for SISO on our state: what a GPU falls back to on which our kernels are not right,
+and what they are measured against.
 
 Source: state-spaces/mamba, ops/triton/mamba3. It runs one program per head and segment, keeps turned copies of B and C
 of (L, H, N) in memory, and picks its configurations by timing, so that two processes may differ in the last bits.
@@ -7,24 +8,26 @@ L = tokens in a pack, S = segments, H = heads, P = head width, N = state channel
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from configs.errors import ModelError
+from models.mamba.language_model import MambaLM
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
 NEEDED = "mamba-ssm of 2.3.2 or newer with its Triton operators (MAMBA_SKIP_CUDA_BUILD=TRUE pip install mamba-ssm)"
 CHUNK = 64
+ONLY = "mamba-ssm's Triton operator is for Mamba-3 SISO without an output norm"
 
 
 class Operators(NamedTuple):
@@ -64,6 +67,43 @@ def _without_its_init(name: str, locations: list[str]) -> Iterator[None]:
         del sys.modules[name]
 
 
+class OfficialPath:
+    """A model's passes (`models.backends.passes.Passes`): documents are read by the operator, answers decoded by plain
+    PyTorch. None of our kernels is used."""
+
+    def __init__(self, model: MambaLM) -> None:
+        """Raises ModelError where the operator is missing or does not run the model."""
+        mixer = model.backbone.blocks[0].mixer
+        if not isinstance(mixer, Mamba3Mixer) or mixer.config.is_mimo or mixer.config.is_outproj_norm:
+            raise ModelError(ONLY)
+        operators()
+        self._model = model
+
+    @torch.inference_mode()
+    def prefill_(
+        self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
+    ) -> Tensor:
+        """As `MambaLM.prefill_`: logits (len(logits_at), V)."""
+        backbone = self._model.backbone
+        bounds = torch.tensor(list(cu_seqlens), dtype=torch.int32, device=tokens.device)
+        embedded = backbone.embedding(tokens)
+        residual = embedded.float()
+        for index, block in enumerate(backbone.blocks):
+            layer = slots.layer(index)
+            mixer = cast(Mamba3Mixer, block.mixer)
+            proj = mixer.in_proj(block.norm(residual).to(embedded.dtype))
+            y, after = scan(mixer, proj, layer.gather(rows, dim=0), bounds)
+            layer.scatter_(rows, after, dim=0)
+            residual = residual + mixer.out_proj(y.to(embedded.dtype))
+            if self._model.config.d_mlp:
+                residual = residual + block.mlp(block.norm2(residual).to(embedded.dtype))
+        return self._model.lm_head(backbone.norm_f(residual).to(embedded.dtype)[logits_at])
+
+    def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
+        """As `MambaLM.decode_`."""
+        return self._model.decode_(tokens, slots, rows)
+
+
 def scan(mixer: Mamba3Mixer, proj: Tensor, state: State, cu_seqlens: Tensor) -> tuple[Tensor, State]:
     """Read a pack in one SISO layer with the official operator.
 
@@ -72,7 +112,7 @@ def scan(mixer: Mamba3Mixer, proj: Tensor, state: State, cu_seqlens: Tensor) -> 
     """
     config, heads = mixer.config, mixer.num_heads
     if config.is_mimo or config.is_outproj_norm:
-        raise ModelError("the official Triton operator is for SISO mixers without an output norm")
+        raise ModelError(ONLY)
     z, x, b, c, dt, a, trap, angle = proj.split(mixer.splits, dim=-1)
     dt = F.softplus(dt.float() + mixer.dt_bias)
     a_dt = mixer.activations.decay_rate(a) * dt

@@ -6,8 +6,8 @@ L = tokens in a pack, S = segments (documents), Z = layers, V = padded vocabular
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -81,11 +81,16 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm_f = RMSNorm(config.d_model)
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, by their type."""
+        return list(cast("Iterable[Block]", self.layers))
+
     def forward(self, tokens: Tensor, state: State, packing: Packing | None) -> tuple[Tensor, State]:
         """tokens (L,) -> hidden (L, d_model) and the next state."""
         residual = self._embed(tokens)
         parts = []
-        for index, block in enumerate(self.layers):
+        for index, block in enumerate(self.blocks):
             residual, part = block(residual, state.layer(index), packing)
             parts.append(part)
         return self._finish(residual), State.stack_layers(parts)
@@ -93,8 +98,7 @@ class Backbone(nn.Module):
     def forward_(self, tokens: Tensor, slots: State, rows: Tensor, packing: Packing | None) -> Tensor:
         """tokens (L,) -> hidden (L, d_model), having updated the given rows of `slots`, layer by layer."""
         residual = self._embed(tokens)
-        for index, block in enumerate(self.layers):
-            assert isinstance(block, Block)
+        for index, block in enumerate(self.blocks):
             residual = block.forward_(residual, slots.layer(index), rows, packing)
         return self._finish(residual)
 

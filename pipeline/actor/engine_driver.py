@@ -141,6 +141,7 @@ class EngineDriver(Thread):
         self._actor.rate = startup.rate_of(self._assignment, self._node_labels)
         self._actor.meter.spend("startup")
         self._engine, self._tokenizer = startup.engine_of(self._assignment)
+        self._actor.kernels = self._engine.kernels
         self._prompts = BoundPrompts(self._assignment.config.prompts, self._assignment.config.sections, self._tokenizer)
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)
@@ -149,7 +150,8 @@ class EngineDriver(Thread):
         self._actor.meter.spend("load")
         # Else an actor that dies at its first document has never told of its time.
         self._writer.heartbeat(self._heartbeat())
-        self._log.info("actor_ready", state_bytes=self._engine.state_bytes)
+        kernels = self._engine.kernels
+        self._log.info("actor_ready", state_bytes=self._engine.state_bytes, kernels=kernels and kernels.name)
 
     def _work(self) -> None:
         """One pass, or where there is nothing to do a wait for news; and a heartbeat when it is due."""

@@ -47,6 +47,10 @@ class ExtractEngine:
         self._concluded: list[Finished] = []
 
     @property
+    def kernels(self) -> None:
+        """There is no model."""
+
+    @property
     def state_bytes(self) -> int:
         """Of a document of which nothing has been read: it grows with its first 2,000 sentences."""
         return len(Extracts(self._prompts).to_bytes())

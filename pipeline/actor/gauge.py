@@ -6,6 +6,7 @@ import sys
 from decimal import Decimal
 from uuid import uuid4
 
+from models.engine.backend import Kernels
 from models.engine.request import Pass
 from pipeline.billing.metering import UNKNOWN, Meter, Rate, now_us
 from pipeline.ledger.records import MeterReading
@@ -21,6 +22,8 @@ class ActorGauge:
         self.id = f"actor-{uuid4().hex[:12]}"
         self.node = platform.node()
         self.rate = rate
+        self.kernels: Kernels | None = None
+        """What runs the actor's model, once that is loaded."""
         self._start = start
         self.meter = Meter()
         self._started_us = now_us()
@@ -75,4 +78,6 @@ class ActorGauge:
             on_demand_price_per_second=str(self.rate.on_demand_price_per_second),
             start=self._start,
             instance_id=self.rate.instance_id,
+            kernels=self.kernels.name if self.kernels else "",
+            kernels_error=str(self.kernels.error) if self.kernels and self.kernels.error is not None else "",
         )

@@ -71,6 +71,10 @@ def _job(about: Mapping[str, Any], account: Account) -> Row:
         "tokens_decoded": sums.tokens_decoded,
         "actors": len(actors),
         "device_type": next((reading.device_type for reading in actors), None),
+        "kernels": ",".join(sorted({reading.kernels for reading in actors} - {""})) or None,
+        "kernels_error": max(
+            (float(reading.kernels_error) for reading in actors if reading.kernels_error), default=None
+        ),
         "device_seconds": sums.device_seconds,
         "cost": sums.cost,
         "currency": account.currency or about["config"]["price"]["currency"],

@@ -56,6 +56,10 @@ class MeterReading:
     """Which start of the run the actor belongs to (`pipeline.ledger.lease`); 0 where that is not known."""
     instance_id: str = ""
     """Of the machine, as its cloud's bill names it."""
+    kernels: str = ""
+    """What runs the actor's model."""
+    kernels_error: str = ""
+    """As a number: how far they are from plain PyTorch, in a test on its device."""
 
     @property
     def is_of_actor(self) -> bool:

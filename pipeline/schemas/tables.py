@@ -367,6 +367,18 @@ _JOBS = Table(
         Column("tokens_decoded", pa.int64(), "Tokens of answers that were generated.", TOKENS),
         Column("actors", pa.int32(), "Model actors that have worked on the run."),
         Column("device_type", pa.string(), "The GPU as torch names it, or `cpu`; of one actor, where they differ."),
+        Column(
+            "kernels",
+            pa.string(),
+            "What ran the model: `triton` for our kernels, `mamba-ssm` or `torch`; names with commas between, where "
+            "actors differ; null without a model.",
+        ),
+        Column(
+            "kernels_error",
+            pa.float64(),
+            "How far the kernels were from plain PyTorch when they were tested on the device: the largest of all "
+            "actors, as a share of the logits' norm. Null for plain PyTorch.",
+        ),
         Column("device_seconds", SECONDS, "Sum over `costs`, rows of kind `node` excluded.", "device-seconds"),
         Column("cost", MONEY, "Sum over `costs`.", CURRENCY),
         _CURRENCY,
