@@ -122,7 +122,7 @@ def places(tmp_path) -> dict[str, str]:
 def runs_here(module: str, arguments: list[str]) -> bool:
     """Whether a command needs neither Ray nor a model, a network or S3."""
     reads = module in ("jobs.query", "jobs.report", "jobs.review", "jobs.sizing") or "--help" in arguments
-    lists = (module, arguments[0]) in (("jobs.prices", "list"), ("jobs.states", "list"), ("jobs.states", "expire"))
+    lists = (module, *arguments[:1]) in (("jobs.prices", "list"), ("jobs.states", "list"), ("jobs.states", "expire"))
     return reads or lists
 
 

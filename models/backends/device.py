@@ -1,6 +1,31 @@
-"""The device that a model runs on: waiting until its work is done."""
+"""The device that a model runs on: which GPU it is, why there is none, and waiting until its work is done."""
+
+import os
+import platform
 
 import torch
+
+from configs.errors import ModelError
+
+BFLOAT16_FROM = (8, 0)
+"""Compute capability: A100 and newer."""
+
+
+def gpu_name() -> str:
+    """As torch calls the GPU that this process has. Raises ModelError where it sees none, saying why."""
+    if not torch.cuda.is_available():
+        raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: {_why_none()}")
+    return torch.cuda.get_device_name()
+
+
+def check(dtype: torch.dtype) -> None:
+    """Raises ModelError where the GPU cannot run a model of that dtype."""
+    capability = torch.cuda.get_device_capability()
+    if dtype == torch.bfloat16 and capability < BFLOAT16_FROM:
+        raise ModelError(
+            f"{gpu_name()} has compute capability {'.'.join(map(str, capability))} and no bfloat16: set "
+            "model.dtype=float32, which takes twice the memory, or use an A100, L40S, H100 or newer"
+        )
 
 
 def synchronize(device: torch.device) -> None:
@@ -10,3 +35,16 @@ def synchronize(device: torch.device) -> None:
     """
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+def _why_none() -> str:
+    if torch.version.cuda is None:
+        return "this torch is a build without CUDA; install one with it there"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return "CUDA_VISIBLE_DEVICES is empty, so that it may use none"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        # Of a driver that is too old, torch says which version it finds.
+        return f"it is made for CUDA {torch.version.cuda}, and says: {str(error).strip().splitlines()[0]}"
+    return f"it is made for CUDA {torch.version.cuda} and finds no device; does nvidia-smi?"

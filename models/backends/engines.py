@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
+from configs.errors import ModelError
 from configs.settings import SummarizeConfig
+from models.backends import device as devices
 from models.backends.capacity import slots_that_fit
 from models.backends.kernels import Wanted, choose
 from models.backends.recurrent import RecurrentBackend
@@ -44,8 +46,22 @@ def load(
 
     The other arguments are those of `around`.
     """
-    model = checkpoint.load(directory, getattr(torch, dtype), device)
+    model = loaded(directory, getattr(torch, dtype), device)
     return around(model, end_id, num_slots, step_tokens, preamble, kernels)
+
+
+def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:
+    """The model of that directory on a device. Raises ModelError where it cannot run there, or does not fit."""
+    if device != "cpu":
+        devices.check(dtype)
+    try:
+        return checkpoint.load(directory, dtype, device)
+    except torch.OutOfMemoryError as error:
+        free, total = torch.cuda.mem_get_info()
+        raise ModelError(
+            f"{devices.gpu_name()} has {total / 2**30:.1f} GiB, which the weights of {directory} do not fit into "
+            f"({free / 2**30:.1f} are free): python -m jobs.sizing MODEL says which GPUs hold it"
+        ) from error
 
 
 def around(

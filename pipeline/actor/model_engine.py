@@ -3,21 +3,12 @@
 import platform
 from pathlib import Path
 
-import torch
-
 from configs.errors import ModelError
 from models.backends import engines
 from models.engine.engine import Engine
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
-
-
-def gpu_name() -> str:
-    """As torch calls the device that this actor has. Raises ModelError where it sees none."""
-    if not torch.cuda.is_available():
-        raise ModelError(f"torch {torch.__version__} sees no GPU on {platform.node()}: install its CUDA build there")
-    return torch.cuda.get_device_name()
 
 
 def load(assignment: Assignment) -> tuple[Engine, Tokenizer]:

@@ -14,9 +14,9 @@ def rate_of(assignment: Assignment, node_labels: Labels) -> Rate:
     no price."""
     if assignment.device == "cpu":
         return assignment.rates.of_cpu(node_labels)
-    from pipeline.actor import model_engine  # it brings torch, which extracts do without
+    from models.backends import device  # it brings torch, which extracts do without
 
-    return assignment.rates.of_gpu(model_engine.gpu_name(), node_labels)
+    return assignment.rates.of_gpu(device.gpu_name(), node_labels)
 
 
 def engine_of(assignment: Assignment) -> tuple[Summarizer, Tokenizer]:
