@@ -6,6 +6,7 @@ here; for weights that were trained with softplus (by mamba-ssm 2.3.2.post1 or f
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,7 @@ from models.mamba import huggingface
 from models.mamba.architecture import MambaConfig, read_config
 from models.mamba.language_model import MambaLM
 from models.weights import hub
-from models.weights.hub import SAFETENSORS, SHARDS, TORCH_BIN
+from models.weights.hub import CONFIG, SAFETENSORS, SHARDS, TORCH_BIN
 
 EMBEDDING, TIED = "backbone.embedding.weight", "lm_head.weight"
 FP32_NAMES = ("dt_bias", "B_bias", "C_bias", ".D", ".A_log", "mimo_x", "mimo_z", "mimo_o")
@@ -31,21 +32,26 @@ REMEMBERED_BYTES = 64 * 1024 * 1024
 DEFAULT = hub.DEFAULT
 
 
-def resolve(uri: str) -> Path:
-    """The local directory of the model that `model.uri` names, fetched if it is remote. Raises ModelError."""
-    return hub.model(uri)
+def resolve(uri: str, setting: str = hub.OF_A_RUN.model) -> Path:
+    """The local directory of the model that a setting names, fetched if it is remote. Raises ModelError."""
+    return hub.model(uri, setting)
 
 
 def save(model: MambaLM, directory: Path) -> None:
     """Write config.json and weights in bf16; the few parameters that are fp32 in published checkpoints stay so."""
+    save_weights(model.config, model.state_dict(), directory)
+
+
+def save_weights(config: MambaConfig, tensors: Mapping[str, Tensor], directory: Path) -> None:
+    """`save` for weights by their published names."""
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: tensor.detach().to(torch.float32 if name.endswith(FP32_NAMES) else torch.bfloat16).contiguous()
-        for name, tensor in model.state_dict().items()
-        if not (name == TIED and model.config.tie_embeddings)
+    stored = {
+        name: tensor.detach().to("cpu", torch.float32 if name.endswith(FP32_NAMES) else torch.bfloat16).contiguous()
+        for name, tensor in tensors.items()
+        if not (name == TIED and config.tie_embeddings)
     }
-    save_file(tensors, directory / SAFETENSORS, metadata={"format": "pt"})
-    (directory / "config.json").write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    save_file(stored, directory / SAFETENSORS, metadata={"format": "pt"})
+    (directory / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> MambaLM:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 from filelock import FileLock
@@ -39,21 +39,35 @@ WEIGHTS = (
     (TORCH_BIN, TORCH_BIN + SHARDS, "pytorch_model-*-of-*.bin"),
 )
 """Patterns of names, the better format first; the other one is not fetched."""
-TOKENIZER_ADVICE = (
-    "set model.tokenizer to a directory or hub id that has one: NousResearch/Meta-Llama-3.1-8B for "
-    "state-spaces/mamba3-*, EleutherAI/gpt-neox-20b for state-spaces/mamba2-*"
-)
+
+
+class Named(NamedTuple):
+    """The settings that name a model's two places, for errors to name them."""
+
+    model: str
+    tokenizer: str
+
+    @property
+    def advice(self) -> str:
+        """Where a tokenizer is to be had."""
+        return (
+            f"set {self.tokenizer} to a directory or hub id that has one: NousResearch/Meta-Llama-3.1-8B for "
+            "state-spaces/mamba3-*, EleutherAI/gpt-neox-20b for state-spaces/mamba2-*"
+        )
+
+
+OF_A_RUN = Named("model.uri", "model.tokenizer")
+OF_A_TRAINING = Named("start_from", "tokenizer")
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?", re.ASCII)
 
 
-def model(uri: str) -> Path:
-    """The local directory with config.json and weights of what `model.uri` names.
+def model(uri: str, setting: str = OF_A_RUN.model) -> Path:
+    """The local directory with config.json and weights of what `model.uri` names; `setting` is what an error names.
 
     Raises ModelError where there is no such place, it cannot be reached, or it holds no model.
     """
-    setting = "model.uri"
     for patterns in WEIGHTS:
         directory = _directory(setting, uri, (CONFIG, *patterns))
         if not (directory / CONFIG).exists():
@@ -63,7 +77,7 @@ def model(uri: str) -> Path:
     raise ModelError(f"{setting} = {uri!r}: it holds no weights, neither {SAFETENSORS} nor {TORCH_BIN}")
 
 
-def config(uri: str, setting: str = "model.uri") -> Path:
+def config(uri: str, setting: str = OF_A_RUN.model) -> Path:
     """The local config.json of a model, without its weights; `setting` is what an error names.
 
     Raises ModelError where there is none.
@@ -74,15 +88,15 @@ def config(uri: str, setting: str = "model.uri") -> Path:
     return path
 
 
-def tokenizer(uri: str | None, model_uri: str) -> Path:
+def tokenizer(uri: str | None, model_uri: str, named: Named = OF_A_RUN) -> Path:
     """The local directory with the tokenizer.json of `model.tokenizer`, or where that is unset, of the model.
 
     Raises ModelError where there is none.
     """
-    setting, place = ("model.uri", model_uri) if uri is None else ("model.tokenizer", uri)
+    setting, place = (named.model, model_uri) if uri is None else (named.tokenizer, uri)
     directory = _directory(setting, place, (TOKENIZER,))
     if not (directory / TOKENIZER).exists():
-        raise ModelError(f"{setting} = {place!r}: there is no {TOKENIZER} in it; {TOKENIZER_ADVICE}")
+        raise ModelError(f"{setting} = {place!r}: there is no {TOKENIZER} in it; {named.advice}")
     return directory
 
 

@@ -22,7 +22,8 @@ class Tokenizer:
 
     def __init__(self, backend: Backend, serialized: str) -> None:
         self._backend = backend
-        self._serialized = serialized
+        self.serialized = serialized
+        """The text of tokenizer.json."""
         # A document that quotes <|endoftext|> must not end itself.
         self._backend.encode_special_tokens = True
 
@@ -34,18 +35,23 @@ class Tokenizer:
             serialized = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{directory} holds no readable tokenizer.json ({error})") from error
+        return Tokenizer.read(serialized, str(path))
+
+    @staticmethod
+    def read(serialized: str, where: str) -> "Tokenizer":
+        """From the text of a `tokenizer.json`. Raises ModelError, which names `where` it is from."""
         try:
             return Tokenizer(Backend.from_str(serialized), serialized)
         except Exception as error:  # tokenizers raises bare Exception
-            raise ModelError(f"{path} is no tokenizer: {error}") from error
+            raise ModelError(f"{where} is no tokenizer: {error}") from error
 
     @staticmethod
-    def find(uri: str | None, model_uri: str) -> "Tokenizer":
+    def find(uri: str | None, model_uri: str, named: hub.Named = hub.OF_A_RUN) -> "Tokenizer":
         """The tokenizer that `model.tokenizer` names, or where it is unset, the one beside the weights.
 
         Fetched if it is remote, without the weights. Raises ModelError.
         """
-        return Tokenizer.load(hub.tokenizer(uri, model_uri))
+        return Tokenizer.load(hub.tokenizer(uri, model_uri, named))
 
     @staticmethod
     def shipped() -> "Tokenizer":
@@ -71,7 +77,7 @@ class Tokenizer:
 
     def save(self, directory: Path) -> None:
         """Write `tokenizer.json`, as it was read or trained."""
-        (directory / "tokenizer.json").write_text(self._serialized, encoding="utf-8")
+        (directory / "tokenizer.json").write_text(self.serialized, encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens around it."""
@@ -110,13 +116,13 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return self._backend.get_vocab_size()
 
-    def check_fits(self, num_embeddings: int) -> None:
+    def check_fits(self, num_embeddings: int, named: hub.Named = hub.OF_A_RUN) -> None:
         """Raises ModelError where it has a token that the model's embedding has no row for."""
         largest = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
         if largest >= num_embeddings:
             raise ModelError(
                 f"the tokenizer has token ids up to {largest}, the model's embedding {num_embeddings} rows: "
-                f"they do not belong together; {hub.TOKENIZER_ADVICE}"
+                f"they do not belong together; {named.advice}"
             )
 
     @cached_property
@@ -131,7 +137,7 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        return sha256(self._serialized.encode()).hexdigest()
+        return sha256(self.serialized.encode()).hexdigest()
 
     def _first_of(self, names: tuple[str, ...]) -> int:
         for name in names:

@@ -1,21 +1,20 @@
 """Documents with summaries that people wrote: JSON lines with `id`, `text` and `summary` or `summaries`."""
 
 import hashlib
-import io
 import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any
 
-import zstandard
-
-from configs.errors import ConfigError
+from configs.errors import ConfigError, DocumentError, UnreadableError
+from pipeline.documents import content
 from pipeline.sentences.splitter import sentence_bounds
 
-LARGEST_WINDOW = 2**27
+LARGEST_EXPANSION = 1000
+"""Times that a compressed file may grow."""
 NUM_FOLDS = 10
 ITEM = re.compile(r"^\s*-\s+", re.MULTILINE)
 
@@ -71,29 +70,24 @@ OWN_SUMMARY = {
 REPORTS = "reports"
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines, compressed with zstd or not. Raises ConfigError where it is none."""
+def lines(uri: Path | str) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, compressed or not, on a disk or in a store. Raises ConfigError where it is
+    none."""
     try:
-        with path.open("rb") as stored, _text(path, stored) as text:
-            for number, line in enumerate(text, start=1):
+        with content.open_document(str(uri), LARGEST_EXPANSION) as stored:
+            for number, line in enumerate(stored, start=1):
                 if not line.strip():
                     continue
                 row = json.loads(line)
                 if not isinstance(row, dict):
-                    raise ConfigError(f"{path}, line {number}: an object is needed, not {line.strip()[:40]}")
+                    raise ConfigError(
+                        f"{uri}, line {number}: an object is needed, not {line.strip()[:40].decode(errors='replace')}"
+                    )
                 yield row
-    except (ValueError, zstandard.ZstdError) as error:
-        raise ConfigError(f"{path} is no file of JSON lines: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _text(path: Path, stored: BinaryIO) -> TextIO:
-    if path.suffix != ".zst":
-        return io.TextIOWrapper(stored, encoding="utf-8")
-    # Compressors that work in parallel write one frame after the other.
-    decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
-    return io.TextIOWrapper(decompressor.stream_reader(stored, read_across_frames=True), encoding="utf-8")
+    except UnreadableError as error:
+        raise ConfigError(f"{uri} cannot be read: {error}") from error
+    except (ValueError, DocumentError, OSError) as error:
+        raise ConfigError(f"{uri} is no file of JSON lines: {error}") from error
 
 
 def documents(data: Path) -> list[Summarized]:

@@ -43,7 +43,7 @@ def command(corpus: Path, steps: int) -> list[str]:
 
 def test_an_interrupted_training_goes_on_and_leaves_a_model_with_its_figures(corpus):
     first = subprocess.Popen(command(corpus, 100_000), cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_for((corpus / "model/resume.pt").exists, "training saves what it goes on from")
+    wait_for((corpus / "model/resume.json").exists, "training saves what it goes on from")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
 
@@ -51,7 +51,7 @@ def test_an_interrupted_training_goes_on_and_leaves_a_model_with_its_figures(cor
     assert again.returncode == 0, again.stderr
     assert "training_resumed" in again.stderr
     directory = corpus / "model"
-    assert not (directory / "resume.pt").exists()
+    assert not list(directory.glob("resume*"))
     assert checkpoint.load(directory).config.vocab_size == Tokenizer.load(directory).vocab_size == 320
     figures = json.loads((directory / "training.json").read_text())
     assert figures["steps"] >= 2
