@@ -77,7 +77,7 @@ def sizing(
     that size would need. Without a model: a planning table of usual sizes. Calculated, not measured."""
     logs.configure()
     chosen = _model(model, parameters, state, hybrid)
-    tokens = list(dict.fromkeys(_number("--lengths", length, "16K,128K,1M") for length in lengths.split(",")))
+    tokens = list(dict.fromkeys(number_of("--lengths", length, "16K,128K,1M") for length in lengths.split(",")))
     named = [gpu_named(name) for name in gpu or GPUS]
     gpus = [each for each in GPUS.values() if each in named]
     prices = Catalog.load(catalog)
@@ -101,7 +101,7 @@ def _model(name: str | None, parameters: str | None, state: str | None, hybrid: 
     if name is not None:
         raise ConfigError(f"MODEL {name} and --parameters {parameters}: give one of them")
     return of_size(
-        _number("--parameters", parameters, "1.5B"), None if state is None else _num_bytes(state), hybrid or 0.0
+        number_of("--parameters", parameters, "1.5B"), None if state is None else _num_bytes(state), hybrid or 0.0
     )
 
 
@@ -115,7 +115,7 @@ def _named(name: str) -> Planned:
     return of_checkpoint(name, read_config(path))
 
 
-def _number(option: str, text: str, example: str) -> int:
+def number_of(option: str, text: str, example: str) -> int:
     """A whole one, at least 1."""
     matched = NUMBER.fullmatch(text.strip())
     number = Decimal(matched[1]) * SCALES[matched[2].upper()] if matched else Decimal(0)

@@ -13,7 +13,9 @@ from configs.training import TrainConfig
 
 SETTINGS: dict[str, type[Settings]] = {"train": TrainConfig}
 """Of the jobs that take a config file; any other that does takes SummarizeConfig."""
-WITHOUT_CONFIG = {"query", "report", "review", "selftest", "demo", "states", "prices", "sizing"}
+WITHOUT_CONFIG = {
+    "query", "report", "review", "selftest", "demo", "states", "prices", "sizing", "evaluate", "probe", "train_extract",
+}  # fmt: skip
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9_]*=")
 LINK = re.compile(r"\]\(([^)\s]+)\)")

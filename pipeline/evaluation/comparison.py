@@ -1,11 +1,14 @@
 """Methods side by side: means by group, and how sure their differences are."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.evaluation.references import LENGTH_NAMES
 
 Array = npt.NDArray[Any]
 Row = Mapping[str, Any]
@@ -33,9 +36,10 @@ class Scores:
         self.methods = list(dict.fromkeys(row["method"] for row in rows))
 
     def groups(self, by: str = "group") -> dict[str, int]:
-        """How many documents each has, in order of their names."""
-        documents = {_key(row): row[by] for row in self._rows}
-        return {group: list(documents.values()).count(group) for group in sorted(set(documents.values()))}
+        """How many documents each has, lengths in their order, others in that of their names."""
+        found = Counter({_key(row): row[by] for row in self._rows}.values())
+        ordered = [name for name in LENGTH_NAMES if name in found] if by == "length" else sorted(found)
+        return {group: found[group] for group in ordered}
 
     def mean(self, method: str, measure: str, group: str, by: str = "group") -> float:
         """Over a group; nan where nothing is known."""

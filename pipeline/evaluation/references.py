@@ -18,6 +18,7 @@ GROUPS = ("group", "kind")
 REFERENCES = ("references", "summaries", "reference", "summary")
 LENGTHS = ((20_000, "under 20K"), (60_000, "20K to 60K"), (200_000, "60K to 200K"))
 LONGEST = "200K and more"
+LENGTH_NAMES = (*(name for _, name in LENGTHS), LONGEST)
 
 
 @dataclass(frozen=True)
