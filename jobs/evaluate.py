@@ -34,7 +34,7 @@ DEFAULT = ",".join(summaries.DEFAULT)
 Item = TypeVar("Item")
 
 Documents = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(metavar="DOCUMENTS...", help="JSON lines (.jsonl, .jsonl.zst): id, text, reference, group."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder for scores.parquet, table.txt and rouge.svg.")]
@@ -98,7 +98,7 @@ def evaluate(
         if before // LOG_EVERY < num_documents // LOG_EVERY:
             log.info("documents_evaluated", documents=num_documents)
     if not rows:
-        raise ConfigError(f"{', '.join(map(str, documents))}: no document has a reference.")
+        raise ConfigError(f"{', '.join(documents)}: no document has a reference.")
     _write(rows, output)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import structlog
@@ -42,15 +42,15 @@ class Referenced:
         return int(sha256(self.id.encode()).hexdigest(), 16) % NUM_FOLDS
 
 
-def referenced(paths: Sequence[Path], largest_characters: int | None = None) -> Iterator[Referenced]:
-    """The documents of JSON lines that have a reference; how many have none is logged.
+def referenced(uris: Sequence[str], largest_characters: int | None = None) -> Iterator[Referenced]:
+    """The documents of JSON lines that have a reference, of files on a disk or in a store; the log counts the others.
 
     Raises ConfigError for a file of anything else, and for lines without `id` and `text`.
     """
-    for path in paths:
+    for uri in uris:
         without = too_large = 0
-        for number, row in enumerate(lines(path), start=1):
-            document = _document(row, path, number)
+        for number, row in enumerate(lines(uri), start=1):
+            document = _document(row, uri, number)
             if document is None:
                 without += 1
             elif largest_characters is not None and len(document.text) > largest_characters:
@@ -58,22 +58,24 @@ def referenced(paths: Sequence[Path], largest_characters: int | None = None) -> 
             else:
                 yield document
         if without or too_large:
-            log.info("documents_left_out", path=str(path), without_reference=without, too_large=too_large)
+            log.info("documents_left_out", uri=uri, without_reference=without, too_large=too_large)
 
 
-def _document(row: Mapping[str, Any], path: Path, number: int) -> Referenced | None:
+def _document(row: Mapping[str, Any], uri: str, number: int) -> Referenced | None:
     """None where it has no reference."""
     identity = row.get("id")
     if not isinstance(identity, str | int) or not isinstance(row.get("text"), str):
-        raise ConfigError(f"{path}, line {number}: `id` and `text` are needed, `text` as a string.")
+        raise ConfigError(f"{uri}, line {number}: `id` and `text` are needed, `text` as a string.")
     found = next((row[name] for name in REFERENCES if row.get(name)), None)
     references = found if isinstance(found, list) else [found or ""]
     if not all(isinstance(each, str) for each in references):
-        raise ConfigError(f"{path}, line {number}: a reference is a string, or a list of strings.")
+        raise ConfigError(f"{uri}, line {number}: a reference is a string, or a list of strings.")
     reference = next((each for each in references if each.strip()), None)
     if reference is None:
         return None
-    group = next((str(row[name]) for name in GROUPS if row.get(name) is not None), path.name.partition(".")[0])
+    group = next(
+        (str(row[name]) for name in GROUPS if row.get(name) is not None), PurePosixPath(uri).name.partition(".")[0]
+    )
     # JSON can hold half of a surrogate pair, which is no text.
     text, title, reference = map(without_surrogates, (row["text"], str(row.get("title") or ""), reference))
     return Referenced(str(identity), group, title, text, reference)

@@ -33,7 +33,7 @@ def read(folder):
 
 
 def test_methods_are_compared(documents, tmp_path, capsys):
-    evaluate.evaluate([documents], tmp_path / "out")
+    evaluate.evaluate([str(documents)], tmp_path / "out")
     rows = read(tmp_path / "out")
     assert len(rows) == 16
     assert {row["method"] for row in rows} == {"extract", "lead", "lexrank", "textrank"}
@@ -47,7 +47,7 @@ def test_methods_are_compared(documents, tmp_path, capsys):
 
 
 def test_a_models_answers_are_scored_beside_the_others(documents, tmp_path):
-    evaluate.evaluate([documents], tmp_path / "out", methods="lead,answer", budget="6")
+    evaluate.evaluate([str(documents)], tmp_path / "out", methods="lead,answer", budget="6")
     rows = read(tmp_path / "out")
     assert [row["method"] for row in rows] == ["lead", "answer"] * 4
     assert all(row["words"] <= 6 for row in rows)
@@ -71,7 +71,7 @@ def test_answers_of_a_run_are_scored_and_those_that_are_not_there_left_out(docum
 
 def test_similarity_is_null_where_there_is_nothing_to_measure_it_with(documents, tmp_path, monkeypatch):
     monkeypatch.setattr(similarity, "PACKAGE", "no_such_package")
-    evaluate.evaluate([documents], tmp_path, methods="lead")
+    evaluate.evaluate([str(documents)], tmp_path, methods="lead")
     assert {row["similarity"] for row in read(tmp_path)} == {None}
 
 
@@ -87,7 +87,7 @@ def test_similarity_is_null_where_there_is_nothing_to_measure_it_with(documents,
 )
 def test_options_that_do_not_fit_are_refused(documents, tmp_path, options, reason):
     with pytest.raises(ConfigError, match=reason):
-        evaluate.evaluate([documents], tmp_path, **options)
+        evaluate.evaluate([str(documents)], tmp_path, **options)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_texts_of_any_kind_are_scored(tmp_path):
     ]
     path = tmp_path / "odd.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    evaluate.evaluate([path], tmp_path / "out", methods="extract,lead,lexrank,textrank,answer", budget="12")
+    evaluate.evaluate([str(path)], tmp_path / "out", methods="extract,lead,lexrank,textrank,answer", budget="12")
     found = read(tmp_path / "out")
     assert len(found) == 5 * len(odd)
     assert {row["group"] for row in found} == {"odd"} and {row["document_id"] for row in found} == set("012345")
@@ -118,10 +118,10 @@ def test_texts_of_any_kind_are_scored(tmp_path):
 @pytest.mark.parametrize("budget", ["0", "many"])
 def test_a_budget_that_is_none_is_refused(documents, tmp_path, budget):
     with pytest.raises(ConfigError, match="--budget"):
-        evaluate.evaluate([documents], tmp_path, budget=budget)
+        evaluate.evaluate([str(documents)], tmp_path, budget=budget)
 
 
 def test_documents_without_references_are_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "b"}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="no document has a reference"):
-        evaluate.evaluate([tmp_path / "a.jsonl"], tmp_path)
+        evaluate.evaluate([str(tmp_path / "a.jsonl")], tmp_path)

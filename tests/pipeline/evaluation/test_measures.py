@@ -43,7 +43,7 @@ def test_places_in_the_document_are_compared(known):
 def test_documents_come_with_their_first_reference(tmp_path):
     path = tmp_path / "made.jsonl"
     path.write_text('{"id": "a", "text": "T", "references": ["x", "y"]}\n{"id": "b", "text": "T"}\n', encoding="utf-8")
-    assert list(referenced([path])) == [Referenced("a", "made", "", "T", "x")]
+    assert list(referenced([str(path)])) == [Referenced("a", "made", "", "T", "x")]
 
 
 @pytest.mark.parametrize(
@@ -60,20 +60,20 @@ def test_lines_that_are_no_documents_are_refused(tmp_path, line, reason):
     path = tmp_path / "made.jsonl"
     path.write_text('{"id": "a", "text": "T", "reference": "x"}\n' + line, encoding="utf-8")
     with pytest.raises(ConfigError, match=reason):
-        list(referenced([path]))
+        list(referenced([str(path)]))
 
 
 @pytest.mark.parametrize("name", ["gone.jsonl", ""])
 def test_files_that_cannot_be_read_are_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="cannot be read"):
-        list(referenced([tmp_path / name]))
+        list(referenced([str(tmp_path / name)]))
 
 
 def test_every_frame_of_a_compressed_file_is_read(tmp_path):
     path = tmp_path / "made.jsonl.zst"
     lines = ('{"id": "a", "text": "T", "reference": "x"}\n', '{"id": "b", "text": "T", "reference": "y"}\n')
     path.write_bytes(b"".join(zstandard.compress(line.encode()) for line in lines))
-    assert [document.id for document in referenced([path])] == ["a", "b"]
+    assert [document.id for document in referenced([str(path)])] == ["a", "b"]
 
 
 def test_what_is_left_out_is_counted_in_the_log(tmp_path):
@@ -82,5 +82,5 @@ def test_what_is_left_out_is_counted_in_the_log(tmp_path):
             '{"id": "c", "text": "T", "references": ["", "y"], "group": 7}')  # fmt: skip
     path.write_text("\n".join(rows), encoding="utf-8")
     with capture_logs() as said:
-        assert list(referenced([path], largest_characters=3)) == [Referenced("c", "7", "", "T", "y")]
+        assert list(referenced([str(path)], largest_characters=3)) == [Referenced("c", "7", "", "T", "y")]
     assert (said[0]["without_reference"], said[0]["too_large"]) == (1, 1)
