@@ -7,13 +7,16 @@ from markupsafe import Markup
 
 COLORS = ("#2a6f97", "#b0b7bf", "#e09f3e", "#9e4770", "#5b8c5a")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 360, 44, 40, 30
+GROUP_WIDTH = 80
+"""At least, for its name."""
 
 
 def chart(about: str, groups: Sequence[str], values: Mapping[str, Sequence[float]]) -> str:
     """`values` has, for each method, one number for each group, between 0 and 100, or nan."""
     top = max([10.0, *(value for found in values.values() for value in found if not isnan(value))])
     scale = (HEIGHT - TOP - BOTTOM) / top
-    room = (WIDTH - LEFT) / max(1, len(groups))
+    picture = max(WIDTH, LEFT + GROUP_WIDTH * len(groups))
+    room = (picture - LEFT) / max(1, len(groups))
     width = room * 0.8 / max(1, len(values))
     marks = [Markup('<text x="{}" y="16" font-weight="bold">{}</text>').format(LEFT, about)]
     for step in range(0, int(top) + 1, 10):
@@ -21,7 +24,7 @@ def chart(about: str, groups: Sequence[str], values: Mapping[str, Sequence[float
         marks.append(
             Markup(
                 '<line x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}" stroke="#ddd"/><text x="8" y="{:.1f}">{}</text>'
-            ).format(LEFT, WIDTH, y, y, y + 4, step)
+            ).format(LEFT, picture, y, y, y + 4, step)
         )
     for place, (method, found) in enumerate(values.items()):
         color = COLORS[place % len(COLORS)]
@@ -46,4 +49,4 @@ def chart(about: str, groups: Sequence[str], values: Mapping[str, Sequence[float
     head = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" font-family="sans-serif" font-size="12">{}</svg>\n'
     )
-    return str(Markup(head).format(WIDTH, HEIGHT, Markup("").join(marks)))
+    return str(Markup(head).format(picture, HEIGHT, Markup("").join(marks)))

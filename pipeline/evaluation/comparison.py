@@ -1,8 +1,9 @@
 """Methods side by side: means by group, and how sure their differences are."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Scores:
     def __init__(self, rows: Sequence[Row], seed: int = 0) -> None:
         """Rows with `document_id`, `method`, a group, and measures."""
         self._rows, self._seed = rows, seed
+        self._grouped = cache(self._by_group_and_method)
         self.methods = list(dict.fromkeys(row["method"] for row in rows))
 
     def groups(self, by: str = "group") -> dict[str, int]:
@@ -41,10 +43,15 @@ class Scores:
         ordered = [name for name in LENGTH_NAMES if name in found] if by == "length" else sorted(found)
         return {group: found[group] for group in ordered}
 
+    def _by_group_and_method(self, by: str) -> Mapping[tuple[str, str], list[Row]]:
+        found = defaultdict(list)
+        for row in self._rows:
+            found[row[by], row["method"]].append(row)
+        return found
+
     def mean(self, method: str, measure: str, group: str, by: str = "group") -> float:
         """Over a group; nan where nothing is known."""
-        found = [row[measure] for row in self._rows if row["method"] == method and row[by] == group]
-        known = [value for value in found if value is not None]
+        known = [row[measure] for row in self._grouped(by)[group, method] if row[measure] is not None]
         return float(np.mean(known)) if known else float("nan")
 
     def mean_of_groups(self, method: str, measure: str, by: str = "group") -> float:

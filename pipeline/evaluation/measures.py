@@ -77,8 +77,9 @@ class Known:
         return np.bincount(parts, minlength=NUM_PARTS) / max(1, len(parts))
 
     def distance(self, summary: str, reference: str) -> float:
-        """Between the profiles of a summary and the reference: 0, the same tenths of the document, to 1, others."""
-        return float(np.abs(self.profile(reference) - self.profile(summary)).sum() / 2)
+        """Between the profiles of a summary and the reference: 0, the same tenths of the document, to 1, others; 1 too
+        where nothing supports one of them."""
+        return 1 - float(np.minimum(self.profile(reference), self.profile(summary)).sum())
 
     def novelty(self, summary: str) -> float:
         """The share of pairs of words that do not stand in the document."""

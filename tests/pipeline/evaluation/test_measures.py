@@ -24,7 +24,8 @@ def known():
 def test_a_summary_is_measured(known):
     found = Measures(None).of("The council met in Bergen in 1843.", "The council met in Bergen.", known)
     assert found["rouge_1"] == pytest.approx(2 * 5 / 12)
-    assert found["novelty"] == found["unsupported"] == found["repetition"] == found["profile_distance"] == 0
+    assert found["novelty"] == found["unsupported"] == found["repetition"] == 0
+    assert found["profile_distance"] == pytest.approx(0)
     assert found["words"] == 7
 
 
@@ -38,6 +39,8 @@ def test_what_is_not_in_the_document_counts(known):
 def test_places_in_the_document_are_compared(known):
     assert known.distance("The council met in Bergen.", "Seven ships sank.") == 1
     assert known.profile("Seven ships sank.")[-1] == 1
+    assert known.distance("Elephants!", "Seven ships sank.") == known.distance("", "Seven ships sank.") == 1
+    assert known.distance("The council met. Seven ships sank.", "Seven ships sank.") == 0.5
 
 
 def test_documents_come_with_their_first_reference(tmp_path):
