@@ -14,7 +14,13 @@ def train(config_path: command.ConfigPath, overrides: command.Overrides = None) 
     """
     config = load(TrainConfig, config_path, overrides or [])
     logs.configure()
-    work.train(config)
+    if config.workers == 1:
+        work.train(config)
+        return
+    # Here, since Ray takes seconds to import.
+    from pipeline.training import workers
+
+    workers.train(config)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here, in
-`node.py` and in `preemption.py` alone."""
+"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here,
+in pipeline/cluster/ and in pipeline/training/workers.py alone."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from configs.errors import ConfigError
 from configs.settings import ModelSettings, SummarizeConfig
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.summarize_stage import SummarizeStage
-from pipeline.cluster import node
+from pipeline.cluster import connection, node
 from pipeline.documents.extracts import ExtractPrompts
 from pipeline.documents.read_stage import read_batch
 from pipeline.ledger import stop
@@ -67,40 +66,14 @@ class Cluster:
 
 @contextmanager
 def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
-    """Join the cluster of `run.ray_address` or RAY_ADDRESS, or start Ray on this machine, and leave it in the end.
-
-    A process that has joined a cluster already stays in that one.
-    """
-    if ray.is_initialized():
-        yield _cluster(can_grow=True)
-        return
-    address = config.run.ray_address or os.environ.get("RAY_ADDRESS") or "local"
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address == "local":
-        # Its C++ parts warn on the terminal of what only matters on a cluster.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        engine = config.engine
-        needed = engine.actors * engine.cpus_per_actor + engine.readers
-        # Without an address of its own, init() would join any cluster that it finds on this machine.
-        ray.init("local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False, **quiet)
-    else:
-        # `ray job submit` has already sent the working directory; a driver started by hand sends it now.
-        ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
-    try:
-        if address == "local":
-            require_memory(_resources().get("memory", 0.0), config)
-        yield _cluster(can_grow=address != "local")
-    finally:
-        ray.shutdown()
-
-
-def _cluster(can_grow: bool) -> Cluster:
-    return Cluster(_resources().get("GPU", 0.0), can_grow, node.gpu_nodes())
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
-    return found
+    """Join the cluster of `run.ray_address` or RAY_ADDRESS, or start Ray on this machine, and leave it in the end."""
+    engine = config.engine
+    needed = engine.actors * engine.cpus_per_actor + engine.readers
+    with connection.joined(config.run.ray_address, needed) as can_grow:
+        found = connection.resources()
+        if not can_grow:
+            require_memory(found.get("memory", 0.0), config)
+        yield Cluster(found.get("GPU", 0.0), can_grow, node.gpu_nodes())
 
 
 def require_memory(num_bytes: float, config: SummarizeConfig) -> None:
@@ -112,11 +85,6 @@ def require_memory(num_bytes: float, config: SummarizeConfig) -> None:
             f"input.max_document_memory = {config.input.max_document_memory}: a reader reserves {needed} bytes, and "
             f"this machine has {num_bytes:.0f} for Ray; lower it"
         )
-
-
-def is_submitted() -> bool:
-    """Whether `ray job submit` started this driver, in a copy of the working directory that goes with the job."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 class _EnoughError(Exception):

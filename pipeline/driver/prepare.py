@@ -13,8 +13,8 @@ from configs.errors import ConfigError
 from configs.prices import Catalog
 from configs.settings import SummarizeConfig, every_prompt
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
+from pipeline.cluster import connection
 from pipeline.documents.sources import list_documents
-from pipeline.driver import dataset
 from pipeline.driver.error_budget import ErrorBudget
 from pipeline.driver.stopping import Stopping
 from pipeline.formats import registry
@@ -174,7 +174,7 @@ def _run_id(config: SummarizeConfig, command: Command) -> str:
 
 
 def _refuse_output_that_goes_with_the_job(uri: str) -> None:
-    if dataset.is_submitted() and objects.is_local(uri) and not uri.startswith(("/", "~", "file:")):
+    if connection.is_submitted() and objects.is_local(uri) and not uri.startswith(("/", "~", "file:")):
         raise ConfigError(
             f"output.uri = {uri!r}: a relative path would land in the copy of the working directory that Ray deletes "
             "with the job; give an absolute path that every node shares, or s3://"

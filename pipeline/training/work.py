@@ -1,10 +1,13 @@
 """One training from its settings to its result: what a worker does, be it alone or one of several."""
 
+from dataclasses import dataclass
+
 import structlog
 import torch
 
 from configs.errors import ConfigError
 from configs.training import TrainConfig
+from models.weights.tokenizer import Tokenizer
 from pipeline.training import evaluation, result
 from pipeline.training.corpus import Corpus
 from pipeline.training.origin import Origin, tokenizer_of
@@ -13,25 +16,37 @@ from pipeline.training.session import Training
 log = structlog.get_logger()
 
 
-def train(config: TrainConfig) -> None:
-    """All of it, on as many workers as the settings say.
+@dataclass(frozen=True)
+class Prepared:
+    """All that a training needs, read and found to fit each other."""
 
-    Raises ConfigError, ModelError and StorageError, those about settings, data and checkpoint before it starts.
+    corpus: Corpus
+    origin: Origin
+    long_text: str | None
+
+
+def prepare(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Prepared:
+    """Reads the data and brings the checkpoint here. `tokenizer` is the one to use where it is known already.
+
+    Raises ConfigError, ModelError and StorageError.
     """
-    if config.workers > 1:
-        raise ConfigError(f"workers = {config.workers}: several are not supported yet; set workers=1")
     corpus, text = Corpus(config.data), evaluation.long_text(config)
-    tokenizer = tokenizer_of(config, corpus)
-    work(config, corpus, Origin.of(config, tokenizer), text, device_of(config))
+    return Prepared(corpus, Origin.of(config, tokenizer or tokenizer_of(config, corpus)), text)
 
 
-def work(config: TrainConfig, corpus: Corpus, origin: Origin, text: str | None, device: torch.device) -> None:
-    """A worker's part. The first one measures the result and writes it."""
+def train(config: TrainConfig) -> None:
+    """All of it, in this process alone. Raises what `prepare` raises, and ConfigError where memory does not suffice."""
+    work(config, prepare(config), device_of(config))
+
+
+def work(config: TrainConfig, prepared: Prepared, device: torch.device) -> None:
+    """A worker's part, where there is a process group of several. The first one measures the result and writes it."""
     torch.set_num_threads(config.threads)
+    corpus, origin = prepared.corpus, prepared.origin
     training = Training(config, corpus, origin, device)
     training.run()
     if training.rank == 0:
-        measured = evaluation.evaluate(training.result(), origin.tokenizer, corpus, config, text)
+        measured = evaluation.evaluate(training.result(), origin.tokenizer, corpus, config, prepared.long_text)
         figures = training.figures() | measured
         result.write(training, figures)
         training.finish()
