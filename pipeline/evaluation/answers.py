@@ -74,7 +74,9 @@ class ModelAnswers:
             done = self._engine.step()
             found |= {each.id: self._shown(each) for each in done.finished}
             for failed in done.failed:
-                log.warning("document_failed", document_id=wanted[int(str(failed.id))].document.id, error=failed.error)
+                log.warning(
+                    "document_failed", document_id=wanted[int(str(failed.id))].document.id, error=str(failed.error)
+                )
         return [found.get(number) for number in range(len(wanted))]
 
     def _prompt_of(self, max_words: int) -> PromptSettings:

@@ -6,6 +6,7 @@ PageRank. Vectors are scikit-learn's.
 """
 
 import re
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from configs.errors import ConfigError
 
 Array = npt.NDArray[Any]
 ENDS = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
+WORD = re.compile(r"\w+")
 LEAST_WORDS = 5
 MOST_SENTENCES = 3_000
 """Of a longer document, the first ones: the graph of all would not fit into memory."""
@@ -25,7 +27,8 @@ STEPS = 50
 
 def sentences(text: str) -> list[str]:
     """As the baselines see them."""
-    return [part for part in split(text) if part.count(" ") + 1 >= LEAST_WORDS][:MOST_SENTENCES]
+    found = (part for part in split(text) if part.count(" ") + 1 >= LEAST_WORDS and WORD.search(part))
+    return list(islice(found, MOST_SENTENCES))
 
 
 def split(text: str) -> list[str]:
@@ -67,7 +70,7 @@ def _vectorizer(name: str) -> Any:
         from sklearn.feature_extraction import text as vectorizers
     except ImportError as error:
         raise ConfigError("LexRank and TextRank need scikit-learn: pip install 'longhaul[evaluate]'.") from error
-    return getattr(vectorizers, name)(token_pattern=r"(?u)\b\w+\b")
+    return getattr(vectorizers, name)(token_pattern=WORD.pattern)
 
 
 def _page_rank(likeness: Array) -> Array:

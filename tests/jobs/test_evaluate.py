@@ -103,7 +103,7 @@ def test_ours_are_compared_with_each_baseline_in_whatever_order_they_are_named(m
 
 
 def test_texts_of_any_kind_are_scored(tmp_path):
-    odd = ["", " ", "\ud800 half a pair.", "x" * 2_000, "\n" * 1000, "1 2 3"]
+    odd = ["", " ", "\ud800 half a pair.", "x" * 2_000, "\n" * 1000, "1 2 3", "😀 " * 50]
     rows = [
         {"id": number, "text": text, "references": ["", f"The {number}th \udfff."]} for number, text in enumerate(odd)
     ]
@@ -112,7 +112,7 @@ def test_texts_of_any_kind_are_scored(tmp_path):
     evaluate.evaluate([str(path)], tmp_path / "out", methods="extract,lead,lexrank,textrank,answer", budget="12")
     found = read(tmp_path / "out")
     assert len(found) == 5 * len(odd)
-    assert {row["group"] for row in found} == {"odd"} and {row["document_id"] for row in found} == set("012345")
+    assert {row["group"] for row in found} == {"odd"} and {row["document_id"] for row in found} == set("0123456")
 
 
 @pytest.mark.parametrize("budget", ["0", "many"])
