@@ -1,7 +1,8 @@
-"""`python -m benchmarks.kernels`: what the compiler makes of each kernel for Hopper (sm_90a). Needs no GPU.
+"""`python -m benchmarks.kernels [targets=sm_80,sm_90a]`: what the compiler makes of each kernel. Needs no GPU.
 
-Prints JSON for the published 1.5B shapes in bf16: registers of a thread, bytes spilled, shared memory of a program,
-and how many instructions of the matrix unit (wgmma) its assembly holds.
+Prints JSON for the published 1.5B shapes in bf16, by target: registers and bytes of stack of a thread, bytes spilled,
+shared memory of a program, how many programs a multiprocessor holds at a time, and how many instructions its assembly
+has, of the matrix unit too. Each kernel is compiled as it is launched there.
 """
 
 import json
@@ -9,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import astuple
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,36 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from models.kernels import coefficients, decode, prefill, residual, span_states, turning
-from models.kernels.tiling import HOPPER as HOPPER_TILING
+from models.kernels.tiling import SMALL, Launch, Tiling, of_capability
 from models.mamba.norms import NORM_EPS
 
-HOPPER = GPUTarget("cuda", 90, 32)
+WARP = 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of GPU, and what one of its multiprocessors has."""
+
+    capability: int
+    shared_bytes: int
+    """Most that one program may take."""
+    shared_bytes_per_sm: int
+    registers: int = 65_536
+    threads: int = 2048
+
+    def programs(self, registers: int, shared: int, warps: int) -> int:
+        """Programs that a multiprocessor holds at a time."""
+        of_registers = self.registers // (max(1, -(-registers // 8) * 8) * warps * WARP)
+        return min(self.threads // (warps * WARP), of_registers, self.shared_bytes_per_sm // (shared + 1024))
+
+
+TARGETS = {
+    "sm_80": Target(80, 163 * 1024, 164 * 1024),
+    "sm_89": Target(89, 99 * 1024, 100 * 1024, threads=1536),
+    "sm_90a": Target(90, 227 * 1024, 228 * 1024),
+    "sm_100a": Target(100, 227 * 1024, 228 * 1024),
+}
+"""A100, L40S, H100 and H200, B200 (CUDA C++ programming guide, technical specifications per compute capability)."""
 FLOATS = (
     "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums decays entering "
     "span_turns span_decays angle ssm k v residual"
@@ -36,35 +63,35 @@ TYPES = {
     for names, kind in ((FLOATS, "*fp32"), (BF16, "*bf16"), (INDICES, "*i32"), (NUMBERS, "i32"))
     for name in names.split()
 }
-REST = ((residual._add_norm, 4, 1), (residual._swiglu, 4, 1))
+REST = (residual._add_norm, residual._swiglu)
+FORMS = {"SISO": 1, "MIMO": 4}
 
 
-def kernels_of(rank: int) -> tuple[tuple[Any, int, int], ...]:
-    """Those of a mixer of that rank, with their warps and stages."""
-    tiling = HOPPER_TILING.of_rank(rank)
+def kernels_of(tiling: Tiling) -> tuple[tuple[Any, Launch], ...]:
+    """Those of a mixer, with what they are launched with."""
     return (
-        (coefficients.prepare_coefficients, 4, 1),
-        (coefficients.prepare_channels, 4, 1),
-        (turning.turn_channels, *astuple(tiling.turn)),
-        (span_states.sum_spans, *astuple(tiling.sum)),
-        (span_states.pass_states, 4, 1),
-        (prefill._read_spans, *astuple(tiling.read)),
-        (decode._step, 4, 1),
+        (coefficients.prepare_coefficients, SMALL),
+        (coefficients.prepare_channels, SMALL),
+        (turning.turn_channels, tiling.turn),
+        (span_states.sum_spans, tiling.sum),
+        (span_states.pass_states, SMALL),
+        (prefill._read_spans, tiling.read),
+        (decode._step, SMALL),
     )
 
 
-def constants(rank: int) -> dict[str, Any]:
-    """Of the published 1.5B, SISO or MIMO."""
+def constants(rank: int, rows: int) -> dict[str, Any]:
+    """Of the published 1.5B, SISO or MIMO, with tiles of so many rows."""
     return {
-        "H": 64, "H_BLOCK": 64, "P": 64, "N": 128, "A": 32, "R": rank, "G": 1, "M": 64, "HR": 64 * rank, "ROWS": rank,
+        "H": 64, "H_BLOCK": 64, "P": 64, "N": 128, "A": 32, "R": rank, "G": 1, "M": rows, "HR": 64 * rank, "ROWS": rank,
         "IS_MIMO": rank > 1, "HAS_NORM": False, "EPS": NORM_EPS, "SOFTPLUS": False, "A_FLOOR": 1e-4,
         "X": 4096, "B": 8192, "DT": 8192 + 256 * rank, "THETA": 8384 + 256 * rank, "T": prefill.TOKENS_PER_PROGRAM,
         "P_BLOCK": 16, "DTYPE": tl.bfloat16, "PRECISION": "tf32", "BLOCK": 2048, "HAS_BRANCH": True,
     }  # fmt: skip
 
 
-def resources(kernel: Any, rank: int, warps: int, stages: int) -> dict[str, int]:
-    values = constants(rank) | {"STAGES": stages}
+def resources(kernel: Any, rank: int, rows: int, launch: Launch, target: str) -> dict[str, int]:
+    values = constants(rank, rows) | {"STAGES": launch.num_stages}
     fixed = {name: value for name, value in values.items() if name in kernel.arg_names}
     signature = {name: "constexpr" if name in fixed else TYPES[name] for name in kernel.arg_names}
     # What the launcher finds out by itself: torch's memory and the rows of the projection are aligned to 16 bytes.
@@ -74,39 +101,49 @@ def resources(kernel: Any, rank: int, warps: int, stages: int) -> dict[str, int]
         if signature[name].startswith("*") or name == "proj_stride"
     }
     places = {(kernel.arg_names.index(name),): value for name, value in fixed.items()}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=aligned)
-    compiled = triton.compile(source, target=HOPPER, options={"num_warps": warps, "num_stages": stages})
-    return assembled(compiled.asm["ptx"]) | {"shared_bytes": compiled.metadata.shared}
+    source, about = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=aligned), TARGETS[target]
+    compiled = triton.compile(source, target=GPUTarget("cuda", about.capability, WARP), options=asdict(launch))
+    figures, shared = assembled(compiled.asm["ptx"], target), compiled.metadata.shared
+    programs = about.programs(figures["registers"], shared, launch.num_warps)
+    return figures | {"shared_bytes": shared, "programs_per_sm": programs}
 
 
-def assembled(ptx: str) -> dict[str, int]:
+def assembled(ptx: str, target: str) -> dict[str, int]:
     """What ptxas, which comes with Triton, says of a kernel."""
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "kernel.ptx"
         source.write_text(ptx, encoding="utf-8")
-        target = ["--gpu-name", "sm_90a", "-o", str(source.with_suffix(".cubin"))]
-        command = [get_ptxas(HOPPER.arch).path, "-v", str(source), *target]
+        command = [get_ptxas(TARGETS[target].capability).path, "-v", str(source), "--gpu-name", target]
+        command += ["-o", str(source.with_suffix(".cubin"))]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    registers, spilled = re.search(r"Used (\d+) registers", said), re.search(r"(\d+) bytes spill stores", said)
+
+    def number(pattern: str) -> int:
+        found = re.search(pattern, said)
+        return int(found[1]) if found else 0
+
     return {
-        "registers": int(registers[1]) if registers else 0,
-        "spilled_bytes": int(spilled[1]) if spilled else 0,
-        "wgmma": ptx.count("wgmma.mma_async"),
+        "registers": number(r"Used (\d+) registers"),
+        "stack_bytes": number(r"(\d+) bytes stack frame"),
+        "spilled_bytes": number(r"(\d+) bytes spill stores"),
+        "instructions": len(re.findall(r"^\s+(?:@\S+ )?[a-z][\w.:]*\s", ptx, re.MULTILINE)),
+        "matrix_instructions": len(re.findall(r"wgmma\.mma_async|tcgen05\.mma|\bmma\.sync", ptx)),
     }
 
 
-def main() -> None:
-    report = {
-        f"{kernel.__name__.lstrip('_')}{form}": resources(kernel, rank, warps, stages)
-        for form, rank in ((", SISO", 1), (", MIMO", 4))
-        for kernel, warps, stages in kernels_of(rank)
-    }
-    report |= {kernel.__name__.lstrip("_"): resources(kernel, 1, warps, stages) for kernel, warps, stages in REST}
-    json.dump(
-        {"benchmark": "kernels", "target": "sm_90a", "triton": triton.__version__, **report}, sys.stdout, indent=2
-    )
+def compiled_for(target: str) -> dict[str, dict[str, int]]:
+    found = {}
+    for form, rank in FORMS.items():
+        tiling = of_capability(TARGETS[target].capability // 10).fitted(rank, is_fp32=False)
+        for kernel, launch in kernels_of(tiling):
+            found[f"{kernel.__name__.lstrip('_')}, {form}"] = resources(kernel, rank, tiling.rows, launch, target)
+    return found | {kernel.__name__.lstrip("_"): resources(kernel, 1, 64, SMALL, target) for kernel in REST}
+
+
+def main(targets: str = ",".join(TARGETS)) -> None:
+    report = {target: compiled_for(target) for target in targets.split(",")}
+    json.dump({"benchmark": "kernels", "triton": triton.__version__, **report}, sys.stdout, indent=2)
     print()
 
 
 if __name__ == "__main__":
-    main()
+    main(**dict(word.split("=", 1) for word in sys.argv[1:]))

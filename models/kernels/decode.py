@@ -8,6 +8,8 @@ The step is bound by memory: a program reads one head's state of one document (P
 everything else, from the norms of B and C to the gate, on the way.
 """
 
+from dataclasses import asdict
+
 import torch
 import triton
 import triton.language as tl
@@ -17,6 +19,7 @@ from models.kernels.activations import FULL_TURN, cos_sin, decay_rate, sigmoid, 
 from models.kernels.coefficients import published_of
 from models.kernels.shapes import Shapes, optional_weights
 from models.kernels.tiles import rank_factor
+from models.kernels.tiling import SMALL
 from models.mamba.mamba3 import Mamba3Mixer
 from models.mamba.norms import NORM_EPS
 from models.state import State
@@ -135,6 +138,6 @@ def step_(mixer: Mamba3Mixer, proj: Tensor, layer: State, rows: Tensor) -> Tenso
         H=shapes.heads, P=shapes.headdim, N=shapes.d_state, A=shapes.angles, R=shapes.rank, G=shapes.groups,
         B=shapes.b_column, DT=shapes.dt_column, THETA=shapes.theta_column, IS_MIMO=shapes.is_mimo,
         SOFTPLUS=mixer.config.a_activation == "softplus", A_FLOOR=mixer.config.A_floor,
-        HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS,
+        HAS_NORM=mixer.config.is_outproj_norm, EPS=NORM_EPS, **asdict(SMALL),
     )  # fmt: skip
     return out

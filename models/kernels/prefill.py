@@ -42,7 +42,7 @@ from models.kernels.tiles import (
     state_turned,
     turns_at,
 )
-from models.kernels.tiling import Tiling
+from models.kernels.tiling import SMALL, Tiling
 from models.kernels.turning import turn_channels
 from models.mamba.mamba3 import Mamba3Mixer
 from models.mamba.norms import NORM_EPS
@@ -174,7 +174,7 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
     """
     shapes, num_tokens, device = Shapes.of(mixer), len(proj), proj.device
     dtype, precision = _operands(proj)
-    tiling = tiling.of_rank(shapes.rank)
+    tiling = tiling.fitted(shapes.rank, proj.is_cuda and proj.dtype == torch.float32)
     x_ranks, z_ranks, out_ranks, norm_weight = optional_weights(mixer)
 
     def scratch(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -191,12 +191,12 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
         proj, proj.stride(0), mixer.dt_bias, coefficients, velocity, num_tokens,
         DT=shapes.dt_column, THETA=shapes.theta_column, H=shapes.heads, H_BLOCK=triton.next_power_of_2(shapes.heads),
         A=shapes.angles, SOFTPLUS=mixer.config.a_activation == "softplus", A_FLOOR=mixer.config.A_floor,
-        T=TOKENS_PER_PROGRAM,
+        T=TOKENS_PER_PROGRAM, **asdict(SMALL),
     )  # fmt: skip
     prepare_channels[(blocks, rows, 2)](
         proj, proj.stride(0), mixer.B_norm.weight, mixer.C_norm.weight, mixer.B_bias, mixer.C_bias,
         channels, biases, num_tokens, B=shapes.b_column, ROWS=rows, HR=head_rows, N=shapes.d_state,
-        IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM,
+        IS_MIMO=shapes.is_mimo, EPS=NORM_EPS, T=TOKENS_PER_PROGRAM, **asdict(SMALL),
     )  # fmt: skip
     chunk = tiling.rows // shapes.rank
     turned = scratch(shapes.heads, num_tokens * shapes.rank, 2, shapes.d_state, dtype=proj.dtype)
@@ -221,7 +221,7 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
         pass_states[(len(spans.long_first), shapes.heads, shapes.headdim // 16)](
             sums, span_turns, span_decays, entering, *slots, x_ranks, coefficients, spans.starts, spans.rows,
             spans.entries, spans.long_first, spans.long_count, num_tokens, **state, P=shapes.headdim, A=shapes.angles,
-            P_BLOCK=16,
+            P_BLOCK=16, **asdict(SMALL),
         )  # fmt: skip
     _read_spans[(shapes.heads, spans.num_spans)](
         proj, proj.stride(0), channels, biases, turned, decays, coefficients, mixer.D, x_ranks, z_ranks, out_ranks,

@@ -3,12 +3,15 @@
 L = tokens, D = d_model, F = hidden width of the MLP.
 """
 
+from dataclasses import asdict
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from models.kernels.activations import sigmoid
+from models.kernels.tiling import SMALL
 from models.mamba.norms import NORM_EPS, RMSNorm
 
 GATE_BLOCK = 1024
@@ -43,6 +46,7 @@ def add_norm_(residual: Tensor, branch: Tensor | None, norm: RMSNorm, dtype: tor
     _add_norm[(num_tokens,)](
         residual, branch if branch is not None else residual, norm.weight, out, width,
         BLOCK=triton.next_power_of_2(width), HAS_BRANCH=branch is not None, EPS=NORM_EPS,
+        **asdict(SMALL),
     )  # fmt: skip
     return out
 
@@ -51,5 +55,5 @@ def swiglu(both: Tensor) -> Tensor:
     """(L, 2F), what `fc1` gave -> (L, F): y times silu(gate)."""
     num_tokens, width = both.shape[0], both.shape[1] // 2
     out = torch.empty((num_tokens, width), dtype=both.dtype, device=both.device)
-    _swiglu[(num_tokens, triton.cdiv(width, GATE_BLOCK))](both, out, width, BLOCK=GATE_BLOCK)
+    _swiglu[(num_tokens, triton.cdiv(width, GATE_BLOCK))](both, out, width, BLOCK=GATE_BLOCK, **asdict(SMALL))
     return out

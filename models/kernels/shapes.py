@@ -7,6 +7,9 @@ from torch import Tensor
 
 from models.mamba.mamba3 import Mamba3Mixer
 
+LARGEST_FP32_STATE = 64 * 64
+"""Numbers of a head's state. With 64 x 128, what reads spans keeps 16 KB of each thread in memory and crawls."""
+
 
 @dataclass(frozen=True)
 class Shapes:
@@ -68,6 +71,11 @@ class Shapes:
                 return f"{name} = {size} is no power of two of at least {least}"
         if 4 * self.angles != self.d_state:
             return f"{2 * self.angles} of {self.d_state} channels turn, not half (rope_fraction)"
+        if dtype == torch.float32 and self.headdim * self.d_state > LARGEST_FP32_STATE:
+            return (
+                f"in float32 a state of {self.headdim} x {self.d_state} does not fit into a GPU's registers; "
+                "model.dtype=bfloat16 does"
+            )
         if dtype not in (torch.bfloat16, torch.float16, torch.float32):
             return f"{dtype} is not for these kernels"
         return None

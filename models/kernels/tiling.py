@@ -19,6 +19,10 @@ class Launch:
     num_stages: int
 
 
+SMALL = Launch(4, 1)
+"""Of kernels without matrix products."""
+
+
 @dataclass(frozen=True)
 class Tiling:
     """For one kind of GPU."""
@@ -29,16 +33,18 @@ class Tiling:
     """With one stage a chunk's loads are waited for; with more they are copied to shared memory ahead."""
     sum: Launch
     read: Launch
-    programs: int
+    programs: int = 3 * 132
     """Programs of a kernel, one for each head and span, that keep the GPU busy."""
     least_span: int = 512
     """Tokens. A shorter span costs more in reading and writing its state than it gains by running beside others."""
 
-    def of_rank(self, rank: int) -> "Tiling":
-        """MIMO's factors and biases by rank fill the memory that loads ahead need: they would be copied as well."""
-        if rank == 1:
+    def fitted(self, rank: int, is_fp32: bool) -> "Tiling":
+        """MIMO's factors and biases by rank fill the memory that loads ahead need: they would be copied as well.
+        Of fp32, twice as wide, a tile has half the rows."""
+        if rank == 1 and not is_fp32:
             return self
-        return replace(self, turn=replace(self.turn, num_stages=1), read=replace(self.read, num_stages=1))
+        waiting = replace(self, turn=replace(self.turn, num_stages=1), read=replace(self.read, num_stages=1))
+        return replace(waiting, rows=min(self.rows, AMPERE.rows)) if is_fp32 else waiting
 
     def span_tokens(self, bounds: Sequence[int], heads: int) -> int:
         """Tokens of a span in a pack of those cumulative lengths: the most with which enough programs run.
@@ -52,16 +58,24 @@ class Tiling:
         return span
 
 
-HOPPER_SMS = 132
-HOPPER = Tiling(
-    rows=64,
-    turn=Launch(4, 2),
-    sum=Launch(4, 3),
-    read=Launch(4, 2),
-    programs=3 * HOPPER_SMS,
-)
+HOPPER = Tiling(rows=64, turn=Launch(4, 2), sum=Launch(4, 3), read=Launch(4, 2))
+"""For the matrix units of H100 and H200, which take 64 rows at once, and of B200."""
+AMPERE = Tiling(rows=32, turn=Launch(4, 2), sum=Launch(4, 2), read=Launch(4, 2))
+"""For A100, L40S and other cards, where a warp holds whole operands in its registers: 64 rows would go to memory. Two
+programs fit the 99 KB of shared memory of a card without HBM."""
+OF_64_ROWS = (9, 10)
+"""Major compute capabilities."""
+PROGRAMS_PER_SM = 3
 
 
 def tiling_of(device: torch.device) -> Tiling:
     """For a CUDA device; anywhere else, where Triton interprets the kernels, that of a Hopper."""
-    return HOPPER
+    if device.type != "cuda":
+        return HOPPER
+    about = torch.cuda.get_device_properties(device)
+    return replace(of_capability(about.major), programs=PROGRAMS_PER_SM * about.multi_processor_count)
+
+
+def of_capability(major: int) -> Tiling:
+    """By the major number of a GPU's compute capability."""
+    return HOPPER if major in OF_64_ROWS else AMPERE

@@ -13,7 +13,7 @@ from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request, Sampling
 from models.kernels.backbone import FastPath
-from models.kernels.tiling import HOPPER, Tiling
+from models.kernels.tiling import AMPERE, HOPPER, Tiling, of_capability
 from models.state import State
 from tests.models.kernels.kernel_model import FORMS, VOCAB_SIZE, build
 
@@ -33,9 +33,9 @@ def used_slots(model, device: str) -> State:
     return slots
 
 
-def spans_of(tokens: int) -> Tiling:
+def spans_of(tokens: int, tiling: Tiling = HOPPER) -> Tiling:
     """Spans of so many tokens, however few programs run."""
-    return replace(HOPPER, least_span=tokens, programs=10**6)
+    return replace(tiling, least_span=tokens, programs=10**6)
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
@@ -51,15 +51,19 @@ def assert_same_state(actual: State, expected: State) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("lengths", "span_tokens"), [(LENGTHS, 64), (LENGTHS, 512), (SHORT_FIRST, 64)])
-def test_a_ragged_pack_and_the_steps_after_it(form, lengths, span_tokens, device):
+@pytest.mark.parametrize(
+    ("lengths", "tiling"),
+    [(LENGTHS, spans_of(64)), (LENGTHS, spans_of(512)), (SHORT_FIRST, spans_of(64)), (LENGTHS, spans_of(64, AMPERE))],
+    ids=["spans", "one_span", "short_first", "ampere"],
+)
+def test_a_ragged_pack_and_the_steps_after_it(form, lengths, tiling, device):
     """Of several spans a document, the last one ending within a chunk, and of one; of whole chunks and of less."""
     model, judge = build(form, device), build(form, device, torch.float64)
     slots = used_slots(model, device)
     before = slots.map(torch.clone)
     state = slots.gather(ROWS).map(torch.Tensor.double)
     tokens, bounds = tokens_of(sum(lengths), device), [0, *accumulate(lengths)]
-    fast = FastPath(model, spans_of(span_tokens))
+    fast = FastPath(model, tiling)
 
     expected, state = judge.prefill(tokens, bounds, state, logits_at=torch.arange(len(tokens)))
     hidden = fast.hidden_(tokens, bounds, slots, ROWS)
@@ -111,6 +115,14 @@ def test_bfloat16_stays_close_to_float32_and_keeps_its_state_in_fp32(form, devic
     plain, _ = narrow.prefill(tokens, [0, 70], plain_slots, torch.arange(70))
     assert relative_error(actual, expected) < max(0.03, 1.5 * relative_error(plain, expected))
     assert {tensor.dtype for tensor in slots.tensors.values()} == {torch.float32}
+
+
+def test_tiles_are_those_of_the_chip():
+    assert [of_capability(major).rows for major in (8, 9, 10, 12)] == [32, 64, 64, 32]
+    narrow = HOPPER.fitted(1, is_fp32=True)
+    assert (narrow.rows, narrow.read.num_stages) == (32, 1)
+    assert HOPPER.fitted(1, is_fp32=False) == HOPPER
+    assert HOPPER.fitted(4, is_fp32=False).rows == 64 and HOPPER.fitted(4, is_fp32=False).read.num_stages == 1
 
 
 def test_a_shape_that_the_kernels_do_not_take_is_named(device):
