@@ -91,7 +91,7 @@ def _line_end(position: int, ends: npt.NDArray[np.bool_]) -> int:
 
 def tokens_to_read(found: Sequence[Spot], trials: int) -> int:
     """Of the document, over all sequences."""
-    return max(spot.last for spot in found) + trials * sum(spot.last - spot.position for spot in found)
+    return max(spot.position for spot in found) + trials * sum(spot.last - spot.position for spot in found)
 
 
 def most_sequences(found: Sequence[Spot], trials: int) -> int:
@@ -134,7 +134,9 @@ class Recall:
         at_position = {spot.position: spot for spot in found}
         lengths = {length for spot in found for length, _ in spot.asked}
         for stop in sorted({*at_position, *lengths}):
-            self._read([base, *(each.handle for each in self._planted)], document[read:stop])
+            # Behind the last spot nobody forks it any more.
+            reading = [base] if read < max(at_position) else []
+            self._read([*reading, *(each.handle for each in self._planted)], document[read:stop])
             read = stop
             if stop in at_position:
                 self._plant(base, at_position[stop])
