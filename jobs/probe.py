@@ -31,7 +31,7 @@ from models.weights.tokenizer import Tokenizer
 from pipeline.evaluation import needles, recall
 from pipeline.evaluation.curve import curve, short
 from pipeline.evaluation.haystack import Haystack
-from pipeline.evaluation.heat_map import Panel, heat_map
+from pipeline.evaluation.heat_map import Panel, heat_map, nats
 from pipeline.evaluation.recall import Recall, Row
 from pipeline.reports.quantities import duration
 from pipeline.telemetry import logs
@@ -198,7 +198,7 @@ def _table(means: dict[str, dict[tuple[int, int], float]], model: str) -> Table:
         cells = []
         for length in lengths:
             found, picked, lift = (means[name][length, depth] for name in ("found", "picked", "lift"))
-            cells.append(f"{100 * found:.0f} / {100 * picked:.0f} / {lift:+.2f}")
+            cells.append(f"{100 * found:.0f} / {100 * picked:.0f} / {nats(lift)}")
         table.add_row(f"{depth} %", *cells)
     return table
 

@@ -60,7 +60,7 @@ def _panel(lengths: Sequence[int], depths: Sequence[int], panel: Panel) -> Marku
         x = LEFT + (at + 0.5) * CELL_WIDTH
         marks.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, below + 16, short(length)))
     x = LEFT + len(lengths) * CELL_WIDTH / 2
-    label = "tokens of the document; down: where the needle lies"
+    label = "tokens of the document; downwards: where the needle lies"
     marks.append(Markup('<text x="{}" y="{}" text-anchor="middle" fill="#667">{}</text>').format(x, below + 33, label))
     return Markup("").join(marks)
 
@@ -69,7 +69,7 @@ def _cell(panel: Panel, length: int, depth: int, x: float, y: float) -> Markup:
     value = panel.values[length, depth]
     share = min(1.0, max(0.0, (value - panel.lowest) / (panel.highest - panel.lowest)))
     color = "#" + "".join(f"{round(low + (high - low) * share):02x}" for low, high in zip(LOW, HIGH, strict=True))
-    shown = f"{100 * value:.0f} %" if panel.is_share else f"{value:+.2f}"
+    shown = f"{100 * value:.0f} %" if panel.is_share else nats(value)
     return Markup(
         '<g><title>{} tokens, needle at {} %: {}</title>'
         '<rect x="{}" y="{}" width="{}" height="{}" rx="3" fill="{}"/>'
@@ -78,3 +78,8 @@ def _cell(panel: Panel, length: int, depth: int, x: float, y: float) -> Markup:
         f"{length:,}", depth, shown, x + 1, y + 1, CELL_WIDTH - 2, CELL_HEIGHT - 2, color,
         x + CELL_WIDTH / 2, y + CELL_HEIGHT / 2 + 4, "#ffffff" if share >= DARK_FROM else "#223344", shown,
     )  # fmt: skip
+
+
+def nats(value: float) -> str:
+    """With its sign; nothing is no less than zero."""
+    return f"{round(value, 2) + 0.0:+.2f}"

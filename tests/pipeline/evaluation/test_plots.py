@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.evaluation.curve import curve, short
-from pipeline.evaluation.heat_map import DARK_FROM, Panel, heat_map
+from pipeline.evaluation.heat_map import DARK_FROM, Panel, heat_map, nats
 from tests import chromium
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -56,6 +56,10 @@ def test_a_curve_has_a_dot_for_each_range():
 def test_a_flat_or_short_curve_can_be_drawn(values):
     bounds = [(0, 100), (100, 200)][: len(values)]
     assert "nan" not in curve("About", bounds, {"a": values})
+
+
+def test_nothing_has_no_minus():
+    assert [nats(value) for value in (-0.001, 0.0, 0.006, -1.0)] == ["+0.00", "+0.00", "+0.01", "-1.00"]
 
 
 @pytest.mark.parametrize(("tokens", "shown"), [(512, "512"), (4000, "4K"), (1_000_000, "1M"), (1536, "1.54K")])
