@@ -1,8 +1,8 @@
 """`python -m benchmarks.kernels [targets=sm_80,sm_90a]`: what the compiler makes of each kernel. Needs no GPU.
 
-Prints JSON for the published 1.5B shapes in bf16, by target: registers and bytes of stack of a thread, bytes spilled,
-shared memory of a program, how many programs a multiprocessor holds at a time, and how many instructions its assembly
-has, of the matrix unit too. Each kernel is compiled as it is launched there.
+Prints JSON for the published 1.5B shapes (Mamba-2: 1.3B) in bf16, by target: registers and bytes of stack of a thread,
+bytes spilled, shared memory of a program, how many programs a multiprocessor holds at a time, and how many instructions
+its assembly has, of the matrix unit too. Each kernel is compiled as it is launched there.
 """
 
 import json
@@ -20,7 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from models.kernels import coefficients, decode, prefill, residual, span_states, turning
+from models.kernels import coefficients, convolution, decode, prefill, residual, span_states, ssd, turning
 from models.kernels.tiling import SMALL, Launch, Tiling, of_capability
 from models.mamba.norms import NORM_EPS
 
@@ -53,14 +53,15 @@ TARGETS = {
 """A100, L40S, H100 and H200, B200 (CUDA C++ programming guide, technical specifications per compute capability)."""
 FLOATS = (
     "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums decays entering "
-    "span_turns span_decays angle ssm k v residual"
+    "span_turns span_decays angle ssm k v residual a_log conv"
 )
-BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both"
-INDICES = "starts stops segment_stops rows entries inner long_first long_count"
-NUMBERS = "proj_stride L D F"
+BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both mixed taps bias y"
+INDICES = "starts stops segment_starts segment_stops rows entries inner long_first long_count"
+NUMBERS = "proj_stride mixed_stride L D F"
+SCALARS = "low high"
 TYPES = {
     name: kind
-    for names, kind in ((FLOATS, "*fp32"), (BF16, "*bf16"), (INDICES, "*i32"), (NUMBERS, "i32"))
+    for names, kind in ((FLOATS, "*fp32"), (BF16, "*bf16"), (INDICES, "*i32"), (NUMBERS, "i32"), (SCALARS, "fp32"))
     for name in names.split()
 }
 REST = (residual._add_norm, residual._swiglu)
@@ -80,6 +81,29 @@ def kernels_of(tiling: Tiling) -> tuple[tuple[Any, Launch], ...]:
     )
 
 
+def mamba2_kernels_of(tiling: Tiling) -> tuple[tuple[Any, Launch], ...]:
+    return (
+        (convolution.convolved, SMALL),
+        (convolution.keep_inputs, SMALL),
+        (convolution.convolve_step, SMALL),
+        (ssd.decays, SMALL),
+        (ssd.sum_spans, tiling.sum),
+        (ssd.pass_states, SMALL),
+        (ssd.read_spans, tiling.read),
+        (ssd.gate_norm, SMALL),
+        (ssd.step, SMALL),
+    )
+
+
+def mamba2_constants(rows: int) -> dict[str, Any]:
+    """Of the published 1.3B."""
+    return {
+        "H": 64, "P": 64, "N": 128, "G": 1, "M": rows, "X": 4096, "C": 4352, "W": 4, "DT": 8448, "HAS_BIAS": True,
+        "T": ssd.CONVOLVED_TOKENS, "P_BLOCK": 16, "WIDTH": 4096, "EPS": NORM_EPS, "DTYPE": tl.bfloat16,
+        "PRECISION": "tf32",
+    }  # fmt: skip
+
+
 def constants(rank: int, rows: int) -> dict[str, Any]:
     """Of the published 1.5B, SISO or MIMO, with tiles of so many rows."""
     return {
@@ -90,15 +114,16 @@ def constants(rank: int, rows: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def resources(kernel: Any, rank: int, rows: int, launch: Launch, target: str) -> dict[str, int]:
-    values = constants(rank, rows) | {"STAGES": launch.num_stages}
+def resources(kernel: Any, constants: dict[str, Any], launch: Launch, target: str) -> dict[str, int]:
+    blocks = {ssd.gate_norm: 4096, convolution.convolved: ssd.CONVOLVED_CHANNELS}
+    values = {"BLOCK": blocks.get(kernel, ssd.CHANNEL_BLOCK)} | constants | {"STAGES": launch.num_stages}
     fixed = {name: value for name, value in values.items() if name in kernel.arg_names}
     signature = {name: "constexpr" if name in fixed else TYPES[name] for name in kernel.arg_names}
     # What the launcher finds out by itself: torch's memory and the rows of the projection are aligned to 16 bytes.
     aligned = {
         (place,): [["tt.divisibility", 16]]
         for place, name in enumerate(kernel.arg_names)
-        if signature[name].startswith("*") or name == "proj_stride"
+        if signature[name].startswith("*") or name in ("proj_stride", "mixed_stride")
     }
     places = {(kernel.arg_names.index(name),): value for name, value in fixed.items()}
     source, about = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=aligned), TARGETS[target]
@@ -135,8 +160,13 @@ def compiled_for(target: str) -> dict[str, dict[str, int]]:
     for form, rank in FORMS.items():
         tiling = of_capability(TARGETS[target].capability // 10).fitted(rank, is_fp32=False)
         for kernel, launch in kernels_of(tiling):
-            found[f"{kernel.__name__.lstrip('_')}, {form}"] = resources(kernel, rank, tiling.rows, launch, target)
-    return found | {kernel.__name__.lstrip("_"): resources(kernel, 1, 64, SMALL, target) for kernel in REST}
+            found[f"{kernel.__name__.lstrip('_')}, {form}"] = resources(
+                kernel, constants(rank, tiling.rows), launch, target
+            )
+    tiling = of_capability(TARGETS[target].capability // 10)
+    for kernel, launch in mamba2_kernels_of(tiling):
+        found[f"{kernel.__name__}, Mamba-2"] = resources(kernel, mamba2_constants(tiling.rows), launch, target)
+    return found | {kernel.__name__.lstrip("_"): resources(kernel, constants(1, 64), SMALL, target) for kernel in REST}
 
 
 def main(targets: str = ",".join(TARGETS)) -> None:

@@ -4,22 +4,22 @@ L = tokens of a pack, S = documents.
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
 
+from models.kernels import ssd
 from models.kernels.decode import step_
 from models.kernels.prefill import scan_
 from models.kernels.residual import add_norm_, swiglu
 from models.kernels.shapes import Shapes
 from models.kernels.spans import Spans
 from models.kernels.tiling import Tiling, tiling_of
-from models.mamba.language_model import MambaLM
-from models.mamba.mamba3 import Mamba3Mixer
+from models.mamba.language_model import MambaLM, Mixer
+from models.mamba.mamba2 import Mamba2Mixer
 from models.state import State
 
-Scan = Callable[[Mamba3Mixer, Tensor, State], Tensor]
+Scan = Callable[[Mixer, Tensor, State], Tensor]
 
 
 class FastPath:
@@ -35,9 +35,10 @@ class FastPath:
     def why_not(model: MambaLM) -> str | None:
         """Why a model has to take the plain path, or None."""
         mixer = model.backbone.blocks[0].mixer
-        if not isinstance(mixer, Mamba3Mixer):
-            return f"there are no kernels for {model.config.ssm_cfg.layer}"
-        return Shapes.of(mixer).why_not(mixer.in_proj.weight.dtype)
+        dtype = mixer.in_proj.weight.dtype
+        if isinstance(mixer, Mamba2Mixer):
+            return ssd.Widths.of(mixer).why_not(dtype)
+        return Shapes.of(mixer).why_not(dtype)
 
     def prefill_(
         self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
@@ -57,9 +58,13 @@ class FastPath:
         `rows[i]` of `slots`."""
         span_tokens = self._tiling.span_tokens(cu_seqlens, self._model.config.num_heads)
         spans = Spans.of(cu_seqlens, rows, span_tokens, tokens.device)
-        return self.forward(
-            tokens, slots, lambda mixer, proj, layer: scan_(mixer, proj, layer, spans, self._tiling), wanted
-        )
+
+        def scan(mixer: Mixer, proj: Tensor, layer: State) -> Tensor:
+            if isinstance(mixer, Mamba2Mixer):
+                return ssd.scan_(mixer, proj, layer, spans, self._tiling)
+            return scan_(mixer, proj, layer, spans, self._tiling)
+
+        return self.forward(tokens, slots, scan, wanted)
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
         """tokens (S,) -> logits (S, V), having read one token into each row of `slots`.
@@ -76,8 +81,12 @@ class FastPath:
         return self._graphs[key](tokens, index)
 
     def _logits(self, tokens: Tensor, slots: State, rows: Tensor) -> Tensor:
-        hidden = self.forward(tokens, slots, lambda mixer, proj, layer: step_(mixer, proj, layer, rows))
-        return self._model.lm_head(hidden)
+        def step(mixer: Mixer, proj: Tensor, layer: State) -> Tensor:
+            if isinstance(mixer, Mamba2Mixer):
+                return ssd.step_(mixer, proj, layer, rows)
+            return step_(mixer, proj, layer, rows)
+
+        return self._model.lm_head(self.forward(tokens, slots, step))
 
     def forward(self, tokens: Tensor, slots: State, scan: Scan, wanted: Tensor | None = None) -> Tensor:
         """tokens (L,) -> hidden (L, d_model), each layer's recurrence from `scan`; or of the `wanted` tokens alone."""
@@ -85,7 +94,7 @@ class FastPath:
         residual, branch = embedded.to(torch.float32, copy=True), None
         blocks = self._backbone.blocks
         for index, block in enumerate(blocks):
-            mixer = cast(Mamba3Mixer, block.mixer)
+            mixer = block.mixer
             proj = mixer.in_proj(add_norm_(residual, branch, block.norm, embedded.dtype))
             y = scan(mixer, proj, slots.layer(index))
             if wanted is not None and index == len(blocks) - 1:

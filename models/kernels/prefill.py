@@ -29,6 +29,7 @@ from torch import Tensor
 
 from models.kernels.activations import FULL_TURN, sigmoid, wrapped
 from models.kernels.coefficients import prepare_channels, prepare_coefficients
+from models.kernels.operands import operands
 from models.kernels.shapes import Shapes, optional_weights
 from models.kernels.span_states import pass_states, sum_spans
 from models.kernels.spans import Spans
@@ -156,16 +157,6 @@ def _read_spans(
         tl.store(v + slot * P + channel, tl.load(last).to(tl.float32))
 
 
-def _operands(proj: Tensor) -> tuple[tl.dtype, str]:
-    """What the matrix products take, and how: fp32 as it is, since Triton's default would be tf32.
-
-    Triton's interpreter, which runs where there is no GPU, multiplies the bits of bf16 as integers: fp32 there.
-    """
-    if proj.dtype == torch.float32 or not proj.is_cuda:
-        return tl.float32, "ieee"
-    return (tl.bfloat16 if proj.dtype == torch.bfloat16 else tl.float16), "tf32"
-
-
 def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: Tiling) -> Tensor:
     """Read a pack in one layer, moving the spans' rows of `layer` on in place.
 
@@ -173,7 +164,7 @@ def scan_(mixer: Mamba3Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
     in proj's dtype, for `mixer.out_proj`.
     """
     shapes, num_tokens, device = Shapes.of(mixer), len(proj), proj.device
-    dtype, precision = _operands(proj)
+    dtype, precision = operands(proj)
     tiling = tiling.fitted(shapes.rank, proj.is_cuda and proj.dtype == torch.float32)
     x_ranks, z_ranks, out_ranks, norm_weight = optional_weights(mixer)
 

@@ -22,6 +22,8 @@ class Spans:
     """(K,) first token of each span."""
     stops: Tensor
     """(K,) token after the last one of each span."""
+    segment_starts: Tensor
+    """(K,) first token of the span's segment."""
     segment_stops: Tensor
     """(K,) token after the last one of the span's segment."""
     rows: Tensor
@@ -39,8 +41,8 @@ class Spans:
     def of(cu_seqlens: Sequence[int], rows: Sequence[int], span_tokens: int, device: torch.device) -> "Spans":
         """Cut the segments; one transfer to the device for the whole pack."""
         assert len(set(rows)) == len(rows), "two segments would change one slot at once"
-        columns: list[list[int]] = [[] for _ in range(8)]
-        starts, stops, ends, slots, entries, inner, long_first, long_count = columns
+        columns: list[list[int]] = [[] for _ in range(9)]
+        starts, stops, begins, ends, slots, entries, inner, long_first, long_count = columns
         num_entries = 0
         for row, (start, stop) in zip(rows, pairwise(cu_seqlens), strict=True):
             assert start < stop, "an empty segment has no span"
@@ -54,6 +56,7 @@ class Spans:
             num_entries += len(cuts) if is_long else 0
             starts.extend(cuts)
             stops.extend([*cuts[1:], stop])
+            begins.extend([start] * len(cuts))
             ends.extend([stop] * len(cuts))
             slots.extend([row] * len(cuts))
         # Each begins at a multiple of 16 bytes: Triton compiles a kernel anew for pointers that do not.

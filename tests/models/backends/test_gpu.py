@@ -9,7 +9,7 @@ import torch
 from models.backends import engines, self_test
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request, Sampling
-from models.mamba.architecture import Mamba3Config, MambaConfig
+from models.mamba.architecture import Mamba2Config, Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
 from models.state import State
 from tests.small_model import VOCAB_SIZE, build
@@ -56,12 +56,15 @@ def test_the_engine_answers_as_on_the_cpu():
     assert answers("cuda") == answers("cpu")
 
 
-@pytest.mark.parametrize("is_mimo", [False, True], ids=["siso", "mimo"])
-def test_the_kernels_agree_at_the_head_shapes_of_published_models(is_mimo):
+@pytest.mark.parametrize(
+    "mixer",
+    [Mamba3Config(chunk_size=64), Mamba3Config(is_mimo=True, chunk_size=16), Mamba2Config()],
+    ids=["siso", "mimo", "mamba2"],
+)
+def test_the_kernels_agree_at_the_head_shapes_of_published_models(mixer):
     # Here, since kernels that are defined before tests/models/kernels is collected are not interpreted there.
     from models.kernels.backbone import FastPath
 
-    mixer = Mamba3Config(is_mimo=is_mimo, chunk_size=16 if is_mimo else 64)
     config = MambaConfig(d_model=256, d_intermediate=256, n_layer=4, vocab_size=512, ssm_cfg=mixer)
     torch.manual_seed(3)
     model = MambaLM(config).initialize().to("cuda", torch.bfloat16).eval()
