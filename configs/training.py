@@ -1,8 +1,8 @@
 """Settings of `python -m jobs.train`."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.loader import Settings
 
@@ -13,12 +13,12 @@ class DataSettings(Settings):
     directory: str = Field("../shared/data/train", min_length=1)
     """Directory or s3:// prefix of *.jsonl files, also compressed (.zst, .gz): one object a line with `id`, `text` and,
     where there is a summary, `summary`, `summaries`, `reference` or `references`, and the `query` or `instruction` that
-    it answers. Unset, the instruction is that of a run (prompts.0.instruction). Each worker holds all texts in
-    memory."""
+    it answers. Without one, that is "Summarize the document.", a run's default, with " in one sentence" for summaries
+    of less than 300 characters. Each worker holds all texts in memory."""
     long_document: str | None = None
     """A text outside of the training data; the loss by position is measured over its first 100,000 tokens. Unset: it is
     not measured."""
-    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    weights: dict[str, float] = {}
     """How often documents are drawn from a file, by its name without suffix; the default weight is 1, and 0 leaves it
     out."""
     pair_share: float = Field(0.6, ge=0, le=1)
@@ -33,6 +33,14 @@ class DataSettings(Settings):
     """Share of documents, chosen by hash of id, that training never sees."""
     preamble: str | None = None
     """What runs of the model will have as `preamble`: the text before every document."""
+
+    @field_validator("weights")
+    @classmethod
+    def _check_weights(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name, weight in weights.items():
+            if not weight >= 0:
+                raise ValueError(f"the weight of {name} is {weight}: it must be 0 or more")
+        return weights
 
 
 class ShapeSettings(Settings):
@@ -55,11 +63,12 @@ class ShapeSettings(Settings):
 
 
 class LoraSettings(Settings):
-    """LoRA: matrices of low rank beside the linear layers of the blocks are all that is trained. Embedding, norms,
-    convolutions and what sets the recurrence's time scales stay as they were."""
+    """What is trained beside weights that stay as they are."""
 
     rank: int = Field(16, ge=1, le=1024)
-    """Of the matrices."""
+    """LoRA: matrices of this rank, beside the linear layers of the blocks, are all that is trained. Embedding, norms,
+    convolutions and the recurrence's own parameters stay as they were. The result is merged into the weights, and is in
+    adapter/ by itself, as PEFT stores it. Unset, as all of lora: all weights are trained."""
     alpha: float = Field(32.0, gt=0)
     """What is learned counts alpha / rank times."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -75,7 +84,7 @@ class TrainConfig(Settings):
     output: str = Field(min_length=1)
     """Directory or s3:// prefix for config.json, model.safetensors, tokenizer.json and training.json, which `model.uri`
     of a run then names. With several workers on several machines: a prefix, or a directory that they share. What an
-    interrupted training resumes from is in resume/ until it is done."""
+    interrupted training resumes from is beside them, in files named resume*, until it is done."""
     start_from: str | None = Field(None, min_length=1)
     """Directory, s3:// prefix or hub id of the checkpoint to train further, found as `model.uri` of a run is, such as
     state-spaces/mamba3-siso-1.5b, or `default`. Unset: fresh weights of the shape `model`."""
@@ -85,7 +94,6 @@ class TrainConfig(Settings):
     data: DataSettings = DataSettings()
     model: ShapeSettings = ShapeSettings()
     lora: LoraSettings | None = None
-    """Unset: all weights are trained. Its result is merged into the weights, and is in adapter/ by itself."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is a GPU if there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"

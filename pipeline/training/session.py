@@ -16,6 +16,7 @@ from models.mamba import lora
 from models.mamba.language_model import MambaLM
 from models.mamba.trainer import Place, Recipe, Stream, Trainer, multiply_in_bf16, recompute_blocks
 from models.state import State
+from pipeline.training import memory
 from pipeline.training.corpus import Corpus
 from pipeline.training.origin import Origin
 from pipeline.training.saves import Progress, Saves
@@ -208,6 +209,8 @@ def _belongs_to(config: TrainConfig, corpus: Corpus, origin: Origin) -> dict[str
 
 
 def _model(config: TrainConfig, origin: Origin, device: torch.device) -> MambaLM:
+    if device.type == "cuda":
+        memory.require(config, origin.architecture, torch.cuda.mem_get_info(device)[0])
     model = origin.model(device)
     if config.lora:
         lora.attach(model, config.lora)

@@ -20,7 +20,7 @@ FURTHER = "start_from=default"
         (("model.headdim=48",), "model.headdim = 48 must divide twice model.d_model = 256"),
         ((FURTHER, "lora.rank=0"), "lora.rank = 0"),
         (("precision=fp16",), "precision = 'fp16'"),
-        (("data.weights={a: -1}",), "data.weights.a = -1"),
+        (("data.weights={a: -1}",), "data.weights.*the weight of a is -1"),
         (("workers=0",), "workers = 0"),
     ],
 )

@@ -61,6 +61,11 @@ def test_an_interrupted_training_goes_on_and_leaves_a_model_with_its_figures(cor
     assert figures["loss_by_position"][0]["from"] == 0
     assert figures["held_out_answer_loss"] > 0
 
+    written = (directory / "model.safetensors").stat().st_mtime_ns
+    once_more = subprocess.run(command(corpus, 1), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (once_more.returncode, "training_is_done" in once_more.stderr) == (0, True)
+    assert (directory / "model.safetensors").stat().st_mtime_ns == written
+
 
 def started_workers(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if "RayTrainWorker" in " ".join(child.cmdline())]
