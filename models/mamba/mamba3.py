@@ -46,6 +46,8 @@ class Mamba3Mixer(nn.Module):
         super().__init__()
         d_inner, rank = config.expand * d_model, config.rank
         self.config = config
+        self.scan = scan
+        """From chunk to chunk, or `models.mamba.parallel.scan`."""
         self.num_heads = heads = d_inner // config.headdim
         bc_width = config.d_state * config.ngroups * rank
         self.splits = [d_inner, d_inner, bc_width, bc_width, *[heads] * 3, config.num_angles]
@@ -68,7 +70,7 @@ class Mamba3Mixer(nn.Module):
     def prefill(self, u: Tensor, state: State, packing: Packing) -> tuple[Tensor, State]:
         """u (L, d_model), state (S, ...) -> (L, d_model) and the state after each segment."""
         inputs, z = self._project(u)
-        y, state = scan(inputs, self._heads(inputs.x.dtype), state, packing)
+        y, state = self.scan(inputs, self._heads(inputs.x.dtype), state, packing)
         return self._gate_and_project(y, z), state
 
     def decode(self, u: Tensor, state: State) -> tuple[Tensor, State]:

@@ -130,7 +130,7 @@ class _Token:
     def of(inputs: Inputs, heads: Heads, angle: Tensor, k: Tensor, v: Tensor) -> "_Token":
         """From the state (S, ...) before."""
         angle = (angle + inputs.angle.unsqueeze(1) * inputs.dt.unsqueeze(-1)).remainder(FULL_TURN)
-        turned = spread(_both(inputs), heads.biases(inputs.b.shape[2]), angle.transpose(0, 1))
+        turned = spread(in_groups(inputs), heads.biases(inputs.b.shape[2]), angle.transpose(0, 1))
         b, c = turned.transpose(1, 2).unbind()
         alpha = inputs.a_dt.exp().unsqueeze(-1)
         now = (inputs.trap * inputs.dt).unsqueeze(-1) * inputs.x
@@ -152,9 +152,7 @@ def scan(inputs: Inputs, heads: Heads, state: State, packing: Packing) -> tuple[
     inputs has L rows, state is one layer's (S, ...). Returns y (L, H, R, P) and the state (S, ...) after the last
     token of each segment. Goes from chunk to chunk, so that what a chunk is computed with stays in the cache.
     """
-    now = inputs.trap * inputs.dt
-    pending = inputs.dt - now
-    per_token = torch.stack((inputs.dt, now, now + _next_in_segment(pending, packing), inputs.a_dt)).mT.contiguous()
+    pending, per_token = coefficients(inputs, packing)
     v = pending[packing.starts][..., None, None] * heads.ranked(state["v"])
     carried = state["ssm"] + v.mT @ state["k"]
     angles, ssms, ks = list(state["angle"].double()), list(carried), list(state["k"])
@@ -167,6 +165,15 @@ def scan(inputs: Inputs, heads: Heads, state: State, packing: Packing) -> tuple[
         ks[segment] = b[:, -heads.rank :].clone()
     after = {"angle": torch.stack(angles).to(per_token.dtype), "ssm": torch.stack(ssms), "k": torch.stack(ks)}
     return torch.cat(y).unflatten(0, (-1, heads.rank)).transpose(1, 2), State(after | {"v": inputs.x[packing.lasts]})
+
+
+def coefficients(inputs: Inputs, packing: Packing) -> tuple[Tensor, Tensor]:
+    """What of each token enters with the next one, (1 - lambda) dt (L, H), and dt, now, later and a_dt (4, H, L): the
+    step size, the weight of a token for itself and for later ones, and the log of the decay."""
+    now = inputs.trap * inputs.dt
+    pending = inputs.dt - now
+    later = now + _next_in_segment(pending, packing)
+    return pending, torch.stack((inputs.dt, now, later, inputs.a_dt)).mT.contiguous()
 
 
 @dataclass(frozen=True)
@@ -231,12 +238,12 @@ def _cut(inputs: Inputs, heads: Heads, per_token: Tensor, packing: Packing) -> I
     """The chunks of a pack, in order; per_token (4, H, L) is dt, now, later and a_dt."""
     lengths = packing.chunk_lengths
     x = heads.ranked(inputs.x).transpose(0, 1).flatten(1, 2).split([length * heads.rank for length in lengths], dim=1)
-    groups = _both(inputs).split(lengths, dim=3)
+    groups = in_groups(inputs).split(lengths, dim=3)
     for parts in zip(x, groups, inputs.angle.split(lengths), per_token.split(lengths, dim=2), strict=True):
         yield _Chunk(*parts[:3], *parts[3])
 
 
-def _both(inputs: Inputs) -> Tensor:
+def in_groups(inputs: Inputs) -> Tensor:
     """B and C, (2, G, 1, L, R, N)."""
     return torch.stack((inputs.b, inputs.c)).permute(0, 3, 1, 2, 4).unsqueeze(2)
 

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from models.mamba import parallel
 from models.mamba.language_model import MambaLM
+from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
 GRADIENT_CLIP = 1.0
@@ -235,6 +237,13 @@ def multiply_in_bf16(model: MambaLM) -> None:
         if isinstance(module, nn.Linear):
             in_bf16 = torch.autocast(module.weight.device.type, torch.bfloat16)
             module.forward = in_bf16(module.forward)  # type: ignore[method-assign]
+
+
+def scan_at_once(model: MambaLM) -> None:
+    """Have every Mamba-3 mixer compute all chunks together: on a GPU a few kernels do what else takes thousands."""
+    for block in model.backbone.blocks:
+        if isinstance(block.mixer, Mamba3Mixer):
+            block.mixer.scan = parallel.scan
 
 
 def recompute_blocks(model: MambaLM) -> None:

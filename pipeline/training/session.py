@@ -14,7 +14,7 @@ from configs.errors import ConfigError
 from configs.training import TrainConfig
 from models.mamba import lora
 from models.mamba.language_model import MambaLM
-from models.mamba.trainer import Place, Recipe, Stream, Trainer, multiply_in_bf16, recompute_blocks
+from models.mamba.trainer import Place, Recipe, Stream, Trainer, multiply_in_bf16, recompute_blocks, scan_at_once
 from models.state import State
 from pipeline.training import memory
 from pipeline.training.corpus import Corpus
@@ -215,6 +215,8 @@ def _model(config: TrainConfig, origin: Origin, device: torch.device) -> MambaLM
     if config.lora:
         lora.attach(model, config.lora)
         model.to(device)
+    if device.type == "cuda":
+        scan_at_once(model)
     if config.precision == "bf16":
         multiply_in_bf16(model)
     if config.gradient_checkpointing:
