@@ -1,6 +1,7 @@
 """Choosing the next token, and detecting answers that loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -60,13 +61,24 @@ def loop_start(tokens: Sequence[int]) -> int | None:
     A loop is a unit of at most `LOOP_MAX_PERIOD` tokens that ends the answer at least `LOOP_MIN_REPEATS` times and
     over at least `LOOP_MIN_TOKENS` tokens.
     """
-    for period in range(1, LOOP_MAX_PERIOD + 1):
+    for period in _periods(tokens):
         span = max(LOOP_MIN_REPEATS * period, LOOP_MIN_TOKENS)
         if span > len(tokens):
-            continue
+            return None
         start = len(tokens) - period
         while start > 0 and tokens[start - 1] == tokens[start - 1 + period]:
             start -= 1
         if len(tokens) - start >= span:
             return start + period
     return None
+
+
+def _periods(tokens: Sequence[int]) -> Iterator[int]:
+    """Distances to earlier tokens that equal the last one, ascending: asked for every token of every answer, and so
+    found by what list.index does in C."""
+    before = tokens[-2 : -2 - LOOP_MAX_PERIOD : -1]
+    period = 0
+    with suppress(ValueError):
+        while True:
+            period = before.index(tokens[-1], period) + 1
+            yield period
