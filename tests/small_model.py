@@ -1,5 +1,7 @@
 """A Mamba-3 small enough for tests, with every parameter away from its initial value, so that none is idle."""
 
+from pathlib import Path
+
 import torch
 
 from models.mamba.architecture import Mamba3Config, MambaConfig
@@ -19,3 +21,15 @@ def build(dtype: torch.dtype = torch.float64, **mixer: object) -> MambaLM:
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     return model.to(dtype).eval()
+
+
+def write(directory: Path, text: str, vocab_size: int = 300) -> str:
+    """One with a tokenizer that learned from a text, as `model.uri` takes it. Its answers are noise."""
+    # Here, so that the tests of a GPU need no more than torch and pytest.
+    from models.weights import checkpoint
+    from models.weights.tokenizer import Tokenizer
+
+    Tokenizer.train([text], vocab_size).save(directory)
+    config = build(chunk_size=16).config.model_copy(update={"vocab_size": vocab_size})
+    checkpoint.save(MambaLM(config).initialize(), directory)
+    return str(directory)

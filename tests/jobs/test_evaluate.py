@@ -7,6 +7,7 @@ from configs.errors import ConfigError
 from jobs import evaluate, scores
 from pipeline.evaluation import similarity
 from tests.outputs import write_listing, write_part
+from tests.small_model import write
 
 SENTENCES = (
     "The council of Bergen decided to build a lighthouse above the harbor.",
@@ -28,6 +29,11 @@ def documents(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("model"), " ".join(SENTENCES) * 9)
+
+
 def read(folder):
     return pq.read_table(folder / "scores.parquet").to_pylist()
 
@@ -46,8 +52,8 @@ def test_methods_are_compared(documents, tmp_path, capsys):
     assert "mean of groups" in capsys.readouterr().out
 
 
-def test_a_models_answers_are_scored_beside_the_others(documents, tmp_path):
-    evaluate.evaluate([str(documents)], tmp_path / "out", methods="lead,answer", budget="6")
+def test_a_models_answers_are_scored_beside_the_others(documents, model, tmp_path):
+    evaluate.evaluate([str(documents)], tmp_path / "out", methods="lead,answer", budget="6", model=model)
     rows = read(tmp_path / "out")
     assert [row["method"] for row in rows] == ["lead", "answer"] * 4
     assert all(row["words"] <= 6 for row in rows)
@@ -102,14 +108,15 @@ def test_ours_are_compared_with_each_baseline_in_whatever_order_they_are_named(m
     assert scores.pairs(methods) == pairs
 
 
-def test_texts_of_any_kind_are_scored(tmp_path):
+def test_texts_of_any_kind_are_scored(model, tmp_path):
     odd = ["", " ", "\ud800 half a pair.", "x" * 2_000, "\n" * 1000, "1 2 3", "😀 " * 50]
     rows = [
         {"id": number, "text": text, "references": ["", f"The {number}th \udfff."]} for number, text in enumerate(odd)
     ]
     path = tmp_path / "odd.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    evaluate.evaluate([str(path)], tmp_path / "out", methods="extract,lead,lexrank,textrank,answer", budget="12")
+    methods = "extract,lead,lexrank,textrank,answer"
+    evaluate.evaluate([str(path)], tmp_path / "out", methods=methods, budget="12", model=model)
     found = read(tmp_path / "out")
     assert len(found) == 5 * len(odd)
     assert {row["group"] for row in found} == {"odd"} and {row["document_id"] for row in found} == set("0123456")

@@ -3,20 +3,13 @@ import pytest
 
 from configs.errors import ConfigError
 from jobs import probe
-from models.weights import checkpoint
-from models.weights.tokenizer import Tokenizer
-from tests.small_model import build
+from tests.small_model import write
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Of random weights, which remembers nothing that it could say."""
-    directory = tmp_path_factory.mktemp("model")
-    tokenizer = Tokenizer.train(["The secret word of Norby Mill is copper.\n" * 9], 300)
-    tokenizer.save(directory)
-    small = build(chunk_size=16)
-    checkpoint.save(type(small)(small.config.model_copy(update={"vocab_size": 300})).initialize(), directory)
-    return str(directory)
+    return write(tmp_path_factory.mktemp("model"), "The secret word of Norby Mill is copper.\n" * 9)
 
 
 def test_recall_and_loss_are_measured_of_any_model_and_document(model, tmp_path, capsys):
