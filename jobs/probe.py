@@ -24,6 +24,7 @@ from configs.errors import ConfigError
 from configs.settings import EngineSettings, InputSettings, ModelSettings
 from jobs import command
 from jobs.sizing import number_of
+from models.backends import engines, kernels
 from models.backends.recurrent import RecurrentBackend
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
@@ -119,7 +120,7 @@ class _Subject:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = getattr(torch, ModelSettings().dtype_on(device))
         found = Tokenizer.find(tokenizer, uri)
-        model = checkpoint.load(checkpoint.resolve(uri), dtype, device)
+        model = engines.loaded(checkpoint.resolve(uri), dtype, device)
         found.check_fits(model.config.padded_vocab_size)
         return _Subject(model, found, device)
 
@@ -148,7 +149,7 @@ def _recall(subject: _Subject, haystack: Haystack, places: recall.Places, asked:
     spots = places.spots(haystack.line_ends)
     progress = _Progress(recall.tokens_to_read(spots, len(asked)))
     log.info("probe_begins", tokens=progress.total, spots=len(spots), trials=len(asked), device=subject.device)
-    backend = RecurrentBackend(subject.model, recall.most_sequences(spots, len(asked)))
+    backend = RecurrentBackend(subject.model, recall.most_sequences(spots, len(asked)), *kernels.choose(subject.model))
     step_tokens = EngineSettings().step_tokens_on(subject.device)
     reading = Recall(backend, subject.tokenizer, asked, step_tokens, progress.add)
     return list(reading.rows(haystack.tokens, spots))
