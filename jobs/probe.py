@@ -24,7 +24,7 @@ from configs.errors import ConfigError
 from configs.settings import EngineSettings, InputSettings, ModelSettings
 from jobs import command
 from jobs.sizing import number_of
-from models.backends import engines, kernels
+from models.backends import kernels, loading
 from models.backends.recurrent import RecurrentBackend
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
@@ -120,7 +120,7 @@ class _Subject:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = getattr(torch, ModelSettings().dtype_on(device))
         found = Tokenizer.find(tokenizer, uri)
-        model = engines.loaded(checkpoint.resolve(uri), dtype, device)
+        model = loading.loaded(checkpoint.resolve(uri), dtype, device)
         found.check_fits(model.config.padded_vocab_size)
         return _Subject(model, found, device)
 

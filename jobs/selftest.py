@@ -14,7 +14,7 @@ from rich.table import Table
 from configs.errors import ModelError
 from jobs import command, exits
 from models.backends import device as devices
-from models.backends import engines, kernels, self_test
+from models.backends import kernels, loading, self_test
 from models.backends.passes import Passes
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
@@ -36,7 +36,7 @@ def selftest(model: Model = "default", device: Device = "auto", dtype: Dtype = "
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     name = devices.gpu_name() if kind == "cuda" else "cpu"
     wanted = ("bfloat16" if kind == "cuda" else "float32") if dtype == "auto" else dtype
-    loaded = engines.loaded(checkpoint.resolve(model), getattr(torch, wanted), kind)
+    loaded = loading.loaded(checkpoint.resolve(model), getattr(torch, wanted), kind)
     rows = [_row(loaded, made) for made in kernels.MAKERS]
     rows.append({"kernels": "torch", "verdict": "the judge", "tokens_per_second": _speed(loaded, loaded)})
     report = {"model": model, "dtype": wanted, "device": name, **_machine(kind), "kernels": rows}

@@ -4,7 +4,7 @@ import platform
 from pathlib import Path
 
 from configs.errors import ModelError
-from models.backends import engines
+from models.backends import loading
 from models.engine.engine import Engine
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
@@ -15,7 +15,7 @@ def load(assignment: Assignment) -> tuple[Engine, Tokenizer]:
     """The engine, warmed up, and the tokenizer of its documents. Raises ModelError."""
     directory = _model_in(assignment)
     tokenizer = Tokenizer.find(assignment.config.model.tokenizer, assignment.config.model.uri)
-    engine = engines.of_run(assignment.config, directory, tokenizer, assignment.device, assignment.dtype)
+    engine = loading.of_run(assignment.config, directory, tokenizer, assignment.device, assignment.dtype)
     return engine, tokenizer
 
 

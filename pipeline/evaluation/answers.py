@@ -9,7 +9,7 @@ import torch
 
 from configs.errors import ConfigError
 from configs.settings import PromptSettings, SummarizeConfig, answers_of
-from models.backends import engines
+from models.backends import loading
 from models.engine.feed import ArrayFeed
 from models.engine.request import Finished, Request
 from models.weights import checkpoint
@@ -60,7 +60,7 @@ class ModelAnswers:
         device = _device(config)
         directory = checkpoint.resolve(config.model.uri)
         self._tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
-        self._engine = engines.of_run(config, directory, self._tokenizer, device, config.model.dtype_on(device))
+        self._engine = loading.of_run(config, directory, self._tokenizer, device, config.model.dtype_on(device))
         self.batch = config.engine.slots_on(device)
 
     def of(self, wanted: Sequence[Wanted]) -> list[str | None]:

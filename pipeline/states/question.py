@@ -12,7 +12,7 @@ import torch
 
 from configs.errors import ModelError, StateError
 from configs.settings import EngineSettings, PromptSettings
-from models.backends import engines
+from models.backends import loading
 from models.engine.feed import ArrayFeed
 from models.engine.request import Answer, Finished, ReadState, Request
 from models.engine.summarizer import Summarizer
@@ -91,7 +91,7 @@ class Reader:
     def engine(self) -> Summarizer:
         """For one document."""
         step_tokens = EngineSettings().step_tokens_on(self.device)
-        return engines.load(self.directory, self.dtype, self.device, self.tokenizer.end_id, 1, step_tokens)
+        return loading.load(self.directory, self.dtype, self.device, self.tokenizer.end_id, 1, step_tokens)
 
 
 def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:

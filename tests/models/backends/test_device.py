@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.errors import ModelError
-from models.backends import device, engines
+from models.backends import device, loading
 from models.weights import checkpoint
 
 
@@ -66,4 +66,4 @@ def test_a_model_that_does_not_fit_names_the_memory(monkeypatch, tmp_path):
 
     monkeypatch.setattr(checkpoint, "load", too_much)
     with pytest.raises(ModelError, match=r"Tesla T4 has 15\.0 GiB, .* \(1\.0 are free\): .*sizing"):
-        engines.loaded(tmp_path, torch.float32, "cuda")
+        loading.loaded(tmp_path, torch.float32, "cuda")

@@ -1,0 +1,63 @@
+"""Models and engines from the files and the settings of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from configs.errors import ModelError
+from configs.settings import SummarizeConfig
+from models.backends import device as devices
+from models.backends import engines
+from models.backends.kernels import Wanted
+from models.engine.engine import Engine
+from models.mamba.language_model import MambaLM
+from models.weights import checkpoint
+from models.weights.tokenizer import Tokenizer
+
+
+def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, device: str, dtype: str) -> Engine:
+    """As a run has it on a type of torch device, warmed up, with the model of that directory in a dtype by torch's
+    name. Raises ModelError."""
+    settings = config.engine
+    if device == "cpu":
+        torch.set_num_threads(settings.cpus_per_actor)
+    preamble: list[int] = []
+    if config.preamble is not None:
+        preamble = [tokenizer.begin_id, *tokenizer.encode(config.preamble)]
+    slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
+    engine = load(directory, dtype, device, tokenizer.end_id, slots, step_tokens, preamble, config.model.kernels)
+    engine.warm_up()
+    return engine
+
+
+def load(
+    directory: Path,
+    dtype: str,
+    device: str,
+    end_id: int,
+    num_slots: int,
+    step_tokens: int,
+    preamble: Sequence[int] = (),
+    kernels: Wanted = "auto",
+) -> Engine:
+    """With the model of that directory, in a dtype by torch's name. Raises ModelError.
+
+    The other arguments are those of `engines.around`.
+    """
+    model = loaded(directory, getattr(torch, dtype), device)
+    return engines.around(model, end_id, num_slots, step_tokens, preamble, kernels)
+
+
+def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:
+    """The model of that directory on a device. Raises ModelError where it cannot run there, or does not fit."""
+    if device != "cpu":
+        devices.check(dtype)
+    try:
+        return checkpoint.load(directory, dtype, device)
+    except torch.OutOfMemoryError as error:
+        free, total = torch.cuda.mem_get_info()
+        raise ModelError(
+            f"{devices.gpu_name()} has {total / 2**30:.1f} GiB, which the weights of {directory} do not fit into "
+            f"({free / 2**30:.1f} are free): python -m jobs.sizing MODEL says which GPUs hold it"
+        ) from error
