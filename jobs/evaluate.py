@@ -20,6 +20,7 @@ from pipeline.evaluation import references, summaries
 from pipeline.evaluation.answers import Answers, ModelAnswers, RunAnswers
 from pipeline.evaluation.chart import chart
 from pipeline.evaluation.comparison import Scores
+from pipeline.evaluation.measures import NUM_PARTS
 from pipeline.evaluation.references import Referenced
 from pipeline.evaluation.summaries import Row
 from pipeline.sentences.weights import Weights
@@ -30,6 +31,7 @@ log = structlog.get_logger()
 
 WIDTH = 160
 LOG_EVERY = 25
+TENTHS = [str(tenth) for tenth in range(1, NUM_PARTS + 1)]
 DEFAULT = ",".join(summaries.DEFAULT)
 Item = TypeVar("Item")
 
@@ -37,7 +39,7 @@ Documents = Annotated[
     list[str],
     typer.Argument(metavar="DOCUMENTS...", help="JSON lines (.jsonl, .jsonl.zst): id, text, reference, group."),
 ]
-Output = Annotated[Path, typer.Option(help="Folder for scores.parquet, table.txt and rouge.svg.")]
+Output = Annotated[Path, typer.Option(help="Folder for scores.parquet, table.txt, rouge.svg and coverage.svg.")]
 Methods = Annotated[str, typer.Option(help="Of extract, lead, lexrank, textrank and answer, with commas between.")]
 Budget = Annotated[str, typer.Option(help="Words of each summary; `reference`: as many as the reference has.")]
 Model = Annotated[
@@ -163,6 +165,10 @@ def _write(rows: Sequence[Row], output: Path) -> None:
     groups = list(found.groups())
     values = {method: [100 * found.mean(method, "rouge_1", group) for group in groups] for method in found.methods}
     (output / "rouge.svg").write_text(chart("ROUGE-1 by group", groups, values), encoding="utf-8")
+    tenths = chart(
+        "Sentences by the tenth of the document that supports them, in percent", TENTHS, scores.coverage(rows)
+    )
+    (output / "coverage.svg").write_text(tenths, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def tables(rows: Sequence[Row]) -> Iterator[Table]:
     """Means by group and by length, coverage of the document, and how sure the differences are."""
     scores = Scores(rows)
     yield from (_means(scores, by) for by in BY)
-    yield _coverage(rows, scores.methods)
+    yield _coverage(rows)
     yield from (_differences(scores, *pair) for pair in pairs(scores.methods))
 
 
@@ -72,15 +72,20 @@ def _cell(value: float, name: str) -> str:
     return f"{value:.1f}" if name in PLAIN else f"{100 * value:.1f}"
 
 
-def _coverage(rows: Sequence[Row], methods: Sequence[str]) -> Table:
-    """Profiles, each document counting the same."""
+def coverage(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """Of each method and of the references, in percent, by tenths of the document; each document counts the same."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    profiles = {method: [row["profile"] for row in rows if row["method"] == method] for method in methods}
+    profiles["reference"] = [row["reference_profile"] for row in rows if row["method"] == methods[0]]
+    return {name: (100 * np.mean(found, axis=0)).tolist() for name, found in profiles.items()}
+
+
+def _coverage(rows: Sequence[Row]) -> Table:
     table = Table(title="Which tenths of the document support the sentences of a summary, in percent")
     for name in ("method", *map(str, range(1, NUM_PARTS + 1))):
         table.add_column(name, justify="left" if name == "method" else "right")
-    profiles = {method: [row["profile"] for row in rows if row["method"] == method] for method in methods}
-    reference = [row["reference_profile"] for row in rows if row["method"] == methods[0]]
-    for name, found in {"reference": reference, **profiles}.items():
-        table.add_row(name, *(f"{100 * share:.1f}" for share in np.mean(found, axis=0)))
+    for name, shares in coverage(rows).items():
+        table.add_row(name, *(f"{share:.1f}" for share in shares))
     return table
 
 

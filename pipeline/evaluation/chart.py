@@ -5,7 +5,7 @@ from math import isnan
 
 from markupsafe import Markup
 
-COLORS = ("#2a6f97", "#b0b7bf", "#e09f3e", "#9e4770", "#5b8c5a")
+COLORS = ("#2a6f97", "#b0b7bf", "#e09f3e", "#9e4770", "#5b8c5a", "#46505a")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 360, 44, 40, 30
 GROUP_WIDTH = 80
 """At least, for its name."""

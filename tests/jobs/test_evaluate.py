@@ -48,7 +48,9 @@ def test_methods_are_compared(documents, tmp_path, capsys):
     table = (tmp_path / "out" / "table.txt").read_text(encoding="utf-8")
     assert all(f"extract minus {other}" in table for other in ("lead", "lexrank", "textrank"))
     assert "under 20K" in table and "Which tenths" in table
-    assert (tmp_path / "out" / "rouge.svg").read_text(encoding="utf-8").startswith("<svg")
+    for name, shown in (("rouge", "lexrank"), ("coverage", "reference")):
+        drawn = (tmp_path / "out" / f"{name}.svg").read_text(encoding="utf-8")
+        assert drawn.startswith("<svg") and f">{shown}</text>" in drawn
     assert "mean of groups" in capsys.readouterr().out
 
 
