@@ -7,6 +7,7 @@ stores it, named from the backbone down.
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ def attach(model: MambaLM, settings: LoraSettings) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ConfigError("lora needs the package peft: pip install '.[finetune]', or leave lora out") from error
+        raise ConfigError("lora needs the package peft: pip install 'longhaul[finetune]', or leave lora out") from error
     names = {
         name.rpartition(".")[2] for name, module in model.backbone.named_modules() if isinstance(module, nn.Linear)
     }
@@ -45,6 +46,7 @@ def attach(model: MambaLM, settings: LoraSettings) -> None:
     inject_adapter_in_model(config, model.backbone)
 
 
+@torch.no_grad()
 def merged(model: MambaLM) -> dict[str, Tensor]:
     """The weights by their published names, with what was learned beside them added in fp32."""
     tensors = {

@@ -142,7 +142,8 @@ class Trainer:
     def step(self, rate: float) -> StepResult:
         """One optimizer step on the next segment of every stream, at `rate` times the peak learning rate.
 
-        Logits are computed for tokens with a weight alone. A step without any only carries the states on.
+        Logits are computed for tokens with a weight alone. A step without any only carries the states on. Raises
+        FloatingPointError, on all processes, and changes nothing, where a gradient is no finite number.
         """
         segments = [stream.next_segment() for stream in self.streams]
         pieces = [piece for segment in segments for piece in segment]
@@ -187,7 +188,9 @@ class Trainer:
         return inputs, bounds, State.concatenate(entering)
 
     def _update(self, rate: float) -> None:
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_CLIP)
+        if not norm.isfinite():
+            raise FloatingPointError(f"the gradients' norm is {norm.item()}")
         for group in self.optimizer.param_groups:
             group["lr"] = self._recipe.learning_rate * rate
         self.optimizer.step()

@@ -53,10 +53,16 @@ class Training:
             self._resume(saved, own)
 
     def run(self) -> None:
-        """Train until the steps or the minutes are used up. Raises ConfigError where a step needs more memory."""
+        """Train until the steps or the minutes are used up. Raises ConfigError where a step needs more memory, or the
+        weights have gone astray."""
         try:
             while self.share_done < 1:
                 self._step()
+        except FloatingPointError as error:
+            raise ConfigError(
+                f"learning_rate = {self.config.learning_rate}: in step {self.steps + 1} {error}; lower it, or raise "
+                "warmup_steps; what was saved before is in the output"
+            ) from error
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"a step of streams = {self.config.streams} times segment_tokens = {self.config.segment_tokens} does "

@@ -15,6 +15,8 @@ from pipeline.training.session import Training
 
 log = structlog.get_logger()
 
+TOLD = ("steps", "minutes", "held_out_answer_loss")
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -50,7 +52,7 @@ def work(config: TrainConfig, prepared: Prepared, device: torch.device) -> None:
         figures = training.figures() | measured
         result.write(training, figures)
         training.finish()
-        log.info("training_finished", output=config.output, **{name: figures[name] for name in ("steps", "minutes")})
+        log.info("training_finished", output=config.output, **{name: figures[name] for name in TOLD})
 
 
 def device_of(config: TrainConfig) -> torch.device:

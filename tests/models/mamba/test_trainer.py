@@ -171,6 +171,17 @@ def test_what_the_optimizer_remembers_goes_over_to_another():
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
+def test_gradients_that_are_no_numbers_change_nothing():
+    model = trainable()
+    with torch.no_grad():
+        model.backbone.layers[1].mixer.D[0] = float("inf")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trainer = Trainer(model, [Stream(documents([50]), 32)], Recipe(1e-2))
+    with pytest.raises(FloatingPointError, match="norm is nan"):
+        trainer.step(1.0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_training_learns():
     torch.manual_seed(0)
     model = MambaLM(build().config).initialize()

@@ -1,5 +1,6 @@
 """Several processes that train together do what one does with the streams of all of them."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
-from models.mamba.trainer import Example, Recipe, StepResult, Stream, Trainer
+from models.mamba.language_model import MambaLM
+from models.mamba.trainer import Example, Recipe, StepResult, Stream, Trainer, recompute_blocks, scan_at_once
 from tests.small_model import VOCAB_SIZE, build
 
 STEPS = 6
@@ -21,8 +23,12 @@ def document(stream: int, number: int) -> Example:
     return Example(tokens.numpy(), 3 * stream)
 
 
-def trained(rows: range, recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[StepResult]]:
+def trained(
+    rows: range, recipe: Recipe, *changes: Callable[[MambaLM], None]
+) -> tuple[dict[str, torch.Tensor], list[StepResult]]:
     model = build(torch.float64).train().requires_grad_(True)
+    for change in changes:
+        change(model)
     trainer = Trainer(model, [Stream(partial(document, row), 16) for row in rows], recipe)
     results = [trainer.step(1.0) for _ in range(STEPS)]
     return {name: tensor.detach() for name, tensor in model.state_dict().items()}, results
@@ -30,7 +36,7 @@ def trained(rows: range, recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[
 
 def one_of_two(rank: int, meeting: str, recipe: Recipe, place: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    weights, results = trained(range(3 * rank, 3 * rank + 3), recipe)
+    weights, results = trained(range(3 * rank, 3 * rank + 3), recipe, recompute_blocks, scan_at_once)
     torch.save({"weights": weights, "results": [vars(result) for result in results]}, f"{place}/{rank}")
     dist.destroy_process_group()
 

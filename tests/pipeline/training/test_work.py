@@ -78,6 +78,15 @@ def settings(places: Path, output: str, shape: str = "siso", *more: str) -> list
     ]
 
 
+def stored(places: Path, bucket: str) -> list[str]:
+    """Documents, checkpoint and tokenizer put into a store, as settings."""
+    given = {"data.directory": "data", "start_from": "siso", "tokenizer": "tokenizer"}
+    for folder in given.values():
+        for path in (places / folder).iterdir():
+            objects.publish(objects.join(bucket, folder, path.name), path.read_bytes())
+    return [f"{name}={objects.join(bucket, folder)}" for name, folder in given.items()]
+
+
 def train(arguments: list[str]) -> None:
     work.train(load(TrainConfig, None, arguments))
 
@@ -101,6 +110,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 )
 def test_a_killed_training_resumes_and_gives_the_same_bits(places, tmp_path, request, where, at, more):
     place = str(tmp_path) if where == "disk" else request.getfixturevalue("bucket")
+    if where == "s3":
+        more = (*more, *stored(places, place))
     whole, killed = objects.join(place, "whole"), objects.join(place, "killed")
     train(settings(places, whole, "siso", *more))
     arguments = settings(places, killed, "siso", *more)
@@ -150,6 +161,11 @@ def answer(model: Path) -> str:
         for finished in engine.step().finished:
             return tokenizer.decode(finished.answers[0].tokens)
     raise AssertionError("no answer")
+
+
+def test_a_training_that_goes_astray_says_so(places, tmp_path):
+    with pytest.raises(ConfigError, match=r"learning_rate = 1e\+30: in step \d+ the gradients' norm is"):
+        train([*settings(places, str(tmp_path / "model")), "learning_rate=1e+30"])
 
 
 def test_another_training_is_not_resumed(places, tmp_path):
