@@ -10,7 +10,7 @@ import numpy.typing as npt
 import zstandard
 from safetensors.numpy import load, save
 
-from pipeline.sentences import scoring, weights
+from pipeline.sentences import scoring, speech, weights
 from pipeline.sentences.candidates import Candidates
 from pipeline.sentences.facts import Facts
 from pipeline.sentences.scoring import Document, Knowledge
@@ -23,7 +23,7 @@ from pipeline.sentences.words import stems
 
 Array = npt.NDArray[Any]
 
-VERSION = 1
+VERSION = 2
 BATCH = 512
 """Sentences that are read at a time."""
 BATCH_CHARACTERS = 131_072
@@ -67,8 +67,9 @@ class KeySentence:
 
     @property
     def shown(self) -> str:
-        """With who says it."""
-        return f"{self.speaker}: {self.text}" if self.speaker else self.text
+        """With who says it, and without hesitations and stammers."""
+        text = speech.shown(self.text, bool(self.speaker))
+        return f"{self.speaker}: {text}" if self.speaker else text
 
 
 def bullets(sentences: Sequence[KeySentence]) -> str:
@@ -270,7 +271,8 @@ class KeySentences:
         """All that is known of the document now."""
         self._read()
         title = {slot for stem in stems(self.title or "") if (slot := self._table.find(stem)) is not None}
-        document = Document(self._reader.index, self._num_sections, self._totals, frozenset(title))
+        front = scoring.front_of(self._table)
+        document = Document(self._reader.index, self._num_sections, self._totals, frozenset(title), front)
         return Knowledge(self._candidates, self._table, document, self._sampled())
 
     def _selection(self) -> tuple[Array, Selection]:

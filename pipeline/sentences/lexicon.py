@@ -97,9 +97,24 @@ MEANINGS = {
         written read reads build builds built lose loses lost pay pays paid buy sells sold win wins won spend
         spent cut hit set sets left leave leaves live lives work works
     """),
-    "depends": listed("when while if although though because whereas unless until which whose"),
+    "depends": listed("when while if although though because whereas unless until which whose where"),
+    "demonstrative": listed("this that these those such"),
+    "preposition": listed("in on at for from with by to under after before despite of as through during"),
+    "instruction": listed("""
+        find read watch recall consider suppose assume solve calculate determine compute draw write explain discuss
+        imagine try click visit refer check remember notice let lets see note conduct interpret
+    """),
+    "chair": listed("""
+        let lets agenda minutes slide slides presentation presentations powerpoint questionnaire welcome thank thanks
+        sorry hello goodbye bye whiteboard apologies
+    """),
+    "pointing": listed("following former latter aforementioned foregoing"),
 }
 """What a word may say, and the words that say it."""
+FILLERS = listed("uh uhh um umm uhm er erm mm hm hmm mhm mmm mm-hmm uh-huh eh ah huh disfmarker vocalsound")
+"""Sounds of hesitation and the marks of transcripts."""
+OPENINGS = listed("and but so well oh okay ok okey 'kay yeah yep alright anyway because 'cause plus")
+"""Words that open a turn and say nothing."""
 ENDINGS = {"past": "ed", "going": "ing", "manner": "ly", "abstract": "ion"}
 ABBREVIATIONS = frozenset(
     listed("""

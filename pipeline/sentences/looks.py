@@ -26,7 +26,10 @@ SAYS = tuple(f"says_{word}" for word in COMMON)
 ENDS, QUESTIONS = frozenset(".!?…。！？"), frozenset("?？")
 CLOSERS = "\"'”’)*_] "
 OPENERS = "-*+•· \"'“‘("
+QUOTES = ("“", '"')
 MOST_SYMBOLS = 0.03
+LEAST_CONTENT = 3
+"""Words that are about something, below which what is said needs its occasion."""
 SHORT = 12
 """A sentence of fewer words without a verb that is known has none."""
 
@@ -87,10 +90,23 @@ def looks(batch: Batch) -> dict[str, Array]:
 
 
 def leans(batch: Batch, found: dict[str, Array]) -> Array:
-    """Whether a sentence cannot do without what is before it: it begins with a pronoun or a conjunction, asks, or
-    hesitates. `This paper` leans on nothing."""
-    pronoun = found["leans"] & ~batch.tokens.first("work", at=1)
-    return np.asarray(pronoun | found["joins"] | found["asks"] | (found["filler"] > 0))
+    """Whether a sentence cannot do without what is before it: it begins with a pronoun or a conjunction, points to what
+    stands elsewhere, asks, hesitates, or is a short reply. `This paper` and `in this study` lean on nothing."""
+    first = batch.tokens.first
+    pronoun = found["leans"] & ~first("work", at=1)
+    case = first("preposition") & first("demonstrative", at=1) & ~first("work", at=2)
+    points = batch.tokens.followed("article", "pointing") > 0
+    reply = (batch.spoken > 0) & (batch.tokens.num_content < LEAST_CONTENT)
+    return np.asarray(pronoun | case | points | reply | found["joins"] | found["asks"] | (found["filler"] > 0))
+
+
+def is_poor(batch: Batch, is_inside: Array) -> Array:
+    """Whether a sentence can be read alone, but says little: it is of what somebody says, has a `he` or `she` and
+    nobody's name, tells the reader what to do, or is about the order of a meeting."""
+    begins = np.array([sentence.text[:1] in QUOTES for sentence in batch.sentences])
+    nobody = (batch.tokens.of("third_person") > 0) & (batch.tokens.num_names == 0)
+    order = (batch.tokens.of("chair") > 0) & (batch.spoken > 0)
+    return np.asarray(is_inside | begins | nobody | order | batch.tokens.first("instruction"))
 
 
 def is_broken(batch: Batch, found: dict[str, Array]) -> Array:
@@ -115,7 +131,7 @@ def is_broken(batch: Batch, found: dict[str, Array]) -> Array:
 def _has_no_clause(batch: Batch) -> Array:
     """Whether an English sentence has no verb, or none but in a clause that depends on one that is not there."""
     of = batch.tokens.of
-    is_english = of("article") + of("duty") + of("it") + of("pair") > 0
+    is_english = of("article", "duty", "it", "pair", "says_with", "says_for") > 0
     is_short = batch.num_words < SHORT
     no_verb = is_short & (of("verb", "past") == 0)
     depends = batch.tokens.first("depends") & (batch.characters.of("comma") == 0)

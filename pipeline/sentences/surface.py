@@ -9,7 +9,8 @@ import numpy.typing as npt
 from pipeline.sentences.headings import Role, role_of
 from pipeline.sentences.lexicon import listed
 from pipeline.sentences.lines import Kind
-from pipeline.sentences.looks import CUES, SAYS, SHARES, Batch, is_broken, leans, looks
+from pipeline.sentences.looks import CUES, SAYS, SHARES, Batch, is_broken, is_poor, leans, looks
+from pipeline.sentences.speech import shown
 from pipeline.sentences.splitter import Sentence
 from pipeline.sentences.vocabulary import WordTable
 
@@ -20,7 +21,7 @@ AROUND = ("quotes", "digits", "asks", "ends")
 FIRST = (2, 4, 8, 16, 32)
 PLACES = listed("""
     log_place log_section_place log_section block_place is_first_of_block is_after_heading first_2 first_4 first_8
-    first_16 first_32 is_item is_spoken
+    first_16 first_32 is_item is_spoken is_inside
 """)
 LOOKS = listed("""
     words log_words digits quotes ends asks colon leans joins lower symbols points ticks brackets commas word_length
@@ -29,7 +30,7 @@ LOOKS = listed("""
 PAIRS = listed("we_find this_work is_a content stop_share rarity rarest like_above like_heading")
 ROLE_NAMES = tuple(f"in_{role.name.lower()}" for role in Role if role not in (Role.BODY, Role.APPARATUS))
 NAMES = (*PLACES, *LOOKS, *SHARES, *CUES, *PAIRS, *(f"{name}_around" for name in AROUND), *ROLE_NAMES, *SAYS)
-STATISTICS = listed("sentences quoted ticked spoken bracketed headed words first_persons")
+STATISTICS = listed("sentences quoted ticked spoken bracketed headed words first_persons summed")
 """What is counted over the whole document."""
 
 
@@ -48,6 +49,8 @@ class Surface(NamedTuple):
     pairs: Array
     leans: Array
     """Whether a sentence needs what is before it."""
+    is_poor: Array
+    """Whether it can be read alone, but says little."""
     is_broken: Array
     is_apparatus: Array
     statistics: Array
@@ -69,6 +72,8 @@ class Reader:
         self._section_at = self._block_at = 0
         self._section = self._block = -1
         self._was_heading = True
+        self._marks = [0, 0]
+        """Quotation marks of the open block: those that nothing has closed, and the straight ones."""
 
     def state(self) -> dict[str, Any]:
         """To go on from here: what JSON can hold."""
@@ -92,12 +97,12 @@ class Reader:
 
     def read(self, sentences: Sequence[Sentence]) -> Surface:
         """The next sentences; their words go into the table."""
-        batch = Batch.of(sentences, self._table)
+        batch = Batch.of([_shown(sentence) for sentence in sentences], self._table)
         for place in np.flatnonzero(batch.characters.of("digit")).tolist():
             self._table.facts.add_numbers(sentences[place].text)
         rows, slots, times = batch.tokens.stems(self.index, batch.kinds)
         pair_rows, pairs = batch.tokens.pairs()
-        found = looks(batch) | self._places(batch)
+        found = looks(batch) | {"is_inside": self._inside(batch)} | self._places(batch)
         found |= self._content(batch, rows, slots, times) | self._neighbors(found)
         roles = _roles(sentences)
         found |= {f"in_{role.name.lower()}": roles == role for role in Role}
@@ -111,6 +116,7 @@ class Reader:
             pair_rows=pair_rows,
             pairs=pairs,
             leans=leans(batch, found),
+            is_poor=is_poor(batch, found["is_inside"]),
             is_broken=is_broken(batch, found),
             is_apparatus=roles == Role.APPARATUS,
             statistics=_statistics(batch, found),
@@ -175,6 +181,17 @@ class Reader:
             self._heading = slots[inside & (number[rows] == number[-1])]
         return np.minimum(6, np.bincount(rows, shared, len(is_heading)))
 
+    def _inside(self, batch: Batch) -> Array:
+        """Whether a sentence begins within what somebody says: after a quotation mark of its block that is open."""
+        of = batch.characters.of
+        blocks = np.array([sentence.block for sentence in batch.sentences])
+        marks = np.stack([of("said_open") - of("said_close"), of("quote")], 1)
+        before = np.cumsum(marks, 0) - marks
+        goes_on = blocks == self._block
+        before = before - before[np.searchsorted(blocks, blocks)] + np.where(goes_on[:, None], self._marks, 0)
+        self._marks = (before + marks)[-1].tolist()
+        return np.asarray((before[:, 0] > 0) | (before[:, 1] % 2 == 1))
+
     def _neighbors(self, found: dict[str, Array]) -> dict[str, Array]:
         """Means over a sentence and those right before it."""
         own = np.stack([np.asarray(found[name], float) for name in AROUND], 1)
@@ -182,6 +199,12 @@ class Reader:
         self._around = padded[-NEIGHBORS:]
         total = np.asarray(sum(padded[at : at + len(own)] for at in range(NEIGHBORS + 1)))
         return {f"{name}_around": total[:, at] / (NEIGHBORS + 1) for at, name in enumerate(AROUND)}
+
+
+def _shown(sentence: Sentence) -> Sentence:
+    """As a summary would show it: that is what is weighed."""
+    text = shown(sentence.text, bool(sentence.speaker))
+    return sentence if text == sentence.text else sentence._replace(text=text)
 
 
 def _starts(numbers: Array, index: Array, last: int, last_at: int) -> Array:
@@ -201,6 +224,7 @@ def _statistics(batch: Batch, found: dict[str, Array]) -> Array:
         "headed": np.sum(batch.kinds == Kind.HEADING),
         "words": np.sum(batch.tokens.num_words),
         "first_persons": np.sum(batch.tokens.of("first_person", "first_plural")),
+        "summed": np.sum(found["in_summary"]),
     }
     return np.array([counts[name] for name in STATISTICS], np.int64)
 

@@ -34,6 +34,10 @@ class Tokens:
         self.num_words = self._per_sentence(self._is_own)
         self.lengths = np.bincount(self._sentence, forms.lengths[self._forms] * self._is_own, self._num)
         """Of all words of a sentence together."""
+        is_content = (self._slots >= 0) & self._is_own
+        self.num_content = self._per_sentence(is_content)
+        self.num_names = self._per_sentence(is_content & self._flags[:, _PLACES["capital"]].astype(bool))
+        """Words with a capital, stop words aside."""
         self.repeats = self._per_sentence(self._repeated(forms.hashes[self._forms]))
         """How often a word, or two, stand twice in a row."""
 

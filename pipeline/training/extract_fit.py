@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.sentences import scoring, words
+from pipeline.sentences import scoring, speech, words
 from pipeline.sentences.key_sentences import KeySentences
 from pipeline.sentences.scoring import ADAPTED_BY, ALL_NAMES, FAR, WORD_NAMES, Knowledge
 from pipeline.sentences.weights import FAVOR_STEPS, RARITY_STEPS, Weights
@@ -87,7 +87,7 @@ def lesson(document: Summarized, weights: Weights) -> Lesson:
     knowledge = reader.finish().knowledge
     candidates = knowledge.candidates
     shown = [
-        extract_targets.read(f"{speaker} {text}")
+        extract_targets.read(f"{speaker} {speech.shown(text, bool(speaker))}")
         for speaker, text in zip(candidates.texts["speaker"], candidates.texts["text"], strict=True)
     ]
     references = [extract_targets.read(reference) for reference in document.references]

@@ -57,7 +57,7 @@ CHOICES = {
     "stories": Choice(100),
     "meetings": Choice(200, 9_000),
     "papers": Choice(80),
-    "books": Choice(40, most_characters=420_000),
+    "books": Choice(60, most_characters=700_000),
     "guides": Choice(25),
     "msdocs": Choice(80, 12_000),
 }
@@ -67,7 +67,7 @@ OWN_SUMMARY = {
     "stories": "Summary", "papers": "Abstract", "specs": "Executive Summary", "meetings": "Key points",
 }  # fmt: skip
 """The heading of the summary at the front, by the kind that a document is made of."""
-REPORTS = "reports"
+REPORTS, NEWS = "reports", "news"
 
 
 def lines(uri: Path | str) -> Iterator[dict[str, Any]]:
@@ -106,20 +106,22 @@ def documents(data: Path) -> list[Summarized]:
 
 
 def with_own_summaries(documents: Iterable[Summarized]) -> Iterator[Summarized]:
-    """Made of those: documents that sum themselves up at the front, as reports do. What stands there is another's
-    summary of the same text if there is one, else every other sentence of the summary that is asked for."""
-    for document in documents:
-        if document.kind not in OWN_SUMMARY:
-            continue
+    """Made of those: documents that sum themselves up at the front, by turns as reports do, under a heading, and as
+    news does, without. What stands there is another's summary of the same text if there is one, else every other
+    sentence of the summary that is asked for."""
+    for number, document in enumerate(each for each in documents if each.kind in OWN_SUMMARY):
         if len(document.references) > 1:
             front = document.references[1]
         else:
             sentences = [document.references[0][start:end] for start, end in sentence_bounds(document.references[0])]
             front = " ".join(" ".join(sentences[::2]).split())
-        heading = OWN_SUMMARY[document.kind]
-        text = f"{document.title}\n\n# {heading}\n\n{front}\n\n# Introduction\n\n{document.text}"
+        if number % 2:
+            kind, text = NEWS, f"{document.title}\n\n{front}\n\n{document.text}"
+        else:
+            heading = OWN_SUMMARY[document.kind]
+            kind, text = REPORTS, f"{document.title}\n\n# {heading}\n\n{front}\n\n# Introduction\n\n{document.text}"
         # Of the same fold as what it is made of: the fold follows from the name.
-        yield replace(document, kind=REPORTS, text=text)
+        yield replace(document, kind=kind, text=text)
 
 
 def about(documents: Iterable[Summarized]) -> dict[str, int]:

@@ -87,10 +87,12 @@ def test_pairs_are_chosen_by_kind(tmp_path):
 def test_documents_with_a_summary_of_their_own_are_made():
     story = Summarized("a", "stories", "T", "The text.", ("One.", "Two."))
     paper = Summarized("b", "papers", "T", "The text.", ("First of all. Second of all. Third of all.",))
-    first, second = summarized.with_own_summaries([story, paper])
+    first, second, third = summarized.with_own_summaries([story, paper, pair(0), paper])
     assert "# Summary\n\nTwo.\n" in first.text and first.text.endswith("The text.")
-    assert "# Abstract\n\nFirst of all. Third of all.\n" in second.text
-    assert (first.fold, first.kind) == (story.fold, "reports")
+    assert second.text == "T\n\nFirst of all. Third of all.\n\nThe text."
+    assert "# Executive Summary\n\nWe propose" in third.text
+    assert [each.kind for each in (first, second, third)] == ["reports", "news", "reports"]
+    assert first.fold == story.fold
 
 
 def test_sections_of_textbooks_are_joined(tmp_path):
