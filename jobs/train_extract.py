@@ -31,11 +31,11 @@ def train_extract(data: Data, output: Output, folds: Folds = None) -> None:
     start = extract_fit.blank(*extract_fit.rarities(documents))
     log.info("documents_chosen", documents=len(documents), stems=len(start.stems))
     lessons = []
-    for number, document in enumerate(documents, start=1):
+    for number, document in enumerate(learned := summarized.learned(documents), start=1):
         lessons.append(extract_fit.lesson(document, start))
         if number % 100 == 0:
             log.info("documents_read", documents=number)
-    fit = extract_fit.Fit(lessons, start, json.dumps(summarized.about(documents)))
+    fit = extract_fit.Fit(lessons, start, json.dumps(summarized.about(learned)))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(fit.everything.to_bytes())
     if folds is not None:

@@ -271,8 +271,7 @@ class KeySentences:
         """All that is known of the document now."""
         self._read()
         title = {slot for stem in stems(self.title or "") if (slot := self._table.find(stem)) is not None}
-        front = scoring.front_of(self._table)
-        document = Document(self._reader.index, self._num_sections, self._totals, frozenset(title), front)
+        document = Document(self._reader.index, self._num_sections, self._totals, frozenset(title))
         return Knowledge(self._candidates, self._table, document, self._sampled())
 
     def _selection(self) -> tuple[Array, Selection]:

@@ -104,9 +104,9 @@ MEANINGS = {
         find read watch recall consider suppose assume solve calculate determine compute draw write explain discuss
         imagine try click visit refer check remember notice let lets see note conduct interpret
     """),
+    "courtesy": listed("let lets welcome thank thanks sorry hello hi goodbye bye"),
     "chair": listed("""
-        let lets agenda minutes slide slides presentation presentations powerpoint questionnaire welcome thank thanks
-        sorry hello goodbye bye whiteboard apologies
+        agenda minutes slide slides presentation presentations powerpoint questionnaire whiteboard apologies
     """),
     "pointing": listed("following former latter aforementioned foregoing"),
 }

@@ -29,7 +29,7 @@ OPENERS = "-*+•· \"'“‘("
 QUOTES = ("“", '"')
 MOST_SYMBOLS = 0.03
 LEAST_CONTENT = 3
-"""Words that are about something, below which what is said needs its occasion."""
+"""Words that are about something; fewer are a reply."""
 SHORT = 12
 """A sentence of fewer words without a verb that is known has none."""
 
@@ -91,13 +91,12 @@ def looks(batch: Batch) -> dict[str, Array]:
 
 def leans(batch: Batch, found: dict[str, Array]) -> Array:
     """Whether a sentence cannot do without what is before it: it begins with a pronoun or a conjunction, points to what
-    stands elsewhere, asks, hesitates, or is a short reply. `This paper` and `in this study` lean on nothing."""
+    stands elsewhere, asks, or hesitates. `This paper` and `in this study` lean on nothing."""
     first = batch.tokens.first
     pronoun = found["leans"] & ~first("work", at=1)
     case = first("preposition") & first("demonstrative", at=1) & ~first("work", at=2)
     points = batch.tokens.followed("article", "pointing") > 0
-    reply = (batch.spoken > 0) & (batch.tokens.num_content < LEAST_CONTENT)
-    return np.asarray(pronoun | case | points | reply | found["joins"] | found["asks"] | (found["filler"] > 0))
+    return np.asarray(pronoun | case | points | found["joins"] | found["asks"] | (found["filler"] > 0))
 
 
 def is_poor(batch: Batch, is_inside: Array) -> Array:
@@ -110,7 +109,8 @@ def is_poor(batch: Batch, is_inside: Array) -> Array:
 
 
 def is_broken(batch: Batch, found: dict[str, Array]) -> Array:
-    """Whether a reader would take a sentence for a fragment: cut off, unbalanced, a legend, legal, mostly symbols."""
+    """Whether a reader would take a sentence for a fragment: cut off, unbalanced, a legend, legal, mostly symbols,
+    small talk."""
     of = batch.characters.of
     cut = np.array([not _begins(sentence.text) for sentence in batch.sentences]) | ~found["ends"]
     unbalanced = (
@@ -122,9 +122,8 @@ def is_broken(batch: Batch, found: dict[str, Array]) -> Array:
     )
     symbols = of("symbol") > MOST_SYMBOLS * batch.characters.lengths
     emptied = np.array([_is_emptied(sentence.text) for sentence in batch.sentences])
-    broken = (
-        cut | unbalanced | symbols | emptied | (found["legal"] > 0) | (found["repeats"] > 0) | _has_no_clause(batch)
-    )
+    broken = cut | unbalanced | symbols | emptied | (found["legal"] > 0) | (found["repeats"] > 0)
+    broken |= _has_no_clause(batch) | _is_small_talk(batch)
     return np.asarray(broken & (batch.kinds != Kind.LOG))
 
 
@@ -136,6 +135,12 @@ def _has_no_clause(batch: Batch) -> Array:
     no_verb = is_short & (of("verb", "past") == 0)
     depends = batch.tokens.first("depends") & (batch.characters.of("comma") == 0)
     return np.asarray(is_english & (no_verb | depends))
+
+
+def _is_small_talk(batch: Batch) -> Array:
+    """Whether somebody replies in a few words that mean nothing without their occasion, greets, or gives the word."""
+    is_short = batch.tokens.num_content < LEAST_CONTENT
+    return np.asarray((batch.spoken > 0) & (is_short | batch.tokens.first("courtesy")))
 
 
 def _begins(text: str) -> bool:

@@ -22,7 +22,7 @@ TABLE_NAMES = listed("""
 """)
 RANKED = ("like_all", "common", "words", "rarity", "like_first_6", "mean_promise", "content")
 ALL_NAMES = (*NAMES, *TABLE_NAMES, *(f"rank_{name}" for name in RANKED))
-ADAPTED_BY = ("quoted", "ticked", "spoken", "bracketed", "headed", "sentences", "first_persons", "summed", "front")
+ADAPTED_BY = ("quoted", "ticked", "spoken", "bracketed", "headed", "sentences", "first_persons")
 """Statistics of a document that change how much properties count."""
 WORD_NAMES = listed("""
     count sentences rarity weight rank first log_first last early front headings share_headings code title spread
@@ -44,15 +44,12 @@ class Document:
     """Of STATISTICS, over all sentences."""
     title: frozenset[int]
     """Slots of the title's stems."""
-    front: float = 0.0
-    """How much its first sentences are like all of it: much, where they sum it up."""
 
     def statistics(self) -> Array:
         """Of ADAPTED_BY."""
         total = dict(zip(STATISTICS, self.totals.tolist(), strict=True))
         num = max(1, total["sentences"])
         found = {name: total[name] / num for name in ("quoted", "ticked", "spoken", "bracketed", "headed")}
-        found |= {"summed": float(np.log1p(total["summed"])), "front": self.front}
         found |= {"sentences": float(np.log(num)), "first_persons": total["first_persons"] / max(1, total["words"])}
         return np.array([found[name] for name in ADAPTED_BY])
 
@@ -66,12 +63,6 @@ class Knowledge:
     document: Document
     is_sampled: Array
     """Which candidates stand for all sentences of the document."""
-
-
-def front_of(table: WordTable) -> float:
-    """The cosine between the words of the first sentences and those of all."""
-    first, all_ = (np.sqrt(table.column(name)) * table.idf for name in ("early", "sentences"))
-    return float(first @ all_ / (np.linalg.norm(first) * np.linalg.norm(all_) + 1e-9))
 
 
 def promises(knowledge: Knowledge, weights: Weights) -> Array:

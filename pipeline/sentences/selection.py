@@ -22,24 +22,20 @@ FEW = 3
 class Taste:
     """What a selection weighs. The values were chosen on training documents that the weights had not seen."""
 
-    coverage: float = 0.7
+    coverage: float = 1.0
     """Of new words, against the score of the sentence."""
     repeated: float = 0.4
     """How much a word counts once it is covered."""
-    length: float = 0.3
-    """Of the logarithm of the number of words."""
     alike: float = 0.2
     """Taken off for a sentence like one that is taken."""
     leans: float = 1.0
     """Taken off where a sentence needs those before it."""
     poor: float = 0.5
     """Taken off where it can be read alone, but says little."""
-    near: float = 0.0
-    """Added for a sentence on which one that is taken leans."""
-    waste: float = 0.0
-    """Taken off for words that nothing fits into once a sentence is taken, as a share of the budget."""
+    waste: float = 5.0
+    """Taken off for words left over, into which nothing fits, as a share of the budget."""
     is_broken: float = 6.0
-    summary: float = 2.0
+    summary: float = 3.0
     """Added for a sentence of a section that sums the document up: an abstract, an executive summary."""
     too_alike: float = 0.75
     """Cosine at which a sentence says the same."""
@@ -61,14 +57,12 @@ class Selection:
         self.words = candidates["words"] + np.array([len(name.split()) for name in candidates.texts["speaker"]], int)
         self._root = np.sqrt(np.maximum(1, self.words))
         self._usable = self._eligible()
-        self._is_first = candidates.features[:, NAMES.index("is_first_of_block")] > 0
-        self._lack = taste.leans * candidates["leans"] + taste.poor * candidates["is_poor"]
         self._gain_mean, self._gain_scale = self._gain_moments()
         self.appeal = (
             z(score, self._usable)
-            + taste.length * np.log(np.maximum(3, self.words) / 20)
             + taste.summary * candidates.features[:, NAMES.index("in_summary")]
-            - self._lack
+            - taste.leans * candidates["leans"]
+            - taste.poor * candidates["is_poor"]
             - taste.is_broken * candidates["is_broken"]
         )
 
@@ -115,8 +109,7 @@ class Selection:
         inside = np.isin(candidates.rows, chosen)
         rows = np.searchsorted(chosen, candidates.rows[inside])
         slots, weights = candidates.slots[inside], self._weights[inside]
-        appeal, words, root = self.appeal[chosen].copy(), self.words[chosen], self._root[chosen]
-        after = self._followers(chosen)
+        appeal, words, root = self.appeal[chosen], self.words[chosen], self._root[chosen]
         least = int(words.min())
         promise, own = self._promise.copy(), np.zeros(len(self._promise))
         closest = np.zeros(len(chosen))
@@ -128,7 +121,7 @@ class Selection:
             gain = self._scaled(np.bincount(rows, promise[slots], len(chosen)) / root)
             worth = np.where(free, appeal + taste.coverage * gain - taste.alike * closest, -np.inf)
             rest = left - words
-            worth = worth - taste.waste * np.where(rest < least, rest, 0) / max_words
+            worth -= taste.waste * np.where(rest < least, rest, 0) / max_words
             best = int(np.argmax(worth))
             taken.append(int(chosen[best]))
             left -= int(words[best])
@@ -139,17 +132,7 @@ class Selection:
             own[slots[mine]] = 0
             free &= (words <= left) & (closest <= taste.too_alike)
             free[best] = False
-            if (follower := after[best]) >= 0:
-                # It can lean on what now stands before it.
-                appeal[follower] -= taste.near
-            appeal[after == best] -= taste.near
         return sorted(taken)
-
-    def _followers(self, chosen: Array) -> Array:
-        """For each of these rows, which of them is the next sentence of its paragraph, or -1."""
-        index = self._candidates["index"][chosen]
-        follows = np.concatenate([np.diff(index) == 1, [False]]) & ~np.concatenate([self._is_first[chosen][1:], [True]])
-        return np.where(follows, np.arange(len(chosen)) + 1, -1)
 
 
 def is_prose(kinds: Array) -> Array:

@@ -30,7 +30,7 @@ LOOKS = listed("""
 PAIRS = listed("we_find this_work is_a content stop_share rarity rarest like_above like_heading")
 ROLE_NAMES = tuple(f"in_{role.name.lower()}" for role in Role if role not in (Role.BODY, Role.APPARATUS))
 NAMES = (*PLACES, *LOOKS, *SHARES, *CUES, *PAIRS, *(f"{name}_around" for name in AROUND), *ROLE_NAMES, *SAYS)
-STATISTICS = listed("sentences quoted ticked spoken bracketed headed words first_persons summed")
+STATISTICS = listed("sentences quoted ticked spoken bracketed headed words first_persons")
 """What is counted over the whole document."""
 
 
@@ -224,7 +224,6 @@ def _statistics(batch: Batch, found: dict[str, Array]) -> Array:
         "headed": np.sum(batch.kinds == Kind.HEADING),
         "words": np.sum(batch.tokens.num_words),
         "first_persons": np.sum(batch.tokens.of("first_person", "first_plural")),
-        "summed": np.sum(found["in_summary"]),
     }
     return np.array([counts[name] for name in STATISTICS], np.int64)
 

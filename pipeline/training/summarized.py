@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,11 @@ CHOICES = {
 }
 
 
-OWN_SUMMARY = {
-    "stories": "Summary", "papers": "Abstract", "specs": "Executive Summary", "meetings": "Key points",
-}  # fmt: skip
+OWN_SUMMARY = {"stories": "Summary", "papers": "Abstract", "specs": "Executive Summary"}
 """The heading of the summary at the front, by the kind that a document is made of."""
 REPORTS, NEWS = "reports", "news"
+NEWS_PER_LESSON = 3
+"""Of so many that are made one is learned from: of more, the other kinds suffer."""
 
 
 def lines(uri: Path | str) -> Iterator[dict[str, Any]]:
@@ -122,6 +122,12 @@ def with_own_summaries(documents: Iterable[Summarized]) -> Iterator[Summarized]:
             kind, text = REPORTS, f"{document.title}\n\n# {heading}\n\n{front}\n\n# Introduction\n\n{document.text}"
         # Of the same fold as what it is made of: the fold follows from the name.
         yield replace(document, kind=kind, text=text)
+
+
+def learned(documents: Sequence[Summarized]) -> list[Summarized]:
+    """What is learned from: the documents, and some made of them whose front sums them up without saying so."""
+    made = [each for each in with_own_summaries(documents) if each.kind == NEWS]
+    return [*documents, *made[::NEWS_PER_LESSON]]
 
 
 def about(documents: Iterable[Summarized]) -> dict[str, int]:

@@ -153,5 +153,5 @@ def test_a_budget_below_every_sentence_gives_the_shortest():
 def test_a_state_of_another_version_is_refused(monkeypatch):
     state = read(TEXT).to_bytes()
     monkeypatch.setattr(key_sentences, "VERSION", 99)
-    with pytest.raises(ValueError, match="version 1"):
+    with pytest.raises(ValueError, match="version 2"):
         KeySentences.from_bytes(state)

@@ -18,7 +18,6 @@ LEANING = (
     "The harbor is closed by the committee in the following manner.",
     "Would the committee close the harbor in the winter months?",
     "Keeper: That is what they said it would be.",
-    "Keeper: You put it in the harbor then, I think.",
 )
 POOR = (
     "“The harbor will be closed in winter,” said the old keeper.",
@@ -32,6 +31,8 @@ BROKEN = (
     "The harbor (of the old committee will be closed in winter.",
     "With lots of harbors for the winter.",
     "Where the harbor is closed.",
+    "Keeper: You put it in the harbor then, I think.",
+    "Keeper: Let's look at the harbor and the committee first.",
 )
 
 

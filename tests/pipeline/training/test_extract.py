@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,12 +88,15 @@ def test_pairs_are_chosen_by_kind(tmp_path):
 def test_documents_with_a_summary_of_their_own_are_made():
     story = Summarized("a", "stories", "T", "The text.", ("One.", "Two."))
     paper = Summarized("b", "papers", "T", "The text.", ("First of all. Second of all. Third of all.",))
-    first, second, third = summarized.with_own_summaries([story, paper, pair(0), paper])
+    first, second, third = summarized.with_own_summaries([story, paper, pair(0)])
     assert "# Summary\n\nTwo.\n" in first.text and first.text.endswith("The text.")
     assert second.text == "T\n\nFirst of all. Third of all.\n\nThe text."
     assert "# Executive Summary\n\nWe propose" in third.text
     assert [each.kind for each in (first, second, third)] == ["reports", "news", "reports"]
     assert first.fold == story.fold
+    meeting = replace(story, kind="meetings")
+    documents = [meeting, *[story, paper] * 4]
+    assert [each.kind for each in summarized.learned(documents)[9:]] == ["news", "news"]
 
 
 def test_sections_of_textbooks_are_joined(tmp_path):
