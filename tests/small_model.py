@@ -1,10 +1,10 @@
-"""A Mamba-3 small enough for tests, with every parameter away from its initial value, so that none is idle."""
+"""A Mamba, by default a Mamba-3, small enough for tests, and with every parameter away from its initial value."""
 
 from pathlib import Path
 
 import torch
 
-from models.mamba.architecture import Mamba3Config, MambaConfig
+from models.mamba.architecture import Mamba2Config, Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
 
 VOCAB_SIZE = 61
@@ -13,9 +13,8 @@ VOCAB_SIZE = 61
 def build(dtype: torch.dtype = torch.float64, **mixer: object) -> MambaLM:
     torch.manual_seed(7)
     shape = {"d_state": 16, "headdim": 12, "chunk_size": 8, "dt_min": 0.05, "dt_max": 0.9}
-    config = MambaConfig(
-        d_model=24, d_intermediate=40, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=Mamba3Config(**shape | mixer)
-    )
+    kind = Mamba2Config if mixer.get("layer") == "Mamba2" else Mamba3Config
+    config = MambaConfig(d_model=24, d_intermediate=40, n_layer=2, vocab_size=VOCAB_SIZE, ssm_cfg=kind(**shape | mixer))
     model = MambaLM(config).initialize()
     with torch.no_grad():
         for parameter in model.parameters():

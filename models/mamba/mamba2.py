@@ -31,6 +31,8 @@ class Mamba2Mixer(nn.Module):
         d_inner = config.expand * d_model
         self.num_heads = heads = d_inner // config.headdim
         self.num_groups = config.ngroups
+        self.scan = scan
+        """From chunk to chunk, or `models.mamba.parallel_ssd.scan`."""
         self.dt_limit = config.dt_limit
         channels, bc_width = config.conv_channels(d_model), config.ngroups * config.d_state
         self.splits = [d_inner, channels, heads]
@@ -50,7 +52,7 @@ class Mamba2Mixer(nn.Module):
         z, xbc, dt = self._project(u)
         mixed, conv = self._convolve(xbc, state["conv"], packing)
         inputs = self._inputs(mixed, dt)
-        y, ssm = scan(inputs, self.D.to(dt.dtype), state["ssm"], packing)
+        y, ssm = self.scan(inputs, self.D.to(dt.dtype), state["ssm"], packing)
         return self._gate_and_project(y, z), State({"conv": conv, "ssm": ssm})
 
     def decode(self, u: Tensor, state: State) -> tuple[Tensor, State]:

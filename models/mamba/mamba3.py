@@ -47,7 +47,7 @@ class Mamba3Mixer(nn.Module):
         d_inner, rank = config.expand * d_model, config.rank
         self.config = config
         self.scan = scan
-        """From chunk to chunk, or `models.mamba.parallel.scan`."""
+        """From chunk to chunk, or `models.mamba.parallel_scan.scan`."""
         self.num_heads = heads = d_inner // config.headdim
         bc_width = config.d_state * config.ngroups * rank
         self.splits = [d_inner, d_inner, bc_width, bc_width, *[heads] * 3, config.num_angles]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from models.mamba import parallel
+from models.mamba import parallel_scan, parallel_ssd
 from models.mamba.language_model import MambaLM
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
@@ -243,10 +243,12 @@ def multiply_in_bf16(model: MambaLM) -> None:
 
 
 def scan_at_once(model: MambaLM) -> None:
-    """Have every Mamba-3 mixer compute all chunks together: on a GPU a few kernels do what else takes thousands."""
+    """Have every mixer compute all chunks together: on a GPU a few kernels do what else takes thousands."""
     for block in model.backbone.blocks:
         if isinstance(block.mixer, Mamba3Mixer):
-            block.mixer.scan = parallel.scan
+            block.mixer.scan = parallel_scan.scan
+        else:
+            block.mixer.scan = parallel_ssd.scan
 
 
 def recompute_blocks(model: MambaLM) -> None:

@@ -9,11 +9,10 @@ between; and only then comes what chunks read from them. Some hundred kernels a 
 from chunk to chunk takes as many for each; the price is memory for all chunks, which training keeps anyway.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from models.mamba.chunks import Layout, carried, with_diagonal_added
 from models.mamba.packing import Packing
 from models.mamba.scan import FULL_TURN, Heads, Inputs, coefficients, decay_of, in_groups, spread
 from models.state import State
@@ -21,10 +20,10 @@ from models.state import State
 
 def scan(inputs: Inputs, heads: Heads, state: State, packing: Packing) -> tuple[Tensor, State]:
     """`models.mamba.scan.scan`: the same numbers, to rounding."""
-    layout, rank = _Layout.of(packing), heads.rank
+    layout, rank = Layout.of(packing), heads.rank
     pending, (dt, now, later, a_dt) = coefficients(inputs, packing)
     v = pending[packing.starts][..., None, None] * heads.ranked(state["v"])
-    carried = state["ssm"] + v.mT @ state["k"]
+    initial = state["ssm"] + v.mT @ state["k"]
 
     angle, last_angle = _angles(inputs.angle.unsqueeze(0) * dt.unsqueeze(-1), state["angle"].double(), layout)
     b, c = spread(in_groups(inputs), heads.biases(inputs.b.shape[2]), angle)
@@ -35,61 +34,17 @@ def scan(inputs: Inputs, heads: Heads, state: State, packing: Packing) -> tuple[
     mixing = (decay_of(decay.unsqueeze(-1) - decay.unsqueeze(-2)) * layout.by_head(later).unsqueeze(-2)).tril()
     to_end, so_far = mixing[..., -1, :], decay_of(decay)
     added = (x * _per_row(to_end, rank)).mT @ keys
-    entering, after = _carried(added, decay[..., -1], carried, layout)
+    entering, after = carried(added, decay[..., -1], initial, layout)
 
     is_own = torch.eye(mixing.shape[-1], dtype=torch.bool, device=mixing.device)
     mixing = torch.where(is_own, layout.by_head(now).unsqueeze(-2), mixing)
-    scores = _mixed(queries @ keys.mT, mixing, rank) + torch.diag_embed(heads.skip.unsqueeze(-1).expand(-1, x.shape[2]))
+    scores = with_diagonal_added(_mixed(queries @ keys.mT, mixing, rank), heads.skip)
     y = scores @ x + (queries @ entering.mT) * _per_row(so_far, rank)
     ends = {"angle": last_angle.to(dt.dtype), "ssm": after, "k": b[:, packing.lasts].transpose(0, 1)}
     return layout.unpadded(y, rank), State(ends | {"v": inputs.x[packing.lasts]})
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where tokens stand once chunks have one length: (K, Q), the end of short ones filled up."""
-
-    packing: Packing
-    tokens: Tensor
-    """(K, Q) which token stands at a place; any where none does."""
-    is_token: Tensor
-    """(K, Q)"""
-    segments: Tensor
-    """(K,) to which segment each chunk belongs."""
-    first: Tensor
-    """(S,) the first chunk of each segment."""
-    last: Tensor
-    """(S,)"""
-
-    @staticmethod
-    def of(packing: Packing) -> "_Layout":
-        device = packing.device
-        lengths = torch.tensor(packing.chunk_lengths, device=device)
-        places = torch.arange(max(packing.chunk_lengths), device=device)
-        is_token = places < lengths.unsqueeze(-1)
-        starts = lengths.cumsum(0) - lengths
-        segments = torch.tensor(packing.segments, device=device)
-        counts = torch.bincount(segments)
-        last = counts.cumsum(0) - 1
-        tokens = torch.where(is_token, starts.unsqueeze(-1) + places, 0)
-        return _Layout(packing, tokens, is_token, segments, last + 1 - counts, last)
-
-    def padded(self, per_token: Tensor) -> Tensor:
-        """(L, H, R, D) -> (K, H, QR, D), or (L, H) -> (K, Q, H); zero where no token stands."""
-        mask = self.is_token.reshape(*self.is_token.shape, *[1] * (per_token.ndim - 1))
-        rows = torch.where(mask, per_token[self.tokens], 0.0)
-        return rows if rows.ndim == 3 else rows.transpose(1, 2).flatten(2, 3)
-
-    def by_head(self, per_token: Tensor) -> Tensor:
-        """(H, L) -> (K, H, Q)."""
-        return self.padded(per_token.mT).transpose(1, 2)
-
-    def unpadded(self, y: Tensor, rank: int) -> Tensor:
-        """(K, H, QR, P) -> (L, H, R, P)."""
-        return y.unflatten(2, (-1, rank)).transpose(1, 2)[self.is_token]
-
-
-def _angles(turns: Tensor, entering: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
+def _angles(turns: Tensor, entering: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Phases (H, L, A) after each token and (S, H, A) after each segment, from those before them (S, H, A).
 
     turns (H, L, A). Summed in fp32 within a chunk and in fp64 from chunk to chunk, as in `models.mamba.scan`.
@@ -101,25 +56,6 @@ def _angles(turns: Tensor, entering: Tensor, layout: _Layout) -> tuple[Tensor, T
     after = (before + total)[layout.last].remainder(FULL_TURN)
     angle = within + before.remainder(FULL_TURN).to(within.dtype).unsqueeze(1)
     return angle[layout.is_token].transpose(0, 1), after
-
-
-def _carried(added: Tensor, log_decay: Tensor, initial: Tensor, layout: _Layout) -> tuple[Tensor, Tensor]:
-    """The state (K, H, P, N) that enters each chunk, and the one (S, H, P, N) after each segment.
-
-    added (K, H, P, N) is what each chunk adds until its end, log_decay (K, H) what it leaves of what enters it, and
-    initial (S, H, P, N) enters each segment.
-    """
-    until = log_decay.double().cumsum(0)
-    before = until - log_decay.double()
-    order = torch.arange(len(added), device=added.device)
-    is_earlier = (order.unsqueeze(-1) > order) & (layout.segments.unsqueeze(-1) == layout.segments)
-    between = (before.unsqueeze(1) - until).to(added.dtype)
-    weights = torch.where(is_earlier.unsqueeze(-1), decay_of(between), 0.0)
-    since_start = decay_of((before - before[layout.first][layout.segments]).to(added.dtype))
-    entering = initial[layout.segments] * since_start[..., None, None]
-    entering = entering + torch.einsum("kjh,jhpn->khpn", weights, added)
-    after = entering * decay_of(log_decay)[..., None, None] + added
-    return entering, after[layout.last]
 
 
 def _per_row(per_token: Tensor, rank: int) -> Tensor:
