@@ -53,11 +53,14 @@ def assert_same_state(actual: State, expected: State) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("form", [*FORMS, *MAMBA2_FORMS])
 @pytest.mark.parametrize(
-    ("lengths", "tiling"),
-    [(LENGTHS, spans_of(64)), (LENGTHS, spans_of(512)), (SHORT_FIRST, spans_of(64)), (LENGTHS, spans_of(64, AMPERE))],
-    ids=["spans", "one_span", "short_first", "ampere"],
+    ("form", "lengths", "tiling"),
+    [
+        *((form, LENGTHS, spans_of(64)) for form in [*FORMS, *MAMBA2_FORMS]),
+        *((form, LENGTHS, spans_of(512)) for form in [*FORMS, "mamba2"]),
+        *((form, SHORT_FIRST, spans_of(64)) for form in [*FORMS, "mamba2_groups_biases_two_taps"]),
+        *((form, LENGTHS, spans_of(64, AMPERE)) for form in ["siso", "mimo", "mamba2"]),
+    ],
 )
 def test_a_ragged_pack_and_the_steps_after_it(form, lengths, tiling, device):
     """Of several spans a document, the last one ending within a chunk, and of one; of whole chunks and of less."""
