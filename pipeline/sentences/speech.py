@@ -18,8 +18,8 @@ OPENING = re.compile(
     re.I,
 )
 ASSENT = re.compile(r"(?:(?:right|now|actually|basically|again) *, *)+(?=\w)", re.I)
-AGAIN = re.compile(r"(?<![\w'-])(\w[\w'’-]*(?: +\w[\w'’-]*){0,2})(?:[ ,]+\1(?![\w'’-]))+", re.I)
-BEGUN = re.compile(r"(?<![\w'’-])(\w+) +(?=\1\w)", re.I)
+AGAIN = re.compile(r"(?<![\w'-])(\w[\w'’-]*+(?: ++\w[\w'’-]*+){0,2})(?:[ ,]++\1(?![\w'’-]))+", re.I)
+BEGUN = re.compile(r"(?<![\w'’-])(\w++) ++(?=\1\w)", re.I)
 STUB = re.compile(r"(?<![\w'’-])(?:[b-hj-mp-wz]|th) (?=[a-z])")
 ABANDONED = re.compile(
     r"\b(?:the|an?) (?=(?:(?:the|an?|this|these|those|and|but|or|is|was|are|were|we|you|he|she|they|because|if)\b(?!-)"
@@ -28,7 +28,7 @@ ABANDONED = re.compile(
 )
 """An article before what none stands before: a sentence that was begun anew."""
 COMMAS = re.compile(r",(?:\s*,)+|,(?=\s*[.?!])")
-_FILLERS = frozenset(FILLERS)
+_FILLERS, _ARTICLES = frozenset(FILLERS), frozenset(("the", "a", "an"))
 
 
 def shown(text: str, is_spoken: bool) -> str:
@@ -37,19 +37,27 @@ def shown(text: str, is_spoken: bool) -> str:
         return DETACHED.sub("", text) if " ," in text or " ." in text else text
     begins = text[:1].isupper()
     found = text.lower().split()
-    if "_" in text:
+    distinct = set(found)
+    # Most sentences need few of these, and most of the time would go into looking for the others.
+    if is_spelled := "_" in text:
         text = SPELLED.sub(_joined, text)
-    if not _FILLERS.isdisjoint(found):
+    if not _FILLERS.isdisjoint(distinct):
         text = HESITATION.sub("", text)
-    text = ABANDONED.sub("", STUB.sub("", BEGUN.sub(_finished, text)))
-    text = ASIDE.sub(",", text)
+    text = STUB.sub("", BEGUN.sub(_finished, text))
+    if is_spelled or not _ARTICLES.isdisjoint(distinct):
+        text = ABANDONED.sub("", text)
+    if "you" in distinct or "i" in distinct:
+        text = ASIDE.sub(",", text)
     for opens in (OPENING, ASSENT):
         text = text.lstrip(" ,.-")
         if opened := opens.match(text):
             text = text[opened.end() :]
-    if len(set(found)) < len(found):
+    if len(distinct) < len(found):
         text = AGAIN.sub(r"\1", text)
-    text = COMMAS.sub(_once, SPOKEN_DETACHED.sub("", text)).strip(" ,")
+    text = SPOKEN_DETACHED.sub("", text)
+    if "," in text:
+        text = COMMAS.sub(_once, text)
+    text = text.strip(" ,")
     return text[:1].upper() + text[1:] if begins else text
 
 
