@@ -39,7 +39,7 @@ class Taste:
     """Added for a sentence of a section that sums the document up: an abstract, an executive summary."""
     too_alike: float = 0.75
     """Cosine at which a sentence says the same."""
-    least_words: int = 6
+    least_words: int = 8
     most_words: int = 50
     num_weighed: int = 500
 
