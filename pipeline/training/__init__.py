@@ -1,1 +1,1 @@
-"""Training and evaluation of the default model."""
+"""What is learned here: language models, from scratch or further, and the weights of `pipeline.sentences`."""
