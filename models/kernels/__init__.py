@@ -1,4 +1,4 @@
-"""The fast path on a GPU: Triton kernels that do what `models.mamba.mamba3` and `mamba2` do, on rows of a table in place."""
+"""The fast path on a GPU: Triton kernels that do what `models.mamba.mamba3` and `mamba2` do, on rows of a table."""
 
 import os
 
