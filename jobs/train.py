@@ -5,6 +5,7 @@ import structlog
 from configs.loader import load
 from configs.training import TrainConfig
 from jobs import command
+from pipeline.cluster import submission
 from pipeline.telemetry import logs
 from pipeline.training import result, work
 from pipeline.training.saves import Saves
@@ -19,6 +20,7 @@ def train(config_path: command.ConfigPath, overrides: command.Overrides = None) 
     """
     config = load(TrainConfig, config_path, overrides or [])
     logs.configure()
+    submission.refuse_relative("output", config.output)
     if result.is_there(config):
         log.info("training_is_done", output=config.output)
         Saves(config.output).remove()

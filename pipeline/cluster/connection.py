@@ -9,6 +9,8 @@ from typing import Any
 
 import ray
 
+from pipeline.cluster.submission import is_submitted
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,8 +46,3 @@ def resources() -> dict[str, float]:
     """What the cluster has, by Ray's names."""
     found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray annotates half
     return found
-
-
-def is_submitted() -> bool:
-    """Whether `ray job submit` started this driver, in a copy of the working directory that goes with the job."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ

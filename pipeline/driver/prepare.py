@@ -13,7 +13,7 @@ from configs.errors import ConfigError
 from configs.prices import Catalog
 from configs.settings import SummarizeConfig, every_prompt
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
-from pipeline.cluster import connection
+from pipeline.cluster import submission
 from pipeline.documents.sources import list_documents
 from pipeline.driver.error_budget import ErrorBudget
 from pipeline.driver.stopping import Stopping
@@ -29,7 +29,6 @@ from pipeline.schemas.tables import Row
 from pipeline.sentences import weights
 from pipeline.states import kept as states
 from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
-from pipeline.storage import objects
 
 log = structlog.get_logger()
 
@@ -71,7 +70,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
 
     Raises ConfigError, ModelError or StorageError: the run cannot start.
     """
-    _refuse_output_that_goes_with_the_job(config.output.uri)
+    submission.refuse_relative("output.uri", config.output.uri)
     rates = Rates(config.price, config.engine.cpus_per_actor, Catalog.load(config.price.catalog))
     reads = _reads(config)
     settings_sha256 = _settings_sha256(config, reads)
@@ -171,14 +170,6 @@ def _run_id(config: SummarizeConfig, command: Command) -> str:
     if found is not None and (config.run.id or not commits.is_complete(Ledger(config.output.uri, found))):
         return found
     return f"run-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
-
-
-def _refuse_output_that_goes_with_the_job(uri: str) -> None:
-    if connection.is_submitted() and objects.is_local(uri) and not uri.startswith(("/", "~", "file:")):
-        raise ConfigError(
-            f"output.uri = {uri!r}: a relative path would land in the copy of the working directory that Ray deletes "
-            "with the job; give an absolute path that every node shares, or s3://"
-        )
 
 
 def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -> None:
