@@ -25,6 +25,8 @@ TOKENIZER = Tokenizer.shipped()
 # With a character of several bytes at every step's end, sooner or later.
 BOOK = "\n\n".join(f"## Of {name}\n\n{text.replace('e ', 'é ')}" for name, text in sorted(topics.items()))[:240_000]
 SECTIONS = SectionSettings(prompts=(PromptSettings(name="section", kind="extract", max_words=40),), most_tokens=4096)
+SLOW, SOME_TOKENS = EngineSettings(slots=4, step_tokens=8), 3_000
+"""So slow that a stop is noticed long before the end, and so many tokens that there is something to say."""
 ROWS = ("prompt_id", "summary", "sentences", "section_index", "section_title", "section_start", "section_end")
 
 
@@ -81,8 +83,8 @@ def test_what_is_half_read_when_a_run_stops_is_finished_by_the_next_start(assign
     assert {receipt["status"] for receipt in results(futures)} == {"ok"}
     total = undisturbed._actor.reading().tokens_read
 
-    driver, futures = run(assignment, *rows)
-    wait_for(lambda: driver._actor.reading().tokens_read >= 30_000)
+    driver, futures = run(with_settings(assignment, engine=SLOW), *rows)
+    wait_for(lambda: driver._actor.reading().tokens_read >= SOME_TOKENS)
     ledger(assignment).stop("budget")
     statuses = {receipt["document_id"]: receipt["status"] for receipt in results(futures)}
     assert statuses["short.txt"] == "ok" and list(statuses.values()).count("stopped") >= 2
@@ -135,9 +137,9 @@ def test_of_a_document_that_has_grown_only_what_is_new_is_read(assignment, tmp_p
 
 
 def test_a_stop_can_give_an_extract_of_what_was_read_so_far(assignment, tmp_path):
-    asked = with_settings(assignment, summary_so_far=True, sections=None)
+    asked = with_settings(assignment, summary_so_far=True, sections=None, engine=SLOW)
     driver, futures = run(asked, streamed(tmp_path / "a.txt", BOOK.encode()))
-    wait_for(lambda: driver._actor.reading().tokens_read >= 30_000)
+    wait_for(lambda: driver._actor.reading().tokens_read >= SOME_TOKENS)
     ledger(asked).stop("budget")
     results(futures)
     rows = entries(asked)["a.txt"]["summaries"]
