@@ -204,7 +204,7 @@ def test_the_process_is_kept_from_batch_to_batch_until_it_dies(
 
 
 @pytest.mark.parametrize(
-    ("what", "seconds", "reason"), [("loop", 0.5, "0.5 s of CPU time"), ("hang", 0.1, "10 times 0.1 s on the clock")]
+    ("what", "seconds", "reason"), [("loop", 0.5, "0.5 s of CPU time"), ("hang", 0.3, "10 times 0.3 s on the clock")]
 )
 def test_a_document_that_does_not_end_is_given_up(
     process: ReaderProcess,
