@@ -96,7 +96,7 @@ def probe(
     output.mkdir(parents=True, exist_ok=True)
     shown = _write_recall(rows, places, output, model)
     if loss:
-        shown += _write_loss(subject.model, haystack, output, model)
+        shown += _write_loss(subject, haystack, output, model)
     with (output / "table.txt").open("w", encoding="utf-8") as stored:
         for console in (Console(), Console(width=100, file=stored)):
             for each in shown:
@@ -108,6 +108,7 @@ class _Subject:
     """What is probed."""
 
     model: MambaLM
+    kernels: kernels.Choice
     tokenizer: Tokenizer
     device: str
 
@@ -122,7 +123,7 @@ class _Subject:
         found = Tokenizer.find(tokenizer, uri)
         model = loading.loaded(checkpoint.resolve(uri), dtype, device)
         found.check_fits(model.config.padded_vocab_size)
-        return _Subject(model, found, device)
+        return _Subject(model, kernels.choose(model), found, device)
 
 
 @dataclass
@@ -149,7 +150,7 @@ def _recall(subject: _Subject, haystack: Haystack, places: recall.Places, asked:
     spots = places.spots(haystack.line_ends)
     progress = _Progress(recall.tokens_to_read(spots, len(asked)))
     log.info("probe_begins", tokens=progress.total, spots=len(spots), trials=len(asked), device=subject.device)
-    backend = RecurrentBackend(subject.model, recall.most_sequences(spots, len(asked)), *kernels.choose(subject.model))
+    backend = RecurrentBackend(subject.model, recall.most_sequences(spots, len(asked)), *subject.kernels)
     step_tokens = EngineSettings().step_tokens_on(subject.device)
     reading = Recall(backend, subject.tokenizer, asked, step_tokens, progress.add)
     return list(reading.rows(haystack.tokens, spots))
@@ -214,9 +215,9 @@ def _sum(rows: Sequence[Row]) -> str:
     )
 
 
-def _write_loss(model: MambaLM, haystack: Haystack, output: Path, name: str) -> list[Any]:
+def _write_loss(subject: _Subject, haystack: Haystack, output: Path, name: str) -> list[Any]:
     progress = _Progress(2 * len(haystack.tokens))
-    rows = loss_by_position(model, haystack.tokens, progress.add)
+    rows = loss_by_position(subject.model, subject.kernels.passes, haystack.tokens, progress.add)
     pq.write_table(pa.Table.from_pylist(rows), output / "loss.parquet")
     titles = {CARRIED: "state carried from the start", FORGETTING: f"state emptied every {MEMORY_TOKENS:,} tokens"}
     bounds = [(int(row["from"]), int(row["to"])) for row in rows]

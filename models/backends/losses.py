@@ -7,19 +7,25 @@ import torch
 import torch.nn.functional as F
 
 from models.backends.kernels import choose
+from models.backends.passes import Passes
 from models.mamba.language_model import MambaLM
 
 
 @torch.no_grad()
 def losses(
-    model: MambaLM, tokens: np.ndarray, segment_tokens: int, forget_every: int | None = None
+    model: MambaLM,
+    tokens: np.ndarray,
+    segment_tokens: int,
+    forget_every: int | None = None,
+    passes: Passes | None = None,
 ) -> Iterator[np.ndarray]:
     """Of each segment in turn, the cross entropy (l,) fp32, in nats, of its tokens given all before them.
 
     tokens (L,) int of one document; the first has no loss. Memory is that of one segment. `forget_every`, a multiple of
-    `segment_tokens`, empties the state so often: what a short memory would give.
+    `segment_tokens`, empties the state so often: what a short memory would give. `passes` run the model, by default those that `choose`
+    finds: for several documents, find them once, since kernels are tested each time.
     """
-    passes, state = choose(model).passes, model.empty_state(1)
+    passes, state = passes or choose(model).passes, model.empty_state(1)
     ids = torch.from_numpy(tokens.astype(np.int64)).to(model.lm_head.weight.device)
     for start in range(0, len(ids) - 1, segment_tokens):
         if forget_every and start % forget_every == 0:
@@ -31,7 +37,11 @@ def losses(
 
 
 def losses_by_token(
-    model: MambaLM, tokens: np.ndarray, segment_tokens: int, forget_every: int | None = None
+    model: MambaLM,
+    tokens: np.ndarray,
+    segment_tokens: int,
+    forget_every: int | None = None,
+    passes: Passes | None = None,
 ) -> np.ndarray:
     """`losses` of a whole document (L - 1,)."""
-    return np.concatenate(list(losses(model, tokens, segment_tokens, forget_every)))
+    return np.concatenate(list(losses(model, tokens, segment_tokens, forget_every, passes)))

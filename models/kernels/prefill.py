@@ -39,7 +39,9 @@ from models.kernels.tiles import (
     columns_of,
     decays_of,
     of_ranks,
+    read_of,
     rows_of,
+    state_after,
     state_turned,
     turns_at,
 )
@@ -116,19 +118,9 @@ def _read_spans(
         x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
         z = columns_of(proj, proj_stride, head * P, chunk, local, live, P)
         since, later, now, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
-
         x = of_ranks(x, x_ranks, head, rank, R, P)
-        scores = tl.dot(c, tl.trans(b), input_precision=PRECISION)
-        # A token weighs for itself what gamma says, and D.
-        earlier, same = local[:, None] > local[None, :], local[:, None] == local[None, :]
-        mixing = tl.exp2(tl.where(earlier, since[:, None] + later[None, :], -float("inf")))
-        scores *= tl.where(same, now[:, None], mixing)
-        y = tl.dot(c, tl.trans(state.to(DTYPE)), input_precision=PRECISION) * tl.exp2(since)[:, None]
-        y = tl.dot(scores.to(DTYPE), x.to(DTYPE), y + d * x, input_precision=PRECISION)
-
-        x_turned = tl.trans((x * tl.exp2(total + later)[:, None]).to(DTYPE))
-        state = tl.dot(x_turned, b, state * tl.exp2(total), input_precision=PRECISION)
-
+        y = read_of(state, x, b, c, d, local, since, later, now, DTYPE, PRECISION)
+        state = state_after(state, x, b, later, total, DTYPE, PRECISION)
         if HAS_NORM:
             scale = tl.rsqrt(tl.sum(y * y, 1) / P + EPS)[:, None]
             y *= scale * tl.load(norm_weight + head * P + channel).to(tl.float32)[None, :]

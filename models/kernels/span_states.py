@@ -7,7 +7,16 @@ import triton
 import triton.language as tl
 
 from models.kernels.activations import FULL_TURN, wrapped
-from models.kernels.tiles import carried_state, columns_of, decays_of, of_ranks, rows_of, state_turned, turns_at
+from models.kernels.tiles import (
+    carried_state,
+    columns_of,
+    decays_of,
+    of_ranks,
+    rows_of,
+    state_after,
+    state_turned,
+    turns_at,
+)
 
 
 @triton.jit(do_not_specialize=["L"])
@@ -44,8 +53,8 @@ def sum_spans(
         b = rows_of(turned, L, head, chunk, live, 0, N, R, M)
         x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
         _, later, _, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
-        x = of_ranks(x, x_ranks, head, rank, R, P) * tl.exp2(total + later)[:, None]
-        state = tl.dot(tl.trans(x.to(DTYPE)), b.to(DTYPE), state * tl.exp2(total), input_precision=PRECISION)
+        x = of_ranks(x, x_ranks, head, rank, R, P)
+        state = state_after(state, x, b.to(DTYPE), later, total, DTYPE, PRECISION)
         decay += total
     place = tl.load(entries + span).to(tl.int64) * H + head
     tile = tl.arange(0, P)[:, None] * N + tl.arange(0, N)[None, :]

@@ -22,7 +22,7 @@ from models.kernels.activations import LOG2_E, sigmoid, softplus
 from models.kernels.convolution import convolve_step, convolved, keep_inputs
 from models.kernels.operands import operands
 from models.kernels.spans import Spans
-from models.kernels.tiles import columns_of, decays_of
+from models.kernels.tiles import columns_of, decays_of, read_of, state_after
 from models.kernels.tiling import SMALL, Tiling
 from models.mamba.mamba2 import Mamba2Mixer
 from models.mamba.norms import NORM_EPS
@@ -99,8 +99,7 @@ def sum_spans(
         b = columns_of(mixed, mixed_stride, H * P + head * G // H * N, chunk, local, live, N)
         x = columns_of(mixed, mixed_stride, head * P, chunk, local, live, P).to(tl.float32)
         _, later, _, total = decays_of(decays, head, start // M + span + index, local, H, M)
-        x *= tl.exp2(total + later)[:, None]
-        state = tl.dot(tl.trans(x.to(DTYPE)), b.to(DTYPE), state * tl.exp2(total), input_precision=PRECISION)
+        state = state_after(state, x, b.to(DTYPE), later, total, DTYPE, PRECISION)
         decay += total
     place = tl.load(entries + span).to(tl.int64) * H + head
     tile = tl.arange(0, P)[:, None] * N + tl.arange(0, N)[None, :]
@@ -180,14 +179,8 @@ def read_spans(
         c = columns_of(mixed, mixed_stride, H * P + G * N + group, chunk, local, live, N).to(DTYPE)
         x = columns_of(mixed, mixed_stride, head * P, chunk, local, live, P).to(tl.float32)
         since, later, now, total = decays_of(decays, head, start // M + span + index, local, H, M)
-        scores = tl.dot(c, tl.trans(b), input_precision=PRECISION)
-        earlier, same = local[:, None] > local[None, :], local[:, None] == local[None, :]
-        mixing = tl.exp2(tl.where(earlier, since[:, None] + later[None, :], -float("inf")))
-        scores *= tl.where(same, now[:, None], mixing)
-        y = tl.dot(c, tl.trans(state.to(DTYPE)), input_precision=PRECISION) * tl.exp2(since)[:, None]
-        y = tl.dot(scores.to(DTYPE), x.to(DTYPE), y + d * x, input_precision=PRECISION)
-        weighed = tl.trans((x * tl.exp2(total + later)[:, None]).to(DTYPE))
-        state = tl.dot(weighed, b, state * tl.exp2(total), input_precision=PRECISION)
+        y = read_of(state, x, b, c, d, local, since, later, now, DTYPE, PRECISION)
+        state = state_after(state, x, b, later, total, DTYPE, PRECISION)
         target = out + (chunk + local).to(tl.int64)[:, None] * H * P + head * P + channel[None, :]
         tl.store(target, y.to(out.dtype.element_ty), mask=live[:, None])
     if stop == tl.load(segment_stops + span):

@@ -52,6 +52,25 @@ def decays_of(decays, head, tile, local, H: tl.constexpr, TOKENS: tl.constexpr):
 
 
 @triton.jit
+def state_after(state, x, b, later, total, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+    """The state (P, N) after a chunk with x (M, P) and B (M, N) in DTYPE, weighed as `decays_of` says."""
+    weighed = tl.trans((x * tl.exp2(total + later)[:, None]).to(DTYPE))
+    return tl.dot(weighed, b, state * tl.exp2(total), input_precision=PRECISION)
+
+
+@triton.jit
+def read_of(state, x, b, c, d, local, since, later, now, DTYPE: tl.constexpr, PRECISION: tl.constexpr):
+    """(M, P) what a chunk reads of itself and of the state that enters it, with D's skip; C and B (M, N) in DTYPE."""
+    scores = tl.dot(c, tl.trans(b), input_precision=PRECISION)
+    # A token weighs for itself what gamma says, and D.
+    earlier, same = local[:, None] > local[None, :], local[:, None] == local[None, :]
+    mixing = tl.exp2(tl.where(earlier, since[:, None] + later[None, :], -float("inf")))
+    scores *= tl.where(same, now[:, None], mixing)
+    y = tl.dot(c, tl.trans(state.to(DTYPE)), input_precision=PRECISION) * tl.exp2(since)[:, None]
+    return tl.dot(scores.to(DTYPE), x.to(DTYPE), y + d * x, input_precision=PRECISION)
+
+
+@triton.jit
 def columns_of(proj, proj_stride, first, chunk, local, live, P: tl.constexpr):
     """(M, P) of the projection, from column `first` on, as they are in memory."""
     channel = tl.arange(0, P)[None, :]

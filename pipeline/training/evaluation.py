@@ -6,6 +6,7 @@ import numpy as np
 
 from configs.errors import ConfigError
 from configs.training import TrainConfig
+from models.backends.kernels import choose
 from models.backends.losses import losses_by_token
 from models.mamba.language_model import MambaLM
 from models.weights.tokenizer import Tokenizer
@@ -36,16 +37,18 @@ def evaluate(
     """Loss on held-out summaries, and by position over one long text that training never saw."""
     longest = max(EVAL_PAIR_CHARS, config.data.max_pair_tokens * CHARS_PER_TOKEN)
     pairs = [record for record in corpus.held_out if record.summaries and len(record.text) < longest]
-    answers = []
+    answers, passes = [], choose(model).passes
     # Of all files alike, whatever their order.
     for record in sorted(pairs, key=lambda record: sha256(record.id.encode()).digest())[:EVAL_PAIRS]:
         example = pair(record, record.summaries[0], tokenizer, config.data.preamble)
-        answers.append(losses_by_token(model, example.tokens, SEGMENT_TOKENS)[-example.answer_tokens :].mean())
+        answers.append(
+            losses_by_token(model, example.tokens, SEGMENT_TOKENS, passes=passes)[-example.answer_tokens :].mean()
+        )
     figures: dict[str, object] = {
         "held_out_answer_loss": round(float(np.mean(answers)), 3) if answers else None,
         "held_out_answers": len(answers),
     }
     if text is not None:
         tokens = tokenize.tokens([text], tokenizer)[: EVAL_TEXT_TOKENS + 1]
-        figures["loss_by_position"] = loss_by_position(model, tokens)
+        figures["loss_by_position"] = loss_by_position(model, passes, tokens)
     return figures

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.backends.losses import losses
+from models.backends.passes import Passes
 from models.mamba.language_model import MambaLM
 
 SEGMENT_TOKENS = 1024
@@ -19,17 +20,20 @@ FORGETTING = f"loss_forgetting_every_{MEMORY_TOKENS}"
 
 
 def loss_by_position(
-    model: MambaLM, tokens: npt.NDArray[np.int32], on_read: Callable[[int], None] = lambda tokens: None
+    model: MambaLM,
+    passes: Passes,
+    tokens: npt.NDArray[np.int32],
+    on_read: Callable[[int], None] = lambda tokens: None,
 ) -> list[dict[str, float]]:
     """Of a document (L,): the mean loss in nats of tokens `from` to `to`, with the state carried from the start and
-    with it emptied every MEMORY_TOKENS. `on_read` is told of tokens as they are read, all of them twice."""
+    with it emptied every MEMORY_TOKENS. `passes` run the model. `on_read` is told of tokens as they are read, all of them twice."""
 
     def heard(segments: Iterator[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
         for segment in segments:
             on_read(len(segment))
             yield segment
 
-    found = (losses(model, tokens, SEGMENT_TOKENS, forget_every) for forget_every in (None, MEMORY_TOKENS))
+    found = (losses(model, tokens, SEGMENT_TOKENS, forget_every, passes) for forget_every in (None, MEMORY_TOKENS))
     return by_position(*(np.concatenate(list(heard(segments))) for segments in found))
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.kernels import TARGETS
 
-MOST_STACK_BYTES = 1024
-"""Of a thread. Where a tile does not fit into registers at all, it is 4 KB and more."""
+MOST_STACK_BYTES, OF_READING = 32, 256
+"""Of a thread. What reads spans fills its registers, but with addresses: a tile that goes to memory would be 4 KB."""
 
 
 @pytest.mark.slow
@@ -26,6 +26,6 @@ def test_the_kernels_compile_and_fit(target):
     assert len(kernels) == 25
     for name, figures in kernels.items():
         assert figures["shared_bytes"] <= TARGETS[target].shared_bytes, name
-        assert figures["stack_bytes"] <= (MOST_STACK_BYTES if name.startswith("read_") else 64), name
+        assert figures["stack_bytes"] <= (OF_READING if name.startswith("read_") else MOST_STACK_BYTES), name
         assert figures["programs_per_sm"] >= 2, name
         assert (figures["matrix_instructions"] > 0) == name.startswith(("sum_", "read_")), name
