@@ -24,6 +24,7 @@ from configs.errors import ConfigError
 from configs.settings import EngineSettings, InputSettings, ModelSettings
 from jobs import command
 from jobs.sizing import number_of
+from models.backends import device as devices
 from models.backends import kernels, loading
 from models.backends.recurrent import RecurrentBackend
 from models.mamba.language_model import MambaLM
@@ -117,8 +118,7 @@ class _Subject:
         """Raises ModelError."""
         if device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"--device {device}: give auto, cpu or cuda.")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = devices.kind_of(device)
         dtype = getattr(torch, ModelSettings().dtype_on(device))
         found = Tokenizer.find(tokenizer, uri)
         model = loading.loaded(checkpoint.resolve(uri), dtype, device)

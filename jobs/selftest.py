@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.errors import ModelError
+from configs.settings import ModelSettings
 from jobs import command, exits
 from models.backends import device as devices
 from models.backends import kernels, loading, self_test
@@ -33,9 +34,9 @@ def selftest(model: Model = "default", device: Device = "auto", dtype: Dtype = "
     """Load a model on one device as a run does, and read a short ragged pack through each kind of kernels and through
     plain PyTorch. Exits with 3 where kernels run the model and differ from plain PyTorch."""
     logs.configure()
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = devices.kind_of(device)
     name = devices.gpu_name() if kind == "cuda" else "cpu"
-    wanted = ("bfloat16" if kind == "cuda" else "float32") if dtype == "auto" else dtype
+    wanted = ModelSettings(dtype=dtype).dtype_on(kind)
     loaded = loading.loaded(checkpoint.resolve(model), getattr(torch, wanted), kind)
     rows = [_row(loaded, made) for made in kernels.MAKERS]
     rows.append({"kernels": "torch", "verdict": "the judge", "tokens_per_second": _speed(loaded, loaded)})

@@ -11,6 +11,13 @@ BFLOAT16_FROM = (8, 0)
 """Compute capability: A100 and newer."""
 
 
+def kind_of(wanted: str) -> str:
+    """`cpu` or `cuda`: what `auto` is on this machine, a GPU where torch sees one; anything else is itself."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def gpu_name() -> str:
     """As torch calls the GPU that this process has. Raises ModelError where it sees none, saying why."""
     if not torch.cuda.is_available():

@@ -1,6 +1,5 @@
 """Models and engines from the files and the settings of a run."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +8,6 @@ from configs.errors import ModelError
 from configs.settings import SummarizeConfig
 from models.backends import device as devices
 from models.backends import engines
-from models.backends.kernels import Wanted
 from models.engine.engine import Engine
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
@@ -26,27 +24,10 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
     if config.preamble is not None:
         preamble = [tokenizer.begin_id, *tokenizer.encode(config.preamble)]
     slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
-    engine = load(directory, dtype, device, tokenizer.end_id, slots, step_tokens, preamble, config.model.kernels)
+    model = loaded(directory, getattr(torch, dtype), device)
+    engine = engines.around(model, tokenizer.end_id, slots, step_tokens, preamble, config.model.kernels)
     engine.warm_up()
     return engine
-
-
-def load(
-    directory: Path,
-    dtype: str,
-    device: str,
-    end_id: int,
-    num_slots: int,
-    step_tokens: int,
-    preamble: Sequence[int] = (),
-    kernels: Wanted = "auto",
-) -> Engine:
-    """With the model of that directory, in a dtype by torch's name. Raises ModelError.
-
-    The other arguments are those of `engines.around`.
-    """
-    model = loaded(directory, getattr(torch, dtype), device)
-    return engines.around(model, end_id, num_slots, step_tokens, preamble, kernels)
 
 
 def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:

@@ -22,8 +22,8 @@ def losses(
     """Of each segment in turn, the cross entropy (l,) fp32, in nats, of its tokens given all before them.
 
     tokens (L,) int of one document; the first has no loss. Memory is that of one segment. `forget_every`, a multiple of
-    `segment_tokens`, empties the state so often: what a short memory would give. `passes` run the model, by default those that `choose`
-    finds: for several documents, find them once, since kernels are tested each time.
+    `segment_tokens`, empties the state so often: what a short memory would give. `passes` run the model, by default
+    those that `choose` finds: find them once for several documents, since it tests kernels each time.
     """
     passes, state = passes or choose(model).passes, model.empty_state(1)
     ids = torch.from_numpy(tokens.astype(np.int64)).to(model.lm_head.weight.device)

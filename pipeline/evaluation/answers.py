@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-import torch
 
 from configs.errors import ConfigError
 from configs.settings import PromptSettings, SummarizeConfig, answers_of
+from models.backends import device as devices
 from models.backends import loading
 from models.engine.feed import ArrayFeed
 from models.engine.request import Finished, Request
@@ -57,11 +57,11 @@ class ModelAnswers:
         """Of the run's prompts, the first that a model answers, or the one of that name. Raises ConfigError where there
         is none, ModelError."""
         self._prompt = _chosen(answers_of(config.prompts), prompt)
-        device = _device(config)
+        kind = devices.kind_of(config.model.device)
         directory = checkpoint.resolve(config.model.uri)
         self._tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
-        self._engine = loading.of_run(config, directory, self._tokenizer, device, config.model.dtype_on(device))
-        self.batch = config.engine.slots_on(device)
+        self._engine = loading.of_run(config, directory, self._tokenizer, kind, config.model.dtype_on(kind))
+        self.batch = config.engine.slots_on(kind)
 
     def of(self, wanted: Sequence[Wanted]) -> list[str | None]:
         """An answer as the run's row would hold it, whether or not it passes the check."""
@@ -132,9 +132,3 @@ def _chosen(prompts: Sequence[PromptSettings], name: str | None) -> PromptSettin
 
 def _listed(names: Sequence[str]) -> str:
     return f": there are {', '.join(names)}" if names else ""
-
-
-def _device(config: SummarizeConfig) -> str:
-    if config.model.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return config.model.device

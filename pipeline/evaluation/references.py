@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,7 +9,7 @@ import structlog
 
 from configs.errors import ConfigError
 from pipeline.formats.encoding import without_surrogates
-from pipeline.training.summarized import NUM_FOLDS, lines
+from pipeline.training.summarized import fold_of, lines
 
 log = structlog.get_logger()
 
@@ -39,7 +38,7 @@ class Referenced:
     @property
     def fold(self) -> int:
         """Of ten, as in training."""
-        return int(sha256(self.id.encode()).hexdigest(), 16) % NUM_FOLDS
+        return fold_of(self.id)
 
 
 def referenced(uris: Sequence[str], largest_characters: int | None = None) -> Iterator[Referenced]:

@@ -12,7 +12,8 @@ import torch
 
 from configs.errors import ModelError, StateError
 from configs.settings import EngineSettings, PromptSettings
-from models.backends import loading
+from models.backends import device as devices
+from models.backends import engines, loading
 from models.engine.feed import ArrayFeed
 from models.engine.request import Answer, Finished, ReadState, Request
 from models.engine.summarizer import Summarizer
@@ -91,7 +92,8 @@ class Reader:
     def engine(self) -> Summarizer:
         """For one document."""
         step_tokens = EngineSettings().step_tokens_on(self.device)
-        return loading.load(self.directory, self.dtype, self.device, self.tokenizer.end_id, 1, step_tokens)
+        model = loading.loaded(self.directory, getattr(torch, self.dtype), self.device)
+        return engines.around(model, self.tokenizer.end_id, 1, step_tokens)
 
 
 def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
@@ -174,7 +176,6 @@ def _dtype_at(row: Row, version: int, tokenizer: str, preamble: str | None) -> s
 
 
 def _device(wanted: str) -> str:
-    has_gpu = torch.cuda.is_available()
-    if wanted == "cuda" and not has_gpu:
+    if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"torch {torch.__version__} sees no GPU here: --device cpu answers too, only slower")
-    return "cuda" if wanted != "cpu" and has_gpu else "cpu"
+    return devices.kind_of(wanted)

@@ -26,7 +26,8 @@ def loss_by_position(
     on_read: Callable[[int], None] = lambda tokens: None,
 ) -> list[dict[str, float]]:
     """Of a document (L,): the mean loss in nats of tokens `from` to `to`, with the state carried from the start and
-    with it emptied every MEMORY_TOKENS. `passes` run the model. `on_read` is told of tokens as they are read, all of them twice."""
+    with it emptied every MEMORY_TOKENS. `passes` run the model. `on_read` is told of tokens as they are read, all of
+    them twice."""
 
     def heard(segments: Iterator[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
         for segment in segments:

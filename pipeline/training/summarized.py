@@ -19,6 +19,11 @@ NUM_FOLDS = 10
 ITEM = re.compile(r"^\s*-\s+", re.MULTILINE)
 
 
+def fold_of(identity: str) -> int:
+    """Of a document, by its id: from 0 to 9, of which 0 is for validation."""
+    return int(hashlib.sha256(identity.encode()).hexdigest(), 16) % NUM_FOLDS
+
+
 @dataclass(frozen=True)
 class Summarized:
     """One document and what people wrote about it."""
@@ -37,7 +42,7 @@ class Summarized:
     @property
     def fold(self) -> int:
         """From 0 to 9, of which 0 is for validation."""
-        return int(hashlib.sha256(self.id.encode()).hexdigest(), 16) % NUM_FOLDS
+        return fold_of(self.id)
 
 
 @dataclass(frozen=True)

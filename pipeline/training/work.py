@@ -7,6 +7,7 @@ import torch
 
 from configs.errors import ConfigError
 from configs.training import TrainConfig
+from models.backends import device as devices
 from models.weights.tokenizer import Tokenizer
 from pipeline.training import evaluation, result
 from pipeline.training.corpus import Corpus
@@ -57,7 +58,6 @@ def work(config: TrainConfig, prepared: Prepared, device: torch.device) -> None:
 
 def device_of(config: TrainConfig) -> torch.device:
     """Where one process trains. Raises ConfigError where a GPU is asked for and there is none."""
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
+    if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device = 'cuda', but torch sees no GPU here: set device=cpu, or start it where there is one")
-    return torch.device("cuda" if has_gpu and config.device != "cpu" else "cpu")
+    return torch.device(devices.kind_of(config.device))
