@@ -39,7 +39,9 @@ Documents = Annotated[
     list[str],
     typer.Argument(metavar="DOCUMENTS...", help="JSON lines (.jsonl, .jsonl.zst): id, text, reference, group."),
 ]
-Output = Annotated[Path, typer.Option(help="Folder for scores.parquet, table.txt, rouge.svg and coverage.svg.")]
+Output = Annotated[
+    Path, typer.Option(file_okay=False, help="Folder for scores.parquet, table.txt, rouge.svg and coverage.svg.")
+]
 Methods = Annotated[str, typer.Option(help="Of extract, lead, lexrank, textrank and answer, with commas between.")]
 Budget = Annotated[str, typer.Option(help="Words of each summary; `reference`: as many as the reference has.")]
 Model = Annotated[

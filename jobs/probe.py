@@ -47,7 +47,10 @@ LEAST_TRIALS = 4
 LOG_SECONDS = 10.0
 
 Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="As `model.uri`; `default` is the shipped model.")]
-Output = Annotated[Path, typer.Option(help="Folder for recall.parquet, recall.svg, loss.parquet, loss.svg, table.txt.")]
+Output = Annotated[
+    Path,
+    typer.Option(file_okay=False, help="Folder for recall.parquet, recall.svg, loss.parquet, loss.svg, table.txt."),
+]
 Lengths = Annotated[str, typer.Option(help="Tokens of the document, separated by commas; 16K is 16,000.")]
 Depths = Annotated[str, typer.Option(help="Where needles lie: percent of the length, separated by commas.")]
 Trials = Annotated[

@@ -26,11 +26,11 @@ def gpu_name() -> str:
 
 
 def check(dtype: torch.dtype) -> None:
-    """Raises ModelError where the GPU cannot run a model of that dtype."""
-    capability = torch.cuda.get_device_capability()
+    """Raises ModelError where there is no GPU, or it cannot run a model of that dtype."""
+    name, capability = gpu_name(), torch.cuda.get_device_capability()
     if dtype == torch.bfloat16 and capability < BFLOAT16_FROM:
         raise ModelError(
-            f"{gpu_name()} has compute capability {'.'.join(map(str, capability))} and no bfloat16: set "
+            f"{name} has compute capability {'.'.join(map(str, capability))} and no bfloat16: set "
             "model.dtype=float32, which takes twice the memory, or use an A100, L40S, H100 or newer"
         )
 

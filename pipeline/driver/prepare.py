@@ -29,6 +29,7 @@ from pipeline.schemas.tables import Row
 from pipeline.sentences import weights
 from pipeline.states import kept as states
 from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
+from pipeline.storage import objects
 
 log = structlog.get_logger()
 
@@ -71,6 +72,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     Raises ConfigError, ModelError or StorageError: the run cannot start.
     """
     submission.refuse_relative("output.uri", config.output.uri)
+    objects.refuse_file("output.uri", config.output.uri)
     rates = Rates(config.price, config.engine.cpus_per_actor, Catalog.load(config.price.catalog))
     reads = _reads(config)
     settings_sha256 = _settings_sha256(config, reads)

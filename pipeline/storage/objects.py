@@ -24,7 +24,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from configs.errors import StorageError
+from configs.errors import ConfigError, StorageError
 from pipeline.storage import disk, remote, s3
 from pipeline.storage.listing import Listed, walk_disk
 from pipeline.storage.translation import translated
@@ -168,6 +168,12 @@ def publish_table(uri: str, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     publish(uri, memoryview(sink.getvalue()))
+
+
+def refuse_file(field: str, uri: str) -> None:
+    """Raises ConfigError where a setting that names a place for many objects is a file on this machine."""
+    if is_local(uri) and os.path.isfile(filesystem(uri)[1]):
+        raise ConfigError(f"{field} = {uri!r} is a file: give a directory, or an s3:// prefix")
 
 
 def read_bytes(uri: str) -> bytes:

@@ -14,7 +14,9 @@ ADAPTER, FIGURES = "adapter", "training.json"
 
 
 def is_there(config: TrainConfig) -> bool:
-    """Whether the output holds the result of a training with these very settings."""
+    """Whether the output holds the result of a training with these very settings. Raises ConfigError where the output
+    is a file."""
+    objects.refuse_file("output", config.output)
     try:
         stored = json.loads(objects.read_bytes(objects.join(config.output, FIGURES)))
     except (FileNotFoundError, ValueError):

@@ -39,9 +39,10 @@ def test_what_is_wrong_with_torch_or_the_driver(monkeypatch, built_for, visible,
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(ModelError, match=f"torch .* sees no GPU on .*: .*{re.escape(told)}") as caught:
-        device.gpu_name()
-    assert "\n" not in str(caught.value)
+    for asks in (device.gpu_name, lambda: device.check(torch.float32)):
+        with pytest.raises(ModelError, match=f"torch .* sees no GPU on .*: .*{re.escape(told)}") as caught:
+            asks()
+        assert "\n" not in str(caught.value)
 
 
 @pytest.fixture

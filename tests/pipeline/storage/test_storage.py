@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs.errors import StorageError
+from configs.errors import ConfigError, StorageError
 from pipeline.storage import objects, remote
 
 HARD_NAMES = [
@@ -330,3 +330,13 @@ def test_folders_right_below_a_place_are_listed_and_nothing_deeper(place):
     for name in ("b/run.json", "a/run.json", "a/deep/er.json", "file.json"):
         objects.publish(objects.join(place, "runs", name), b"{}")
     assert objects.list_folders(objects.join(place, "runs")) == ["a", "b"]
+
+
+def test_a_file_is_no_place_for_many_objects(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("")
+    for uri in (str(path), path.as_uri()):
+        with pytest.raises(ConfigError, match=r"^output.uri = .* is a file: give a directory, or an s3:// prefix$"):
+            objects.refuse_file("output.uri", uri)
+    for uri in (str(tmp_path), str(tmp_path / "new"), "s3://bucket/out"):
+        objects.refuse_file("output.uri", uri)
