@@ -72,7 +72,7 @@ class GrowingBackend:
     def open(self, tokens: int, start: SavedState | None = None) -> Handle:
         if start is not None and set(start) != {"keys", "values"}:
             raise StateError("The stored state is no cache of keys and values.")
-        cache = self.model.empty() if start is None else {name: torch.tensor(array) for name, array in start.items()}
+        cache = self.model.empty() if start is None else {name: torch.tensor(array[0]) for name, array in start.items()}
         return self._add(cache, tokens)
 
     def fork(self, handle: Handle, tokens: int) -> Handle:
@@ -89,8 +89,13 @@ class GrowingBackend:
             logits += [last] if each.wants_logits else []
         return torch.stack(logits).float() if logits else torch.empty(0, VOCAB_SIZE)
 
-    def export(self, handle: Handle) -> SavedState:
-        return {name: tensor.numpy().copy() for name, tensor in self._caches[handle].items()}
+    def extend(self, handle: Handle, tokens: int) -> None:
+        assert self.room_for(tokens)
+        self._granted[handle] += tokens
+        self.most_granted = max(self.most_granted, sum(self._granted.values()))
+
+    def export(self, handle: Handle, since: int = 0) -> SavedState:
+        return {name: tensor[None, since:].numpy().copy() for name, tensor in self._caches[handle].items()}
 
     def close(self, handle: Handle) -> None:
         del self._caches[handle], self._granted[handle]

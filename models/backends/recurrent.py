@@ -67,6 +67,9 @@ class RecurrentBackend:
         """Copies the row to a free one."""
         return self._take_row(self._states.gather([handle]))
 
+    def extend(self, handle: Handle, tokens: int) -> None:
+        """A row holds any number of tokens."""
+
     def run(self, work: Sequence[Work]) -> Tensor:
         """Prefill in one pack, then a step of decoding: each in its own way, whatever runs beside it."""
         num_prefill = sum(not each.is_decode for each in work)
@@ -76,8 +79,8 @@ class RecurrentBackend:
         # Rows of the embedding beyond the vocabulary are padding and never a token.
         return logits[:, : self._vocab_size].float()
 
-    def export(self, handle: Handle) -> SavedState:
-        """The row of each tensor (Z, 1, ...)."""
+    def export(self, handle: Handle, since: int = 0) -> SavedState:
+        """The row of each tensor (Z, 1, ...), none of which grows."""
         row = self._states.gather([handle]).detach()
         return {name: row[name].cpu().numpy() for name in row}
 

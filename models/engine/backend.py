@@ -18,7 +18,20 @@ if TYPE_CHECKING:  # what is served without a model is served without torch
 Handle = NewType("Handle", int)
 """A sequence that a backend holds."""
 SavedState: TypeAlias = Mapping[str, npt.NDArray[Any]]
-"""A sequence as named arrays, of whatever shapes: all that is needed to continue it elsewhere."""
+"""A sequence as named arrays: all that is needed to continue it elsewhere.
+
+Those that `grows` names grow with the tokens: their axis 1 is the tokens of the sequence, a preamble's included, and
+what has been written of a token never changes. All others are of whatever shapes, the same after any number of tokens,
+and may change with each. bfloat16, which numpy lacks, is an array of its bits, uint16; there are no other uint16 arrays.
+"""
+GROWING = ("keys", "values")
+"""Names of arrays that grow: of a paged cache (Z, T, H, D), of Z layers with attention, T tokens, H heads of keys and
+values, D channels each. Where layers differ in shape, each has its own, (1, T, H, D) by `keys.LAYER`."""
+
+
+def grows(name: str) -> bool:
+    """Whether axis 1 of this array of a SavedState is the tokens of the sequence."""
+    return name.partition(".")[0] in GROWING
 
 
 @dataclass(frozen=True)
@@ -91,14 +104,17 @@ class Backend(Protocol):
     def fork(self, handle: Handle, tokens: int) -> Handle:
         """A copy that continues by itself and may come to so many tokens more, for which there is room."""
 
+    def extend(self, handle: Handle, tokens: int) -> None:
+        """Let a sequence come to so many tokens more than was granted to it, for which there is room."""
+
     def run(self, work: Sequence[Work]) -> "Tensor":
         """One pass: reads the tokens of each work into its sequence. In `work`, prefill comes before decode.
 
         Returns the logits (n, vocabulary) fp32, on the device, of those that want them, in their order.
         """
 
-    def export(self, handle: Handle) -> SavedState:
-        """A copy of a sequence as it is now."""
+    def export(self, handle: Handle, since: int = 0) -> SavedState:
+        """A copy of a sequence as it is now. Arrays that grow leave out the first `since` tokens."""
 
     def close(self, handle: Handle) -> None:
         """Forget a sequence and free its memory."""
