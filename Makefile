@@ -27,12 +27,13 @@ help:  ## Show this list
 
 setup: $(STAMP)  ## Make .venv with everything in it; does nothing when it is up to date
 
-$(STAMP): pyproject.toml requirements.lock requirements-torch.lock
+$(STAMP): pyproject.toml requirements.lock requirements-torch.lock requirements-infra.lock
 	@test -n '$(PYTHON)' || { echo 'no python3 on the PATH: install Python 3.11, or make setup PYTHON=...' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=...")'
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(call cpu_torch,$(PY))
 	$(PIP) install --quiet --only-binary :all: --require-hashes -r requirements.lock $$($(PY) -c '$(HAS_CPU_TORCH)' || echo -r requirements-torch.lock)
+	$(PIP) install --quiet --only-binary :all: --require-hashes --no-deps -r requirements-infra.lock
 	@touch $@
 
 define cpu_torch
@@ -45,8 +46,12 @@ define cpu_torch
 endef
 HAS_CPU_TORCH := import importlib.metadata as m, sys; sys.exit({d.version for d in m.distributions(name="torch")} != {"$(TORCH)+cpu"})
 
-lock: setup  ## Renew requirements.lock and requirements-torch.lock: the newest of all that pyproject.toml allows
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o .venv/lock --upgrade
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+
+lock: setup  ## Renew requirements*.lock: the newest of all that pyproject.toml allows
+	$(LOCK) pyproject.toml --group dev -o .venv/lock
+	$(LOCK) --group infra --no-deps --no-annotate -o .venv/lock-infra
+	{ echo '# Written by `make lock`: what tests/infra checks infra/ with, without what it depends on.'; cat .venv/lock-infra; } >requirements-infra.lock
 	awk 'BEGIN { print "# Written by `make lock`: all but torch." > "requirements.lock"; \
 		print "# Written by `make lock`: torch, and what its build with CUDA brings." > "requirements-torch.lock" } \
 		/^[a-z]/ { lock = /^(torch|nvidia|cuda)[-=]/ ? "requirements-torch.lock" : "requirements.lock" } { print > lock }' .venv/lock

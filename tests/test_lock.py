@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN, DEV = PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]["dev"]
 EXTRAS = [text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra]
+INFRA = PROJECT["dependency-groups"]["infra"]
 LOCKS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-torch.lock")}
+INFRA_LOCK = (ROOT / "requirements-infra.lock").read_text(encoding="utf-8")
+"""Tools that need nothing of the others; not every platform has them, and they come without what they depend on."""
 OURS = {"configs", "models", "pipeline", "jobs", "infra", "tests", "benchmarks", "docs"}
 OF_THE_VENV = {"pip", "longhaul"}
 """What no lock need name: what every venv begins with, and this project's own metadata."""
@@ -62,8 +65,10 @@ def differences(installed: dict[str, Version]) -> list[str]:
     The CPU build of torch is the locked version with a local part, and brings nothing that is CUDA's.
     """
     on_cpu = installed["torch"].local == "cpu"
+    tools = {canonicalize_name(pin.name): version(pin) for pin in pins(INFRA_LOCK)}
     expected = here("requirements.lock") if on_cpu else here(*LOCKS)
     expected |= {"torch": here("requirements-torch.lock")["torch"]}
+    expected |= {name: locked for name, locked in tools.items() if name in installed}
     actual = {name: Version(found.public) for name, found in installed.items() if name not in OF_THE_VENV}
     names = sorted({name for name in expected | actual if expected.get(name) != actual.get(name)})
     return [f"{name}: {actual.get(name)} is installed, {expected.get(name)} is locked" for name in names]
@@ -77,16 +82,22 @@ def test_what_pyproject_asks_for_is_locked_within_its_bounds(text):
     assert all(asked.specifier.contains(version(pin)) for pin in found), "outside its bounds: run `make lock`"
 
 
+def test_the_lock_of_the_tools_has_each_within_its_bounds_and_nothing_else():
+    locked = {canonicalize_name(pin.name): version(pin) for pin in pins(INFRA_LOCK)}
+    asked = {canonicalize_name(each.name): each.specifier for each in map(Requirement, INFRA)}
+    assert locked.keys() == asked.keys(), "run `make lock`"
+    assert [name for name, found in locked.items() if not asked[name].contains(found)] == []
+
+
 def test_each_line_names_one_version():
-    for pin in PINS:
+    for pin in [*PINS, *pins(INFRA_LOCK)]:
         assert [specifier.operator for specifier in pin.specifier] == ["=="], pin
         assert not pin.url and "*" not in str(pin.specifier), pin
 
 
-@pytest.mark.parametrize("lock", LOCKS)
-def test_each_line_has_hashes_and_none_an_address(lock):
+@pytest.mark.parametrize("text", [*LOCKS.values(), INFRA_LOCK], ids=[*LOCKS, "requirements-infra.lock"])
+def test_each_line_has_hashes_and_none_an_address(text):
     """Nor an option of pip's, which would say where to look."""
-    text = LOCKS[lock]
     for line in text.replace("\\\n", " ").splitlines():
         assert line.lstrip().startswith("#") or re.fullmatch(r"[^/@]+?(\s+--hash=sha256:[0-9a-f]{64})+\s*", line)
     assert not re.search(r"://|^\s*-(?!-hash)|/(?:home|root|tmp|opt)/", text, re.MULTILINE)
@@ -114,6 +125,10 @@ def test_whatever_is_newer_missing_or_unasked_is_noticed():
         assert differences(locked | {name: newer if name != "torch" else Version(f"{newer}+cpu")})
     missing = {name: found for name, found in locked.items() if name != "ray"}
     assert differences(missing) == [f"ray: None is installed, {locked['ray']} is locked"]
+    (tool, *_) = pins(INFRA_LOCK)
+    name = canonicalize_name(tool.name)
+    assert differences(locked | {name: version(tool)}) == []
+    assert differences(locked | {name: Version("99.0")}) == [f"{name}: 99.0 is installed, {version(tool)} is locked"]
     unasked = locked | {"nvidia-cublas": Version("1.0")}
     assert differences(unasked) == ["nvidia-cublas: 1.0 is installed, None is locked"]
 

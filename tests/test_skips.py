@@ -44,7 +44,7 @@ def run(folder: Path, ci: str) -> subprocess.CompletedProcess[str]:
 def test_a_skip_in_ci_fails_and_says_why(tmp_path):
     done = run(tmp_path, ci="true")
     assert done.returncode == 1
-    assert " 1 passed, 3 skipped, 1 xfailed, 3 errors in " in done.stdout
+    assert " 1 passed, 4 skipped, 1 xfailed, 3 errors in " in done.stdout
     reasons = ("Skipped: no Chromium", "Skipped: no browser", "No module named 'no_such_package'")
     assert all(reason in done.stdout for reason in reasons)
 
@@ -52,4 +52,4 @@ def test_a_skip_in_ci_fails_and_says_why(tmp_path):
 def test_elsewhere_a_skip_is_a_skip(tmp_path):
     done = run(tmp_path, ci="")
     assert done.returncode == 0, done.stdout
-    assert " 1 passed, 6 skipped, 1 xfailed in " in done.stdout
+    assert " 1 passed, 7 skipped, 1 xfailed in " in done.stdout

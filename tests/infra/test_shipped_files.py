@@ -25,7 +25,10 @@ COMPOSE = yaml.safe_load((INFRA / "docker/compose.yaml").read_text(encoding="utf
 
 
 def lint(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name(program), *arguments]
+    path = Path(sys.executable).with_name(program)
+    if not path.exists():
+        pytest.skip("requirements-infra.lock is not installed")
+    command = [path, *arguments]
     return subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False)
 
 
