@@ -168,7 +168,7 @@ class FirstLight:
         report: Report = {"documents": many, "tokens": int(lengths.sum())}
         for name, step_tokens, temperature in (("greedy", budget, 0.0), ("one sampled", budget, 0.7)):
             kept = lengths if name == "greedy" else np.maximum(lengths // 64, 64)
-            engine = engines.around(model, -1, slots, step_tokens)
+            engine = engines.around(model, (), slots, step_tokens)
             engine.warm_up()
             for place, length in enumerate(kept):
                 sampling = Sampling(64, temperature=temperature if place == 3 else 0.0)
@@ -182,7 +182,7 @@ class FirstLight:
     def metering(self) -> Report:
         """A pass of 16K tokens, one of 64, and a copy of a state: by the host's clock each takes its own time."""
         model = self._model(2 if self.is_small else 24)
-        engine = engines.around(model, -1, 4, 16_384)
+        engine = engines.around(model, (), 4, 16_384)
         engine.warm_up()
         times = {}
         for name, length in (("long", 256 if self.is_small else 16_384), ("short", 64)):

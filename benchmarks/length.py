@@ -24,7 +24,7 @@ def read_one(num_tokens: int) -> dict[str, float]:
     """In this process."""
     heap.keep_freed_memory()
     torch.set_num_threads(1)
-    engine = engines.around(subjects.ours(), end_id=0, num_slots=1, step_tokens=STEP_TOKENS)
+    engine = engines.around(subjects.ours(), end_ids={0}, num_slots=1, step_tokens=STEP_TOKENS)
     engine.warm_up()
     warm = peak_bytes()
     tokens = np.random.default_rng(0).integers(1, subjects.VOCAB_SIZE, num_tokens, dtype=np.int32)

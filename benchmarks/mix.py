@@ -120,7 +120,7 @@ def main() -> None:
     loads = {"mix": mix, "uniform": np.array_split(everything, len(mix))}
     curves, report = {}, {}
     for name, documents in loads.items():
-        engine = engines.around(model, tokenizer.end_id, SLOTS, STEP_TOKENS)
+        engine = engines.around(model, {tokenizer.end_id}, SLOTS, STEP_TOKENS)
         engine.warm_up()
         curves[name], cpu, wall = run(engine, documents, question)
         report[name] = {

@@ -35,7 +35,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     document = random.integers(1, model.config.vocab_size, int(given["tokens"]))
     # An id that no token has: every answer runs to its full length. Sampling, so that none goes round in circles.
-    engine = engines.around(model, end_id=-1, num_slots=8, step_tokens=2048)
+    engine = engines.around(model, end_ids=(), num_slots=8, step_tokens=2048)
     engine.warm_up()
     asked = tuple(
         Prompt(tuple(random.integers(1, 1000, QUESTION_TOKENS).tolist()), Sampling(ANSWER_TOKENS, 1.0, seed=seed))

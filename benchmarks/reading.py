@@ -82,7 +82,7 @@ def through(model: str, tokenizer: Tokenizer, news: threading.Event) -> Callable
     heap.keep_freed_memory()
     torch.set_num_threads(1)
     loaded = checkpoint.load(checkpoint.resolve(model), torch.float32, "cpu")
-    engine = engines.around(loaded, tokenizer.end_id, num_slots=2, step_tokens=STEP_TOKENS)
+    engine = engines.around(loaded, {tokenizer.end_id}, num_slots=2, step_tokens=STEP_TOKENS)
     engine.warm_up()
 
     def read(feed: TokenFeed) -> int:

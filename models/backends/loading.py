@@ -11,6 +11,7 @@ from models.backends import engines
 from models.engine.engine import Engine
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
+from models.weights.endings import end_ids
 from models.weights.tokenizer import Tokenizer
 
 
@@ -25,7 +26,8 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
         preamble = [tokenizer.begin_id, *tokenizer.encode(config.preamble)]
     slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
     model = loaded(directory, getattr(torch, dtype), device)
-    engine = engines.around(model, tokenizer.end_id, slots, step_tokens, preamble, config.model.kernels)
+    ends = end_ids(directory, tokenizer)
+    engine = engines.around(model, ends, slots, step_tokens, preamble, config.model.kernels)
     engine.warm_up()
     return engine
 

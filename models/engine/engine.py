@@ -10,7 +10,7 @@ time between two steps is the pass's own.
 """
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -32,14 +32,15 @@ class Engine:
     """A `Summarizer`: slots that are filled from a queue; each `step` is one pass through the model."""
 
     def __init__(
-        self, backend: Backend, end_id: int, num_slots: int, step_tokens: int, preamble: Sequence[int] = ()
+        self, backend: Backend, end_ids: Collection[int], num_slots: int, step_tokens: int, preamble: Sequence[int] = ()
     ) -> None:
         """For at most `num_slots` documents in flight, and as many answers, where the backend has room for them.
 
-        `step_tokens` is the budget of a prefill pass, at least one chunk. `preamble` are tokens that stand before every
-        document: they are read here, once, and each document is a fork of the sequence that holds them.
+        An answer ends at any of `end_ids`. `step_tokens` is the budget of a prefill pass, at least one chunk.
+        `preamble` are tokens that stand before every document: they are read here, once, and each document is a fork of
+        the sequence that holds them.
         """
-        self._backend, self._end_id, self._num_slots = backend, end_id, num_slots
+        self._backend, self._end_ids, self._num_slots = backend, frozenset(end_ids), num_slots
         self._chunk = backend.limits.chunk
         self._budget = max(step_tokens, self._chunk)
         self._room = Room(backend.limits.max_context, len(preamble))
@@ -280,7 +281,7 @@ class Engine:
                 continue
             each.output.append(token)
             try:
-                answer = each.ended(self._end_id)
+                answer = each.ended(self._end_ids)
             except Exception as error:  # of a check, which is not the engine's
                 self._fail(each.document, error)
                 continue

@@ -1,7 +1,7 @@
 """What is in the slots of an engine: documents being read and asked about, and answers being decoded."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -142,10 +142,10 @@ class AnswerTry:
         sampling = replace(self.sampling, temperature=temperature, seed=self.sampling.seed ^ 1)
         return AnswerTry.of(self.document, self.section, self.prompt, sampling, first=answer)
 
-    def ended(self, end_id: int) -> Answer | None:
+    def ended(self, end_ids: Collection[int]) -> Answer | None:
         """The answer, if the last token of the output was its last. Raises what the prompt's check raises."""
         output, count = self.output, len(self.output)
-        if output[-1] == end_id:
+        if output[-1] in end_ids:
             answer = Answer(tuple(output[:-1]), "stop", count)
         elif (cut := loop_start(output)) is not None:
             return Answer(tuple(output[:cut]), "loop", count)

@@ -22,7 +22,7 @@ from models.mamba import huggingface
 from models.mamba.architecture import MambaConfig, read_config
 from models.mamba.language_model import MambaLM
 from models.weights import hub
-from models.weights.hub import CONFIG, SAFETENSORS, SHARDS, TORCH_BIN
+from models.weights.hub import CONFIG, GENERATION, SAFETENSORS, SHARDS, TORCH_BIN
 
 EMBEDDING, TIED = "backbone.embedding.weight", "lm_head.weight"
 FP32_NAMES = ("dt_bias", "B_bias", "C_bias", ".D", ".A_log", "mimo_x", "mimo_z", "mimo_o")
@@ -84,11 +84,13 @@ def check(directory: Path) -> MambaConfig:
 
 
 def fingerprint(directory: Path) -> str:
-    """SHA-256 over the weights and the config: what a result depends on.
+    """SHA-256 over the weights, the config, and where there is one, generation_config.json: what a result depends on.
 
     That of large weights is remembered by the files' paths, sizes and times, since every actor asks for it.
     """
-    files, config = _weights_files(directory), (directory / "config.json").read_bytes()
+    files, config = _weights_files(directory), (directory / CONFIG).read_bytes()
+    if (generation := directory / GENERATION).exists():
+        config += generation.read_bytes()
     stats = [(str(file.resolve()), file.stat()) for file in files]
     if sum(stat.st_size for _, stat in stats) < REMEMBERED_BYTES:
         return _digest(files, config)

@@ -32,6 +32,8 @@ from configs.errors import ModelError
 
 DEFAULT = Path(__file__).parents[1] / "default"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+GENERATION, TOKENIZER_CONFIG = "generation_config.json", "tokenizer_config.json"
+"""How answers end, and the tokenizer's special tokens: models may have them."""
 SAFETENSORS, TORCH_BIN = "model.safetensors", "pytorch_model.bin"
 SHARDS = ".index.json"
 WEIGHTS = (
@@ -69,7 +71,7 @@ def model(uri: str, setting: str = OF_A_RUN.model) -> Path:
     Raises ModelError where there is no such place, it cannot be reached, or it holds no model.
     """
     for patterns in WEIGHTS:
-        directory = _directory(setting, uri, (CONFIG, *patterns))
+        directory = _directory(setting, uri, (CONFIG, GENERATION, *patterns))
         if not (directory / CONFIG).exists():
             raise ModelError(f"{setting} = {uri!r}: there is no {CONFIG} in it: is it a model?")
         if any((directory / name).exists() for name in patterns[:2]):
@@ -94,7 +96,7 @@ def tokenizer(uri: str | None, model_uri: str, named: Named = OF_A_RUN) -> Path:
     Raises ModelError where there is none.
     """
     setting, place = (named.model, model_uri) if uri is None else (named.tokenizer, uri)
-    directory = _directory(setting, place, (TOKENIZER,))
+    directory = _directory(setting, place, (TOKENIZER, TOKENIZER_CONFIG))
     if not (directory / TOKENIZER).exists():
         raise ModelError(f"{setting} = {place!r}: there is no {TOKENIZER} in it; {named.advice}")
     return directory

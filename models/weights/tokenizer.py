@@ -1,9 +1,11 @@
 """A Hugging Face `tokenizer.json` with the special tokens that the engine needs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import Tokenizer as Backend
@@ -20,8 +22,9 @@ BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<|endoftext|>")
 class Tokenizer:
     """Text to token ids and back. Special tokens are never produced from a document's own text."""
 
-    def __init__(self, backend: Backend, serialized: str) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, serialized: str, about: Mapping[str, Any] | None = None) -> None:
+        """`about` is the content of tokenizer_config.json, if there is one."""
+        self._backend, self._about = backend, about or {}
         self.serialized = serialized
         """The text of tokenizer.json."""
         # A document that quotes <|endoftext|> must not end itself.
@@ -29,19 +32,20 @@ class Tokenizer:
 
     @staticmethod
     def load(directory: Path) -> "Tokenizer":
-        """Read `tokenizer.json`. Raises ModelError where it is missing or broken."""
-        path = directory / "tokenizer.json"
+        """Read `tokenizer.json`, and `tokenizer_config.json` where there is one. Raises ModelError where the first is
+        missing, or one is broken."""
+        path = directory / hub.TOKENIZER
         try:
             serialized = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{directory} holds no readable tokenizer.json ({error})") from error
-        return Tokenizer.read(serialized, str(path))
+        return Tokenizer.read(serialized, str(path), _about(directory / hub.TOKENIZER_CONFIG))
 
     @staticmethod
-    def read(serialized: str, where: str) -> "Tokenizer":
+    def read(serialized: str, where: str, about: Mapping[str, Any] | None = None) -> "Tokenizer":
         """From the text of a `tokenizer.json`. Raises ModelError, which names `where` it is from."""
         try:
-            return Tokenizer(Backend.from_str(serialized), serialized)
+            return Tokenizer(Backend.from_str(serialized), serialized, about)
         except Exception as error:  # tokenizers raises bare Exception
             raise ModelError(f"{where} is no tokenizer: {error}") from error
 
@@ -128,22 +132,54 @@ class Tokenizer:
     @cached_property
     def begin_id(self) -> int:
         """The token that stands before a document."""
-        return self._first_of(BEGIN_NAMES)
+        return self._first_of((*BEGIN_NAMES, *self._named("bos_token")))
 
     @cached_property
     def end_id(self) -> int:
-        """The token at which an answer stops."""
-        return self._first_of(END_OF_TEXT_NAMES)
+        """The token at which an answer stops, of a model that is trained here."""
+        return self._first_of((*END_OF_TEXT_NAMES, *self._named("eos_token")))
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """Those at which an answer stops: by their usual name, and by tokenizer_config.json."""
+        known = (self._id_of(END_OF_TEXT_NAMES), self._id_of(self._named("eos_token")))
+        return frozenset(token for token in known if token is not None)
 
     @cached_property
     def fingerprint(self) -> str:
-        return sha256(self.serialized.encode()).hexdigest()
+        """SHA-256 of all that token ids depend on."""
+        depends = self.serialized
+        if self.end_ids != {self._id_of(END_OF_TEXT_NAMES)} or self._id_of(BEGIN_NAMES) is None:
+            depends += json.dumps([sorted(self.end_ids), self._id_of(self._named("bos_token"))])
+        return sha256(depends.encode()).hexdigest()
+
+    def _named(self, kind: str) -> tuple[str, ...]:
+        """The special token of that kind, by tokenizer_config.json."""
+        token = self._about.get(kind)
+        token = token.get("content") if isinstance(token, dict) else token
+        return (token,) if isinstance(token, str) else ()
+
+    def _id_of(self, names: Iterable[str]) -> int | None:
+        """Of the first that there is."""
+        found = (self._backend.token_to_id(name) for name in names)
+        return next((token for token in found if token is not None), None)
 
     def _first_of(self, names: tuple[str, ...]) -> int:
-        for name in names:
-            if (token := self._backend.token_to_id(name)) is not None:
-                return token
-        raise ModelError(f"the tokenizer has none of the special tokens {', '.join(names)}")
+        if (token := self._id_of(names)) is None:
+            raise ModelError(f"the tokenizer has none of the special tokens {', '.join(names)}")
+        return token
+
+
+def _about(path: Path) -> Mapping[str, Any]:
+    try:
+        about = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(about, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return about
 
 
 def _characters_of_bytes() -> Iterator[tuple[int, str]]:

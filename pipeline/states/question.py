@@ -18,6 +18,7 @@ from models.engine.feed import ArrayFeed
 from models.engine.request import Answer, Finished, ReadState, Request
 from models.engine.summarizer import Summarizer
 from models.weights import checkpoint
+from models.weights.endings import end_ids
 from models.weights.tokenizer import Tokenizer
 from pipeline.ledger.run_folder import Ledger
 from pipeline.prompts.bound import BoundPrompt
@@ -93,7 +94,7 @@ class Reader:
         """For one document."""
         step_tokens = EngineSettings().step_tokens_on(self.device)
         model = loading.loaded(self.directory, getattr(torch, self.dtype), self.device)
-        return engines.around(model, self.tokenizer.end_id, 1, step_tokens)
+        return engines.around(model, end_ids(self.directory, self.tokenizer), 1, step_tokens)
 
 
 def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:

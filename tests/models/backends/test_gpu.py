@@ -43,7 +43,7 @@ def test_a_ragged_pack_and_a_step_equal_the_cpu():
 
 def test_the_engine_answers_as_on_the_cpu():
     def answers(device: str) -> dict[str, tuple[int, ...]]:
-        engine = engines.around(build(torch.float64).to(device), 60, 3, 32)
+        engine = engines.around(build(torch.float64).to(device), {60}, 3, 32)
         engine.warm_up()
         for length in LENGTHS:
             tokens = np.random.default_rng(length).integers(0, 60, length)

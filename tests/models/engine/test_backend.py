@@ -70,14 +70,14 @@ def test_the_answers_differ_by_document_and_prompt():
 @pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (7, 64), (1, 16), (16, 4096), (4, 4)])
 def test_a_ragged_mix_is_answered_as_each_document_alone_and_each_prompt_from_a_fork(slots, step_tokens):
     backend = GrowingBackend()
-    found, failed, read = run(Engine(backend, END, slots, step_tokens), [request(length) for length in LENGTHS])
+    found, failed, read = run(Engine(backend, {END}, slots, step_tokens), [request(length) for length in LENGTHS])
     assert (found, failed, read) == (EXPECTED, {}, sum(LENGTHS))
     assert backend.num_open == 0
 
 
 @pytest.mark.parametrize("steps", [1, 4, 9])
 def test_documents_resume_in_another_engine_from_what_the_first_exported(steps):
-    first, done = Engine(GrowingBackend(), END, 7, 32), {}
+    first, done = Engine(GrowingBackend(), {END}, 7, 32), {}
     for length in LENGTHS:
         first.submit(request(length))
     for _ in range(steps):
@@ -86,14 +86,14 @@ def test_documents_resume_in_another_engine_from_what_the_first_exported(steps):
     assert any(0 < state.tokens_read < length for length, state in left.items())
     assert all(state.state["keys"].shape[1] == state.tokens_read for state in left.values())
     rest = [request(length, left.get(length)) for length in LENGTHS if length not in done]
-    found, failed, read = run(Engine(GrowingBackend(), END, 2, 48), rest)
+    found, failed, read = run(Engine(GrowingBackend(), {END}, 2, 48), rest)
     assert (done | found, failed) == (EXPECTED, {})
     assert read == sum(LENGTHS) - sum(state.tokens_read for state in left.values()) - sum(done)
 
 
 def test_every_document_continues_a_fork_of_the_preamble():
     preamble = tokens_of(17)
-    found, _, read = run(Engine(GrowingBackend(), END, 3, 16, preamble.tolist()), [request(n) for n in LENGTHS])
+    found, _, read = run(Engine(GrowingBackend(), {END}, 3, 16, preamble.tolist()), [request(n) for n in LENGTHS])
     assert read == sum(LENGTHS)
     for length in LENGTHS:
         tokens = np.concatenate([preamble, tokens_of(length)])
@@ -103,7 +103,7 @@ def test_every_document_continues_a_fork_of_the_preamble():
 @pytest.mark.parametrize("capacity", [316, 400, 700])
 def test_documents_wait_where_memory_is_short_and_memory_is_never_overdrawn(capacity):
     backend = GrowingBackend(capacity=capacity)
-    found, failed, read = run(Engine(backend, END, 7, 64), [request(length) for length in LENGTHS])
+    found, failed, read = run(Engine(backend, {END}, 7, 64), [request(length) for length in LENGTHS])
     assert (found, failed, read) == (EXPECTED, {}, sum(LENGTHS))
     assert backend.most_granted <= capacity and backend.num_open == 0
 
@@ -112,7 +112,7 @@ def test_what_memory_or_context_cannot_hold_fails_alone_with_a_sentence():
     lengths = [5, 301, 64, 130]
     small, short = GrowingBackend(capacity=300), GrowingBackend(max_context=200)
     for backend, words in ((small, "more memory than there is"), (short, "room for 185 tokens")):
-        found, failed, _ = run(Engine(backend, END, 3, 64), [request(length) for length in lengths])
+        found, failed, _ = run(Engine(backend, {END}, 3, 64), [request(length) for length in lengths])
         assert found == {length: EXPECTED[length] for length in (5, 64, 130)}
         assert list(failed) == [301] and isinstance(failed[301], TooLargeError) and words in str(failed[301])
         assert backend.num_open == 0
@@ -136,7 +136,7 @@ class Arriving(ArrayFeed):
 def test_a_document_that_turns_out_longer_than_the_context_fails_where_that_shows():
     backend, long = GrowingBackend(max_context=200), Arriving(tokens_of(301))
     arriving = [replace(request(length), feed=Arriving(tokens_of(length))) for length in (130, 64)]
-    found, failed, read = run(Engine(backend, END, 2, 16), [replace(request(301), feed=long), *arriving])
+    found, failed, read = run(Engine(backend, {END}, 2, 16), [replace(request(301), feed=long), *arriving])
     assert found == {length: EXPECTED[length] for length in (130, 64)}
     assert list(failed) == [301] and isinstance(failed[301], TooLargeError)
     assert 130 + 64 < read < 130 + 64 + 200 and backend.num_open == 0
@@ -144,6 +144,6 @@ def test_a_document_that_turns_out_longer_than_the_context_fails_where_that_show
 
 def test_a_state_of_another_kind_of_model_is_refused():
     other = ReadState({"ssm": np.zeros((2, 1, 3))}, 100)
-    found, failed, _ = run(Engine(GrowingBackend(), END, 2, 64), [request(130, other), request(64), request(5)])
+    found, failed, _ = run(Engine(GrowingBackend(), {END}, 2, 64), [request(130, other), request(64), request(5)])
     assert isinstance(failed[130], StateError)
     assert found == {length: EXPECTED[length] for length in (64, 5)}

@@ -81,14 +81,14 @@ LENGTHS = [5, 130, 1, 64, 23, 301, 8]
 @pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (7, 64), (1, 16), (16, 4096), (4, 8)])
 def test_a_ragged_mix_answers_as_each_document_alone(slots, step_tokens):
     requests = [request(f"doc{length}", length, prompts=1 + length % 3) for length in LENGTHS]
-    engine = engines.around(MODEL, END, slots, step_tokens)
+    engine = engines.around(MODEL, {END}, slots, step_tokens)
     results = run(engine, requests)
     assert results == {f"doc{length}": alone(length, 1 + length % 3) for length in LENGTHS}
 
 
 def test_passes_account_for_every_token_once():
     requests = [request(f"doc{length}", length, prompts=2) for length in LENGTHS]
-    engine = engines.around(MODEL, END, 3, 32)
+    engine = engines.around(MODEL, {END}, 3, 32)
     for each in requests:
         engine.submit(each)
     shares: dict[str, int] = {}
@@ -109,7 +109,7 @@ def test_passes_account_for_every_token_once():
 
 
 def test_a_freed_slot_is_refilled_before_the_next_pass():
-    engine = engines.around(MODEL, END, 2, 64)
+    engine = engines.around(MODEL, {END}, 2, 64)
     for index in range(5):
         engine.submit(request(f"doc{index}", 40, max_tokens=2))
     while engine.busy:
@@ -119,7 +119,7 @@ def test_a_freed_slot_is_refilled_before_the_next_pass():
 
 
 def test_short_and_long_documents_share_a_pass():
-    engine = engines.around(MODEL, END, 4, 64)
+    engine = engines.around(MODEL, {END}, 4, 64)
     for length in (1000, 20, 7):
         engine.submit(request(f"doc{length}", length))
     assert engine.step().shares == {"doc1000": 32, "doc20": 20, "doc7": 7}
@@ -130,15 +130,15 @@ def test_sampling_depends_on_the_seed_and_not_on_the_company():
         return request("one", 50, temperature=1.0, top_p=0.9, seed=5)
 
     others = [request(f"doc{length}", length, temperature=1.0, seed=length) for length in LENGTHS]
-    by_itself = run(engines.around(MODEL, END, 2, 64), [sampled()])["one"]
-    in_company = run(engines.around(MODEL, END, 4, 32), [*others, sampled()])["one"]
-    other_seed = run(engines.around(MODEL, END, 2, 64), [request("one", 50, temperature=1.0, seed=6)])["one"]
+    by_itself = run(engines.around(MODEL, {END}, 2, 64), [sampled()])["one"]
+    in_company = run(engines.around(MODEL, {END}, 4, 32), [*others, sampled()])["one"]
+    other_seed = run(engines.around(MODEL, {END}, 2, 64), [request("one", 50, temperature=1.0, seed=6)])["one"]
     assert by_itself == in_company
     assert by_itself != other_seed
 
 
 def test_warm_up_leaves_the_slots_untouched():
-    engine = engines.around(MODEL, END, 3, 100)
+    engine = engines.around(MODEL, {END}, 3, 100)
     engine.warm_up()
     assert run(engine, [request("one", 50)])["one"] == alone(50)
 
@@ -173,7 +173,7 @@ class Trickle(ArrayFeed):
 
 
 def test_documents_that_are_still_arriving_answer_as_if_they_were_all_there():
-    engine, asked, results, kinds = engines.around(MODEL, END, 3, 32), request("any", 1).prompts, {}, set()
+    engine, asked, results, kinds = engines.around(MODEL, {END}, 3, 32), request("any", 1).prompts, {}, set()
     feeds = {length: Trickle(tokens_of(length)) for length in (5, 64, 130, 23)}
     for length, feed in feeds.items():
         engine.submit(Request(length, feed, asked))
@@ -189,7 +189,7 @@ def test_documents_that_are_still_arriving_answer_as_if_they_were_all_there():
 
 
 def test_a_document_that_breaks_off_leaves_its_slot_and_its_neighbors_go_on():
-    engine, asked, failed, results = engines.around(MODEL, END, 2, 32), request("any", 1).prompts, [], {}
+    engine, asked, failed, results = engines.around(MODEL, {END}, 2, 32), request("any", 1).prompts, [], {}
     broken = Trickle(tokens_of(99), breaks_at=12)
     engine.submit(Request("broken", broken, asked))
     for length in (64, 130, 8):
@@ -227,7 +227,7 @@ def outcomes(engine: Engine) -> tuple[dict[object, Answers], dict[object, Longha
 
 
 def test_whatever_a_feed_raises_fails_its_document_alone():
-    engine = engines.around(MODEL, END, 4, 32)
+    engine = engines.around(MODEL, {END}, 4, 32)
     engine.submit(Request("faulty", Faulty(tokens_of(99)), request("any", 1).prompts))
     for length in (64, 130, 8):
         engine.submit(request(f"doc{length}", length))
@@ -241,7 +241,7 @@ def test_whatever_a_check_raises_fails_its_document_alone_with_all_its_answers()
     def check(tokens):
         raise ZeroDivisionError("so many words")
 
-    engine = engines.around(MODEL, END, 4, 32)
+    engine = engines.around(MODEL, {END}, 4, 32)
     first, *others = request("any", 1, prompts=3).prompts
     engine.submit(Request("faulty", ArrayFeed(tokens_of(23)), (replace(first, check=check), *others)))
     for length in (64, 130, 8):
@@ -254,7 +254,7 @@ def test_whatever_a_check_raises_fails_its_document_alone_with_all_its_answers()
 
 def judged(verdicts: dict[int, str | None]) -> tuple[Engine, list]:
     """Three documents, one of them with a check that gives its n-th try the n-th verdict; and what the check saw."""
-    engine, seen = engines.around(MODEL, END, 2, 32), []
+    engine, seen = engines.around(MODEL, {END}, 2, 32), []
 
     def check(tokens):
         seen.append(tokens)
@@ -291,7 +291,7 @@ def test_of_two_answers_that_will_not_do_the_first_is_kept_with_its_reason():
 
 
 def test_decoding_waits_for_company_while_there_is_something_to_read():
-    engine = engines.around(MODEL, END, 8, 64)
+    engine = engines.around(MODEL, {END}, 8, 64)
     for index in range(24):
         engine.submit(request(f"doc{index}", 40 + index, max_tokens=6))
     rows = []
@@ -335,7 +335,7 @@ def test_in_fp32_the_answer_is_the_same_alone_and_in_any_company():
 
     def ask(lengths: list[int], slots: int, step_tokens: int) -> dict[str, Answers]:
         return run(
-            engines.around(model, END, slots, step_tokens), [request(f"doc{length}", length) for length in lengths]
+            engines.around(model, {END}, slots, step_tokens), [request(f"doc{length}", length) for length in lengths]
         )
 
     alone_in_fp32 = {name: answers for length in LENGTHS for name, answers in ask([length], 1, 4096).items()}
@@ -345,7 +345,7 @@ def test_in_fp32_the_answer_is_the_same_alone_and_in_any_company():
 @pytest.mark.parametrize(("slots", "step_tokens"), [(3, 32), (1, 16), (8, 512)])
 def test_sections_are_asked_about_from_the_state_at_their_ends(slots, step_tokens):
     """Each section's answer is that of the document cut off there, and the whole is read once."""
-    engine, about = engines.around(MODEL, END, slots, step_tokens), request("any", 1, prompts=2).prompts
+    engine, about = engines.around(MODEL, {END}, slots, step_tokens), request("any", 1, prompts=2).prompts
     # The last section ends with the document, whether or not its feed says so.
     ends = {130: (3, 64, 100, 130), 301: (17,), 64: (), 23: (22, 23)}
     for length, cuts in ends.items():
@@ -365,7 +365,7 @@ def test_sections_are_asked_about_from_the_state_at_their_ends(slots, step_token
 
 
 def test_a_few_answers_do_not_wait_for_the_end_of_a_long_document():
-    engine, left = engines.around(MODEL, END, 8, 32), {}
+    engine, left = engines.around(MODEL, {END}, 8, 32), {}
     for length in (4000, 40, 25):
         engine.submit(request(f"doc{length}", length))
     while engine.busy:
@@ -375,7 +375,7 @@ def test_a_few_answers_do_not_wait_for_the_end_of_a_long_document():
 
 def test_a_long_answer_does_not_stop_the_reading():
     never = VOCAB_SIZE
-    engine, kinds = engines.around(MODEL, never, 8, 8), ""
+    engine, kinds = engines.around(MODEL, {never}, 8, 8), ""
     long = Prompt((3, 1, 4), Sampling(2 * BURST, temperature=5.0, seed=1))
     engine.submit(Request("asked", ArrayFeed(tokens_of(5)), (long,)))
     for length in (600, 350):
@@ -384,3 +384,10 @@ def test_a_long_answer_does_not_stop_the_reading():
         kinds += engine.step().kind[0]
     assert engine.num_reading == 2
     assert re.fullmatch(rf"p{{1,4}}p{{{PATIENCE}}}d{{{BURST}}}p{{{PATIENCE}}}d{{{BURST - 1}}}", kinds), kinds
+
+
+def test_an_answer_ends_at_any_of_the_tokens_that_end_one():
+    ((tokens, _),) = alone(50)
+    ends = {END, tokens[3], tokens[9]}
+    ((cut, reason),) = run(engines.around(MODEL, ends, 2, 64), [request("one", 50)])["one"]
+    assert (cut, reason) == (tokens[: min(tokens.index(end) for end in ends - {END})], "stop")

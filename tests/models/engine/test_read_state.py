@@ -42,12 +42,12 @@ def finish(engine: Engine, requests: list[Request]) -> tuple[dict[int, Finished]
     return found, read
 
 
-UNDISTURBED, _ = finish(engines.around(MODEL, END, 5, 64), [request(length) for length in LENGTHS])
+UNDISTURBED, _ = finish(engines.around(MODEL, {END}, 5, 64), [request(length) for length in LENGTHS])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 9, 14, 25])
 def test_a_pack_that_is_broken_off_goes_on_in_another_engine(steps):
-    first, read, done, passes = engines.around(MODEL, END, 5, 64), 0, {}, 0
+    first, read, done, passes = engines.around(MODEL, {END}, 5, 64), 0, {}, 0
     for length in LENGTHS:
         first.submit(request(length))
     while passes < steps and first.busy:
@@ -62,7 +62,7 @@ def test_a_pack_that_is_broken_off_goes_on_in_another_engine(steps):
     left = {length: first.read_state(length) for length in first.in_slots}
     assert all(first.in_slots[length] == read_state.tokens_read for length, read_state in left.items())
 
-    other = engines.around(MODEL, END, 2, 96)
+    other = engines.around(MODEL, {END}, 2, 96)
     other.warm_up()
     rest = [request(length, left.get(length)) for length in LENGTHS if length not in done]
     found, read_later = finish(other, rest)
@@ -72,7 +72,7 @@ def test_a_pack_that_is_broken_off_goes_on_in_another_engine(steps):
 
 def test_the_state_is_used():
     """Of a document whose beginning is other text, the answers are those of the state's text."""
-    engine = engines.around(MODEL, END, 3, 64)
+    engine = engines.around(MODEL, {END}, 3, 64)
     for length in (700, 130, 301):
         engine.submit(request(length))
     for _ in range(6):
@@ -84,13 +84,13 @@ def test_the_state_is_used():
     other = tokens_of(700)
     other[: read_state.tokens_read] = 7
     feed = ArrayFeed(other, ENDS[700], start=read_state.tokens_read)
-    found, read = finish(engines.around(MODEL, END, 1, 64), [replace(request(700, read_state), feed=feed)])
+    found, read = finish(engines.around(MODEL, {END}, 1, 64), [replace(request(700, read_state), feed=feed)])
     assert found[700] == UNDISTURBED[700]
     assert read == 700 - read_state.tokens_read
 
 
 def test_whoever_is_being_asked_about_a_section_has_no_snapshot_before_the_answer():
-    engine = engines.around(MODEL, END, 3, 64)
+    engine = engines.around(MODEL, {END}, 3, 64)
     for length in (700, 130, 301):
         engine.submit(request(length))
     seen = set()
@@ -106,7 +106,7 @@ def test_whoever_is_being_asked_about_a_section_has_no_snapshot_before_the_answe
 
 
 def test_the_state_at_the_last_cut_is_kept_and_a_grown_document_goes_on_from_it():
-    engine = engines.around(MODEL, END, 5, 64)
+    engine = engines.around(MODEL, {END}, 5, 64)
     cuts = {700: 650, 130: 128, 1: None, 64: 0, 301: 32}
     found, read = finish(engine, [request(length, last_cut=cut) for length, cut in cuts.items()])
     assert read == sum(LENGTHS)
@@ -122,7 +122,7 @@ def test_the_state_at_the_last_cut_is_kept_and_a_grown_document_goes_on_from_it(
 
     def ask(start: ReadState | None) -> tuple[Finished, int]:
         feed = ArrayFeed(grown, ends, start=start.tokens_read if start else 0)
-        results, count = finish(engines.around(MODEL, END, 2, 64), [Request(1, feed, PROMPTS, PROMPTS[:1], start)])
+        results, count = finish(engines.around(MODEL, {END}, 2, 64), [Request(1, feed, PROMPTS, PROMPTS[:1], start)])
         return results[1], count
 
     (again, tokens), (anew, tokens_anew) = ask(kept), ask(None)
@@ -134,7 +134,7 @@ def test_a_preamble_is_read_once_and_stands_before_every_document():
     preamble = tokens_of(77)
     lengths = (1, 130, 301)
     with_it, read = finish(
-        engines.around(MODEL, END, 3, 16, preamble.tolist()), [request(length) for length in lengths]
+        engines.around(MODEL, {END}, 3, 16, preamble.tolist()), [request(length) for length in lengths]
     )
     assert read == sum(lengths)
     assert with_it[1].answers != UNDISTURBED[1].answers
@@ -142,13 +142,13 @@ def test_a_preamble_is_read_once_and_stands_before_every_document():
         ends = [len(preamble) + end for end in ENDS.get(length, ())]
         feed = ArrayFeed(np.concatenate([preamble, tokens_of(length)]), ends)
         plain = replace(request(length), feed=feed)
-        found, _ = finish(engines.around(MODEL, END, 1, 64), [plain])
+        found, _ = finish(engines.around(MODEL, {END}, 1, 64), [plain])
         assert with_it[length].answers == found[length].answers
         assert [each.answers for each in with_it[length].sections] == [each.answers for each in found[length].sections]
 
 
 def test_a_document_is_asked_about_so_far():
-    engine, found = engines.around(MODEL, END, 3, 64), {}
+    engine, found = engines.around(MODEL, {END}, 3, 64), {}
     for length in (700, 130, 301):
         engine.submit(request(length))
     for _ in range(4):
@@ -161,7 +161,7 @@ def test_a_document_is_asked_about_so_far():
         found |= {each.id: each for each in engine.step(read=False).finished}
     assert found[700].so_far and found[700].tokens_read == read < 700
     part = Request("part", ArrayFeed(tokens_of(700)[:read]), PROMPTS)
-    assert found[700].answers == finish(engines.around(MODEL, END, 1, 64), [part])[0]["part"].answers
+    assert found[700].answers == finish(engines.around(MODEL, {END}, 1, 64), [part])[0]["part"].answers
     # The others go on.
     while engine.busy:
         found |= {each.id: each for each in engine.step().finished}
@@ -169,7 +169,7 @@ def test_a_document_is_asked_about_so_far():
 
 
 def test_a_document_that_is_withdrawn_leaves_nothing_behind():
-    engine = engines.around(MODEL, END, 2, 64)
+    engine = engines.around(MODEL, {END}, 2, 64)
     for length in (700, 130, 301):
         engine.submit(request(length))
     for _ in range(5):
@@ -184,12 +184,12 @@ def test_a_document_that_is_withdrawn_leaves_nothing_behind():
 def test_answers_of_the_whole_document_are_carried_over():
     empty = {name: array.numpy() for name, array in MODEL.empty_state(1).tensors.items()}
     read_state = ReadState(empty, 0, (), {(WHOLE, 0): UNDISTURBED[64].answers[0]})
-    found, _ = finish(engines.around(MODEL, END, 1, 64), [request(64, read_state)])
+    found, _ = finish(engines.around(MODEL, {END}, 1, 64), [request(64, read_state)])
     assert found[64] == UNDISTURBED[64]
 
 
 def test_nothing_is_said_of_a_document_of_which_nothing_was_read():
-    engine = engines.around(MODEL, END, 3, 8)
+    engine = engines.around(MODEL, {END}, 3, 8)
     for length in (700, 130, 301):
         engine.submit(request(length))
     engine.step()
@@ -222,7 +222,7 @@ class Breaking:
 def test_after_a_pass_that_raised_only_states_that_it_did_not_touch_are_given_out():
     model = Breaking()
     # So many slots that answers wait for company.
-    engine = engines.around(model, END, 12, 64)
+    engine = engines.around(model, {END}, 12, 64)
     for length in (64, 700, 301):
         engine.submit(request(length))
     while engine.in_slots.get(64) != 64:
@@ -234,5 +234,5 @@ def test_after_a_pass_that_raised_only_states_that_it_did_not_touch_are_given_ou
     assert engine.in_slots == before
     assert engine.read_state(700) is None and engine.read_state(301) is None
     assert engine.read_state(64).tokens_read == 64
-    found, read = finish(engines.around(MODEL, END, 1, 64), [request(64, engine.read_state(64))])
+    found, read = finish(engines.around(MODEL, {END}, 1, 64), [request(64, engine.read_state(64))])
     assert (found[64], read) == (UNDISTURBED[64], 0)

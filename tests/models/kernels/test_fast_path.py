@@ -144,7 +144,7 @@ def test_the_engine_answers_as_on_the_plain_path(device):
     model = build("siso", device)
 
     def answers(passes: Passes) -> dict[str, tuple[int, ...]]:
-        engine = Engine(RecurrentBackend(model, 6, passes), end_id=60, num_slots=3, step_tokens=64)
+        engine = Engine(RecurrentBackend(model, 6, passes), end_ids={60}, num_slots=3, step_tokens=64)
         for length in (70, 3, 20, 9):
             tokens = np.random.default_rng(length).integers(0, 60, length)
             prompts = tuple(Prompt(start, Sampling(2)) for start in ((3, 1), (5,)))

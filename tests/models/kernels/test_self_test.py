@@ -62,7 +62,7 @@ def test_a_run_with_a_broken_kernel_has_the_answers_of_plain_pytorch(device, mon
     model = build("siso", device)
 
     def answers(wanted: kernels.Wanted) -> tuple[str, dict[str, tuple[int, ...]]]:
-        engine = engines.around(model, 60, 3, 64, kernels=wanted)
+        engine = engines.around(model, {60}, 3, 64, kernels=wanted)
         for length in (70, 3, 20):
             tokens = np.random.default_rng(length).integers(0, 60, length)
             engine.submit(Request(f"doc{length}", ArrayFeed(tokens), (Prompt((3, 1), Sampling(4)),)))

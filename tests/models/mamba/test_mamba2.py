@@ -202,8 +202,8 @@ def test_the_engine_answers_in_a_ragged_mix_as_alone(slots, step_tokens):
         return answers
 
     lengths = [5, 130, 1, 64, 2, 101, 3]
-    together = run(engines.around(build(), VOCAB_SIZE, slots, step_tokens), lengths)
-    alone = [run(engines.around(build(), VOCAB_SIZE, 1, 4096), [length]) for length in lengths]
+    together = run(engines.around(build(), {VOCAB_SIZE}, slots, step_tokens), lengths)
+    alone = [run(engines.around(build(), {VOCAB_SIZE}, 1, 4096), [length]) for length in lengths]
     assert together == {name: answers for one in alone for name, answers in one.items()}
 
 

@@ -153,7 +153,7 @@ def test_what_comes_out_answers_as_it_was_taught(places, tmp_path, shape, more):
 def answer(model: Path) -> str:
     """What a run's engine makes of a document of the training's."""
     tokenizer = Tokenizer.load(model)
-    engine = engines.around(loading.loaded(model, torch.float32, "cpu"), tokenizer.end_id, 2, 256)
+    engine = engines.around(loading.loaded(model, torch.float32, "cpu"), {tokenizer.end_id}, 2, 256)
     document = tokenize.tokens([topics["assert"]], tokenizer)
     prompt = Prompt(tuple(tokenizer.encode(template.render(template.ONE_SENTENCE_INSTRUCTION))), Sampling(60))
     engine.submit(Request("one", ArrayFeed(document), (prompt,)))
