@@ -1,6 +1,6 @@
 """Mamba-2's short convolution over x, B and C, within each document of a pack, continued from its slot.
 
-The twin in PyTorch is `models.mamba.mamba2.Mamba2Mixer._convolve`. It runs over C channels with W taps, the last for
+The twin in PyTorch is `models.mamba.convolution.CausalConv`. It runs over C channels with W taps, the last for
 the token itself; a slot holds the inputs of the last W - 1 tokens (C, W - 1), the latest last.
 """
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.mamba.architecture import Mamba2Config
+from models.mamba.convolution import CausalConv
 from models.mamba.norms import GroupedNorm, widened
 from models.mamba.packing import Packing
 from models.mamba.ssd import Inputs, scan, step
@@ -38,7 +39,7 @@ class Mamba2Mixer(nn.Module):
         self.splits = [d_inner, channels, heads]
         self.conv_splits = [d_inner, bc_width, bc_width]
         self.in_proj = nn.Linear(d_model, sum(self.splits), bias=config.bias)
-        self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels, bias=config.conv_bias)
+        self.conv1d = CausalConv(channels, config.d_conv, config.conv_bias)
         if config.conv_init is not None:
             nn.init.uniform_(self.conv1d.weight, -config.conv_init, config.conv_init)
         self.dt_bias = nn.Parameter(_initial_dt_bias(heads, config))
@@ -50,7 +51,7 @@ class Mamba2Mixer(nn.Module):
     def prefill(self, u: Tensor, state: State, packing: Packing) -> tuple[Tensor, State]:
         """u (L, d_model), state (S, ...) -> (L, d_model) and the state after each segment."""
         z, xbc, dt = self._project(u)
-        mixed, conv = self._convolve(xbc, state["conv"], packing)
+        mixed, conv = self.conv1d.read(xbc, state["conv"], packing)
         inputs = self._inputs(mixed, dt)
         y, ssm = self.scan(inputs, self.D.to(dt.dtype), state["ssm"], packing)
         return self._gate_and_project(y, z), State({"conv": conv, "ssm": ssm})
@@ -58,11 +59,10 @@ class Mamba2Mixer(nn.Module):
     def decode(self, u: Tensor, state: State) -> tuple[Tensor, State]:
         """u (S, d_model), one token a document -> (S, d_model) and the next state."""
         z, xbc, dt = self._project(u)
-        window = torch.cat((state["conv"], xbc.unsqueeze(-1)), dim=-1)
-        taps, bias = self._taps(xbc.dtype)
-        inputs = self._inputs(F.silu((window * taps.mT).sum(-1) + bias), dt)
+        mixed, conv = self.conv1d.step(xbc, state["conv"])
+        inputs = self._inputs(mixed, dt)
         y, ssm = step(inputs, self.D.to(dt.dtype), state["ssm"])
-        return self._gate_and_project(y, z), State({"conv": window[..., 1:], "ssm": ssm})
+        return self._gate_and_project(y, z), State({"conv": conv, "ssm": ssm})
 
     def _project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The gate z (L, H * P), and in at least fp32 x, B and C before the convolution (L, C) and dt (L, H)."""
@@ -72,33 +72,6 @@ class Mamba2Mixer(nn.Module):
         if self.dt_limit != (0.0, math.inf):
             dt = dt.clamp(*self.dt_limit)
         return z, xbc.to(wide), dt
-
-    def _convolve(self, xbc: Tensor, before: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
-        """The causal convolution with its SiLU, within each segment.
-
-        xbc (L, C), before (S, C, W - 1) the last inputs of each document -> (L, C) and the last inputs after it.
-        The inputs that went before are laid in front of each segment, so that no window reaches into a neighbor.
-        """
-        taps, bias = self._taps(xbc.dtype)
-        reach = len(taps) - 1
-        pieces = zip(before.mT.contiguous(), xbc.split(packing.lengths), strict=True)
-        rows = torch.cat([part for pair in pieces for part in pair])
-        size = len(rows) - reach
-        mixed = torch.addcmul(bias, rows[:size], taps[0])
-        for tap in range(1, len(taps)):
-            mixed.addcmul_(rows[tap : tap + size], taps[tap])
-        if len(before) > 1:
-            tokens = torch.arange(len(xbc), device=xbc.device)
-            mixed = mixed.index_select(0, tokens + reach * torch.searchsorted(packing.lasts, tokens))
-        ends = packing.lasts + reach * torch.arange(1, len(before) + 1, device=xbc.device)
-        after = rows[ends.unsqueeze(-1) + torch.arange(1 - reach, 1, device=xbc.device)]
-        return F.silu(mixed), after.mT
-
-    def _taps(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Weights (W, C) and bias (C,) of the convolution, the last tap for the token itself."""
-        taps = self.conv1d.weight.squeeze(1).to(dtype).mT.contiguous()
-        bias = self.conv1d.bias
-        return taps, taps.new_zeros(taps.shape[1]) if bias is None else bias.to(dtype)
 
     def _inputs(self, xbc: Tensor, dt: Tensor) -> Inputs:
         x, b, c = xbc.split(self.conv_splits, dim=-1)
