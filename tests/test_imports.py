@@ -15,7 +15,7 @@ RAY_FILES = {
     *("pipeline/driver/dataset.py", "pipeline/training/workers.py"),
 }
 FOLDERS = {
-    "models": (("state",), ("mamba", "engine"), ("weights", "kernels"), ("backends",)),
+    "models": (("state",), ("mamba", "engine"), ("hybrid",), ("weights", "kernels"), ("backends",)),
     "pipeline": (
         ("storage", "prompts", "billing", "telemetry", "cluster"),
         ("schemas",),

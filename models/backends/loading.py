@@ -37,10 +37,13 @@ def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:
     if device != "cpu":
         devices.check(dtype)
     try:
-        return checkpoint.load(directory, dtype, device)
+        model = checkpoint.load(directory, dtype, device)
     except torch.OutOfMemoryError as error:
         free, total = torch.cuda.mem_get_info()
         raise ModelError(
             f"{devices.gpu_name()} has {total / 2**30:.1f} GiB, which the weights of {directory} do not fit into "
             f"({free / 2**30:.1f} are free): python -m jobs.sizing MODEL says which GPUs hold it"
         ) from error
+    if not isinstance(model, MambaLM):
+        raise ModelError(f"{directory}: no backend runs models with attention yet")
+    return model

@@ -10,6 +10,7 @@ from configs.errors import ModelError
 from models.mamba import huggingface
 
 MLP_MULTIPLE = 128
+NORM_EPS = 1e-5
 FASTEST_CHUNK = 64
 """Of Mamba-2 on a CPU, where 32 does as well, 128 takes a twentieth longer and the published 256 a fifth."""
 
@@ -120,9 +121,18 @@ class Mamba2Config(BaseModel):
         """Tokens that are computed at a time."""
         return min(self.chunk_size, FASTEST_CHUNK)
 
+    @property
+    def norm_eps(self) -> float:
+        """Of the norm after the gate."""
+        return NORM_EPS
+
+    def d_inner(self, d_model: int) -> int:
+        """H * P, the width of x."""
+        return self.expand * d_model
+
     def conv_channels(self, d_model: int) -> int:
         """C: the channels of x, B and C together."""
-        return self.expand * d_model + 2 * self.ngroups * self.d_state
+        return self.d_inner(d_model) + 2 * self.ngroups * self.d_state
 
     def state_shapes(self, d_model: int) -> dict[str, tuple[int, ...]]:
         """What one document leaves in one layer.
@@ -132,7 +142,7 @@ class Mamba2Config(BaseModel):
         """
         return {
             "conv": (self.conv_channels(d_model), self.d_conv - 1),
-            "ssm": (self.expand * d_model // self.headdim, self.headdim, self.d_state),
+            "ssm": (self.d_inner(d_model) // self.headdim, self.headdim, self.d_state),
         }
 
 

@@ -29,7 +29,7 @@ class Mamba2Mixer(nn.Module):
 
     def __init__(self, d_model: int, config: Mamba2Config) -> None:
         super().__init__()
-        d_inner = config.expand * d_model
+        d_inner = config.d_inner(d_model)
         self.num_heads = heads = d_inner // config.headdim
         self.num_groups = config.ngroups
         self.scan = scan
@@ -45,7 +45,7 @@ class Mamba2Mixer(nn.Module):
         self.dt_bias = nn.Parameter(_initial_dt_bias(heads, config))
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(*config.A_init_range).log())
         self.D = nn.Parameter(torch.ones(heads))
-        self.norm = GroupedNorm(d_inner, d_inner // config.ngroups)
+        self.norm = GroupedNorm(d_inner, d_inner // config.ngroups, config.norm_eps)
         self.out_proj = nn.Linear(d_inner, d_model, bias=config.bias)
 
     def prefill(self, u: Tensor, state: State, packing: Packing) -> tuple[Tensor, State]:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NORM_EPS = 1e-5
+from models.mamba.architecture import NORM_EPS as NORM_EPS
 
 
 def widened(dtype: torch.dtype) -> torch.dtype:
@@ -15,25 +15,26 @@ def widened(dtype: torch.dtype) -> torch.dtype:
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last axis."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, eps: float = NORM_EPS) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d) -> the same shape and dtype; computed in fp32, or wider where x is."""
         wide = x.to(widened(x.dtype))
-        return F.rms_norm(wide, self.weight.shape, self.weight.to(wide.dtype), NORM_EPS).to(x.dtype)
+        return F.rms_norm(wide, self.weight.shape, self.weight.to(wide.dtype), self.eps).to(x.dtype)
 
 
 class GroupedNorm(nn.Module):
     """RMSNorm within each group of channels, with a weight for every channel of every group."""
 
-    def __init__(self, width: int, group_size: int) -> None:
+    def __init__(self, width: int, group_size: int, eps: float = NORM_EPS) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.group_size = group_size
+        self.group_size, self.eps = group_size, eps
 
     def forward(self, y: Tensor) -> Tensor:
         """y (..., width) -> (..., width)."""
         groups = y.unflatten(-1, (-1, self.group_size))
-        return F.rms_norm(groups, (self.group_size,), eps=NORM_EPS).flatten(-2) * self.weight.to(y.dtype)
+        return F.rms_norm(groups, (self.group_size,), eps=self.eps).flatten(-2) * self.weight.to(y.dtype)

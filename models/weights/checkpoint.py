@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
-from zipfile import is_zipfile
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from configs.errors import ModelError
+from models.hybrid.architecture import HybridConfig
+from models.hybrid.language_model import HybridLM
 from models.mamba import huggingface
 from models.mamba.architecture import MambaConfig, read_config
 from models.mamba.language_model import MambaLM
-from models.weights import hub
-from models.weights.hub import CONFIG, GENERATION, SAFETENSORS, SHARDS, TORCH_BIN
+from models.weights import files, hub, hybrid
+from models.weights.hub import CONFIG, GENERATION, SAFETENSORS
 
 EMBEDDING, TIED = "backbone.embedding.weight", "lm_head.weight"
 FP32_NAMES = ("dt_bias", "B_bias", "C_bias", ".D", ".A_log", "mimo_x", "mimo_z", "mimo_o")
@@ -54,11 +54,13 @@ def save_weights(config: MambaConfig, tensors: Mapping[str, Tensor], directory: 
     (directory / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> MambaLM:
+def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> MambaLM | HybridLM:
     """The model of a directory, in evaluation mode, its weights copied to the device one at a time.
 
     Raises ModelError naming a tensor that is missing, extra or misshapen.
     """
+    if published := hybrid.config_of(directory):
+        return hybrid.load(published, directory, dtype, device)
     config, tensors = _read(directory)
     # Copies, also where nothing changes: what is mapped goes wrong when the file is written anew.
     kept = {
@@ -78,8 +80,10 @@ def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.devi
     return model.eval().requires_grad_(False)
 
 
-def check(directory: Path) -> MambaConfig:
+def check(directory: Path) -> MambaConfig | HybridConfig:
     """Read config and the names and shapes of the weights without building a model. Raises ModelError."""
+    if published := hybrid.config_of(directory):
+        return hybrid.check(published, directory)
     return _read(directory)[0]
 
 
@@ -88,27 +92,27 @@ def fingerprint(directory: Path) -> str:
 
     That of large weights is remembered by the files' paths, sizes and times, since every actor asks for it.
     """
-    files, config = _weights_files(directory), (directory / CONFIG).read_bytes()
+    paths, config = files.of_weights(directory), (directory / CONFIG).read_bytes()
     if (generation := directory / GENERATION).exists():
         config += generation.read_bytes()
-    stats = [(str(file.resolve()), file.stat()) for file in files]
+    stats = [(str(file.resolve()), file.stat()) for file in paths]
     if sum(stat.st_size for _, stat in stats) < REMEMBERED_BYTES:
-        return _digest(files, config)
+        return _digest(paths, config)
     versions = [(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]
     key = sha256(json.dumps([versions, config.decode()]).encode()).hexdigest()
     remembered = hub.cache() / "fingerprints" / key
     try:
         return remembered.read_text(encoding="utf-8")
     except OSError:
-        digest = _digest(files, config)
+        digest = _digest(paths, config)
     with suppress(OSError):  # no cache, no memory
         hub.publish(remembered, digest)
     return digest
 
 
-def _digest(files: list[Path], config: bytes) -> str:
+def _digest(paths: list[Path], config: bytes) -> str:
     digest = sha256()
-    for file in files:
+    for file in paths:
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
@@ -120,50 +124,10 @@ def _read(directory: Path) -> tuple[MambaConfig, dict[str, Tensor]]:
     """Config and weights that fit each other, the weights mapped from their files and not yet read."""
     config = read_config(directory / "config.json")
     tensors: dict[str, Tensor] = {}
-    for file in _weights_files(directory):
-        tensors |= {huggingface.tensor_name(name): tensor for name, tensor in _map(file).items()}
+    for file in files.of_weights(directory):
+        tensors |= {huggingface.tensor_name(name): tensor for name, tensor in files.mapped(file).items()}
     _check(config, _expected(config), tensors, directory)
     return config, tensors
-
-
-def _weights_files(directory: Path) -> list[Path]:
-    for name in (SAFETENSORS, TORCH_BIN):
-        if (directory / name).exists():
-            return [directory / name]
-        if (index := directory / (name + SHARDS)).exists():
-            return _shards(index)
-    raise ModelError(f"{directory} holds neither {SAFETENSORS} nor {TORCH_BIN}")
-
-
-def _shards(index: Path) -> list[Path]:
-    """The files that an index names, which must lie beside it."""
-    try:
-        names = set(json.loads(index.read_bytes())["weight_map"].values())
-        files = [index.parent / name for name in sorted(names)]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelError(f"{index} is no index of weights: {error!r}") from error
-    for file in files:
-        if file.parent != index.parent or not file.exists():
-            raise ModelError(f"{index} names {file}, which is not beside it")
-    return files
-
-
-def _map(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        # Only what torch saves as a zip can be mapped.
-        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
-    except UnpicklingError as error:
-        raise ModelError(
-            f"{file} is broken, or holds more than tensors, which only code in it could unpack: that is never run; "
-            "have its weights saved as safetensors"
-        ) from error
-    except Exception as error:  # broken bytes make these readers raise almost anything
-        raise ModelError(f"{file} cannot be read as weights: {error}") from error
-    if not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors):
-        raise ModelError(f"{file} holds no tensors by name")
-    return tensors
 
 
 def _expected(config: MambaConfig) -> dict[str, Tensor]:

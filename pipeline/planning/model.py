@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from configs.errors import ModelError
 from configs.settings import SummarizeConfig
 from models.mamba.architecture import MambaConfig
 from models.mamba.language_model import MambaLM
@@ -31,6 +32,8 @@ class Model:
         architecture = checkpoint.check(directory)
         tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
         tokenizer.check_fits(architecture.padded_vocab_size)
+        if not isinstance(architecture, MambaConfig):
+            raise ModelError(f"{directory}: models with attention cannot be planned yet")
         return Model(checkpoint.fingerprint(directory), tokenizer, footprint(architecture))
 
     def timed_speed(self, config: SummarizeConfig) -> Speed:
@@ -38,6 +41,7 @@ class Model:
         torch.set_num_threads(config.engine.cpus_per_actor)
         started = time.perf_counter()
         model = checkpoint.load(checkpoint.resolve(config.model.uri))
+        assert isinstance(model, MambaLM)
         loading = time.perf_counter() - started
         tokens, state = torch.zeros(TIMED_TOKENS, dtype=torch.long), model.empty_state(1)
         with torch.inference_mode():

@@ -6,6 +6,7 @@ from pathlib import Path
 import structlog
 import torch
 
+from configs.errors import ModelError
 from configs.training import TrainConfig
 from models.mamba.architecture import Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
@@ -36,6 +37,8 @@ class Origin:
             return Origin(_architecture(config, tokenizer), tokenizer, None)
         directory = checkpoint.resolve(config.start_from, hub.OF_A_TRAINING.model)
         architecture = checkpoint.check(directory)
+        if not isinstance(architecture, MambaConfig):
+            raise ModelError(f"start_from = {config.start_from!r}: only Mamba models can be trained")
         tokenizer.check_fits(architecture.padded_vocab_size, hub.OF_A_TRAINING)
         return Origin(architecture, tokenizer, directory)
 
@@ -48,7 +51,9 @@ class Origin:
         """In fp32, all of it trainable. Fresh weights are drawn from torch's generator."""
         if self.directory is None:
             return MambaLM(self.architecture).initialize().to(device)
-        return checkpoint.load(self.directory, torch.float32, device).train().requires_grad_(True)
+        model = checkpoint.load(self.directory, torch.float32, device)
+        assert isinstance(model, MambaLM)
+        return model.train().requires_grad_(True)
 
 
 def tokenizer_of(config: TrainConfig, corpus: Corpus) -> Tokenizer:
