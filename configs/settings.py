@@ -122,6 +122,11 @@ class ModelSettings(Settings):
     takes the first of these that agrees, with a warning where none of the kernels does; others by name, or not at
     all."""
 
+    chat: Literal["auto", "off"] = "auto"
+    """`auto` asks a model by the chat template that is found beside its tokenizer, if there is one: document and
+    instruction are the user's turn, `preamble` is the system's, and thinking is switched off where the template can.
+    `off` asks in plain text, as base models are asked, some of which bring a template too."""
+
     @model_validator(mode="after")
     def _check_kernels(self) -> Self:
         if self.device == "cpu" and self.kernels in ("triton", "mamba-ssm"):

@@ -71,7 +71,7 @@ def _as_line(shown: Row) -> str:
 
 
 def _shown(settings: SummarizeConfig) -> Iterator[Row]:
-    tokenizer = Tokenizer.find(settings.model.tokenizer, settings.model.uri)
+    tokenizer = Tokenizer.of_run(settings.model)
     sections = settings.sections or SectionSettings()
     readers = ReaderSettings(settings.input, settings.model, sections)
     extractor = Extractor(settings.input)

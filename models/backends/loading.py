@@ -21,12 +21,10 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
     settings = config.engine
     if device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
-    preamble: list[int] = []
-    if config.preamble is not None:
-        preamble = [tokenizer.begin_id, *tokenizer.encode(config.preamble)]
     slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
     model = loaded(directory, getattr(torch, dtype), device)
     ends = end_ids(directory, tokenizer)
+    preamble = tokenizer.before(config.preamble)
     engine = engines.around(model, ends, slots, step_tokens, preamble, config.model.kernels)
     engine.warm_up()
     return engine

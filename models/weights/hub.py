@@ -33,7 +33,8 @@ from configs.errors import ModelError
 DEFAULT = Path(__file__).parents[1] / "default"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 GENERATION, TOKENIZER_CONFIG = "generation_config.json", "tokenizer_config.json"
-"""How answers end, and the tokenizer's special tokens: models may have them."""
+CHAT_TEMPLATE = "chat_template.jinja"
+"""How answers end, the tokenizer's special tokens, and how a model is asked: it may have these."""
 SAFETENSORS, TORCH_BIN = "model.safetensors", "pytorch_model.bin"
 SHARDS = ".index.json"
 WEIGHTS = (
@@ -96,7 +97,7 @@ def tokenizer(uri: str | None, model_uri: str, named: Named = OF_A_RUN) -> Path:
     Raises ModelError where there is none.
     """
     setting, place = (named.model, model_uri) if uri is None else (named.tokenizer, uri)
-    directory = _directory(setting, place, (TOKENIZER, TOKENIZER_CONFIG))
+    directory = _directory(setting, place, (TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE))
     if not (directory / TOKENIZER).exists():
         raise ModelError(f"{setting} = {place!r}: there is no {TOKENIZER} in it; {named.advice}")
     return directory

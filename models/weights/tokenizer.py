@@ -12,7 +12,9 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from configs.errors import ModelError
+from configs.settings import ModelSettings
 from models.weights import hub
+from models.weights.chat import CLOSE, OPEN, Chat, Piece
 
 LIBRARY = f"tokenizers {tokenizers.__version__}"
 END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<|eot_id|>")
@@ -22,32 +24,36 @@ BEGIN_NAMES = ("<|begin_of_text|>", "<s>", "<|endoftext|>")
 class Tokenizer:
     """Text to token ids and back. Special tokens are never produced from a document's own text."""
 
-    def __init__(self, backend: Backend, serialized: str, about: Mapping[str, Any] | None = None) -> None:
-        """`about` is the content of tokenizer_config.json, if there is one."""
-        self._backend, self._about = backend, about or {}
+    def __init__(
+        self, backend: Backend, serialized: str, about: Mapping[str, Any] | None = None, chat: Chat | None = None
+    ) -> None:
+        """`about` is the content of tokenizer_config.json, if there is one; `chat` how the model is asked, unless in
+        plain text."""
+        self._backend, self._about, self.chat = backend, about or {}, chat
         self.serialized = serialized
         """The text of tokenizer.json."""
         # A document that quotes <|endoftext|> must not end itself.
         self._backend.encode_special_tokens = True
 
     @staticmethod
-    def load(directory: Path) -> "Tokenizer":
-        """Read `tokenizer.json`, and `tokenizer_config.json` where there is one. Raises ModelError where the first is
-        missing, or one is broken."""
+    def load(directory: Path, with_chat: bool = False) -> "Tokenizer":
+        """Read `tokenizer.json`, and `tokenizer_config.json` where there is one; `with_chat`, the chat template too.
+
+        Raises ModelError where the first is missing, or one is broken or cannot be used.
+        """
         path = directory / hub.TOKENIZER
         try:
             serialized = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{directory} holds no readable tokenizer.json ({error})") from error
-        return Tokenizer.read(serialized, str(path), _about(directory / hub.TOKENIZER_CONFIG))
+        about = _about(directory / hub.TOKENIZER_CONFIG)
+        chat = Chat.of(directory, about) if with_chat else None
+        return Tokenizer(_backend(serialized, str(path)), serialized, about, chat)
 
     @staticmethod
-    def read(serialized: str, where: str, about: Mapping[str, Any] | None = None) -> "Tokenizer":
+    def read(serialized: str, where: str) -> "Tokenizer":
         """From the text of a `tokenizer.json`. Raises ModelError, which names `where` it is from."""
-        try:
-            return Tokenizer(Backend.from_str(serialized), serialized, about)
-        except Exception as error:  # tokenizers raises bare Exception
-            raise ModelError(f"{where} is no tokenizer: {error}") from error
+        return Tokenizer(_backend(serialized, where), serialized)
 
     @staticmethod
     def find(uri: str | None, model_uri: str, named: hub.Named = hub.OF_A_RUN) -> "Tokenizer":
@@ -56,6 +62,11 @@ class Tokenizer:
         Fetched if it is remote, without the weights. Raises ModelError.
         """
         return Tokenizer.load(hub.tokenizer(uri, model_uri, named))
+
+    @staticmethod
+    def of_run(model: ModelSettings) -> "Tokenizer":
+        """As a run has it: with the chat template that is found beside it, unless that is off. Raises ModelError."""
+        return Tokenizer.load(hub.tokenizer(model.tokenizer, model.uri), model.chat == "auto")
 
     @staticmethod
     def shipped() -> "Tokenizer":
@@ -92,9 +103,30 @@ class Tokenizer:
         encoded = self._backend.encode(text, add_special_tokens=False)
         return encoded.ids, [start for start, _ in encoded.offsets]
 
+    def encode_pieces(self, pieces: Iterable[Piece]) -> list[int]:
+        """Token ids of texts one after the other; in those that are markup special tokens are found."""
+        backends = ((self._of_markup if piece.is_markup else self._backend, piece.text) for piece in pieces)
+        return [token for backend, text in backends for token in backend.encode(text, add_special_tokens=False).ids]
+
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out."""
-        return self._backend.decode(list(ids), skip_special_tokens=True)
+        """The text of token ids, special tokens left out, but for those around thoughts."""
+        return self._backend.decode([token for token in ids if token not in self._unspoken], skip_special_tokens=False)
+
+    def before(self, preamble: str | None) -> list[int]:
+        """What is read before every document: none, or the preamble, or the beginning of a conversation with it."""
+        if self.chat is not None:
+            return self.encode_pieces(self.chat.before(preamble))
+        return [] if preamble is None else [self.begin_id, *self.encode(preamble)]
+
+    @cached_property
+    def begin(self) -> tuple[int, ...]:
+        """What a document's own tokens begin with; a conversation has its beginning before the document."""
+        return () if self.chat is not None else (self.begin_id,)
+
+    @property
+    def begins_thinking(self) -> bool:
+        """Whether an answer begins within thoughts."""
+        return self.chat is not None and self.chat.begins_thinking
 
     def bytes_of(self, ids: Iterable[int]) -> bytes:
         """The UTF-8 that token ids stand for, which may end within a character; special tokens stand for nothing.
@@ -151,7 +183,18 @@ class Tokenizer:
         depends = self.serialized
         if self.end_ids != {self._id_of(END_OF_TEXT_NAMES)} or self._id_of(BEGIN_NAMES) is None:
             depends += json.dumps([sorted(self.end_ids), self._id_of(self._named("bos_token"))])
+        depends += self.chat.fingerprint if self.chat is not None else ""
         return sha256(depends.encode()).hexdigest()
+
+    @cached_property
+    def _unspoken(self) -> frozenset[int]:
+        special = self._backend.get_added_tokens_decoder().items()
+        return frozenset(number for number, token in special if token.special and token.content not in (OPEN, CLOSE))
+
+    @cached_property
+    def _of_markup(self) -> Backend:
+        """One of its own: that of documents must never know special tokens, whoever else uses it meanwhile."""
+        return Backend.from_str(self.serialized)
 
     def _named(self, kind: str) -> tuple[str, ...]:
         """The special token of that kind, by tokenizer_config.json."""
@@ -168,6 +211,13 @@ class Tokenizer:
         if (token := self._id_of(names)) is None:
             raise ModelError(f"the tokenizer has none of the special tokens {', '.join(names)}")
         return token
+
+
+def _backend(serialized: str, where: str) -> Backend:
+    try:
+        return Backend.from_str(serialized)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ModelError(f"{where} is no tokenizer: {error}") from error
 
 
 def _about(path: Path) -> Mapping[str, Any]:

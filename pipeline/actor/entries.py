@@ -37,7 +37,11 @@ class Entries:
     def _checks(self) -> dict[str, AnswerCheck]:
         """Checks by prompt name, so that each JSON schema is compiled once and not for every answer."""
         asked = every_prompt(self.assignment.config.prompts, self.assignment.config.sections)
-        return {prompt.name: AnswerCheck(prompt) for prompt in asked if not prompt.is_extract}
+        return {
+            prompt.name: AnswerCheck(prompt, self.tokenizer.begins_thinking)
+            for prompt in asked
+            if not prompt.is_extract
+        }
 
     def finished(self, job: Job, finished: Finished) -> Entry:
         """A row per prompt, and per section and its prompt; the attempt's time, which its meter now closes.

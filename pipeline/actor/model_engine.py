@@ -14,7 +14,7 @@ from pipeline.actor.assignment import Assignment
 def load(assignment: Assignment) -> tuple[Engine, Tokenizer]:
     """The engine, warmed up, and the tokenizer of its documents. Raises ModelError."""
     directory = _model_in(assignment)
-    tokenizer = Tokenizer.find(assignment.config.model.tokenizer, assignment.config.model.uri)
+    tokenizer = Tokenizer.of_run(assignment.config.model)
     engine = loading.of_run(assignment.config, directory, tokenizer, assignment.device, assignment.dtype)
     return engine, tokenizer
 

@@ -72,8 +72,7 @@ class Reader:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Loaded once. Raises ModelError."""
-        model = self.settings.model
-        return Tokenizer.find(model.tokenizer, model.uri)
+        return Tokenizer.of_run(self.settings.model)
 
     def _read(self, document: Document, has_state: bool) -> Row:
         extracted = self._extractor.read(document)

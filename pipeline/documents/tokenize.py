@@ -29,7 +29,7 @@ class Position:
     """A canonical cut of a document, where reading can be resumed."""
 
     tokens: int = 0
-    """Number of tokens before the cut, including the begin token."""
+    """Number of tokens before the cut, including the begin token if the document has it."""
     offset: int = 0
     """Offset of the cut in bytes of the decompressed content; in characters of the text of parsed documents."""
     encoding: str | None = None
@@ -68,7 +68,7 @@ class Part:
     """A canonical part of a document."""
 
     tokens: np.ndarray
-    """(N,) int32; in the first part of a document including the begin token."""
+    """(N,) int32; in the first part of a document including its begin token."""
     start: Position | None
     """Its beginning; None if reading cannot be resumed there."""
 
@@ -110,7 +110,7 @@ def parts(
     Raises TooLargeError instead of the part that takes the document over `max_tokens`.
     """
     for passage in texts:
-        begin = [] if num_tokens else [tokenizer.begin_id]
+        begin = [] if num_tokens else list(tokenizer.begin)
         ids = _encode(passage.text, tokenizer, num_tokens + len(begin), finder)
         start, num_tokens = passage.position(num_tokens), num_tokens + len(begin) + len(ids)
         if max_tokens is not None and num_tokens > max_tokens:
@@ -121,9 +121,9 @@ def parts(
 
 
 def tokens(texts: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
-    """All token ids of a text (L,) int32, the begin token first."""
+    """All token ids of a text (L,) int32, after what a document begins with."""
     ids = (np.array(tokenizer.encode(part), TOKEN_DTYPE) for part in cut(texts))
-    return np.concatenate([np.array([tokenizer.begin_id], TOKEN_DTYPE), *ids])
+    return np.concatenate([np.array(tokenizer.begin, TOKEN_DTYPE), *ids])
 
 
 def chained(digest: str, text: str) -> str:

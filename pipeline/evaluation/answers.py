@@ -59,7 +59,7 @@ class ModelAnswers:
         self._prompt = _chosen(answers_of(config.prompts), prompt)
         kind = devices.kind_of(config.model.device)
         directory = checkpoint.resolve(config.model.uri)
-        self._tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
+        self._tokenizer = Tokenizer.of_run(config.model)
         self._engine = loading.of_run(config, directory, self._tokenizer, kind, config.model.dtype_on(kind))
         self.batch = config.engine.slots_on(kind)
 
@@ -86,7 +86,7 @@ class ModelAnswers:
 
     def _shown(self, finished: Finished) -> str:
         text = self._tokenizer.decode(finished.answers[0].tokens)
-        return AnswerCheck(self._prompt).judge(text).summary
+        return AnswerCheck(self._prompt, self._tokenizer.begins_thinking).judge(text).summary
 
 
 class RunAnswers:

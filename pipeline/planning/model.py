@@ -30,7 +30,7 @@ class Model:
         """That of a run, whose weights are looked at and not loaded. Raises ModelError."""
         directory = checkpoint.resolve(config.model.uri)
         architecture = checkpoint.check(directory)
-        tokenizer = Tokenizer.find(config.model.tokenizer, config.model.uri)
+        tokenizer = Tokenizer.of_run(config.model)
         tokenizer.check_fits(architecture.padded_vocab_size)
         if not isinstance(architecture, MambaConfig):
             raise ModelError(f"{directory}: models with attention cannot be planned yet")

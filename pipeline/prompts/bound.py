@@ -22,13 +22,19 @@ class BoundPrompt:
     @staticmethod
     def of(settings: PromptSettings, tokenizer: Tokenizer) -> "BoundPrompt":
         """Tokenizes the instruction and prepares the check of its answers."""
-        question = tokenizer.encode(template.render(settings.instruction, settings.json_schema))
-        check = AnswerCheck(settings)
+        check = AnswerCheck(settings, tokenizer.begins_thinking)
+        question = _question(settings, tokenizer)
         return BoundPrompt(settings, tuple(question), lambda tokens: check.judge(tokenizer.decode(tokens)).reason)
 
     def prompt(self, document_id: str) -> Prompt:
         """The prompt for one document, with the document's own seed."""
         return Prompt(self.question, _sampling(self.settings, document_id), self.check)
+
+
+def _question(prompt: PromptSettings, tokenizer: Tokenizer) -> list[int]:
+    if tokenizer.chat is None:
+        return tokenizer.encode(template.render(prompt.instruction, prompt.json_schema))
+    return tokenizer.encode_pieces(tokenizer.chat.after(template.question(prompt.instruction, prompt.json_schema)))
 
 
 def _sampling(prompt: PromptSettings, document_id: str) -> Sampling:

@@ -1,4 +1,4 @@
-"""What is wrong with an answer: empty, a repetition of the prompt, or not JSON of the requested schema."""
+"""What is wrong with an answer: nothing but thoughts, empty, a repetition of the prompt, or not JSON of its schema."""
 
 import json
 import re
@@ -21,7 +21,8 @@ MAX_ERROR_CHARS = 500
 LONGEST_MENDED = 16_384
 """Characters. Repair takes quadratic time, in the engine's thread."""
 WORD = re.compile(r"\w+")
-Reason = Literal["empty", "copied", "schema"]
+THOUGHTS = "<think>", "</think>"
+Reason = Literal["thinking", "empty", "copied", "schema"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Verdict:
 class AnswerCheck:
     """Checks the answers to one prompt. The same answer always gets the same verdict, and no answer raises."""
 
-    def __init__(self, prompt: PromptSettings) -> None:
+    def __init__(self, prompt: PromptSettings, begins_thinking: bool = False) -> None:
+        """`begins_thinking`: answers begin within thoughts, without a tag that says so."""
+        self._begins_thinking = begins_thinking
         self._schema = prompt.json_schema
         self._validator = json_schema.validator(self._schema) if self._schema is not None else None
         self._shown = template.shown(self._schema) if self._schema is not None else None
@@ -48,7 +51,9 @@ class AnswerCheck:
 
     def judge(self, answer: str) -> Verdict:
         """Accept or reject an answer's text."""
-        text = answer.strip()
+        text = self._without_thoughts(answer.strip())
+        if text is None:
+            return Verdict("", "thinking", "the answer is nothing but thoughts that did not end")
         if not text:
             return Verdict(text, "empty", "the answer is empty")
         if self._validator is None:
@@ -66,6 +71,14 @@ class AnswerCheck:
             return Verdict(text, "copied", "the answer is the schema itself")
         # Values that the schema lists verbatim are required by it, not copied.
         return self._unless_copied(canonical, self._instruction)
+
+    def _without_thoughts(self, text: str) -> str | None:
+        """What follows the thoughts at its beginning; None where they do not end."""
+        opening, closing = THOUGHTS
+        if not (self._begins_thinking or text.startswith(opening)):
+            return text
+        _, closed, rest = text.partition(closing)
+        return rest.strip() if closed else None
 
     def _violation(self, value: Any) -> str | None:
         assert self._validator is not None

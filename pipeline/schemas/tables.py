@@ -189,8 +189,8 @@ _SUMMARIES = Table(
         Column(
             "finish_reason",
             pa.string(),
-            "`stop` or `length`; or why the answer was rejected, also on its second try: `loop`, `empty`, `copied` (it "
-            "repeats the prompt), `schema`.",
+            "`stop` or `length`; or why the answer was rejected, also on its second try: `loop`, `thinking` (thoughts "
+            "that did not end), `empty`, `copied` (it repeats the prompt), `schema`.",
         ),
         Column("retries", pa.int32(), "How often the answer was generated again."),
         Column(

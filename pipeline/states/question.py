@@ -106,7 +106,7 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     loaded = time.monotonic()
     asked = BoundPrompt.of(prompt, reader.tokenizer)
     answer, tokens_read = _read(engine, stored, asked)
-    verdict = AnswerCheck(prompt).judge(reader.tokenizer.decode(answer.tokens))
+    verdict = AnswerCheck(prompt, reader.tokenizer.begins_thinking).judge(reader.tokenizer.decode(answer.tokens))
     return Reply(
         answer=verdict.summary,
         finish_reason=answer.finish_reason,

@@ -48,7 +48,7 @@ BEGIN = 7
 class Checksums:
     """A quick tokenizer whose tokens tell both the text and where its parts begin."""
 
-    begin_id = BEGIN
+    begin = (BEGIN,)
 
     def encode(self, text: str) -> list[int]:
         data = text.encode("utf-32-le")
