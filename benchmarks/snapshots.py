@@ -16,7 +16,7 @@ from benchmarks import measure
 from models.engine.request import ReadState
 from models.mamba.architecture import MambaConfig
 from models.state import State
-from pipeline.actor.ledger_writer import LedgerWriter
+from pipeline.actor.ledger_writer import LedgerWriter, Saved
 from pipeline.documents.tokenize import Position
 from pipeline.ledger.run_folder import Ledger
 from pipeline.states import snapshot
@@ -50,8 +50,8 @@ def main(slots: str, output: str) -> None:
     count = int(slots)
     with tempfile.TemporaryDirectory() as directory:
         ledger = Ledger(output or directory, f"benchmark-{os.getpid()}")
-        writer = LedgerWriter(ledger, "actor-benchmark")
-        used: list[float | None] = []
+        writer = LedgerWriter(ledger, "actor-benchmark", 1, 1.0)
+        used: list[Saved | None] = []
         begun, begun_cpu = time.monotonic(), time.process_time()
         for index in range(count):
             writer.save(snapshot_of(state, index), used.append)

@@ -31,7 +31,7 @@ from pipeline.ledger.records import (
 )
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
-from pipeline.states import kept, snapshot
+from pipeline.states import snapshot, stored
 from pipeline.storage import objects
 from tests.one_actor import assignment, tokenizer
 
@@ -106,7 +106,7 @@ class Worker:
             attempt -= 1
         job = Job(row, datetime.now(UTC), Future(), batch, number, attempt)
         saved_uri = self.ledger.snapshot_uri(key)
-        return job.starting(kept.load(saved_uri), saved_uri) if objects.exists(saved_uri) else job
+        return job.starting(stored.load(saved_uri), saved_uri) if objects.exists(saved_uri) else job
 
     def work(self) -> None:
         """A pass through the model, an overhead, or a snapshot."""

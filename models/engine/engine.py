@@ -93,8 +93,9 @@ class Engine:
         return {document.request.id: document.tokens_read for document in self._documents}
 
     @torch.inference_mode()
-    def read_state(self, id: Hashable) -> ReadState | None:
-        """A copy of the state of a document in a slot, to resume it elsewhere.
+    def read_state(self, id: Hashable, since: int = 0) -> ReadState | None:
+        """A copy of the state of a document in a slot, to resume it elsewhere; of the arrays that grow with the tokens
+        only what those of its sequence from `since` on have added.
 
         None while a section is being asked about, since its answers need the state at its end, which is overwritten;
         and of a document that was in a prefill pass which raised.
@@ -105,7 +106,7 @@ class Engine:
         tries = [*document.tries, *(each for each in self._tries if each.document is document)]
         if any(each.section != WHOLE for each in tries):
             return None
-        return replace(self._read_state(document), answers=dict(document.answers))
+        return replace(self._read_state(document, since), answers=dict(document.answers))
 
     def conclude(self, id: Hashable) -> None:
         """Ask about a document in a slot what has been read of it so far, and read no more of it.
@@ -296,9 +297,10 @@ class Engine:
     def _document(self, id: Hashable) -> ActiveDocument:
         return next(document for document in self._documents if document.request.id == id)
 
-    def _read_state(self, document: ActiveDocument) -> ReadState:
+    def _read_state(self, document: ActiveDocument, since: int = 0) -> ReadState:
         """Without answers."""
-        return ReadState(self._backend.export(document.handle), document.tokens_read, tuple(document.ends))
+        state = self._backend.export(document.handle, since)
+        return ReadState(state, document.tokens_read, tuple(document.ends), since=since)
 
     def _fail(self, document: ActiveDocument, error: Exception) -> None:
         self._record_failure(document.request, document.tokens_read, error)

@@ -66,6 +66,8 @@ class ReadState:
     """Tokens read at the end of each section so far."""
     answers: Answers = field(default_factory=dict)
     """Those that are final."""
+    since: int = 0
+    """Tokens of the sequence, a preamble's included, whose part of the arrays that grow is not in `state`."""
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ class Summarizer(Protocol):
     def step(self, read: bool = True) -> Pass:
         """One pass. Without `read` no document is admitted or read further; answers under way are finished."""
 
-    def read_state(self, id: Hashable) -> ReadState | None:
-        """A copy of an admitted document's state; None where it has no state to resume from just now."""
+    def read_state(self, id: Hashable, since: int = 0) -> ReadState | None:
+        """A copy of an admitted document's state; None where it has no state to resume from just now. Of the arrays
+        that grow with the tokens only what those of its sequence from `since` on have added."""
 
     def conclude(self, id: Hashable) -> None:
         """Ask about an admitted document what has been read of it so far, and read no more of it."""

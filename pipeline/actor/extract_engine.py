@@ -93,8 +93,8 @@ class ExtractEngine:
         failed, self._failed = tuple(self._failed), []
         return Pass("prefill" if shares else "wait", shares, tokens, tuple(finished), failed)
 
-    def read_state(self, id: Hashable) -> ReadState | None:
-        """As `Summarizer.read_state`."""
+    def read_state(self, id: Hashable, since: int = 0) -> ReadState | None:
+        """As `Summarizer.read_state`; nothing of it grows."""
         return self._state(self._reading(id))
 
     def conclude(self, id: Hashable) -> None:

@@ -18,8 +18,7 @@ from pipeline.ledger.ended import EndedAttempts
 from pipeline.ledger.records import Claim, Entry, Place, batch_of
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.attempt import Begun
-from pipeline.states import kept as states
-from pipeline.states import snapshot
+from pipeline.states import snapshot, stored
 from pipeline.storage import objects
 
 THREADS = 8
@@ -153,7 +152,7 @@ class Intake:
     def _from(self, job: Job, uri: str) -> Job:
         """The job resuming from a stored state, if the state is of the same text, model and settings."""
         try:
-            found = states.load(uri)
+            found = stored.load(uri)
             told = self._assignment
             snapshot.refuse(found, told.state_key, self._makers, told.settings_sha256, bool(told.config.sections))
             return job.starting(found, uri)

@@ -23,18 +23,21 @@ class Keeping:
 
     def __init__(self, assignment: Assignment, actor: ActorGauge, state_bytes: int) -> None:
         self._assignment, self._actor = assignment, actor
-        self._cost = storage_cost(state_bytes, assignment.ttl_days or 0.0, assignment.config.states.storage_gib_month)
+        self._smallest = state_bytes
 
     def may_be_worth(self, job: Job) -> bool:
         """Whether a document's state may be worth storing, before it is read; True while length or speed is unknown."""
         if self._assignment.ttl_days is None:
             return False
-        return bool(job.row["is_streamed"]) or self._is_worth(job.position().tokens)
+        return bool(job.row["is_streamed"]) or self._is_worth(job.position().tokens, self._smallest)
 
     def storing(self, job: Job, finished: Finished) -> Callable[[], Row] | None:
         """A function that stores the state of a document that was read; None if the state is not to be kept."""
         kept = job.kept(finished.kept, self._assignment) if finished.kept is not None else None
-        if kept is None or not self._is_worth(kept.read_state.tokens_read):
+        if kept is None:
+            return None
+        size_bytes = sum(array.nbytes for array in kept.read_state.state.values())
+        if not self._is_worth(kept.read_state.tokens_read, size_bytes):
             return None
         return partial(states.keep, self._keeper(), kept, finished.tokens_read, job.parent_uri)
 
@@ -43,9 +46,10 @@ class Keeping:
         assert told.ttl_days is not None, "nothing is kept without a time to live"
         return states.Keeper(told.output_uri, told.config.model.uri, told.model_revision, told.ttl_days)
 
-    def _is_worth(self, tokens: int) -> bool:
-        reading = self._actor.cost_of_reading(tokens)
-        return tokens > 0 and (reading is None or reading >= self._cost)
+    def _is_worth(self, tokens: int, size_bytes: int) -> bool:
+        told, reading = self._assignment, self._actor.cost_of_reading(tokens)
+        cost = storage_cost(size_bytes, told.ttl_days or 0.0, told.config.states.storage_gib_month)
+        return tokens > 0 and (reading is None or reading >= cost)
 
 
 def storage_cost(size_bytes: int, days: float, gib_month: Decimal) -> Decimal:

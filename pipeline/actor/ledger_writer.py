@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import structlog
@@ -17,14 +17,22 @@ from pipeline.documents.handover import reason
 from pipeline.ledger.records import ENTRY, Entry, Heartbeat, document_key
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.tables import Row
-from pipeline.states import snapshot
+from pipeline.states import stored
+from pipeline.states.segments import Segment
 from pipeline.states.snapshot import Snapshot
-from pipeline.storage import objects
 
 THREADS = 8
 """Enough to keep a store busy at a rate of some GB/s."""
 
 log = structlog.get_logger()
+
+
+class Saved(NamedTuple):
+    """A snapshot that was stored."""
+
+    cpu_seconds: float
+    segments: tuple[Segment, ...]
+    """It has, of what grows with the tokens."""
 
 
 class LedgerWriter:
@@ -60,8 +68,8 @@ class LedgerWriter:
         """
         self._submit(self._publish, entry, receipt, waiting, keep, has_snapshot, passages)
 
-    def save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
-        """Store a snapshot; `on_done` hears, in another thread, how many CPU-seconds that took, or None: it failed."""
+    def save(self, taken: Snapshot, on_done: Callable[[Saved | None], None]) -> None:
+        """Store a snapshot; `on_done` hears of it in another thread, None where it failed."""
         self._submit(self._save, taken, on_done)
 
     def heartbeat(self, heartbeat: Heartbeat) -> None:
@@ -132,20 +140,18 @@ class LedgerWriter:
             return failed, receipt | {"status": "failed"} | reason(failure)
 
     def _forget(self, entry: Entry) -> None:
-        objects.delete(self._snapshot_uri(entry["document_id"], entry["source_etag"]))
+        self._ledger.forget_snapshot(document_key(entry["document_id"], entry["source_etag"]))
 
-    def _save(self, taken: Snapshot, on_done: Callable[[float | None], None]) -> None:
+    def _save(self, taken: Snapshot, on_done: Callable[[Saved | None], None]) -> None:
         started = time.thread_time()
         try:
-            objects.publish(self._snapshot_uri(taken.document_id, taken.source_etag), snapshot.to_bytes(taken))
+            uri = self._ledger.snapshot_uri(document_key(taken.document_id, taken.source_etag))
+            segments = stored.store(uri, taken)
         except Exception:  # nothing is lost yet; it stays at stake, so that it is tried again
             log.warning("snapshot_not_written", document_id=taken.document_id, exc_info=True)
             on_done(None)
         else:
-            on_done(time.thread_time() - started)
-
-    def _snapshot_uri(self, document_id: str, source_etag: str) -> str:
-        return self._ledger.snapshot_uri(document_key(document_id, source_etag))
+            on_done(Saved(time.thread_time() - started, segments))
 
     def _heartbeat(self, heartbeat: Heartbeat) -> None:
         try:

@@ -1,13 +1,15 @@
 """Which documents' states an actor saves, and when: by how much work would be lost."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from models.engine.summarizer import Summarizer
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.job import Job
-from pipeline.actor.ledger_writer import LedgerWriter
+from pipeline.actor.ledger_writer import LedgerWriter, Saved
 from pipeline.billing.metering import Meter, Spent
+from pipeline.states.segments import Segment
 
 WORTH = 50
 """A document is saved only where reading it again would take so many times what saving it does: the overhead of all
@@ -26,7 +28,9 @@ class Snapshots:
             assignment.config.snapshot.max_lost_device_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
         )
         self._being_written: dict[Hashable, Spent] = {}
-        self._taken: set[Hashable] = set()
+        self._taken: dict[Hashable, tuple[Segment, ...]] = {}
+        """Documents of which a snapshot may be stored, with the segments that the last one has: what those hold is not
+        copied again."""
         self._cost_us = 0.0
 
     def take_due(self, jobs: Mapping[str, Job]) -> None:
@@ -50,9 +54,7 @@ class Snapshots:
 
     def forget(self, document_id: str) -> bool:
         """A document has left; whether a state of it may be stored."""
-        known = document_id in self._taken
-        self._taken.discard(document_id)
-        return known
+        return self._taken.pop(document_id, None) is not None
 
     def _at_stake(self) -> dict[Hashable, int]:
         """Microseconds, counting what is being written as saved."""
@@ -66,20 +68,23 @@ class Snapshots:
         document = job.document_id
         if document in self._being_written or document not in self._engine.in_slots:
             return False
-        read_state = self._engine.read_state(document)
+        segments = self._taken.get(document, job.start.segments if job.start else ())
+        read_state = self._engine.read_state(document, segments[-1].stop if segments else 0)
         copying_us = self._meter.spend("snapshot")
         if read_state is None:
             return False
-        taken = job.snapshot(read_state, self._assignment)
+        taken = replace(job.snapshot(read_state, self._assignment), segments=segments)
         self._being_written[document] = self._meter.documents()[document]
-        self._taken.add(document)
+        self._taken[document] = segments
         self._writer.save(taken, partial(self._done, document, copying_us))
         return True
 
-    def _done(self, document: Hashable, copying_us: int, cpu_seconds: float | None) -> None:
+    def _done(self, document: Hashable, copying_us: int, saved: Saved | None) -> None:
         """In a thread of the writer."""
+        if saved is not None and document in self._taken:
+            self._taken[document] = saved.segments
         then = self._being_written.pop(document)
-        if cpu_seconds is not None:
+        if saved is not None:
             self._meter.save(document, then)
-            cost = copying_us + cpu_seconds * 1e6
+            cost = copying_us + saved.cpu_seconds * 1e6
             self._cost_us += (RECENT if self._cost_us else 1.0) * (cost - self._cost_us)

@@ -46,7 +46,7 @@ class Account:
         """Documents without result or failure."""
         self.finished: set[str] = set()
         """Keys of documents that are, and have a snapshot."""
-        self._with_snapshot = set(ledger.snapshots())
+        self._with_snapshot = ledger.saved()
         several, unclear, readings = self._look()
         # Late, since actors may still tell of their last moments.
         heartbeats = ledger.heartbeats()

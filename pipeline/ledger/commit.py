@@ -56,7 +56,8 @@ def commit(
         made.withdraw()
         raise
     made.publish({"status": job["status"], "documents": len(etags) - len(account.left)})
-    ledger.forget_snapshots(account.finished)
+    for key in account.finished:
+        ledger.forget_snapshot(key)
     return job
 
 

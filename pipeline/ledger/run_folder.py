@@ -8,6 +8,7 @@ OUTPUT/_runs/RUN/
     claims/BATCH/0001.json        who began a batch of documents, and from where; made only where there was none
     segments/ACTOR/000001.parquet    what attempts gave that have ended, as many as came together
     snapshots/DOCUMENT.safetensors    where a document that is not finished stands, overwritten
+    snapshots/DOCUMENT/           segments of its state, where that grows with the tokens (`pipeline.states.segments`)
     actors/ACTOR.json             the actor's last reading of its meter and what it was at, overwritten; so for a node
                                   that holds none
     device_failures/              actors whose device failed (`pipeline.ledger.device_failures`)
@@ -20,7 +21,7 @@ repeated; of two results for one document it takes the first.
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from operator import itemgetter
@@ -130,14 +131,19 @@ class Ledger:
 
     def snapshots(self) -> dict[str, str]:
         """URIs by the document's key."""
-        files = objects.list_files(objects.join(self.uri, "snapshots"), ".safetensors")
+        files = objects.list_files(objects.join(self.uri, "snapshots"), ".safetensors", depth=1)
         return {file.rsplit("/", 1)[1].removesuffix(".safetensors"): file for file in files}
 
-    def forget_snapshots(self, keys: Collection[str]) -> None:
-        """Those of documents that are finished."""
-        for key, uri in self.snapshots().items():
-            if key in keys:
-                objects.delete(uri)
+    def saved(self) -> set[str]:
+        """Keys of documents that have a snapshot, or segments that one left behind."""
+        return {*self.snapshots(), *objects.list_folders(objects.join(self.uri, "snapshots"))}
+
+    def forget_snapshot(self, key: str) -> None:
+        """Of a document that is finished: its segments first, so that what a crash leaves of them is still found."""
+        uri = self.snapshot_uri(key)
+        for segment in objects.list_files(uri.removesuffix(".safetensors")):
+            objects.delete(segment)
+        objects.delete(uri)
 
     def publish_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Overwrite the actor's last one. Raises StorageError."""

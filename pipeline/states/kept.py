@@ -1,6 +1,8 @@
 """States that outlive their run: kept at a document's last cut, listed in the table `states`, until they expire.
 
 OUTPUT/_states/DOCUMENT/KEY-TOKENS-CONTENT.safetensors, by document, by what made the state, and by how far it was read.
+Each object holds all of its state, also what grows with the tokens, so that it can be removed without asking which other
+states need a part of it.
 
 An object is kept until `expires_at` of the newest row that names it. Nothing is removed automatically: `jobs.states
 expire` removes what has expired (`pipeline.states.expiry`), and the rows stay as history. A run does not resume from an
@@ -12,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from configs.errors import StateError
 from pipeline.ledger import commits
 from pipeline.schemas.tables import Row
 from pipeline.states import snapshot
@@ -75,14 +76,6 @@ def newest(output_uri: str, state_key: str, makers: Collection[str]) -> dict[str
         if known is None or row["created_at"] > known["created_at"]:
             latest[row["document_id"]] = row
     return latest
-
-
-def load(uri: str) -> Snapshot:
-    """Load a state. Raises StateError if it is gone or damaged, and StorageError."""
-    try:
-        return snapshot.from_bytes(objects.read_bytes(uri))
-    except FileNotFoundError as error:
-        raise StateError(f"The stored state does not exist any more: {uri}.") from error
 
 
 def _catalog(output_uri: str) -> Iterable[Row]:

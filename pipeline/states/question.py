@@ -24,7 +24,7 @@ from pipeline.ledger.run_folder import Ledger
 from pipeline.prompts.bound import BoundPrompt
 from pipeline.prompts.checks import AnswerCheck
 from pipeline.schemas.tables import Row
-from pipeline.states import kept, snapshot
+from pipeline.states import snapshot, stored
 from pipeline.states.library import KeptState, StateLibrary
 from pipeline.states.snapshot import EXTRACTION_VERSION, Snapshot, state_key
 
@@ -100,12 +100,12 @@ class Reader:
 def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     """Raises StateError where the state is gone, damaged or does not fit, ModelError, StorageError."""
     started = time.monotonic()
-    stored = kept.load(state.uri)
-    snapshot.refuse_model(stored, state.row["state_key"])
+    found = stored.load(state.uri)
+    snapshot.refuse_model(found, state.row["state_key"])
     engine = reader.engine()
     loaded = time.monotonic()
     asked = BoundPrompt.of(prompt, reader.tokenizer)
-    answer, tokens_read = _read(engine, stored, asked)
+    answer, tokens_read = _read(engine, found, asked)
     verdict = AnswerCheck(prompt, reader.tokenizer.begins_thinking).judge(reader.tokenizer.decode(answer.tokens))
     return Reply(
         answer=verdict.summary,
@@ -119,11 +119,11 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     )
 
 
-def _read(engine: Summarizer, stored: Snapshot, asked: BoundPrompt) -> tuple[Answer, int]:
+def _read(engine: Summarizer, found: Snapshot, asked: BoundPrompt) -> tuple[Answer, int]:
     """The answer, and how many tokens were read for it."""
-    start = ReadState(stored.read_state.state, stored.read_state.tokens_read)
-    prompt = asked.prompt(stored.document_id)
-    engine.submit(Request(stored.document_id, ArrayFeed(stored.tail), (prompt,), start=start))
+    start = ReadState(found.read_state.state, found.read_state.tokens_read)
+    prompt = asked.prompt(found.document_id)
+    engine.submit(Request(found.document_id, ArrayFeed(found.tail), (prompt,), start=start))
     tokens_read, finished = 0, list[Finished]()
     while not finished:
         done = engine.step()

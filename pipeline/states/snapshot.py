@@ -1,8 +1,9 @@
 """A document's progress as one object: the recurrent state and all that resuming elsewhere needs.
 
 A safetensors file: the state's tensors by name (Z, ...), for a kept state also `tail`, and in its metadata `longhaul`,
-a JSON object that says what the tensors belong to, with a checksum over everything. A snapshot that does not match the
-document, model or settings is refused.
+a JSON object that says what the tensors belong to, with a checksum over everything. What grows with the tokens is in
+segments beside it (`pipeline.states.segments`), which the metadata names; only a kept state holds it itself. A snapshot
+that does not match the document, model or settings is refused.
 """
 
 import json
@@ -21,7 +22,8 @@ from models.engine.request import Answer, ReadState
 from models.weights.tokenizer import LIBRARY
 from pipeline.documents.sections import Section
 from pipeline.documents.tokenize import TOKEN_DTYPE, Position
-from pipeline.storage.header import FORMAT, about_of
+from pipeline.states.segments import Segment
+from pipeline.storage.header import FORMAT, SEGMENTED, about_of
 
 EXTRACTION_VERSION = 3
 """Incremented when a change to extraction or tokenizing changes what a model reads: earlier results are not reused."""
@@ -53,6 +55,8 @@ class Snapshot:
     read_state: ReadState
     tail: np.ndarray = field(default_factory=lambda: np.empty(0, TOKEN_DTYPE))
     """For a state that is kept at its document's last cut: the tokens (L,) int32 from there to the end."""
+    segments: tuple[Segment, ...] = ()
+    """Of what grows with the tokens, in order."""
 
 
 def state_key(
@@ -77,7 +81,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     if len(snapshot.tail):
         tensors[TAIL] = np.ascontiguousarray(snapshot.tail, TOKEN_DTYPE)
     about = {
-        "format": FORMAT,
+        "format": SEGMENTED if snapshot.segments else FORMAT,
         "tokens": read_state.tokens_read,
         "section_ends": read_state.section_ends,
         "answers": [[*place, asdict(answer)] for place, answer in read_state.answers.items()],
@@ -85,12 +89,14 @@ def to_bytes(snapshot: Snapshot) -> bytes:
         "sections": [asdict(section) for section in snapshot.sections],
     }
     about |= {name: getattr(snapshot, name) for name in _PLAIN}
+    about |= {"segments": [asdict(segment) for segment in snapshot.segments]} if snapshot.segments else {}
     sealed = about | {"checksum": _checksum(tensors, about)}
     return safetensors.numpy.save(tensors, {"longhaul": json.dumps(sealed)})
 
 
 def from_bytes(data: bytes) -> Snapshot:
-    """The inverse of `to_bytes`. Raises StateError if the data is damaged or of another format."""
+    """The inverse of `to_bytes`, without what segments hold. Raises StateError if the data is damaged or of another
+    format."""
     try:
         about = about_of(data)
         tensors = safetensors.numpy.load(data)
@@ -109,6 +115,7 @@ def from_bytes(data: bytes) -> Snapshot:
         sections=tuple(Section(**section) for section in about["sections"]),
         read_state=ReadState(tensors, about["tokens"], tuple(about["section_ends"]), answers),
         tail=tail,
+        segments=tuple(Segment(**segment) for segment in about.get("segments", ())),
     )
 
 

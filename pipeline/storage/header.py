@@ -7,6 +7,8 @@ from configs.errors import StateError
 from pipeline.storage import objects
 
 FORMAT = "longhaul.snapshot.2"
+SEGMENTED = "longhaul.snapshot.3"
+"""The same, of a state that has segments beside it: who does not know of those must not resume from it."""
 LENGTH_BYTES = 8
 """Bytes at the start of a safetensors file that hold the header's length, little-endian. The header follows, then the
 tensors."""
@@ -35,8 +37,8 @@ def about_of(data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:LENGTH_BYTES], "little")
     header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
     about: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("longhaul", "{}"))
-    if about.get("format") != FORMAT:
+    if about.get("format") not in (FORMAT, SEGMENTED):
         raise StateError(
-            f"This is not a stored state of the format {FORMAT}, but {about.get('format', 'something else')}."
+            f"This is not a stored state of the format {FORMAT} or {SEGMENTED}, but {about.get('format', 'something else')}."
         )
     return about

@@ -249,9 +249,10 @@ def delete(uri: str) -> None:
         pass
 
 
-def list_files(uri: str, suffix: str = "") -> list[str]:
-    """Sorted URIs of the readable objects below a prefix that end in `suffix`. Raises StorageError."""
-    return sorted(entry.uri for entry in walk(uri) if entry.uri.endswith(suffix) and not entry.problem)
+def list_files(uri: str, suffix: str = "", depth: int | None = None) -> list[str]:
+    """Sorted URIs of the readable objects below a prefix that end in `suffix`, at most `depth` names deep. Raises
+    StorageError."""
+    return sorted(entry.uri for entry in walk(uri, depth) if entry.uri.endswith(suffix) and not entry.problem)
 
 
 def list_folders(uri: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from configs.errors import StateError, TooLargeError
+from models.engine.backend import GROWING
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Finished, Prompt, ReadState, Request, Sampling
@@ -89,6 +90,23 @@ def test_documents_resume_in_another_engine_from_what_the_first_exported(steps):
     found, failed, read = run(Engine(GrowingBackend(), {END}, 2, 48), rest)
     assert (done | found, failed) == (EXPECTED, {})
     assert read == sum(LENGTHS) - sum(state.tokens_read for state in left.values()) - sum(done)
+
+
+def test_a_state_that_grows_is_exported_from_where_the_last_export_ended():
+    """The preamble counts: what grows is of the sequence, not of the document."""
+    engine, pieces, since = Engine(GrowingBackend(), END, 1, 32, tokens_of(17).tolist()), [], 0
+    engine.submit(request(301))
+    while engine.busy and (read := engine.in_slots.get(301, 0)) < 301:
+        engine.step()
+        if read % 3:
+            pieces.append(engine.read_state(301, since))
+            since += pieces[-1].state["keys"].shape[1]
+    whole, last = engine.read_state(301), pieces[-1]
+    assert since == last.tokens_read + 17 and whole.since == 0
+    assert [piece.since for piece in pieces] == [0, *np.cumsum([piece.state["keys"].shape[1] for piece in pieces])[:-1]]
+    for name in GROWING:
+        joined = np.concatenate([piece.state[name] for piece in pieces], axis=1)
+        assert np.array_equal(joined, whole.state[name][:, :since])
 
 
 def test_every_document_continues_a_fork_of_the_preamble():

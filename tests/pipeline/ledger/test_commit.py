@@ -418,8 +418,13 @@ def test_snapshots_of_finished_documents_are_swept(ledger):
     keys = {name: document_key(name, "v1") for name in ("one", "two")}
     for key in keys.values():
         objects.publish(ledger.snapshot_uri(key), b"state")
+        objects.publish(objects.join(ledger.snapshot_uri(key).removesuffix(".safetensors"), "0-9"), b"segment")
+    left_behind = objects.join(ledger.uri, "snapshots", document_key("one", "v0"), "0-9")
+    objects.publish(left_behind, b"of a content that nobody finished")
     commit(ledger, [document("one"), document("two")], stopped=True)
     assert list(ledger.snapshots()) == [keys["two"]]
+    left = objects.list_files(objects.join(ledger.uri, "snapshots"))
+    assert len(left) == 3 and left_behind in left and not any(keys["one"] in uri for uri in left)
 
 
 @pytest.mark.parametrize("error", [LedgerError, StorageError])

@@ -1,0 +1,36 @@
+"""A snapshot in storage: its object, and segments of what grows with the tokens."""
+
+from dataclasses import replace
+
+from configs.errors import StateError
+from pipeline.states import segments, snapshot
+from pipeline.states.segments import Segment
+from pipeline.states.snapshot import Snapshot
+from pipeline.storage import objects
+
+
+def store(uri: str, taken: Snapshot) -> tuple[Segment, ...]:
+    """Overwrite the snapshot of a document. Of what grows, the read state has what is new since `taken.segments`, which
+    becomes a segment of its own before the object names it.
+
+    Returns the segments that it now has. Raises StorageError.
+    """
+    read_state = taken.read_state
+    constant, growing = segments.parted(read_state.state)
+    written = segments.append(uri, taken.segments, growing, read_state.since)
+    whole = replace(read_state, state=constant, since=0)
+    objects.publish(uri, snapshot.to_bytes(replace(taken, read_state=whole, segments=written)))
+    return written
+
+
+def load(uri: str) -> Snapshot:
+    """A snapshot or a kept state, whole. Raises StateError if it or a part of it is gone or damaged, and
+    StorageError."""
+    try:
+        found = snapshot.from_bytes(objects.read_bytes(uri))
+    except FileNotFoundError as error:
+        raise StateError(f"The stored state does not exist any more: {uri}.") from error
+    if not found.segments:
+        return found
+    state = {**found.read_state.state, **segments.joined(uri, found.segments)}
+    return replace(found, read_state=replace(found.read_state, state=state))
