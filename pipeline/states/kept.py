@@ -1,8 +1,8 @@
 """States that outlive their run: kept at a document's last cut, listed in the table `states`, until they expire.
 
 OUTPUT/_states/DOCUMENT/KEY-TOKENS-CONTENT.safetensors, by document, by what made the state, and by how far it was read.
-Each object holds all of its state, also what grows with the tokens, so that it can be removed without asking which other
-states need a part of it.
+Each object holds all of its state, what grows with the tokens too, so that it can be removed without asking which
+others need a part of it.
 
 An object is kept until `expires_at` of the newest row that names it. Nothing is removed automatically: `jobs.states
 expire` removes what has expired (`pipeline.states.expiry`), and the rows stay as history. A run does not resume from an

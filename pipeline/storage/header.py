@@ -38,7 +38,6 @@ def about_of(data: bytes) -> dict[str, Any]:
     header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
     about: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("longhaul", "{}"))
     if about.get("format") not in (FORMAT, SEGMENTED):
-        raise StateError(
-            f"This is not a stored state of the format {FORMAT} or {SEGMENTED}, but {about.get('format', 'something else')}."
-        )
+        found = about.get("format", "something else")
+        raise StateError(f"This is not a stored state of the format {FORMAT} or {SEGMENTED}, but {found}.")
     return about

@@ -1,6 +1,7 @@
 """Of a model whose state grows with every token, each snapshot stores what is new, and resuming reads nothing twice."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,9 @@ def test_the_tenth_snapshot_writes_what_is_new_since_the_ninth(assignment, row):
     (new,) = set(objects.list_files(folder)) - files
     tenth = reading.segments[-1]
     assert reading.segments[:-1] == before and tenth.uri(reading.snapshot_uri) == new
-    assert (tenth.start, tenth.stop) == (before[-1].stop, before[-1].stop + 3 * STEP)
-    assert 3 * STEP * TOKEN_BYTES < tenth.size_bytes < 3 * STEP * TOKEN_BYTES + 500
+    tokens = tenth.stop - tenth.start
+    assert tenth.start == before[-1].stop >= 10_000 and tokens <= 3 * STEP
+    assert tokens * TOKEN_BYTES < tenth.size_bytes < tokens * TOKEN_BYTES + 500
     assert objects.stat(new).size_bytes == tenth.size_bytes
     # The snapshot's own object does not grow with what was read.
     assert objects.stat(reading.snapshot_uri).size_bytes < 10_000
@@ -172,15 +174,15 @@ def test_what_could_not_be_stored_is_in_the_next_snapshot(assignment, row, monke
 
     monkeypatch.setattr(objects, "publish", failing)
     reading.work_until(lambda: len(reading.segments) >= 3)
-    assert failures
     stored.load(reading.snapshot_uri)
-    sizes = [segment.stop - segment.start for segment in reading.segments]
-    assert sizes[2] > sizes[1]
+    start, stop = map(int, failures[0].rpartition("/")[2].split("-")[:2])
+    third = reading.segments[2]
+    assert third.start == start == reading.segments[1].stop and third.stop > stop
 
 
 def test_a_kept_state_holds_all_that_its_document_has_grown_to(assignment, row, tmp_path):
     """One object, which goes by itself; what was appended is all that the next run reads."""
-    keeping = with_settings(assignment, ttl_days=30.0, storage_gib_month=0)
+    keeping = with_settings(assignment, ttl_days=30.0, storage_gib_month=Decimal(0))
     first = Reading(keeping, row).finish()
     (kept,) = first["states"]
     whole = stored.load(kept["state_uri"])
