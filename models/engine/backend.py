@@ -21,8 +21,9 @@ SavedState: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """A sequence as named arrays: all that is needed to continue it elsewhere.
 
 Those that `grows` names grow with the tokens: their axis 1 is the tokens of the sequence, a preamble's included, and
-what has been written of a token never changes. All others are of whatever shapes, the same after any number of tokens,
-and may change with each. bfloat16, which numpy lacks, is an array of its bits, uint16; there are no other uint16 arrays.
+what has been written of a token never changes. All others are of whatever shapes, the same after any number of
+tokens, and may change with each. bfloat16, which numpy lacks, is an array of its bits, uint16; there are no other
+uint16 arrays.
 """
 GROWING = ("keys", "values")
 """Names of arrays that grow: of a paged cache (Z, T, H, D), of Z layers with attention, T tokens, H heads of keys and

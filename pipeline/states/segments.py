@@ -1,9 +1,9 @@
 """What each token adds to a state, stored once: a snapshot adds a segment of what is new, and names those before it.
 
 SNAPSHOT/START-STOP-CONTENT.safetensors, beside SNAPSHOT.safetensors: the arrays that grow, of the sequence's tokens
-from START on and before STOP. A segment is written before the snapshot that names it. Its name tells its content, so that of
-two actors that take each other for dead neither overwrites what the other's snapshot names. What no snapshot names any
-more goes with the document's snapshot.
+from START on and before STOP. A segment is written before the snapshot that names it. Its name tells its content, so
+that of two actors that take each other for dead neither overwrites what the other's snapshot names. What no snapshot
+names any more goes with the document's snapshot.
 """
 
 from collections.abc import Sequence

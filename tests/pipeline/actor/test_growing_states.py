@@ -41,7 +41,7 @@ PASS_US = 1_000_000
 @pytest.fixture
 def assignment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assignment:
     def engine_of(told: Assignment) -> tuple[Engine, object]:
-        return Engine(GrowingBackend(100_000, 1_000_000), 60, 2, STEP, PREAMBLE), tokenizer()
+        return Engine(GrowingBackend(100_000, 1_000_000), {60}, 2, STEP, PREAMBLE), tokenizer()
 
     monkeypatch.setattr(startup, "engine_of", engine_of)
     return with_settings(
