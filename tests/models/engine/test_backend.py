@@ -94,7 +94,7 @@ def test_documents_resume_in_another_engine_from_what_the_first_exported(steps):
 
 def test_a_state_that_grows_is_exported_from_where_the_last_export_ended():
     """The preamble counts: what grows is of the sequence, not of the document."""
-    engine, pieces, since = Engine(GrowingBackend(), END, 1, 32, tokens_of(17).tolist()), [], 0
+    engine, pieces, since = Engine(GrowingBackend(), {END}, 1, 32, tokens_of(17).tolist()), [], 0
     engine.submit(request(301))
     while engine.busy and (read := engine.in_slots.get(301, 0)) < 301:
         engine.step()
