@@ -249,6 +249,10 @@ class EngineSettings(Settings):
     step_tokens: int | None = Field(None, ge=1, le=131_072)
     """Tokens that one step reads, over all documents in the slots. Unset: 2048 on a CPU, 16384 on a GPU. Limited so
     that 32-bit offsets in kernels do not overflow and memory stays small."""
+    kv_cache_gib: float | None = Field(None, gt=0)
+    """Memory per actor for the keys and values of models with attention, which grow with every token. Unset: on a GPU
+    what is free beside the weights, on a CPU a quarter of the actor's share of the machine's memory. A document that
+    does not fit with its answer becomes a failure row; where several do not fit together, some wait."""
     actors: int = Field(1, ge=1)
     """Model actors, each on its own device."""
     cpus_per_actor: Annotated[int, Field(ge=1)] = 1
@@ -271,6 +275,11 @@ class EngineSettings(Settings):
     def step_tokens_on(self, device: str) -> int:
         """Tokens of one pass on a type of torch device."""
         return self.step_tokens or (2048 if device == "cpu" else 16_384)
+
+    @property
+    def kv_cache_bytes(self) -> int | None:
+        """Of `kv_cache_gib`."""
+        return None if self.kv_cache_gib is None else int(self.kv_cache_gib * 2**30)
 
 
 class SnapshotSettings(Settings):

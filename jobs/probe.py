@@ -124,7 +124,7 @@ class _Subject:
         device = devices.kind_of(device)
         dtype = getattr(torch, ModelSettings().dtype_on(device))
         found = Tokenizer.find(tokenizer, uri)
-        model = loading.loaded(checkpoint.resolve(uri), dtype, device)
+        model = loading.recurrent(checkpoint.resolve(uri), dtype, device)
         found.check_fits(model.config.padded_vocab_size)
         return _Subject(model, kernels.choose(model), found, device)
 

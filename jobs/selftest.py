@@ -37,7 +37,7 @@ def selftest(model: Model = "default", device: Device = "auto", dtype: Dtype = "
     kind = devices.kind_of(device)
     name = devices.gpu_name() if kind == "cuda" else "cpu"
     wanted = ModelSettings(dtype=dtype).dtype_on(kind)
-    loaded = loading.loaded(checkpoint.resolve(model), getattr(torch, wanted), kind)
+    loaded = loading.recurrent(checkpoint.resolve(model), getattr(torch, wanted), kind)
     rows = [_row(loaded, made) for made in kernels.MAKERS]
     rows.append({"kernels": "torch", "verdict": "the judge", "tokens_per_second": _speed(loaded, loaded)})
     report = {"model": model, "dtype": wanted, "device": name, **_machine(kind), "kernels": rows}

@@ -2,29 +2,42 @@
 
 from collections.abc import Collection, Sequence
 
-from models.backends.capacity import slots_that_fit
+from models.backends.capacity import pages_that_fit, slots_that_fit
+from models.backends.hybrid import HybridBackend
 from models.backends.kernels import Wanted, choose
 from models.backends.recurrent import RecurrentBackend
+from models.engine.backend import Backend
 from models.engine.engine import Engine
+from models.hybrid.language_model import HybridLM
 from models.mamba.language_model import MambaLM
 
 
 def around(
-    model: MambaLM,
+    model: MambaLM | HybridLM,
     end_ids: Collection[int],
     num_slots: int,
     step_tokens: int,
     preamble: Sequence[int] = (),
     kernels: Wanted = "auto",
+    cache_bytes: int | None = None,
 ) -> Engine:
     """For as many documents of the wanted `num_slots` as the model's device has memory for. Raises ModelError where it
     has none, or the `kernels` that are asked for do not run it.
 
     Each of `end_ids` ends an answer, `step_tokens` is the budget of a prefill pass, `preamble` stands before every
-    document.
+    document. `cache_bytes` is memory for keys and values, by default what `pages_that_fit` finds.
     """
-    passes, chosen = choose(model, kernels)
-    slots = slots_that_fit(model, passes, num_slots, step_tokens)
-    # For each document a row and one for an answer; the state after the preamble, which all of them fork, has its own.
-    backend = RecurrentBackend(model, 2 * slots + bool(preamble), passes, chosen)
+    backend: Backend
+    if isinstance(model, HybridLM):
+        slots, num_pages = pages_that_fit(model, num_slots, step_tokens, len(preamble), cache_bytes)
+        backend = HybridBackend(model, _num_sequences(slots, preamble), num_pages, len(preamble))
+    else:
+        passes, chosen = choose(model, kernels)
+        slots = slots_that_fit(model, passes, num_slots, step_tokens)
+        backend = RecurrentBackend(model, _num_sequences(slots, preamble), passes, chosen)
     return Engine(backend, end_ids, slots, step_tokens, preamble)
+
+
+def _num_sequences(slots: int, preamble: Sequence[int]) -> int:
+    """For each document one and one for an answer; that of the preamble, which all of them fork, has its own."""
+    return 2 * slots + bool(preamble)

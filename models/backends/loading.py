@@ -9,6 +9,7 @@ from configs.settings import SummarizeConfig
 from models.backends import device as devices
 from models.backends import engines
 from models.engine.engine import Engine
+from models.hybrid.language_model import HybridLM
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
 from models.weights.endings import end_ids
@@ -25,23 +26,28 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
     model = loaded(directory, getattr(torch, dtype), device)
     ends = end_ids(directory, tokenizer)
     preamble = tokenizer.before(config.preamble)
-    engine = engines.around(model, ends, slots, step_tokens, preamble, config.model.kernels)
+    engine = engines.around(model, ends, slots, step_tokens, preamble, config.model.kernels, settings.kv_cache_bytes)
     engine.warm_up()
     return engine
 
 
-def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:
+def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM | HybridLM:
     """The model of that directory on a device. Raises ModelError where it cannot run there, or does not fit."""
     if device != "cpu":
         devices.check(dtype)
     try:
-        model = checkpoint.load(directory, dtype, device)
+        return checkpoint.load(directory, dtype, device)
     except torch.OutOfMemoryError as error:
         free, total = torch.cuda.mem_get_info()
         raise ModelError(
             f"{devices.gpu_name()} has {total / 2**30:.1f} GiB, which the weights of {directory} do not fit into "
             f"({free / 2**30:.1f} are free): python -m jobs.sizing MODEL says which GPUs hold it"
         ) from error
+
+
+def recurrent(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:
+    """`loaded` for what knows a model by its recurrent state alone. Raises ModelError too where it has attention."""
+    model = loaded(directory, dtype, device)
     if not isinstance(model, MambaLM):
-        raise ModelError(f"{directory}: no backend runs models with attention yet")
+        raise ModelError(f"{directory}: has attention, and this works with models of a recurrent state alone")
     return model
