@@ -21,6 +21,19 @@ LLAMA3 = {
 }
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}
 GRANITE = {"embedding_multiplier": 12.0, "logits_scaling": 3.0, "residual_multiplier": 0.22}
+HYBRID = {
+    **{"mamba_n_heads": 4, "mamba_d_head": 24, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_chunk_size": 16},
+    **{"num_hidden_layers": 4, "layer_types": ["mamba", "mamba", "attention", "mamba"]},
+    **{"num_local_experts": 0, "num_experts_per_tok": 0, "intermediate_size": 40, "shared_intermediate_size": 80},
+    **{"attention_multiplier": 0.0625, "tie_word_embeddings": True, "position_embedding_type": "nope"},
+}
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "mamba_n_groups": 2}
+NEMOTRON = {
+    **{"hybrid_override_pattern": "MEM*-M", "head_dim": 16, "mamba_num_heads": 4, "mamba_head_dim": 32},
+    **{"ssm_state_size": 16, "n_groups": 2, "chunk_size": 16, "n_routed_experts": 8, "num_experts_per_tok": 3},
+    **{"moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 64, "routed_scaling_factor": 2.5},
+}
+GROUPED = {"n_group": 4, "topk_group": 2, "norm_topk_prob": False, "moe_latent_size": 24, "mlp_bias": True}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
     "llama_tied_with_biases": ("Llama", {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
@@ -33,6 +46,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {"head_dim": 16}),
     "smollm3": ("SmolLM3", {"no_rope_layer_interval": 2}),
     "granite": ("Granite", GRANITE | {"attention_multiplier": 0.0625, "tie_word_embeddings": True}),
+    "granite_h": ("GraniteMoeHybrid", GRANITE | HYBRID),
+    "granite_h_experts": ("GraniteMoeHybrid", GRANITE | HYBRID | EXPERTS),
+    "granite_h_no_mamba": (
+        "GraniteMoeHybrid",
+        GRANITE | HYBRID | {"layer_types": ["attention"] * 4, "position_embedding_type": "rope"},
+    ),
+    "granite_h_no_attention": ("GraniteMoeHybrid", HYBRID | {"layer_types": ["mamba"] * 4, "mamba_proj_bias": True}),
+    "nemotron_h": ("NemotronH", NEMOTRON),
+    "nemotron_h_groups": ("NemotronH", NEMOTRON | GROUPED | {"use_bias": True, "use_conv_bias": False}),
 }
 """The prefix of transformers' classes, and what differs from their base."""
 
@@ -43,7 +65,7 @@ def their_model(family: str) -> Any:
     import transformers
 
     prefix, options = FAMILIES[family]
-    base = DENSE
+    base = {name: value for name, value in DENSE.items() if prefix != "NemotronH" or name != "num_hidden_layers"}
     config = getattr(transformers, f"{prefix}Config")(**base | options)
     torch.manual_seed(len(family))
     model = getattr(transformers, f"{prefix}ForCausalLM")(config).eval().requires_grad_(False)
@@ -59,6 +81,9 @@ def redraw(model: torch.nn.Module) -> None:
             parameter.normal_(std=0.5 if "embed" in name else 0.15)
         else:
             parameter.add_(0.2 * torch.randn_like(parameter))
+    for name, buffer in model.named_buffers():
+        if name.endswith("correction_bias"):
+            buffer.normal_(std=0.2)
 
 
 def write(family: str, directory: Path) -> Path:

@@ -78,9 +78,7 @@ def _read(theirs: Mapping[str, Any], directory: Path) -> tuple[HybridConfig, Lay
         raise ModelError(f"{directory / 'config.json'}: {error}") from error
     tensors: dict[str, Tensor] = {}
     for file in files.of_weights(directory):
-        for name, tensor in files.mapped(file).items():
-            if (spelled := published.spelled(name)) is not None:
-                tensors[spelled] = tensor
+        tensors |= {name: tensor for name, tensor in files.mapped(file).items() if published.is_needed(name)}
     layout = _layout(theirs, config)
     _check(config, layout, tensors, directory)
     return config, layout, tensors

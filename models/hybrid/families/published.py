@@ -7,14 +7,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.hybrid.architecture import HybridConfig
-from models.hybrid.families import llama
+from models.hybrid.families import granite, llama, nemotron
 from models.hybrid.families.fields import Fields
 from models.hybrid.families.sources import Names
 
-FAMILIES: tuple[ModuleType, ...] = (llama,)
+FAMILIES: tuple[ModuleType, ...] = (llama, granite, nemotron)
 BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.MODEL_TYPES}
-BUFFERS = (".rotary_emb.inv_freq",)
+FOLLOWING = (".rotary_emb.inv_freq",)
 """Ends of the names of tensors that published files may hold and that follow from their config."""
+UNUSED = ("mtp.",)
+"""Beginnings of those of parts that do not read: heads that guess several tokens ahead."""
 
 
 def is_known(published: Mapping[str, Any]) -> bool:
@@ -38,6 +40,6 @@ def tensors(published: Mapping[str, Any], config: HybridConfig) -> Names:
     return names
 
 
-def spelled(name: str) -> str | None:
-    """A tensor's name as these families spell it today, or None for what no model here needs."""
-    return None if name.endswith(BUFFERS) else name
+def is_needed(name: str) -> bool:
+    """Whether a published tensor is part of what reads; all others that no model here has are refused."""
+    return not name.endswith(FOLLOWING) and not name.startswith(UNUSED)

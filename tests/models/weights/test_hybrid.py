@@ -8,7 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from configs.errors import ModelError
 from models.hybrid.architecture import HybridConfig
+from models.hybrid.attention import WholeCache
 from models.weights import checkpoint
+from tests.consistency import relative_error
 from tests.published_families import their_model, write
 
 
@@ -117,3 +119,48 @@ def test_a_window_that_is_never_reached_changes_nothing(tmp_path):
     folder = write("mistral", tmp_path)
     change_config(folder, sliding_window=512)
     assert checkpoint.check(folder).max_context == 512
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("granite_h_experts", "model.layers.2.self_attn.q_proj.weight"),
+        ("granite_h_experts", "model.layers.1.block_sparse_moe.output_linear.weight"),
+        ("granite_h_experts", "model.layers.1.block_sparse_moe.router.layer.weight"),
+        ("granite_h", "model.layers.0.mamba.dt_bias"),
+        ("granite_h", "model.layers.3.shared_mlp.input_linear.weight"),
+        ("nemotron_h", "backbone.layers.1.mixer.experts.5.up_proj.weight"),
+        ("nemotron_h", "backbone.layers.1.mixer.gate.e_score_correction_bias"),
+        ("nemotron_h", "backbone.layers.4.norm.weight"),
+        ("nemotron_h_groups", "backbone.layers.1.mixer.fc2_latent_proj.bias"),
+    ],
+)
+def test_a_tensor_that_is_missing_or_misshapen_is_named_as_published(family, name, tmp_path):
+    folder = write(family, tmp_path)
+    shape = load_file(folder / "model.safetensors")[name].shape
+    change_weights(folder, lambda tensors: tensors.update({name: torch.ones(*shape[:-1], shape[-1] + 1)}))
+    with pytest.raises(ModelError, match=f"{name} has shape"):
+        checkpoint.load(folder)
+    change_weights(folder, lambda tensors: tensors.pop(name))
+    with pytest.raises(ModelError, match=f"lack {name}"):
+        checkpoint.load(folder)
+
+
+def test_heads_that_guess_ahead_are_left_out(tmp_path):
+    folder = write("nemotron_h", tmp_path)
+    change_weights(folder, lambda tensors: tensors.update({"mtp.layers.0.norm.weight": torch.ones(2)}))
+    checkpoint.load(folder)
+
+
+def test_step_sizes_and_routers_stay_in_fp32(tmp_path):
+    model = checkpoint.load(write("nemotron_h", tmp_path), torch.bfloat16)
+    wide = {name.rpartition("mixer.")[2] for name, each in model.named_parameters() if each.dtype == torch.float32}
+    assert wide == {"A_log", "D", "dt_bias", "router.weight", "router.correction"}
+    assert model.empty_state(1)["ssm"].dtype == torch.float32
+    slots, tokens = model.empty_state(1), torch.arange(20)
+    with torch.inference_mode():
+        cache = WholeCache(model.kv_shape, 1).of_pass([0], [20])
+        logits = model.prefill_(tokens, [0, 20], slots, [0], cache, tokens)
+    assert logits.dtype == torch.bfloat16
+    exact = their_model("nemotron_h")(input_ids=tokens[None], use_cache=False).logits[0]
+    assert relative_error(logits, exact) < 0.05
