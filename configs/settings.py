@@ -111,7 +111,7 @@ class ModelSettings(Settings):
     the small model that ships with Longhaul. An existing directory takes precedence over the hub."""
     tokenizer: Uri | None = None
     """Directory, s3:// prefix or hub id with tokenizer.json. Unset: model.uri. The official repositories have none:
-    state-spaces/mamba3-* use NousResearch/Meta-Llama-3.1-8B, state-spaces/mamba2-* EleutherAI/gpt-neox-20b."""
+    state-spaces/mamba3-* use NousResearch/Meta-Llama-3.1-8B, mamba2-* and mamba-* there EleutherAI/gpt-neox-20b."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` uses GPUs if the Ray cluster has any."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

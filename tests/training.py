@@ -7,7 +7,7 @@ from pydoc_data.topics import topics
 import torch
 import zstandard
 
-from models.mamba.architecture import Mamba2Config, Mamba3Config, MambaConfig
+from models.mamba.architecture import Mamba1Config, Mamba2Config, Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
@@ -18,7 +18,10 @@ SHAPES = {
     "siso": Mamba3Config(d_state=16, headdim=16, chunk_size=16),
     "mimo": Mamba3Config(d_state=16, headdim=16, chunk_size=16, is_mimo=True, mimo_rank=2),
     "mamba2": Mamba2Config(d_state=16, headdim=16, chunk_size=16),
+    "mamba1": Mamba1Config(d_state=8),
 }
+WITHOUT_MLP = ("mamba1", "mamba2")
+"""As transformers lays them out, with a tokenizer, where Mamba-3 comes as pytorch_model.bin."""
 
 
 def write_documents(folder: Path, most: int | None = None) -> Path:
@@ -42,7 +45,7 @@ def write_checkpoint(folder: Path, shape: str, vocab_size: int = 320) -> Path:
     torch.manual_seed(3)
     config = MambaConfig(
         d_model=32,
-        d_intermediate=0 if shape == "mamba2" else 64,
+        d_intermediate=0 if shape in WITHOUT_MLP else 64,
         n_layer=2,
         vocab_size=vocab_size,
         ssm_cfg=SHAPES[shape],
@@ -51,7 +54,7 @@ def write_checkpoint(folder: Path, shape: str, vocab_size: int = 320) -> Path:
     with torch.no_grad():
         # As wide as trained ones are, so that what is frozen tells tokens apart.
         model.backbone.embedding.weight.mul_(25)
-    if shape == "mamba2":
+    if shape in WITHOUT_MLP:
         checkpoint.save(model, folder)
     else:
         published_checkpoint.write(model, folder)

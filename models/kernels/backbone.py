@@ -17,6 +17,7 @@ from models.kernels.spans import Spans
 from models.kernels.tiling import Tiling, tiling_of
 from models.mamba.language_model import MambaLM, Mixer
 from models.mamba.mamba2 import Mamba2Mixer
+from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
 Scan = Callable[[Mixer, Tensor, State], Tensor]
@@ -38,7 +39,9 @@ class FastPath:
         dtype = mixer.in_proj.weight.dtype
         if isinstance(mixer, Mamba2Mixer):
             return ssd.Widths.of(mixer).why_not(dtype)
-        return Shapes.of(mixer).why_not(dtype)
+        if isinstance(mixer, Mamba3Mixer):
+            return Shapes.of(mixer).why_not(dtype)
+        return "Mamba-1 has no kernels here: it runs in plain PyTorch"
 
     def prefill_(
         self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
@@ -62,6 +65,7 @@ class FastPath:
         def scan(mixer: Mixer, proj: Tensor, layer: State) -> Tensor:
             if isinstance(mixer, Mamba2Mixer):
                 return ssd.scan_(mixer, proj, layer, spans, self._tiling)
+            assert isinstance(mixer, Mamba3Mixer)
             return scan_(mixer, proj, layer, spans, self._tiling)
 
         return self.forward(tokens, slots, scan, wanted)
@@ -84,6 +88,7 @@ class FastPath:
         def step(mixer: Mixer, proj: Tensor, layer: State) -> Tensor:
             if isinstance(mixer, Mamba2Mixer):
                 return ssd.step_(mixer, proj, layer, rows)
+            assert isinstance(mixer, Mamba3Mixer)
             return step_(mixer, proj, layer, rows)
 
         return self._model.lm_head(self.forward(tokens, slots, step))

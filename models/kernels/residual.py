@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.kernels.activations import sigmoid
 from models.kernels.tiling import SMALL
-from models.mamba.norms import NORM_EPS, RMSNorm
+from models.mamba.norms import RMSNorm
 
 GATE_BLOCK = 1024
 
@@ -45,7 +45,7 @@ def add_norm_(residual: Tensor, branch: Tensor | None, norm: RMSNorm, dtype: tor
     out = torch.empty((num_tokens, width), dtype=dtype, device=residual.device)
     _add_norm[(num_tokens,)](
         residual, branch if branch is not None else residual, norm.weight, out, width,
-        BLOCK=triton.next_power_of_2(width), HAS_BRANCH=branch is not None, EPS=NORM_EPS,
+        BLOCK=triton.next_power_of_2(width), HAS_BRANCH=branch is not None, EPS=norm.eps,
         **asdict(SMALL),
     )  # fmt: skip
     return out

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -11,8 +11,58 @@ from models.mamba import huggingface
 
 MLP_MULTIPLE = 128
 NORM_EPS = 1e-5
+SCAN_CHUNK = 32
+"""Of Mamba-1, whose published kernels have none. On a CPU 16 takes a sixth longer, and 64 is no faster."""
 FASTEST_CHUNK = 64
 """Of Mamba-2 on a CPU, where 32 does as well, 128 takes a twentieth longer and the published 256 a fifth."""
+
+
+class Mamba1Config(BaseModel):
+    """`ssm_cfg` of the published config: one Mamba-1 mixer. Letters: E = d_inner, N = d_state."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    headdim: ClassVar[int] = 1
+    """Every channel is a head of its own: it decays at rates and by step sizes of its own."""
+    ngroups: ClassVar[int] = 1
+
+    layer: Literal["Mamba1"] = "Mamba1"
+    d_state: int = Field(16, ge=1)
+    d_conv: int = Field(4, ge=2)
+    """W: taps of the short convolution over x."""
+    expand: int = 2
+    dt_rank: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Of the projection to step sizes; auto: a sixteenth of d_model, rounded up."""
+    dt_min: float = 0.001
+    dt_max: float = 0.1
+    dt_init: Literal["random", "constant"] = "random"
+    dt_scale: float = 1.0
+    dt_init_floor: float = 1e-4
+    conv_bias: bool = True
+    bias: bool = False
+    """Of the two outer projections."""
+    use_fast_path: bool = True
+    """Which published kernel runs; nothing here."""
+    mixer_rms_eps: float | None = None
+    """As in Falcon Mamba, whose B, C and rank of the step size pass an RMS norm without weights; None: no norm."""
+
+    @property
+    def scan_chunk(self) -> int:
+        """Tokens that are computed at a time."""
+        return SCAN_CHUNK
+
+    def step_rank(self, d_model: int) -> int:
+        """R: width of what the step sizes are projected from."""
+        return math.ceil(d_model / 16) if self.dt_rank == "auto" else self.dt_rank
+
+    def state_shapes(self, d_model: int) -> dict[str, tuple[int, ...]]:
+        """What one document leaves in one layer.
+
+        conv (E, W - 1): x of the last tokens before the convolution, the latest last. ssm (N, E): the recurrent
+        state h, channels last.
+        """
+        d_inner = self.expand * d_model
+        return {"conv": (d_inner, self.d_conv - 1), "ssm": (self.d_state, d_inner)}
 
 
 class Mamba3Config(BaseModel):
@@ -153,14 +203,18 @@ class MambaConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
     d_model: int
-    d_intermediate: int
+    d_intermediate: int = 0
+    """Of the MLP that follows each mixer; 0: none."""
     n_layer: int
     vocab_size: int
-    ssm_cfg: Annotated[Mamba3Config | Mamba2Config, Field(discriminator="layer")]
+    ssm_cfg: Annotated[Mamba3Config | Mamba2Config | Mamba1Config, Field(discriminator="layer")]
     attn_layer_idx: tuple[int, ...] = ()
     attn_cfg: dict[str, Any] = {}
     rms_norm: bool = True
+    norm_epsilon: float = NORM_EPS
+    """Of the blocks' norms. Hugging Face's configs say it; in the published layout it is an argument in code alone."""
     residual_in_fp32: bool = True
+    """The residual is never narrower than fp32 here."""
     fused_add_norm: bool = True
     pad_vocab_size_multiple: int = 8
     tie_embeddings: bool = True
@@ -168,15 +222,13 @@ class MambaConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _published(cls, given: Any) -> Any:
-        """Take Hugging Face's layout too, and refuse Mamba-1, whose configs name no layer."""
+        """Take Hugging Face's layout too, and Mamba-1's, which names no layer."""
         if not isinstance(given, dict):
             return given
         if "model_type" in given:
             given = huggingface.published(given)
         mixer = given.get("ssm_cfg", {})
-        if isinstance(mixer, dict) and mixer.get("layer", "Mamba1") == "Mamba1":
-            raise ValueError(huggingface.NO_MAMBA1)
-        return given
+        return given | {"ssm_cfg": {"layer": "Mamba1", **mixer}} if isinstance(mixer, dict) else given
 
     @model_validator(mode="after")
     def _check(self) -> "MambaConfig":

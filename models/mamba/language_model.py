@@ -13,14 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mamba import mamba2, mamba3
+from models.mamba import mamba1, mamba2, mamba3
 from models.mamba.architecture import MambaConfig
 from models.mamba.norms import RMSNorm, widened
 from models.mamba.packing import Packing
 from models.state import State
 
-Mixer = mamba2.Mamba2Mixer | mamba3.Mamba3Mixer
-MIXERS: dict[str, Callable[[int, Any], Mixer]] = {"Mamba2": mamba2.Mamba2Mixer, "Mamba3": mamba3.Mamba3Mixer}
+Mixer = mamba1.Mamba1Mixer | mamba2.Mamba2Mixer | mamba3.Mamba3Mixer
+MIXERS: dict[str, Callable[[int, Any], Mixer]] = {
+    "Mamba1": mamba1.Mamba1Mixer,
+    "Mamba2": mamba2.Mamba2Mixer,
+    "Mamba3": mamba3.Mamba3Mixer,
+}
 """By `ssm_cfg.layer`."""
 
 
@@ -43,10 +47,10 @@ class Block(nn.Module):
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
-        self.norm = RMSNorm(config.d_model)
+        self.norm = RMSNorm(config.d_model, config.norm_epsilon)
         self.mixer: Mixer = MIXERS[config.ssm_cfg.layer](config.d_model, config.ssm_cfg)
         if config.d_mlp:
-            self.norm2 = RMSNorm(config.d_model)
+            self.norm2 = RMSNorm(config.d_model, config.norm_epsilon)
             self.mlp = SwiGLU(config.d_model, config.d_mlp)
 
     def forward(self, residual: Tensor, state: State, packing: Packing | None) -> tuple[Tensor, State]:
@@ -57,7 +61,8 @@ class Block(nn.Module):
 
     def forward_(self, residual: Tensor, slots: State, rows: Tensor, packing: Packing | None) -> Tensor:
         """`forward` from the given rows of one layer's slots, which then hold the next state."""
-        if packing is None and isinstance(self.mixer, mamba3.Mamba3Mixer) and residual.device.type == "cpu":
+        in_place = packing is None and residual.device.type == "cpu"
+        if in_place and not isinstance(self.mixer, mamba2.Mamba2Mixer):
             return self._mlp(residual + self.mixer.decode_(self._normed(residual), slots, rows))
         residual, after = self(residual, slots.gather(rows, dim=0), packing)
         slots.scatter_(rows, after, dim=0)
@@ -79,7 +84,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm_f = RMSNorm(config.d_model)
+        self.norm_f = RMSNorm(config.d_model, config.norm_epsilon)
 
     @property
     def blocks(self) -> list[Block]:
@@ -166,9 +171,12 @@ class MambaLM(nn.Module):
         return State.zeros(shapes, config.n_layer, num_rows, widened(weight.dtype), weight.device)
 
     def initialize(self) -> "MambaLM":
-        """Draw fresh weights for training: normal of 0.02, outputs of the residual branches scaled by depth."""
+        """Draw fresh weights for training: normal of 0.02, outputs of the residual branches scaled by depth.
+
+        What steers a recurrence stays as its mixer drew it.
+        """
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 2 and not name.endswith("bias"):
+            if parameter.ndim == 2 and not name.endswith(("bias", "A_log", "dt_proj.weight")):
                 branch_end = name.endswith(("out_proj.weight", "fc2.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer) if branch_end else 0.02)
         return self

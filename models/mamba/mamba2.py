@@ -21,6 +21,7 @@ from models.mamba.convolution import CausalConv
 from models.mamba.norms import GroupedNorm, widened
 from models.mamba.packing import Packing
 from models.mamba.ssd import Inputs, scan, step
+from models.mamba.step_sizes import initial_bias
 from models.state import State
 
 
@@ -42,7 +43,7 @@ class Mamba2Mixer(nn.Module):
         self.conv1d = CausalConv(channels, config.d_conv, config.conv_bias)
         if config.conv_init is not None:
             nn.init.uniform_(self.conv1d.weight, -config.conv_init, config.conv_init)
-        self.dt_bias = nn.Parameter(_initial_dt_bias(heads, config))
+        self.dt_bias = nn.Parameter(initial_bias(heads, config))
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(*config.A_init_range).log())
         self.D = nn.Parameter(torch.ones(heads))
         self.norm = GroupedNorm(d_inner, d_inner // config.ngroups, config.norm_eps)
@@ -87,10 +88,3 @@ class Mamba2Mixer(nn.Module):
         """y (L, H, P), z (L, H * P) -> (L, d_model): gate, then norm within each group of heads."""
         gated = y.flatten(-2) * F.silu(z.to(y.dtype))
         return self.out_proj(self.norm(gated).to(z.dtype))
-
-
-def _initial_dt_bias(num_heads: int, config: Mamba2Config) -> Tensor:
-    """Inverse softplus of step sizes drawn log-uniformly from [dt_min, dt_max]."""
-    low, high = math.log(config.dt_min), math.log(config.dt_max)
-    dt = torch.exp(low + torch.rand(num_heads) * (high - low)).clamp(min=config.dt_init_floor)
-    return dt + torch.log(-torch.expm1(-dt))

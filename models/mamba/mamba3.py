@@ -19,6 +19,7 @@ from models.mamba.architecture import Mamba3Config
 from models.mamba.norms import GroupedNorm, RMSNorm, widened
 from models.mamba.packing import Packing
 from models.mamba.scan import Heads, Inputs, scan, step, step_
+from models.mamba.step_sizes import initial_bias
 from models.state import State
 
 
@@ -53,7 +54,7 @@ class Mamba3Mixer(nn.Module):
         self.splits = [d_inner, d_inner, bc_width, bc_width, *[heads] * 3, config.num_angles]
         self.activations = Activations(config.a_activation, config.A_floor)
         self.in_proj = nn.Linear(d_model, sum(self.splits), bias=False)
-        self.dt_bias = nn.Parameter(_initial_dt_bias(heads, config))
+        self.dt_bias = nn.Parameter(initial_bias(heads, config))
         self.B_bias = nn.Parameter(torch.ones(heads, rank, config.d_state))
         self.C_bias = nn.Parameter(torch.ones(heads, rank, config.d_state))
         self.B_norm = RMSNorm(config.d_state)
@@ -126,10 +127,3 @@ class Mamba3Mixer(nn.Module):
         else:
             y = (y * F.silu(gate)).squeeze(-2)
         return self.out_proj(y.flatten(-2).to(z.dtype))
-
-
-def _initial_dt_bias(num_heads: int, config: Mamba3Config) -> Tensor:
-    """Inverse softplus of step sizes drawn log-uniformly from [dt_min, dt_max]."""
-    low, high = math.log(config.dt_min), math.log(config.dt_max)
-    dt = torch.exp(low + torch.rand(num_heads) * (high - low)).clamp(min=config.dt_init_floor)
-    return dt + torch.log(-torch.expm1(-dt))

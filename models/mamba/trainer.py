@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.mamba import parallel_scan, parallel_ssd
 from models.mamba.language_model import MambaLM
+from models.mamba.mamba2 import Mamba2Mixer
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 
@@ -126,7 +127,11 @@ class Trainer:
         self.model, self.streams, self._recipe = model, streams, recipe
         self.states = model.empty_state(len(streams))
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        matrices = {name for name, p in self.parameters.items() if p.ndim == 2 and ".layers." in name}
+        matrices = {
+            name
+            for name, p in self.parameters.items()
+            if p.ndim == 2 and ".layers." in name and not name.endswith("A_log")
+        }
         groups = [
             {
                 "params": [p for name, p in self.parameters.items() if (name in matrices) == decays],
@@ -243,11 +248,14 @@ def multiply_in_bf16(model: MambaLM) -> None:
 
 
 def scan_at_once(model: MambaLM) -> None:
-    """Have every mixer compute all chunks together: on a GPU a few kernels do what else takes thousands."""
+    """Have every mixer compute all chunks together: on a GPU a few kernels do what else takes thousands.
+
+    Mamba-1 has no such form and goes on from chunk to chunk.
+    """
     for block in model.backbone.blocks:
         if isinstance(block.mixer, Mamba3Mixer):
             block.mixer.scan = parallel_scan.scan
-        else:
+        elif isinstance(block.mixer, Mamba2Mixer):
             block.mixer.scan = parallel_ssd.scan
 
 

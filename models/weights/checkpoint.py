@@ -25,7 +25,7 @@ from models.weights import files, hub, hybrid
 from models.weights.hub import CONFIG, GENERATION, SAFETENSORS
 
 EMBEDDING, TIED = "backbone.embedding.weight", "lm_head.weight"
-FP32_NAMES = ("dt_bias", "B_bias", "C_bias", ".D", ".A_log", "mimo_x", "mimo_z", "mimo_o")
+FP32_NAMES = ("dt_bias", "dt_proj.bias", "B_bias", "C_bias", ".D", ".A_log", "mimo_x", "mimo_z", "mimo_o")
 REMEMBERED_BYTES = 64 * 1024 * 1024
 """The fingerprint of weights from this size on is kept in the cache."""
 

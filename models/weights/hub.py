@@ -55,7 +55,7 @@ class Named(NamedTuple):
         """Where a tokenizer is to be had."""
         return (
             f"set {self.tokenizer} to a directory or hub id that has one: NousResearch/Meta-Llama-3.1-8B for "
-            "state-spaces/mamba3-*, EleutherAI/gpt-neox-20b for state-spaces/mamba2-*"
+            "state-spaces/mamba3-*, EleutherAI/gpt-neox-20b for state-spaces/mamba-* and mamba2-*"
         )
 
 

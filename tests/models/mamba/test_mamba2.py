@@ -259,15 +259,12 @@ THEIR_CONFIG = {"model_type": "mamba2", "hidden_size": 64, "num_heads": 2, "n_gr
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"d_model": 768, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {}}, "Mamba-1 is not supported"),
-        (PUBLISHED | {"ssm_cfg": {"layer": "Mamba1"}}, "Mamba-1 is not supported"),
         (PUBLISHED | {"ssm_cfg": {"layer": "Mamba4"}}, "ssm_cfg: .*Mamba4"),
         (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "norm_before_gate": True}}, "ssm_cfg.norm_before_gate = True"),
         (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "rmsnorm": False}}, "ssm_cfg.rmsnorm = False"),
         (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "D_has_hdim": True}}, "ssm_cfg.D_has_hdim = True"),
         (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "d_ssm": 512}}, "ssm_cfg.d_ssm = 512"),
         (PUBLISHED | {"ssm_cfg": {"layer": "Mamba2", "rope_fraction": 0.5}}, "rope_fraction"),
-        ({"model_type": "mamba", "hidden_size": 64}, "Mamba-1 is not supported"),
         ({"model_type": "llama", "hidden_size": 64}, "model_type = 'llama'"),
         (THEIR_CONFIG | {"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
         (THEIR_CONFIG | {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon"),

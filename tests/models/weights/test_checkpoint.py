@@ -179,8 +179,7 @@ def test_a_tensor_that_does_not_fit_is_named(saved, change, says):
     ("field", "value", "says"),
     [
         ("ssm_cfg", {"layer": "Mamba4"}, "ssm_cfg"),
-        ("ssm_cfg", {}, "Mamba-1 is not supported"),
-        ("ssm_cfg", {"layer": "Mamba1"}, "Mamba-1 is not supported"),
+        ("ssm_cfg", {"headdim": 12}, "ssm_cfg.Mamba1.headdim"),
         ("ssm_cfg", {"layer": "Mamba3", "headdim": 12, "color": "red"}, "color"),
         ("d_model", "wide", "d_model"),
         ("color", "red", "color"),
