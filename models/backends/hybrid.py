@@ -99,8 +99,8 @@ class HybridBackend:
         return self._take_row(self._row(handle), self._cache.fork(self._sequences[handle], self._most(tokens)))
 
     def extend(self, handle: Handle, tokens: int) -> None:
-        """Takes as many pages as are missing."""
-        self._cache.extend(self._sequences[handle], tokens)
+        """Takes as many pages as are missing, or gives back those that are not needed."""
+        self._cache.extend(self._sequences[handle], tokens if self._has_pages else 0)
 
     def run(self, work: Sequence[Work]) -> Tensor:
         """Prefill in one pack, then a step of decoding: each in its own way, whatever runs beside it."""

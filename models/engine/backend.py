@@ -35,6 +35,11 @@ def grows(name: str) -> bool:
     return name.partition(".")[0] in GROWING
 
 
+def tokens_held(state: SavedState) -> int | None:
+    """Tokens of the sequence; None where nothing of it grows."""
+    return next((array.shape[1] for name, array in state.items() if grows(name)), None)
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a model can take."""
@@ -106,7 +111,8 @@ class Backend(Protocol):
         """A copy that continues by itself and may come to so many tokens more, for which there is room."""
 
     def extend(self, handle: Handle, tokens: int) -> None:
-        """Let a sequence come to so many tokens more than was granted to it, for which there is room."""
+        """Let a sequence come to so many tokens more than was granted to it, for which there is room; or to fewer, of
+        a number below 0."""
 
     def run(self, work: Sequence[Work]) -> "Tensor":
         """One pass: reads the tokens of each work into its sequence. In `work`, prefill comes before decode.

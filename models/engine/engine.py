@@ -3,7 +3,8 @@
 A slot holds one document, whose sequence is the backend's: the engine knows it by its handle. A prefill pass packs a
 budget of tokens from all documents in the slots, whatever their lengths, without padding. A document that has been read
 keeps its slot: each of its prompts, and each second try of one, continues a fork of its sequence. So do prompts about a
-section, from the document's state at the section's end, before more of it is read.
+section, from the document's state at the section's end, before more of it is read. Where a backend's memory grows with
+the tokens and runs short, the youngest documents wait on the host (`Parking`).
 Decode passes advance all answers by a token; they wait until enough answers share the reading of the weights. A slot
 that falls free is refilled before the next pass. A pass has ended on the device when its `step` returns, so that the
 time between two steps is the pass's own.
@@ -18,9 +19,10 @@ import numpy as np
 import torch
 
 from configs.errors import LonghaulError, StateError, TooLargeError, unexpected
-from models.engine.backend import Backend, Handle, Kernels, Work
+from models.engine.backend import Backend, Handle, Kernels, Work, grows
 from models.engine.budget import share_budget
 from models.engine.pack import Pack
+from models.engine.parking import TOO_LARGE, Parking
 from models.engine.request import WHOLE, Failed, Finished, Pass, ReadState, Request
 from models.engine.room import Room
 from models.engine.sampling import choose_all
@@ -43,11 +45,16 @@ class Engine:
         self._backend, self._end_ids, self._num_slots = backend, frozenset(end_ids), num_slots
         self._chunk = backend.limits.chunk
         self._budget = max(step_tokens, self._chunk)
-        self._room = Room(backend.limits.max_context, len(preamble))
+        self._room = Room(backend.limits.max_context, len(preamble), self._budget)
+        self._preamble_tokens = len(preamble)
         self._beginning = self._read_preamble(preamble)
         self._turns = Turns(enough=max(1, num_slots // 2))
         self._requests: deque[Request] = deque()
         self._documents: list[ActiveDocument] = []
+        """The oldest first."""
+        self._parking = Parking(backend, self._documents)
+        self._short_of_room = False
+        """Whether a document could not be read further in the last pass until answers under way leave room."""
         self._tries: list[AnswerTry] = []
         self._failed: list[Failed] = []
         self._being_read: list[ActiveDocument] = []
@@ -134,10 +141,14 @@ class Engine:
         device's: a document that cannot be read or asked about is in the pass's `failed`.
         """
         assert self.busy, "step() needs a submitted document"
+        self._parking.resume(lambda document: self._room.to_resume(document.request, document.granted))
         if read:
             self._admit_documents()
+        self._short_of_room = False
         reading = self._readable() if read else []
         self._admit_answers()
+        # Some may have been parked for the others' answers.
+        reading = [(document, count) for document, count in reading if document.parked is None]
         asking = [each for each in self._tries if len(each.pending)]
         decoding = [each for each in self._tries if not len(each.pending)]
         if not decoding:
@@ -166,6 +177,9 @@ class Engine:
         return beginning
 
     def _admit_documents(self) -> None:
+        """Those in the slots come first where memory is short."""
+        if self._short_of_room or not self._parking.is_empty:
+            return
         while self._requests and len(self._documents) < self._num_slots:
             request = self._requests[0]
             try:
@@ -181,7 +195,7 @@ class Engine:
             elif self._documents:
                 return
             else:
-                self._refuse(request, TooLargeError("The document and an answer need more memory than there is."))
+                self._refuse(request, TooLargeError(TOO_LARGE))
 
     def _admit(self, request: Request, tokens: int) -> None:
         try:
@@ -190,12 +204,14 @@ class Engine:
             self._refuse(request, error)
             return
         self._requests.popleft()
-        self._documents.append(ActiveDocument.of(request, handle))
+        self._documents.append(ActiveDocument.of(request, handle, tokens))
 
     def _open(self, request: Request, tokens: int) -> Handle:
         if request.start is not None:
             return self._backend.open(tokens, request.start.state)
-        return self._backend.open(tokens) if self._beginning is None else self._backend.fork(self._beginning, tokens)
+        if self._beginning is None:
+            return self._backend.open(tokens)
+        return self._backend.fork(self._beginning, max(0, tokens - self._preamble_tokens))
 
     def _refuse(self, request: Request, error: Exception) -> None:
         """The first in the queue, which cannot go in."""
@@ -205,14 +221,48 @@ class Engine:
 
     def _admit_answers(self) -> None:
         for document in list(self._documents):
-            tokens = self._room.of_answer(document.request)
-            while document.tries and len(self._tries) < self._num_slots and self._backend.room_for(tokens):
+            while document.tries and len(self._tries) < self._num_slots and self._has_room_to_answer(document):
                 answering = document.tries.popleft()
-                answering.handle = self._backend.fork(document.handle, tokens)
+                answering.handle = self._backend.fork(document.handle, self._room.of_answer(document.request))
                 self._tries.append(answering)
-        for document in [each for each in self._documents if each.tries and not self._tries]:
-            # Nothing is under way whose end would make room.
-            self._fail(document, TooLargeError("An answer about the document needs more memory than there is."))
+
+    def _has_room_to_answer(self, document: ActiveDocument) -> bool:
+        if document.parked is not None:
+            return False
+        return self._has_room(document, self._room.of_answer(document.request))
+
+    def _has_room(self, document: ActiveDocument, tokens: int) -> bool:
+        """For so many tokens more of a document or of an answer to it, now that others are parked if need be.
+
+        A document for which there is none, though it is alone, has failed."""
+        if self._backend.room_for(tokens):
+            return True
+        if self._tries:
+            # They leave room when they end, and their documents are not to be parked meanwhile.
+            return False
+        try:
+            return self._parking.make_room(tokens, document)
+        except TooLargeError as error:
+            self._fail(document, error)
+            return False
+
+    def _may_come_to(self, document: ActiveDocument, tokens: int) -> bool:
+        """Whether there is room for the document to have been read so far, of which it takes more if need be."""
+        missing = self._room.at(document.request, tokens) - document.granted
+        if missing <= 0:
+            return True
+        more = self._room.growth(document.request, document.granted, missing)
+        if not self._backend.room_for(more):
+            more = missing
+            if not self._has_room(document, more):
+                self._short_of_room = True
+                return False
+        self._grant(document, more)
+        return True
+
+    def _grant(self, document: ActiveDocument, more: int) -> None:
+        self._backend.extend(document.handle, more)
+        document.granted += more
 
     def _readable(self) -> list[tuple[ActiveDocument, int]]:
         """Documents with tokens that may be read now, in whole chunks or up to the end, and how many.
@@ -222,6 +272,8 @@ class Engine:
         readable = []
         # A document whose answers still wait for slots must keep the state that they will copy.
         for document in [each for each in self._documents if not each.is_read and not each.tries]:
+            if document.parked is not None:
+                continue
             feed = document.request.feed
             try:
                 # In this order: what comes in between is not the end.
@@ -232,11 +284,17 @@ class Engine:
                 continue
             if 0 in stops and document.kept is None:
                 document.kept = self._read_state(document)
+            surplus = document.granted - self._room.at(document.request, document.tokens_read + count)
+            if ended and surplus > 0:
+                # What it was expected to come to beyond its end is for others.
+                self._grant(document, -surplus)
             if any(stops):
-                readable.append((document, min(filter(None, stops))))
+                count = min(filter(None, stops))
             elif ended and not count:
                 document.end()
-            elif count := count if ended else count - count % self._chunk:
+            elif not ended:
+                count -= count % self._chunk
+            if count and self._may_come_to(document, document.tokens_read + min(count, self._budget)):
                 readable.append((document, count))
         return readable
 
@@ -299,7 +357,10 @@ class Engine:
 
     def _read_state(self, document: ActiveDocument, since: int = 0) -> ReadState:
         """Without answers."""
-        state = self._backend.export(document.handle, since)
+        if document.parked is not None:
+            state = {name: each[:, since:] if grows(name) else each for name, each in document.parked.items()}
+        else:
+            state = dict(self._backend.export(document.handle, since))
         return ReadState(state, document.tokens_read, tuple(document.ends), since=since)
 
     def _fail(self, document: ActiveDocument, error: Exception) -> None:
@@ -321,7 +382,8 @@ class Engine:
             self._end(each)
         document.request.feed.close()
         self._documents.remove(document)
-        self._backend.close(document.handle)
+        if document.parked is None:
+            self._backend.close(document.handle)
 
     def _take_failed(self) -> tuple[Failed, ...]:
         failed, self._failed = tuple(self._failed), []

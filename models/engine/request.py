@@ -85,6 +85,8 @@ class Request:
     """Where an earlier reading stood; None for a document's beginning."""
     keep_state: bool = False
     """Whether to hand over the state at the feed's last cut."""
+    expected_tokens: int = 0
+    """About how many tokens the whole document has, for which memory is taken until its feed knows."""
 
     def __post_init__(self) -> None:
         assert all(prompt.tokens for prompt in (*self.prompts, *self.section_prompts))

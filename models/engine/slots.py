@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from models.engine.backend import Handle
+from models.engine.backend import Handle, SavedState
 from models.engine.request import WHOLE, Answer, AnsweredSection, Finished, Prompt, ReadState, Request, Sampling
 from models.engine.sampling import Sampler, loop_start
 
@@ -19,6 +19,11 @@ class ActiveDocument:
 
     request: Request
     handle: Handle
+    """Of its sequence, unless it is parked."""
+    granted: int = 0
+    """Tokens that its sequence may come to."""
+    parked: SavedState | None = None
+    """Its sequence, while there is no room for it in the backend's memory."""
     tokens_read: int = 0
     is_read: bool = False
     so_far: bool = False
@@ -33,14 +38,13 @@ class ActiveDocument:
     """At the last cut of the document; its answers are added in the end."""
 
     @staticmethod
-    def of(request: Request, handle: Handle) -> "ActiveDocument":
+    def of(request: Request, handle: Handle, granted: int) -> "ActiveDocument":
         """A request in a slot, resumed from its `start` if it has one."""
         start = request.start
         if start is None:
-            return ActiveDocument(request, handle)
-        return ActiveDocument(
-            request, handle, start.tokens_read, ends=list(start.section_ends), answers=dict(start.answers)
-        )
+            return ActiveDocument(request, handle, granted)
+        ends, answers = list(start.section_ends), dict(start.answers)
+        return ActiveDocument(request, handle, granted, tokens_read=start.tokens_read, ends=ends, answers=answers)
 
     def prompts(self, section: int) -> tuple[Prompt, ...]:
         """The prompts of a section, `WHOLE` for the whole document."""

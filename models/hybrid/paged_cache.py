@@ -80,11 +80,16 @@ class PagedCache:
         return Sequence(np.concatenate([shared, own]), granted, sequence.tokens)
 
     def extend(self, sequence: Sequence, tokens: int) -> None:
-        """Let it come to so many tokens more."""
+        """Let it come to so many tokens more, or to fewer, but not to fewer than it holds."""
         sequence.granted += tokens
+        assert sequence.granted >= sequence.tokens
         missing = self._pages_for(sequence.granted) - len(sequence.pages)
-        last = int(sequence.pages[-1]) if len(sequence.pages) else -1
-        sequence.pages = np.concatenate([sequence.pages, self._pool.take(missing, behind=last)])
+        if missing < 0:
+            self._pool.release(sequence.pages[missing:])
+            sequence.pages = sequence.pages[:missing]
+        else:
+            last = int(sequence.pages[-1]) if len(sequence.pages) else -1
+            sequence.pages = np.concatenate([sequence.pages, self._pool.take(missing, behind=last)])
 
     def close(self, sequence: Sequence) -> None:
         """Give its pages back, apart from those that others hold too."""

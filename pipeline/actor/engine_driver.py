@@ -25,6 +25,7 @@ from pipeline.actor.outcomes import Outcomes
 from pipeline.actor.quarantine import Quarantine
 from pipeline.actor.snapshot_policy import Snapshots
 from pipeline.billing.rates import Labels
+from pipeline.documents.tokenize import TOKENS_PER_BYTE
 from pipeline.ledger import stop
 from pipeline.ledger.device_failures import DeviceFailures
 from pipeline.ledger.records import Heartbeat
@@ -226,7 +227,8 @@ class EngineDriver(Thread):
         self._jobs[job.document_id] = job
         assert job.feed is not None
         keep = self._keeping.may_be_worth(job)
-        self._engine.submit(Request(job.document_id, job.feed, whole, sections, start, keep))
+        expected = round(job.row["size_bytes"] * TOKENS_PER_BYTE)
+        self._engine.submit(Request(job.document_id, job.feed, whole, sections, start, keep, expected))
 
     def _summarized(self, finished: Finished) -> None:
         job = self._release(str(finished.id))

@@ -73,7 +73,9 @@ class Both:
         assert self.cache.num_free == NUM_PAGES - len(held)
 
 
-CHOICES = st.lists(st.tuples(st.sampled_from(["open", "fork", "extend", "read", "close"]), st.integers(0, 2**30)))
+CHOICES = st.lists(
+    st.tuples(st.sampled_from(["open", "fork", "extend", "shrink", "read", "close"]), st.integers(0, 2**30))
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -91,6 +93,8 @@ def test_whatever_is_done_sequences_hold_what_they_read_and_every_page_comes_bac
             both.add(1 + number % 9, of=row)
         elif action == "extend" and both.cache.room_for(number % 11):
             both.cache.extend(both.open[row], number % 11)
+        elif action == "shrink":
+            both.cache.extend(both.open[row], -(number % (both.open[row].granted - both.open[row].tokens + 1)))
         elif action == "read":
             both.read({each: (number >> index) % 8 for index, each in enumerate(rows)})
         elif action == "close":
