@@ -7,11 +7,12 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from configs.errors import ModelError, StateError
-from configs.settings import EngineSettings, PromptSettings
+from configs.settings import EngineSettings, ModelSettings, PromptSettings
 from models.backends import device as devices
 from models.backends import engines, loading
 from models.engine.feed import ArrayFeed
@@ -58,6 +59,8 @@ class Making:
     tokenizer_uri: str | None = None
     """As `model.tokenizer`."""
     preamble: str | None = None
+    chat: Literal["auto", "off"] = "off"
+    """As `model.chat`, which runs before there was such a thing did without."""
 
     @staticmethod
     def of(catalog: StateLibrary, state: KeptState) -> "Making":
@@ -66,7 +69,8 @@ class Making:
         jobs = catalog.warehouse.rows(JOB, run=run_id)
         about = {"config": json.loads(jobs[0]["config"])} if jobs else Ledger(catalog.output_uri, run_id).about()
         config = about["config"] if about else {}
-        return Making(config.get("model", {}).get("tokenizer"), config.get("preamble"))
+        model = config.get("model", {})
+        return Making(model.get("tokenizer"), config.get("preamble"), model.get("chat", "off"))
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Reader:
         """
         _refuse_removed(state)
         directory = _weights(state.row, model_uri)
-        tokenizer = Tokenizer.find(making.tokenizer_uri, model_uri or state.row["model_id"])
+        uri = model_uri or state.row["model_id"]
+        tokenizer = Tokenizer.of_run(ModelSettings(uri=uri, tokenizer=making.tokenizer_uri, chat=making.chat))
         return Reader(directory, tokenizer, _dtype(state.row, tokenizer, making.preamble), _device(device))
 
     def engine(self) -> Summarizer:
