@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from configs.credentials import Uri
 from configs.deadline import deadline_after
 from configs.loader import Settings
 
+BackendName: TypeAlias = Literal["auto", "native", "transformers"]
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,127}$"
 MIB = 1024 * 1024
 MAX_INSTRUCTION_CHARS = 131_072
@@ -127,8 +128,17 @@ class ModelSettings(Settings):
     instruction are the user's turn, `preamble` is the system's, and thinking is switched off where the template can.
     `off` asks in plain text, as base models are asked, some of which bring a template too."""
 
+    backend: BackendName = "auto"
+    """`native` runs the architectures of Longhaul: Mamba 1 to 3, Granite 4 and Nemotron hybrids, and transformers such
+    as Llama, Mistral and Qwen 3. `transformers` runs any other causal language model of that library, of 5.15 or newer
+    (the extra `transformers`), from safetensors and without code of the checkpoint: one document a forward, and slower.
+    A model is refused where it forgets between the pieces of a document, which is measured when it is loaded. `auto` is
+    native where that is possible."""
+
     @model_validator(mode="after")
     def _check_kernels(self) -> Self:
+        if self.backend == "transformers" and self.kernels != "auto":
+            raise ValueError(f"kernels = {self.kernels!r} run models natively, and backend = 'transformers'")
         if self.device == "cpu" and self.kernels in ("triton", "mamba-ssm"):
             raise ValueError(f"kernels = {self.kernels!r} run on a GPU, and device = 'cpu'")
         return self

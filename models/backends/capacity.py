@@ -79,6 +79,15 @@ def pages_that_fit(
     return Fit(slots, pages)
 
 
+def bytes_that_fit(device: torch.device) -> int:
+    """For the sequences of a model whose passes we do not know: what a GPU has free now beside a reserve, half of it
+    for passes; on a CPU a share of the machine's memory."""
+    if device.type != "cuda":
+        return _of_cpu().left
+    torch.cuda.empty_cache()
+    return (torch.cuda.mem_get_info(device)[0] - RESERVE_BYTES) // 2
+
+
 class _Memory(NamedTuple):
     """Bytes beside a model's weights."""
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from models.backends.capacity import pages_that_fit, slots_that_fit
+from models.backends.adapted import Adapted
+from models.backends.adapter import TransformersBackend
+from models.backends.capacity import bytes_that_fit, pages_that_fit, slots_that_fit
 from models.backends.hybrid import HybridBackend
 from models.backends.kernels import Wanted, choose
 from models.backends.recurrent import RecurrentBackend
@@ -13,7 +15,7 @@ from models.mamba.language_model import MambaLM
 
 
 def around(
-    model: MambaLM | HybridLM,
+    model: MambaLM | HybridLM | Adapted,
     end_ids: Collection[int],
     num_slots: int,
     step_tokens: int,
@@ -25,10 +27,13 @@ def around(
     has none, or the `kernels` that are asked for do not run it.
 
     Each of `end_ids` ends an answer, `step_tokens` is the budget of a prefill pass, `preamble` stands before every
-    document. `cache_bytes` is memory for keys and values, by default what `pages_that_fit` finds.
+    document. `cache_bytes` is memory for keys and values, by default what the device has for them.
     """
     backend: Backend
-    if isinstance(model, HybridLM):
+    if isinstance(model, Adapted):
+        slots, memory = num_slots, bytes_that_fit(model.device) if cache_bytes is None else cache_bytes
+        backend = TransformersBackend(model, _num_sequences(slots, preamble), memory, len(preamble))
+    elif isinstance(model, HybridLM):
         slots, num_pages = pages_that_fit(model, num_slots, step_tokens, len(preamble), cache_bytes)
         backend = HybridBackend(model, _num_sequences(slots, preamble), num_pages, len(preamble))
     else:

@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 
 from configs.errors import ModelError
-from configs.settings import SummarizeConfig
+from configs.settings import BackendName, SummarizeConfig
+from models.backends import adapted, engines
 from models.backends import device as devices
-from models.backends import engines
+from models.backends.adapted import Adapted
 from models.engine.engine import Engine
 from models.hybrid.language_model import HybridLM
 from models.mamba.language_model import MambaLM
@@ -23,7 +24,7 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
     if device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
     slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
-    model = loaded(directory, getattr(torch, dtype), device)
+    model = loaded(directory, getattr(torch, dtype), device, config.model.backend)
     ends = end_ids(directory, tokenizer)
     preamble = tokenizer.before(config.preamble)
     engine = engines.around(model, ends, slots, step_tokens, preamble, config.model.kernels, settings.kv_cache_bytes)
@@ -31,12 +32,16 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
     return engine
 
 
-def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM | HybridLM:
+def loaded(
+    directory: Path, dtype: torch.dtype, device: str, backend: BackendName = "auto"
+) -> MambaLM | HybridLM | Adapted:
     """The model of that directory on a device. Raises ModelError where it cannot run there, or does not fit."""
     if device != "cpu":
         devices.check(dtype)
     try:
-        return checkpoint.load(directory, dtype, device)
+        if checkpoint.is_native(directory) if backend == "auto" else backend == "native":
+            return checkpoint.load(directory, dtype, device)
+        return adapted.load(directory, dtype, device)
     except torch.OutOfMemoryError as error:
         free, total = torch.cuda.mem_get_info()
         raise ModelError(
@@ -47,7 +52,7 @@ def loaded(directory: Path, dtype: torch.dtype, device: str) -> MambaLM | Hybrid
 
 def recurrent(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:
     """`loaded` for what knows a model by its recurrent state alone. Raises ModelError too where it has attention."""
-    model = loaded(directory, dtype, device)
+    model = loaded(directory, dtype, device, "native")
     if not isinstance(model, MambaLM):
         raise ModelError(f"{directory}: has attention, and this works with models of a recurrent state alone")
     return model

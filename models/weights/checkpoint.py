@@ -80,6 +80,16 @@ def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.devi
     return model.eval().requires_grad_(False)
 
 
+def is_native(directory: Path) -> bool:
+    """Whether its config.json is of an architecture of ours; what is wrong with one that is, `check` says."""
+    try:
+        config = json.loads((directory / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return True
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    return kind is None or kind in huggingface.LAYOUTS or hybrid.supports(config)
+
+
 def check(directory: Path) -> MambaConfig | HybridConfig:
     """Read config and the names and shapes of the weights without building a model. Raises ModelError."""
     if published := hybrid.config_of(directory):

@@ -35,6 +35,14 @@ def config_of(directory: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) and published.is_known(config) else None
 
 
+def supports(theirs: Mapping[str, Any]) -> bool:
+    """Whether a config.json is one of these families, with nothing in it that they do not support."""
+    try:
+        return published.is_known(theirs) and bool(published.read(theirs))
+    except ValueError:
+        return False
+
+
 def check(theirs: Mapping[str, Any], directory: Path) -> HybridConfig:
     """Config, and the names and shapes of the weights, without building a model. Raises ModelError."""
     return _read(theirs, directory)[0]

@@ -18,9 +18,11 @@ CHATML = (
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+CHATML_END = "\n\nWhy?<|im_end|>\n<|im_start|>assistant\n"
 LLAMA = (
     "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message['role'] }}\n\n"
-    "{{ message['content'] | trim }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n\n{% endif %}"
+    "{{ message['content'] | trim }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n\n{% endif %}"
 )
 NO_SYSTEM = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}"
@@ -62,13 +64,13 @@ def directory_with(tmp_path, template: object = None, file: str | None = None) -
 @pytest.mark.parametrize(
     ("template", "preamble", "before", "after"),
     [
-        (CHATML, None, "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n", "\n\nWhy?<|im_end|>\n<|im_start|>assistant\n"),
-        (CHATML, "Be brief.", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n", "\n\nWhy?<|im_end|>\n<|im_start|>assistant\n"),
+        (CHATML, None, "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n", CHATML_END),
+        (CHATML, "Be brief.", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n", CHATML_END),
         (LLAMA, None, "<|begin|><|im_start|>user\n\n", "\n\nWhy?<|im_end|><|im_start|>assistant\n\n"),
         (NO_SYSTEM, "Be brief.", "<|begin|>[INST] Be brief.\n\n", "\n\nWhy? [/INST]"),
         (BLOCKS, None, "", "\n\nWhy?"),
     ],
-)  # fmt: skip
+)
 def test_a_template_is_split_around_document_and_question(template, preamble, before, after):
     made = chat(template)
     assert (text(made.before(preamble)), text(made.after(" Why?\n"))) == (before, after)
