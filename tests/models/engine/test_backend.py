@@ -13,6 +13,7 @@ from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Finished, Prompt, ReadState, Request, Sampling
 from models.engine.sampling import loop_start
+from tests.arriving import Arriving
 from tests.growing_backend import VOCAB_SIZE, GrowingBackend
 
 END = 60
@@ -136,24 +137,9 @@ def test_what_memory_or_context_cannot_hold_fails_alone_with_a_sentence():
         assert backend.num_open == 0
 
 
-class Arriving(ArrayFeed):
-    """A document that arrives a few tokens at a time, so that its length is not known before its end."""
-
-    _arrived = 0
-
-    @property
-    def ready(self) -> int:
-        self._arrived = min(self._arrived + 9, self._taken + super().ready)
-        return self._arrived - self._taken
-
-    @property
-    def ended(self) -> bool:
-        return self._arrived == self._taken + super().ready
-
-
 def test_a_document_that_turns_out_longer_than_the_context_fails_where_that_shows():
-    backend, long = GrowingBackend(max_context=200), Arriving(tokens_of(301))
-    arriving = [replace(request(length), feed=Arriving(tokens_of(length))) for length in (130, 64)]
+    backend, long = GrowingBackend(max_context=200), Arriving(tokens_of(301), 9)
+    arriving = [replace(request(length), feed=Arriving(tokens_of(length), 9)) for length in (130, 64)]
     found, failed, read = run(Engine(backend, {END}, 2, 16), [replace(request(301), feed=long), *arriving])
     assert found == {length: EXPECTED[length] for length in (130, 64)}
     assert list(failed) == [301] and isinstance(failed[301], TooLargeError)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from configs.errors import TooLargeError
 from models.engine.backend import Handle, SavedState
 from models.engine.engine import Engine
-from models.engine.feed import ArrayFeed
 from models.engine.request import Finished, Prompt, ReadState, Request, Sampling
+from tests.arriving import Arriving
 from tests.growing_backend import VOCAB_SIZE, GrowingBackend
 
 END, STEP = 60, 16
@@ -20,23 +20,6 @@ LONGEST = max(len(prompt.tokens) + prompt.sampling.max_tokens for prompt in PROM
 
 def tokens_of(length: int) -> np.ndarray:
     return np.random.default_rng(length).integers(0, VOCAB_SIZE - 1, length)
-
-
-class Arriving(ArrayFeed):
-    """Tokens that arrive `at_once` at a time, so that the length is not known before the end."""
-
-    def __init__(self, tokens: np.ndarray, at_once: int, start: int = 0, section_ends: tuple[int, ...] = ()) -> None:
-        super().__init__(tokens, section_ends, start=start)
-        self._at_once, self._arrived = at_once, start
-
-    @property
-    def ready(self) -> int:
-        self._arrived = min(self._arrived + self._at_once, self._taken + super().ready)
-        return self._arrived - self._taken
-
-    @property
-    def ended(self) -> bool:
-        return self._arrived == self._taken + super().ready
 
 
 class Counting(GrowingBackend):
