@@ -123,7 +123,7 @@ class Attention(nn.Module):
             self.q_norm, self.k_norm = RMSNorm(shape.head_dim, eps), RMSNorm(shape.head_dim, eps)
 
     def forward(self, u: Tensor, cache: Cache, turns: tuple[Tensor, Tensor] | None) -> Tensor:
-        """u (L, d_model) -> (L, d_model); `turns` are the cosines and sines (L, 1, 2A) of the tokens' positions."""
+        """u (L, d_model) -> (L, d_model); `turns` are the cosines and sines (L, 1, A) of the tokens' positions."""
         q, k, v = self.qkv_proj(u).unflatten(-1, (-1, self.shape.head_dim)).split(self.splits, dim=1)
         if self.shape.has_norms:
             q, k = self.q_norm(q), self.k_norm(k)

@@ -47,7 +47,7 @@ class Branch(nn.Module):
         self.mixer = _mixer(config, layer, index)
 
     def forward(self, residual: Tensor, work: Pass, dtype: torch.dtype) -> Tensor:
-        """residual (L, d_model), whose mixer computes in `dtype`."""
+        """residual (L, d_model), in place; the mixer computes in `dtype`."""
         u = self.norm(residual).to(dtype)
         if isinstance(self.mixer, Attention):
             mixed = self.mixer(u, work.cache, work.turns)
@@ -55,7 +55,7 @@ class Branch(nn.Module):
             mixed = self._recurrent(self.mixer, u, work)
         else:
             mixed = self.mixer(u)
-        return torch.add(residual, mixed, alpha=self.multiplier)
+        return residual.add_(mixed, alpha=self.multiplier)
 
     def _recurrent(self, mixer: Mamba2Mixer, u: Tensor, work: Pass) -> Tensor:
         """From the given rows of the layer's slots, which then hold the next state."""

@@ -25,7 +25,7 @@ def activated(hidden: Tensor, shape: MLPShape) -> Tensor:
     if not shape.is_gated:
         return _activation(hidden, shape)
     gate, up = hidden.chunk(2, dim=-1)
-    return _activation(gate, shape) * up
+    return _activation(gate, shape).mul_(up)
 
 
 def _activation(x: Tensor, shape: MLPShape) -> Tensor:

@@ -125,18 +125,20 @@ class Rotary(BaseModel):
         return self.scaling.scaled(plain, self.theta)
 
     def turns(self, positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (L, 1, 2A) for positions (L,), times the scaling's magnitude."""
-        angles = (positions.float().unsqueeze(-1) * frequencies).repeat(1, 2).unsqueeze(1)
+        """Cosines and sines (L, 1, A) for positions (L,), times the scaling's magnitude."""
+        angles = (positions.float().unsqueeze(-1) * frequencies).unsqueeze(1)
         return (angles.cos() * self.scaling.magnitude).to(dtype), (angles.sin() * self.scaling.magnitude).to(dtype)
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x (L, H, D), its first 2A channels turned by cos and sin (L, 1, 2A)."""
-    width = cos.shape[-1]
-    turning, still = x[..., :width], x[..., width:]
-    left, right = turning.chunk(2, dim=-1)
-    turning = turning * cos + torch.cat((-right, left), dim=-1) * sin
-    return torch.cat((turning, still), dim=-1) if still.shape[-1] else turning
+    """x (L, H, D), its first 2A channels turned by cos and sin (L, 1, A)."""
+    half = cos.shape[-1]
+    left, right = x[..., :half], x[..., half : 2 * half]
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    torch.mul(left, cos, out=y[..., :half]).addcmul_(right, sin, value=-1)
+    torch.mul(right, cos, out=y[..., half : 2 * half]).addcmul_(left, sin)
+    y[..., 2 * half :] = x[..., 2 * half :]
+    return y
 
 
 def of_config(published: Mapping[str, Any], head_dim: int, theta: float = 10000.0) -> Rotary:
