@@ -195,7 +195,7 @@ class Bench:
         proj = mixer.in_proj(torch.randn(bounds[-1], 2048, device="cuda", dtype=torch.bfloat16))
         layer = self.model.empty_state(len(bounds) - 1).layer(0)
         longest = tiling.span_tokens(bounds, self.model.config.num_heads)
-        spans = Spans.of(bounds, range(len(bounds) - 1), longest, proj.device)
+        spans, _ = Spans.of(bounds, range(len(bounds) - 1), longest).moved_with([], proj.device)
         try:
             return round(1e6 * seconds(lambda: prefill.scan_(mixer, proj, layer, spans, tiling), 9))
         except Exception as error:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.transfer import on_device
+
 
 @dataclass(frozen=True)
 class State:
@@ -88,4 +90,5 @@ class State:
         return State({name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
 
     def _index(self, rows: Sequence[int] | Tensor) -> Tensor:
-        return torch.as_tensor(rows, device=next(iter(self.tensors.values())).device)
+        device = next(iter(self.tensors.values())).device
+        return rows.to(device) if isinstance(rows, Tensor) else on_device(rows, torch.int64, device)

@@ -83,9 +83,7 @@ class GrowingBackend:
         assert len({each.handle for each in work}) == len(work)
         logits = []
         for each in work:
-            last, self._caches[each.handle] = self.model(
-                torch.from_numpy(each.tokens).long(), self._caches[each.handle]
-            )
+            last, self._caches[each.handle] = self.model(torch.as_tensor(each.tokens).long(), self._caches[each.handle])
             logits += [last] if each.wants_logits else []
         return torch.stack(logits).float() if logits else torch.empty(0, VOCAB_SIZE)
 
@@ -100,8 +98,8 @@ class GrowingBackend:
     def close(self, handle: Handle) -> None:
         del self._caches[handle], self._granted[handle]
 
-    def synchronize(self) -> None:
-        pass
+    def mark(self) -> None:
+        return None
 
     def _add(self, cache: Mapping[str, Tensor], tokens: int) -> Handle:
         assert self.room_for(tokens)

@@ -14,7 +14,10 @@ from torch import Tensor
 from models.backends import caches, device
 from models.backends.adapted import Adapted
 from models.backends.forward import Forward
-from models.engine.backend import Handle, Kernels, Limits, SavedState, Work
+from models.backends.marks import Marks
+from models.backends.passes import ids
+from models.engine.backend import Handle, Kernels, Limits, Mark, SavedState, Work
+from models.transfer import moved
 
 PROBED = 16, 48
 """Tokens of two sequences whose difference tells what a token takes."""
@@ -48,6 +51,7 @@ class TransformersBackend:
         self._device, self._vocab_size = adapted.device, adapted.config.vocab_size
         self._like, self._fixed, self._per_token = self._probed()
         self._limits = Limits(adapted.chunk, self._max_context(adapted.max_context, preamble_tokens))
+        self._marks = Marks(self._device)
         self._sequences: dict[Handle, _Sequence] = {}
         self._opened = 0
 
@@ -95,7 +99,7 @@ class TransformersBackend:
         """One sequence after the other."""
         logits = []
         for each in work:
-            sequence, tokens = self._sequences[each.handle], torch.from_numpy(each.tokens).long().to(self._device)
+            sequence, (tokens,) = self._sequences[each.handle], moved([ids([each])], self._device)
             last, sequence.cache = self._forward(tokens, sequence.cache, sequence.num_tokens)
             sequence.num_tokens += len(tokens)
             logits += [last] if each.wants_logits else []
@@ -113,9 +117,9 @@ class TransformersBackend:
         """Drops the cache."""
         del self._sequences[handle]
 
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        device.synchronize(self._device)
+    def mark(self) -> Mark | None:
+        """An event on a GPU; a CPU has always done what it was asked."""
+        return self._marks.mark()
 
     def warm_up(self, step_tokens: int, decode_rows: int) -> None:
         """A pass over one document and a step."""
@@ -123,7 +127,7 @@ class TransformersBackend:
         tokens = torch.zeros(count, dtype=torch.long, device=self._device)
         _, cache = self._forward(tokens)
         self._forward(tokens[:1], cache, count)
-        self.synchronize()
+        device.synchronize(self._device)
 
     def _add(self, sequence: _Sequence) -> Handle:
         handle = Handle(self._opened)

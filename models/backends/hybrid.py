@@ -15,11 +15,14 @@ from torch import Tensor
 from configs.errors import StateError
 from models.backends import device as devices
 from models.backends.kernels import PLAIN
-from models.engine.backend import GROWING, Handle, Kernels, Limits, SavedState, Work, grows
+from models.backends.marks import Marks
+from models.backends.passes import ids
+from models.engine.backend import GROWING, Handle, Kernels, Limits, Mark, SavedState, Work, grows
 from models.hybrid import paged_cache
 from models.hybrid.language_model import HybridLM
 from models.hybrid.paged_cache import PAGE_TOKENS, PagedCache
 from models.state import State
+from models.transfer import moved
 
 WARM_UP_ROUNDS = 3
 UNLIMITED = 1 << 40
@@ -54,6 +57,7 @@ class HybridBackend:
             num_pages, page_tokens = 4 * num_sequences, UNLIMITED
         self._cache = PagedCache(shape, num_pages, self._device, page_tokens)
         self._limits = Limits(model.chunk_size, self._max_context(preamble_tokens))
+        self._marks = Marks(self._device)
         self._empty, self._states = model.empty_state(1), model.empty_state(num_sequences)
         self._forms = _forms(self._empty.tensors)
         if self._has_pages:
@@ -123,9 +127,9 @@ class HybridBackend:
         self._cache.close(self._sequences.pop(handle))
         self._free.append(handle)
 
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        devices.synchronize(self._device)
+    def mark(self) -> Mark | None:
+        """An event on a GPU; a CPU has always done what it was asked."""
+        return self._marks.mark()
 
     @torch.inference_mode()
     def warm_up(self, step_tokens: int, decode_rows: int) -> None:
@@ -137,7 +141,7 @@ class HybridBackend:
             for count, length in ((1, min(step_tokens, most)), (min(rows, step_tokens // chunk), min(chunk, most))):
                 self._dummies([length] * count, is_decode=False)
             self._dummies([1] * min(rows, decode_rows), is_decode=True)
-        self.synchronize()
+        devices.synchronize(self._device)
 
     def _dummies(self, lengths: Sequence[int], is_decode: bool) -> None:
         handles = [self.open(length) for length in lengths]
@@ -152,19 +156,19 @@ class HybridBackend:
     def _prefill(self, work: Sequence[Work]) -> Tensor:
         lengths = [len(each.tokens) for each in work]
         bounds = [0, *accumulate(lengths)]
-        tokens = np.concatenate([each.tokens for each in work]).astype(np.int64)
         ends = [end - 1 for each, end in zip(work, bounds[1:], strict=True) if each.wants_logits]
+        tokens, at = moved([ids(work), torch.tensor(ends, dtype=torch.long)], self._device)
         return self._model.prefill_(
-            torch.from_numpy(tokens).to(self._device),
+            tokens,
             bounds,
             self._states,
             [each.handle for each in work],
             self._cache.of_pass([self._sequences[each.handle] for each in work], lengths),
-            logits_at=torch.tensor(ends, dtype=torch.long, device=self._device),
+            logits_at=at,
         )
 
     def _decode(self, work: Sequence[Work]) -> Tensor:
-        tokens = torch.tensor([int(each.tokens[0]) for each in work], device=self._device)
+        (tokens,) = moved([ids(work)], self._device)
         cache = self._cache.of_pass([self._sequences[each.handle] for each in work], [1] * len(work))
         return self._model.decode_(tokens, self._states, [each.handle for each in work], cache)
 

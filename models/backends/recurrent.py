@@ -8,17 +8,18 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from configs.errors import StateError
-from models.backends import device
+from models.backends import device as devices
 from models.backends.kernels import PLAIN
-from models.backends.passes import Passes
-from models.engine.backend import Handle, Kernels, Limits, SavedState, Work
+from models.backends.marks import Marks
+from models.backends.passes import Passes, ids
+from models.engine.backend import Handle, Kernels, Limits, Mark, SavedState, Work
 from models.mamba.language_model import MambaLM
 from models.state import State
+from models.transfer import moved
 
 WARM_UP_ROUNDS = 3
 GAPS_BYTES = 48 * 2**20
@@ -35,13 +36,14 @@ class RecurrentBackend:
         runs by itself."""
         self._passes, self._kernels = passes or model, kernels
         self._device, self._vocab_size = model.lm_head.weight.device, model.config.vocab_size
-        self._limits = Limits(model.chunk_size)
+        self._limits = Limits(model.chunk_size, passes_ahead=int(self._device.type == "cuda"))
+        self._marks = Marks(self._device)
         self._empty, self._states = model.empty_state(1), model.empty_state(num_sequences)
         self._free = deque(range(num_sequences))
 
     @property
     def limits(self) -> Limits:
-        """The chunk of the model's scan; no longest context."""
+        """The chunk of the model's scan; no longest context. A GPU works while the host plans what comes next."""
         return self._limits
 
     @property
@@ -65,7 +67,7 @@ class RecurrentBackend:
 
     def fork(self, handle: Handle, tokens: int) -> Handle:
         """Copies the row to a free one."""
-        return self._take_row(self._states.gather([handle]))
+        return self._take_row(self._row(handle))
 
     def extend(self, handle: Handle, tokens: int) -> None:
         """A row holds any number of tokens."""
@@ -81,16 +83,16 @@ class RecurrentBackend:
 
     def export(self, handle: Handle, since: int = 0) -> SavedState:
         """The row of each tensor (Z, 1, ...), none of which grows."""
-        row = self._states.gather([handle]).detach()
-        return {name: row[name].cpu().numpy() for name in row}
+        row = self._row(handle).detach()
+        return {name: row[name].cpu().numpy().copy() for name in row}
 
     def close(self, handle: Handle) -> None:
         """Frees the row; its state stays until another takes its place."""
         self._free.append(handle)
 
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        device.synchronize(self._device)
+    def mark(self) -> Mark | None:
+        """An event on a GPU; a CPU has always done what it was asked."""
+        return self._marks.mark()
 
     @torch.inference_mode()
     def warm_up(self, step_tokens: int, decode_rows: int) -> None:
@@ -110,27 +112,32 @@ class RecurrentBackend:
         if self._device.type == "cpu":
             # Held together, so that both are touched; and each small enough to come from the heap, where it stays.
             _ = [torch.ones(GAPS_BYTES // 8) for _ in range(2)]
-        self.synchronize()
+        devices.synchronize(self._device)
 
     def _prefill(self, work: Sequence[Work]) -> Tensor:
         bounds = [0, *accumulate(len(each.tokens) for each in work)]
-        tokens = np.concatenate([each.tokens for each in work]).astype(np.int64)
         ends = [end - 1 for each, end in zip(work, bounds[1:], strict=True) if each.wants_logits]
         return self._passes.prefill_(
-            torch.from_numpy(tokens).to(self._device),
+            ids(work),
             bounds,
             self._states,
             [each.handle for each in work],
-            logits_at=torch.tensor(ends, dtype=torch.long, device=self._device),
+            logits_at=torch.tensor(ends, dtype=torch.long),
         )
 
     def _decode(self, work: Sequence[Work]) -> Tensor:
-        tokens = torch.tensor([int(each.tokens[0]) for each in work], device=self._device)
+        (tokens,) = moved([ids(work)], self._device)
         return self._passes.decode_(tokens, self._states, [each.handle for each in work])
+
+    def _row(self, row: int) -> State:
+        """A view (Z, 1, ...)."""
+        return self._states.map(lambda tensor: tensor.narrow(1, row, 1))
 
     def _take_row(self, state: State) -> Handle:
         row = Handle(self._free.popleft())
-        self._states.scatter_([row], state)
+        # By views, not by `scatter_`: an index would have to get to the device first.
+        for name, place in self._row(row).tensors.items():
+            place.copy_(state[name])
         return row
 
     def _fitting(self, start: SavedState) -> State:

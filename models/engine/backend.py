@@ -48,6 +48,9 @@ class Limits:
     """Segments of a sequence that are cut at multiples of so many tokens give the same numbers as the whole."""
     max_context: int | None = None
     """Tokens that a sequence may come to; None where there is no limit, since nothing grows with them."""
+    passes_ahead: int = 0
+    """Passes that the engine may ask for while another is under way: 1 where `run` returns before the device is done,
+    which then need not wait for the host. A token that is read after the last of an answer is read in vain."""
 
 
 class Kernels(NamedTuple):
@@ -65,14 +68,26 @@ class Work:
     """The next tokens of one sequence. A pass holds at most one of each sequence."""
 
     handle: Handle
-    tokens: np.ndarray
-    """(L,) int, at least one."""
+    tokens: "np.ndarray | Tensor"
+    """(L,) int, at least one: of a document or a prompt an array, of an answer a tensor on the device, whose number the
+    host may not know yet."""
     wants_logits: bool = False
     """Whether the logits after the last of them are asked for."""
     is_decode: bool = False
     """Whether this is one token of an answer under way, whose logits are wanted: a backend may have a path of its own
     for those. One that has must take it for all of them and for nothing else: the numbers of a sequence must not depend
     on what runs beside it."""
+
+
+class Mark(Protocol):
+    """A point in a device's work: the end of all that it had been asked when this was made."""
+
+    def wait(self) -> None:
+        """Until the device has come to it. Raises what broke the device meanwhile."""
+
+    def ended_ns(self) -> int | None:
+        """When the device came to it, on this process's monotonic clock, having waited for that; None where the device
+        broke."""
 
 
 class Backend(Protocol):
@@ -126,5 +141,5 @@ class Backend(Protocol):
     def close(self, handle: Handle) -> None:
         """Forget a sequence and free its memory."""
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all that it was asked. Raises what broke it meanwhile."""
+    def mark(self) -> Mark | None:
+        """The end of what the device has been asked so far; None where it has done all of that."""

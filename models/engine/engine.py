@@ -6,14 +6,16 @@ keeps its slot: each of its prompts, and each second try of one, continues a for
 section, from the document's state at the section's end, before more of it is read. Where a backend's memory grows with
 the tokens and runs short, the youngest documents wait on the host (`Parking`).
 Decode passes advance all answers by a token; they wait until enough answers share the reading of the weights. A slot
-that falls free is refilled before the next pass. A pass has ended on the device when its `step` returns, so that the
-time between two steps is the pass's own.
+that falls free is refilled before the next pass.
+
+Where the device works by itself, a pass is asked for before the host has the tokens of the one before: they stay on the
+device, where the next decoding takes them from, and the host learns a pass late which answers have ended. What the pass
+under way still adds to those is dropped.
 """
 
 from collections import deque
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +27,6 @@ from models.engine.pack import Pack
 from models.engine.parking import TOO_LARGE, Parking
 from models.engine.request import WHOLE, Failed, Finished, Pass, ReadState, Request
 from models.engine.room import Room
-from models.engine.sampling import choose_all
 from models.engine.slots import ActiveDocument, AnswerTry
 from models.engine.turns import Turns
 
@@ -57,13 +58,19 @@ class Engine:
         """Whether a document could not be read further in the last pass until answers under way leave room."""
         self._tries: list[AnswerTry] = []
         self._failed: list[Failed] = []
+        self._under_way: deque[Pack] = deque()
+        """Passes that were asked for, whose tokens the host has not seen."""
+        self._ended: list[ActiveDocument] = []
+        """With all their answers; they leave when no pass under way has a share of them."""
+        self._answer_tokens = 0
+        """Which decode passes have added to answers since the last step."""
         self._being_read: list[ActiveDocument] = []
-        """Those whose states the pass under way changes; after a pass that broke off, those whose states are lost."""
+        """In a step, those whose states are changed; after one that raised, those whose states are lost."""
 
     @property
     def busy(self) -> bool:
-        """Whether a document is in a slot or waiting for one."""
-        return bool(self._documents or self._requests)
+        """Whether a document is in a slot or waiting for one, or a pass is under way."""
+        return bool(self._documents or self._requests or self._under_way)
 
     @property
     def num_waiting(self) -> int:
@@ -96,13 +103,14 @@ class Engine:
 
     @property
     def in_slots(self) -> dict[Hashable, int]:
-        """The documents in the slots, each with the tokens read of it, those before its start included."""
+        """The documents in the slots, each with the tokens read of it, those before its start and those of passes under
+        way included."""
         return {document.request.id: document.tokens_read for document in self._documents}
 
     @torch.inference_mode()
     def read_state(self, id: Hashable, since: int = 0) -> ReadState | None:
-        """A copy of the state of a document in a slot, to resume it elsewhere; of the arrays that grow with the tokens
-        only what those of its sequence from `since` on have added.
+        """A copy of the state of a document in a slot, to resume it elsewhere, after the last pass that was asked for;
+        of the arrays that grow with the tokens only what those of its sequence from `since` on have added.
 
         None while a section is being asked about, since its answers need the state at its end, which is overwritten;
         and of a document that was in a prefill pass which raised.
@@ -123,6 +131,7 @@ class Engine:
         document = self._document(id)
         if document.tokens_read and not document.is_read:
             document.conclude()
+            self._note_end(document)
 
     def withdraw(self, id: Hashable) -> None:
         """Forget a document, in a slot or waiting for one, and its answers."""
@@ -134,34 +143,27 @@ class Engine:
 
     @torch.inference_mode()
     def step(self, read: bool = True) -> Pass:
-        """One pass: decode where enough answers share it, nothing else can be done, or they have waited long enough
-        (`Turns`); else prefill what there is.
+        """Ask for one pass: decode where enough answers share it, nothing else can be done, or they have waited long
+        enough (`Turns`); else prefill what there is. Then wait for what was asked before it, or for itself where the
+        backend runs no passes ahead.
 
         Without `read` no document is admitted or read further; answers under way are finished. What it raises is the
         device's: a document that cannot be read or asked about is in the pass's `failed`.
         """
         assert self.busy, "step() needs a submitted document"
-        self._parking.resume(lambda document: self._room.to_resume(document.request, document.granted))
-        if read:
-            self._admit_documents()
-        self._short_of_room = False
-        reading = self._readable() if read else []
-        self._admit_answers()
-        # Some may have been parked for the others' answers.
-        reading = [(document, count) for document, count in reading if document.parked is None]
-        asking = [each for each in self._tries if len(each.pending)]
-        decoding = [each for each in self._tries if not len(each.pending)]
-        if not decoding:
-            self._turns.reset()
-        if decoding and (not (reading or asking) or self._turns.decode_now(len(decoding))):
-            done = self._pass("decode", [], [], decoding)
-        elif reading or asking:
-            done = self._pass("prefill", reading, asking, [])
-        else:
-            return Pass("wait", {}, 0, (), self._take_failed())
-        self._backend.synchronize()
+        self._being_read = [document for pack in self._under_way for document in pack.reading]
+        pack = self._ask_for_pass(read)
+        if pack is None and self._under_way:
+            # What it gives may be something to go on from.
+            self._see(leave=0)
+            pack = self._ask_for_pass(read)
+        self._see(leave=self._backend.limits.passes_ahead if pack is not None else 0)
         self._being_read = []
-        return done
+        finished, failed = self._take_finished(), self._take_failed()
+        answer_tokens, self._answer_tokens = self._answer_tokens, 0
+        if pack is None:
+            return Pass("wait", {}, 0, finished, failed, answer_tokens)
+        return Pass(pack.kind, pack.shares, pack.document_tokens, finished, failed, answer_tokens, pack.mark)
 
     def warm_up(self) -> None:
         """Take all the memory that passes will ever need, so that it does not grow with a document."""
@@ -270,8 +272,9 @@ class Engine:
         Notices on the way which documents are at their end, and which broke off.
         """
         readable = []
-        # A document whose answers still wait for slots must keep the state that they will copy.
-        for document in [each for each in self._documents if not each.is_read and not each.tries]:
+        # Answers that wait for slots, and second tries of those under way, are forks of the state at the section's end.
+        asked = {each.document for each in self._tries if each.section != WHOLE}
+        for document in [each for each in self._documents if not (each.is_read or each.tries or each in asked)]:
             if document.parked is not None:
                 continue
             feed = document.request.feed
@@ -292,33 +295,44 @@ class Engine:
                 count = min(filter(None, stops))
             elif ended and not count:
                 document.end()
+                self._note_end(document)
             elif not ended:
                 count -= count % self._chunk
             if count and self._may_come_to(document, document.tokens_read + min(count, self._budget)):
                 readable.append((document, count))
         return readable
 
-    def _pass(
-        self,
-        kind: Literal["prefill", "decode"],
-        reading: list[tuple[ActiveDocument, int]],
-        asking: list[AnswerTry],
-        decoding: list[AnswerTry],
-    ) -> Pass:
-        """One pass of all these, as far as the budget goes."""
-        pack = self._packed(reading, asking)
-        for each in decoding:
-            pack.add_answer(each)
-        self._being_read = pack.reading
-        logits = self._backend.run(pack.work)
-        pack.has_run()
-        finished = self._choose(logits, pack.answering)
-        return Pass(kind, pack.shares, pack.document_tokens, finished, self._take_failed())
+    def _ask_for_pass(self, read: bool) -> Pack | None:
+        """One pass of what there is to do, as far as the budget goes."""
+        self._parking.resume(lambda document: self._room.to_resume(document.request, document.granted))
+        if read:
+            self._admit_documents()
+        self._short_of_room = False
+        reading = self._readable() if read else []
+        self._admit_answers()
+        # Some may have been parked for the others' answers.
+        reading = [(document, count) for document, count in reading if document.parked is None]
+        asking = [each for each in self._tries if len(each.pending)]
+        decoding = [each for each in self._tries if each.may_go_on]
+        if not decoding:
+            self._turns.reset()
+        if decoding and (not (reading or asking) or self._turns.decode_now(len(decoding))):
+            pack = Pack("decode")
+            for each in decoding:
+                pack.add_answer(each)
+        elif reading or asking:
+            pack = self._packed(reading, asking)
+        else:
+            return None
+        self._being_read += pack.reading
+        pack.run(self._backend)
+        self._under_way.append(pack)
+        return pack
 
     def _packed(self, reading: list[tuple[ActiveDocument, int]], asking: list[AnswerTry]) -> Pack:
         wanted = [len(each.pending) for each in asking] + [count for _, count in reading]
         sizes = share_budget(wanted, self._budget, self._chunk)
-        pack = Pack()
+        pack = Pack("prefill")
         for each, size in zip(asking, sizes, strict=False):
             if size:
                 pack.add_prompt(each, size)
@@ -327,30 +341,43 @@ class Engine:
                 pack.add_document(document, size)
         return pack
 
-    def _choose(self, logits: torch.Tensor, tries: Sequence[AnswerTry]) -> tuple[Finished, ...]:
-        """Append a token to each answer; free the slots of those that end. Returns documents with no prompt left.
+    def _see(self, leave: int) -> None:
+        """Wait for the passes under way but the last `leave`, and append their tokens to the answers; free the slots of
+        those that end. A document whose prompt's check raises has failed, with all its answers."""
+        while len(self._under_way) > leave:
+            pack = self._under_way[0]
+            tokens = pack.tokens()
+            self._under_way.popleft()
+            for each, token in zip(pack.answering, tokens, strict=True):
+                # One that ended while the pass was under way has no slot any more.
+                if each.handle is not None:
+                    self._answer_tokens += pack.kind == "decode"
+                    self._append(each, token)
 
-        A document whose prompt's check raises has failed, with all its answers."""
-        if not tries:
-            return ()
-        chosen = choose_all(logits, [each.sampler for each in tries])
-        finished = []
-        for each, token in zip(tries, chosen, strict=True):
-            if each not in self._tries:
-                continue
-            each.output.append(token)
-            try:
-                answer = each.ended(self._end_ids)
-            except Exception as error:  # of a check, which is not the engine's
-                self._fail(each.document, error)
-                continue
-            if answer is not None:
-                self._end(each)
-                each.document.keep(answer, each)
-                if (document := each.document.finished()) is not None:
-                    self._release(each.document)
-                    finished.append(document)
-        return tuple(finished)
+    def _append(self, each: AnswerTry, token: int) -> None:
+        each.output.append(token)
+        try:
+            answer = each.ended(self._end_ids)
+        except Exception as error:  # of a check, which is not the engine's
+            self._fail(each.document, error)
+            return
+        if answer is not None:
+            self._end(each)
+            each.document.keep(answer, each)
+            self._note_end(each.document)
+
+    def _note_end(self, document: ActiveDocument) -> None:
+        if document.finished() is not None:
+            self._ended.append(document)
+
+    def _take_finished(self) -> tuple[Finished, ...]:
+        """Documents with no prompt left, and no share in a pass under way: each is charged with all its passes before
+        it leaves."""
+        shared = {id for pack in self._under_way for id in pack.shares}
+        leaving = [document for document in self._ended if document.request.id not in shared]
+        for document in leaving:
+            self._release(document)
+        return tuple(finished for document in leaving if (finished := document.finished()) is not None)
 
     def _document(self, id: Hashable) -> ActiveDocument:
         return next(document for document in self._documents if document.request.id == id)
@@ -375,6 +402,7 @@ class Engine:
         assert each.handle is not None, "it is in a slot"
         self._tries.remove(each)
         self._backend.close(each.handle)
+        each.handle = None
 
     def _release(self, document: ActiveDocument) -> None:
         """With what is left of its answers."""
@@ -382,6 +410,7 @@ class Engine:
             self._end(each)
         document.request.feed.close()
         self._documents.remove(document)
+        self._ended = [each for each in self._ended if each is not document]
         if document.parked is None:
             self._backend.close(document.handle)
 

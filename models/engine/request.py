@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from configs.errors import LonghaulError
-from models.engine.backend import SavedState
+from models.engine.backend import Mark, SavedState
 from models.engine.feed import Feed
 
 Check = Callable[[tuple[int, ...]], str | None]
@@ -132,13 +132,18 @@ class Failed:
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass through the model did, for the meter."""
+    """One pass through the model, which the device may not have done yet, and what became known by then."""
 
     kind: Literal["prefill", "decode", "wait"]
-    """`wait` where every document in the slots waits for its feed."""
+    """`wait` where there is none: every document in the slots waits for its feed."""
     shares: dict[Hashable, int]
     """Tokens of each document in this pass."""
     document_tokens: int
     """Tokens of documents read in this pass, without prompts."""
     finished: tuple[Finished, ...]
+    """No pass under way has a share of them."""
     failed: tuple[Failed, ...] = ()
+    answer_tokens: int = 0
+    """Which decode passes added to answers since the last step."""
+    mark: Mark | None = None
+    """The end of this pass on its device; None where it has ended."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.engine.request import Sampling
+from models.transfer import on_device
 
 ROWS_AT_ONCE = 16
 """Rows that are sorted together: of 128K tokens they take some 100 MB for a moment."""
@@ -28,29 +29,28 @@ class Sampler:
         return self._random.random()
 
 
-def choose_all(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
-    """One token for each row of logits (S, V), found on their device: what comes back are the tokens."""
+def choose_all(logits: Tensor, samplers: Sequence[Sampler]) -> Tensor:
+    """One token for each row of logits (S, V): (S,) int64, found on their device without waiting for it."""
     chosen = logits.argmax(-1)
     sampled = [row for row, sampler in enumerate(samplers) if sampler.sampling.temperature > 0]
     for start in range(0, len(sampled), ROWS_AT_ONCE):
-        rows = sampled[start : start + ROWS_AT_ONCE]
-        chosen[rows] = _drawn(logits[rows], [samplers[row] for row in rows])
-    return chosen.tolist()
+        places = sampled[start : start + ROWS_AT_ONCE]
+        rows = on_device(places, torch.int64, logits.device)
+        drawn = _drawn(logits.index_select(0, rows), [samplers[row] for row in places])
+        chosen.index_copy_(0, rows, drawn)
+    return chosen
 
 
 def _drawn(logits: Tensor, samplers: Sequence[Sampler]) -> Tensor:
     """A token for each row (S, V), in float64: the likeliest ones, up to top_p of the probability, share the draw."""
-
-    def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
-
-    scaled = logits.double() / column([sampler.sampling.temperature for sampler in samplers])
-    probabilities, order = scaled.softmax(-1).sort(dim=-1, descending=True, stable=True)
+    wanted = [(each.sampling.temperature, each.sampling.top_p, each.draw()) for each in samplers]
+    columns = on_device([value for each in zip(*wanted, strict=True) for value in each], torch.float64, logits.device)
+    temperature, top_p, share = columns.view(3, -1, 1)
+    probabilities, order = (logits.double() / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
     cumulative = probabilities.cumsum(-1)
     # The likeliest token stays even where it alone is over top_p.
-    last = torch.searchsorted(cumulative, column([sampler.sampling.top_p for sampler in samplers]))
-    last = last.clamp(max=logits.shape[-1] - 1)
-    drawn = column([sampler.draw() for sampler in samplers]) * cumulative.gather(-1, last)
+    last = torch.searchsorted(cumulative, top_p).clamp(max=logits.shape[-1] - 1)
+    drawn = share * cumulative.gather(-1, last)
     place = torch.minimum(torch.searchsorted(cumulative, drawn, right=True), last)
     return order.gather(-1, place)[:, 0]
 

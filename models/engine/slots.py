@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from torch import Tensor
 
 from models.engine.backend import Handle, SavedState
 from models.engine.request import WHOLE, Answer, AnsweredSection, Finished, Prompt, ReadState, Request, Sampling
@@ -129,8 +130,13 @@ class AnswerTry:
     first: Answer | None = None
     """The try before this one, which would not do."""
     handle: Handle | None = None
-    """Of its sequence, once it is in a slot."""
+    """Of its sequence, while it is in a slot."""
     output: list[int] = field(default_factory=list)
+    """As far as the host knows it."""
+    newest: Tensor | None = None
+    """(1,) int64 on the device: the token that was chosen last, which the output may not have yet."""
+    num_chosen: int = 0
+    """Of the output and of passes under way."""
 
     @staticmethod
     def of(
@@ -145,6 +151,15 @@ class AnswerTry:
         temperature = max(self.sampling.temperature, RETRY_TEMPERATURE)
         sampling = replace(self.sampling, temperature=temperature, seed=self.sampling.seed ^ 1)
         return AnswerTry.of(self.document, self.section, self.prompt, sampling, first=answer)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a token may follow those chosen so far, for all that the host knows."""
+        return not len(self.pending) and self.num_chosen < self.sampling.max_tokens
+
+    def has_chosen(self, token: Tensor) -> None:
+        """A pass that was asked for chooses this token (1,)."""
+        self.newest, self.num_chosen = token, self.num_chosen + 1
 
     def ended(self, end_ids: Collection[int]) -> Answer | None:
         """The answer, if the last token of the output was its last. Raises what the prompt's check raises."""

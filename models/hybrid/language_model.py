@@ -18,6 +18,7 @@ from models.mamba.mamba2 import Mamba2Mixer
 from models.mamba.norms import RMSNorm, widened
 from models.mamba.packing import Packing
 from models.state import State
+from models.transfer import on_device
 
 Mixer = Attention | Mamba2Mixer | MLP | Experts
 
@@ -144,7 +145,7 @@ class HybridLM(nn.Module):
     def _read(self, tokens: Tensor, slots: State, rows: Sequence[int], cache: Cache, packing: Packing | None) -> Tensor:
         """The residual (L, d_model) after all layers."""
         dtype = self.lm_head.weight.dtype
-        index = torch.as_tensor(rows, device=tokens.device)
+        index = on_device(rows, torch.int64, tokens.device)
         work = Pass(cache, self._turns(cache, dtype), slots, index, packing)
         residual = self.embedding(tokens).to(widened(dtype)) * self.config.embedding_multiplier
         for branch in self.branches:

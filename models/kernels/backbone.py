@@ -19,6 +19,7 @@ from models.mamba.language_model import MambaLM, Mixer
 from models.mamba.mamba2 import Mamba2Mixer
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
+from models.transfer import on_device
 
 Scan = Callable[[Mixer, Tensor, State], Tensor]
 
@@ -58,9 +59,10 @@ class FastPath:
         wanted: Tensor | None = None,
     ) -> Tensor:
         """tokens (L,) -> hidden (L, d_model), or of the `wanted` tokens alone, having read segment i into row
-        `rows[i]` of `slots`."""
+        `rows[i]` of `slots`. Both may be on the host."""
         span_tokens = self._tiling.span_tokens(cu_seqlens, self._model.config.num_heads)
-        spans = Spans.of(cu_seqlens, rows, span_tokens, tokens.device)
+        on_host, device = Spans.of(cu_seqlens, rows, span_tokens), self._model.lm_head.weight.device
+        spans, (tokens, *at) = on_host.moved_with([tokens, *([] if wanted is None else [wanted])], device)
 
         def scan(mixer: Mixer, proj: Tensor, layer: State) -> Tensor:
             if isinstance(mixer, Mamba2Mixer):
@@ -68,16 +70,16 @@ class FastPath:
             assert isinstance(mixer, Mamba3Mixer)
             return scan_(mixer, proj, layer, spans, self._tiling)
 
-        return self.forward(tokens, slots, scan, wanted)
+        return self.forward(tokens, slots, scan, *at)
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
         """tokens (S,) -> logits (S, V), having read one token into each row of `slots`.
 
         On CUDA it replays a graph captured for the next power of two of S; the places beyond S are padding.
         """
-        index = torch.tensor(list(rows), dtype=torch.int32)
+        index = on_device(rows, torch.int32, tokens.device)
         if tokens.device.type != "cuda":
-            return self._logits(tokens, slots, index.to(tokens.device))
+            return self._logits(tokens, slots, index)
         size = 1 << (len(rows) - 1).bit_length()
         key = (size, *(slots[name].data_ptr() for name in slots))
         if key not in self._graphs:
@@ -134,9 +136,9 @@ class _Graph:
             self._logits = decode(self._tokens, slots, self._rows)
 
     def __call__(self, tokens: Tensor, rows: Tensor) -> Tensor:
-        """tokens (S,), rows (S,) on the host -> logits (S, V), overwritten by the next call."""
+        """tokens (S,), rows (S,) -> logits (S, V), overwritten by the next call."""
         self._tokens[: len(tokens)] = tokens
         self._rows.fill_(-1)
-        self._rows[: len(rows)] = rows.to(self._rows.device, non_blocking=True)
+        self._rows[: len(rows)] = rows
         self._graph.replay()
         return self._logits[: len(tokens)]

@@ -24,6 +24,7 @@ from configs.errors import ModelError
 from models.mamba.language_model import MambaLM
 from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
+from models.transfer import moved
 
 NEEDED = "mamba-ssm of 2.3.2 or newer with its Triton operators (MAMBA_SKIP_CUDA_BUILD=TRUE pip install mamba-ssm)"
 CHUNK = 64
@@ -85,7 +86,9 @@ class OfficialPath:
     ) -> Tensor:
         """As `MambaLM.prefill_`: logits (len(logits_at), V)."""
         backbone = self._model.backbone
-        bounds = torch.tensor(list(cu_seqlens), dtype=torch.int32, device=tokens.device)
+        device = self._model.lm_head.weight.device
+        ends = torch.tensor(list(cu_seqlens), dtype=torch.int32)
+        tokens, logits_at, bounds = moved([tokens, logits_at, ends], device)
         embedded = backbone.embedding(tokens)
         residual = embedded.float()
         for index, block in enumerate(backbone.blocks):

@@ -1,16 +1,18 @@
 """How a ragged pack is laid out for the GPU: segments cut into spans that are computed in parallel."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from models.transfer import moved
+
 
 @dataclass(frozen=True)
 class Spans:
-    """The spans of a ragged pack, in order. All tensors are int32 on the device.
+    """The spans of a ragged pack, in order. All tensors are int32.
 
     A span is a run of tokens of one segment, `span_tokens` long but for a segment's last. In a segment of several
     spans each starts from the state that those before it leave, which is summed up first and kept in an entry of a
@@ -38,8 +40,8 @@ class Spans:
     """(S') number of its spans."""
 
     @staticmethod
-    def of(cu_seqlens: Sequence[int], rows: Sequence[int], span_tokens: int, device: torch.device) -> "Spans":
-        """Cut the segments; one transfer to the device for the whole pack."""
+    def of(cu_seqlens: Sequence[int], rows: Sequence[int], span_tokens: int) -> "Spans":
+        """Cut the segments. On the host."""
         assert len(set(rows)) == len(rows), "two segments would change one slot at once"
         columns: list[list[int]] = [[] for _ in range(9)]
         starts, stops, begins, ends, slots, entries, inner, long_first, long_count = columns
@@ -59,13 +61,13 @@ class Spans:
             begins.extend([start] * len(cuts))
             ends.extend([stop] * len(cuts))
             slots.extend([row] * len(cuts))
-        # Each begins at a multiple of 16 bytes: Triton compiles a kernel anew for pointers that do not.
-        padded = [value for column in columns for value in [*column, *[0] * (-len(column) % 4)]]
-        flat = torch.tensor(padded, dtype=torch.int32)
-        if device.type == "cuda":
-            flat = flat.pin_memory()
-        parts = flat.to(device, non_blocking=True).split([len(column) + -len(column) % 4 for column in columns])
-        return Spans(num_entries, *(part[: len(column)] for part, column in zip(parts, columns, strict=True)))
+        return Spans(num_entries, *(torch.tensor(column, dtype=torch.int32) for column in columns))
+
+    def moved_with(self, tensors: Sequence[Tensor], device: torch.device) -> tuple["Spans", list[Tensor]]:
+        """To a device, by one copy for these and for others of the same pack."""
+        columns = [getattr(self, column.name) for column in fields(self)[1:]]
+        there = moved([*columns, *tensors], device)
+        return Spans(self.num_entries, *there[: len(columns)]), there[len(columns) :]
 
     @property
     def num_spans(self) -> int:

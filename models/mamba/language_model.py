@@ -18,6 +18,7 @@ from models.mamba.architecture import MambaConfig
 from models.mamba.norms import RMSNorm, widened
 from models.mamba.packing import Packing
 from models.state import State
+from models.transfer import moved, on_device
 
 Mixer = mamba1.Mamba1Mixer | mamba2.Mamba2Mixer | mamba3.Mamba3Mixer
 MIXERS: dict[str, Callable[[int, Any], Mixer]] = {
@@ -150,7 +151,9 @@ class MambaLM(nn.Module):
         """`prefill` of segment i from row `rows[i]` of `slots`, which then holds the state after it.
 
         Returns logits (len(logits_at), V). Keeps no gradients and copies no more than one layer's rows at a time.
+        tokens and logits_at may be on the host.
         """
+        tokens, logits_at = moved([tokens, logits_at], self.lm_head.weight.device)
         packing = self._packing(tokens, cu_seqlens, len(rows))
         hidden = self.backbone.forward_(tokens, slots, self._index(rows, tokens), packing)
         return self.lm_head(hidden[logits_at])
@@ -188,4 +191,4 @@ class MambaLM(nn.Module):
 
     @staticmethod
     def _index(rows: Sequence[int], tokens: Tensor) -> Tensor:
-        return torch.as_tensor(rows, device=tokens.device)
+        return on_device(rows, torch.int64, tokens.device)

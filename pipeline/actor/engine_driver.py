@@ -183,15 +183,15 @@ class EngineDriver(Thread):
             self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
 
     def _pass(self, read: bool = True) -> bool:
-        """Run one pass. Returns whether there was anything to do; a document that failed counts, since it made room."""
+        """Run one pass. Returns whether there was anything to do; a document that has left counts, since it made
+        room."""
         done = self._engine.step(read)
-        if done.kind != "wait":
-            self._actor.count(done)
+        self._actor.count(done)
         for finished in done.finished:
             self._summarized(finished)
         for failed in done.failed:
             self._broken_off(failed)
-        return done.kind != "wait" or bool(done.failed)
+        return done.kind != "wait" or bool(done.finished or done.failed)
 
     def _admit(self, job: Job) -> None:
         if job.quarantined and not self._begin_quarantined(job):

@@ -28,26 +28,22 @@ class ActorGauge:
         self.meter = Meter()
         self._started_us = now_us()
         self._tokens_read = self._tokens_decoded = self._documents = 0
-        self._prefilled = self._prefill_us = 0
         self.ended = 0
         """Documents that finished or failed."""
 
     def count(self, done: Pass) -> None:
         """Charge a pass to its documents."""
-        elapsed_us, tokens = self.meter.spend_on(done.shares, decoding=done.kind == "decode"), sum(done.shares.values())
+        if done.shares:
+            ended_ns = done.mark.ended_ns if done.mark else None
+            self.meter.spend_on(done.shares, done.kind == "decode", ended_ns)
         self._tokens_read += done.document_tokens
-        if done.kind == "decode":
-            self._tokens_decoded += tokens
-        else:
-            self._prefilled += tokens
-            self._prefill_us += elapsed_us
+        self._tokens_decoded += done.answer_tokens
         self._documents += sum(not finished.so_far for finished in done.finished)
 
     def cost_of_reading(self, tokens: int) -> Decimal | None:
         """Cost of reading this many tokens at the actor's price and its speed so far; None before it has read any."""
-        if not self._prefilled:
-            return None
-        return self.rate.cost(self._prefill_us) * tokens / self._prefilled
+        microseconds, read = self.meter.prefill()
+        return self.rate.cost(microseconds) * tokens / read if read else None
 
     def reading(self) -> MeterReading:
         """What the meter and the counters show now."""

@@ -3,9 +3,13 @@
 An actor's time is a sequence of intervals without gaps. Each is charged to an overhead, or split over the documents of
 one pass through the model. A document's time is saved once a snapshot holds the result; the rest is lost if the actor
 is lost. Time is counted in whole microseconds, so that parts sum to the whole exactly.
+
+A device may still be at work on a pass when its time is charged: the pass is pending then, and its interval ends where
+the device says that the pass did, whenever that is asked.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -114,8 +118,22 @@ class Spent:
         return replace(self, saved=self.microseconds, decoding_saved=self.decoding)
 
 
+EndedNs = Callable[[], int | None]
+"""Waits for a device and says when it ended a pass, on the meter's clock; None where it broke."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A pass whose interval is open."""
+
+    shares: Mapping[Hashable, int]
+    decoding: bool
+    ended_ns: EndedNs
+
+
 class Meter:
-    """One actor's time. Every call that charges time closes the interval since the last one."""
+    """One actor's time. Every call that charges time closes the interval since the last one, and before it those of
+    pending passes."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
@@ -123,26 +141,31 @@ class Meter:
         self._overheads = dict.fromkeys(OVERHEADS, 0)
         self._documents: dict[Hashable, Spent] = {}
         self._settled_us = 0
+        self._pending: deque[_Pending] = deque()
+        self._prefill_us = self._prefilled = 0
         self._lock = Lock()
 
     def spend(self, overhead: Overhead) -> int:
         """Charge the time since the last call, returned in microseconds, to an overhead."""
         with self._lock:
-            elapsed = self._elapsed_us()
+            self._close_passes(leave=0)
+            elapsed = self._elapsed_us(self._clock_ns())
             self._overheads[overhead] += elapsed
             return elapsed
 
-    def spend_on(self, shares: Mapping[Hashable, int], decoding: bool = False) -> int:
-        """Charge the time since the last call, returned in microseconds, to documents in proportion to `shares`, for
-        reading or `decoding`."""
+    def spend_on(self, shares: Mapping[Hashable, int], decoding: bool = False, ended_ns: EndedNs | None = None) -> None:
+        """Charge the time since the last call to documents in proportion to `shares`, tokens that were read or, with
+        `decoding`, decoded.
+
+        With `ended_ns` the pass is pending: it is waited for when the next one is, so that the device has always one.
+        """
         with self._lock:
-            elapsed = self._elapsed_us()
-            for document, part in split(elapsed, shares).items():
-                spent = self._documents.get(document, Spent())
-                self._documents[document] = replace(
-                    spent, microseconds=spent.microseconds + part, decoding=spent.decoding + (part if decoding else 0)
-                )
-            return elapsed
+            if ended_ns is None:
+                self._close_passes(leave=0)
+                self._charge(shares, decoding, self._clock_ns())
+            else:
+                self._pending.append(_Pending(shares, decoding, ended_ns))
+                self._close_passes(leave=1)
 
     def save(self, document: Hashable, then: Spent) -> None:
         """Mark the time that a document had spent `then` as saved. Ignored for a document that has already finished."""
@@ -152,16 +175,23 @@ class Meter:
                 self._documents[document] = replace(spent, saved=then.microseconds, decoding_saved=then.decoding)
 
     def settle(self, document: Hashable) -> Spent:
-        """Remove a document that has ended and return its time."""
+        """Remove a document that has ended and return its time, that in pending passes included."""
         with self._lock:
+            while any(document in each.shares for each in self._pending):
+                self._close_passes(leave=len(self._pending) - 1)
             spent = self._documents.pop(document, Spent())
             self._settled_us += spent.microseconds
             return spent
 
     def documents(self) -> dict[Hashable, Spent]:
-        """The documents that have not ended."""
+        """The documents that have not ended, without what pending passes take."""
         with self._lock:
             return dict(self._documents)
+
+    def prefill(self) -> tuple[int, int]:
+        """Microseconds of the passes that read, and the tokens that they read, prompts included."""
+        with self._lock:
+            return self._prefill_us, self._prefilled
 
     def totals(self) -> tuple[int, dict[Overhead, int]]:
         """Microseconds on the meter in total, and of each overhead; the rest was spent on documents."""
@@ -169,9 +199,29 @@ class Meter:
             documents = self._settled_us + sum(spent.microseconds for spent in self._documents.values())
             return sum(self._overheads.values()) + documents, dict(self._overheads)
 
-    def _elapsed_us(self) -> int:
-        """Whole microseconds since the last call; the fraction is carried over to the next interval."""
-        elapsed = (self._clock_ns() - self._last_ns) // 1000
+    def _close_passes(self, leave: int) -> None:
+        """Charge pending passes but the last `leave`. What one took that broke its device is left to whoever comes
+        next."""
+        while len(self._pending) > leave:
+            each = self._pending.popleft()
+            ended_ns = each.ended_ns()
+            if ended_ns is not None:
+                self._charge(each.shares, each.decoding, min(ended_ns, self._clock_ns()))
+
+    def _charge(self, shares: Mapping[Hashable, int], decoding: bool, until_ns: int) -> None:
+        elapsed = self._elapsed_us(until_ns)
+        for document, part in split(elapsed, shares).items():
+            spent = self._documents.get(document, Spent())
+            self._documents[document] = replace(
+                spent, microseconds=spent.microseconds + part, decoding=spent.decoding + (part if decoding else 0)
+            )
+        if not decoding:
+            self._prefill_us += elapsed
+            self._prefilled += sum(shares.values())
+
+    def _elapsed_us(self, until_ns: int) -> int:
+        """Whole microseconds since the last interval's end; the fraction is carried over to the next interval."""
+        elapsed = max(0, until_ns - self._last_ns) // 1000
         self._last_ns += elapsed * 1000
         return elapsed
 

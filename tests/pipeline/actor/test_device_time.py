@@ -1,12 +1,14 @@
 """Each document is charged with its own passes and each overhead with its own work, on a device that works on after the
 call that asked it to, and an actor that has nothing to do is idle and sleeps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from configs.settings import EngineSettings
+from models.backends import device as devices
 from models.backends.recurrent import RecurrentBackend
 from models.engine.backend import Handle, SavedState
 from models.mamba.language_model import MambaLM
@@ -29,23 +31,38 @@ TOKEN_US, DECODED_US = 10, 3000
 
 
 class FakeDevice(Clock):
-    """Passes are asked for and end later; only who waits for them sees the clock move."""
+    """Passes are asked for and end later, one after the other; only who waits for them sees the clock move."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._busy_until_us = 0
+        self.busy_until_us = 0
 
     def work(self, microseconds: int) -> None:
-        # Like a copy of tokens to the device, which waits for the pass before.
-        self.synchronize()
-        self._busy_until_us = self.now_us + microseconds
+        self.busy_until_us = max(self.now_us, self.busy_until_us) + microseconds
 
-    def synchronize(self, device: object = None) -> None:
-        self.now_us = max(self.now_us, self._busy_until_us)
+    def wait(self, until_us: int) -> None:
+        self.now_us = max(self.now_us, until_us)
+
+
+class FakeMark:
+    def __init__(self, device: FakeDevice) -> None:
+        self._device, self._end_us = device, device.busy_until_us
+
+    def wait(self) -> None:
+        self._device.wait(self._end_us)
+
+    def ended_ns(self) -> int:
+        self.wait()
+        return self._end_us * 1000
+
+
+@pytest.fixture(params=[0, 1], ids=["in_turn", "a_pass_ahead"])
+def ahead(request: pytest.FixtureRequest) -> int:
+    return request.param
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+def device(monkeypatch: pytest.MonkeyPatch, ahead: int) -> FakeDevice:
     fake = FakeDevice()
     prefill, decode, copy = MambaLM.prefill_, MambaLM.decode_, RecurrentBackend.export
 
@@ -57,19 +74,23 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
         fake.work(DECODED_US * len(tokens))
         return decode(self, tokens, *others, **options)
 
-    def export(self: RecurrentBackend, handle: Handle) -> SavedState:
+    def export(self: RecurrentBackend, handle: Handle, since: int = 0) -> SavedState:
         # Nothing can be copied from a device before it is there.
-        fake.synchronize()
-        return copy(self, handle)
+        fake.wait(fake.busy_until_us)
+        return copy(self, handle, since)
 
     monkeypatch.setattr(RecurrentBackend, "export", export)
     monkeypatch.setattr(MambaLM, "prefill_", prefill_)
     monkeypatch.setattr(MambaLM, "decode_", decode_)
-    monkeypatch.setattr(RecurrentBackend, "synchronize", fake.synchronize)
+    monkeypatch.setattr(RecurrentBackend, "limits", property(lambda self: replace(self._limits, passes_ahead=ahead)))
+    monkeypatch.setattr(RecurrentBackend, "mark", lambda self: FakeMark(fake))
+    monkeypatch.setattr(devices, "synchronize", lambda device: fake.wait(fake.busy_until_us))
     return fake
 
 
-def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: Path, device: FakeDevice) -> None:
+def test_each_document_is_charged_its_own_passes_and_loading_its_own(
+    tmp_path: Path, device: FakeDevice, ahead: int
+) -> None:
     # One slot, so that each pass is of one document.
     assignment = with_settings(assignment_in(tmp_path), engine=EngineSettings(slots=1, step_tokens=512))
     driver = Driven(assignment, device)
@@ -87,10 +108,12 @@ def test_each_document_is_charged_its_own_passes_and_loading_its_own(tmp_path: P
         entry = entries(assignment)[each["document_id"]]
         spent, (summary,) = entry["spent"], entry["summaries"]
         tries = 1 + summary["retries"]
-        # The first token of an answer comes with its prompt.
-        decoded_us = DECODED_US * (entry["tokens_decoded"] - tries)
+        # The first token of an answer comes with its prompt. A pass ahead may decode one that comes after the last.
+        decoded_us = spent["decoding"]
+        in_vain, rest_us = divmod(decoded_us - DECODED_US * (entry["tokens_decoded"] - tries), DECODED_US)
+        assert rest_us == 0 and 0 <= in_vain <= tries * ahead
         assert spent["microseconds"] == spent["saved"] == TOKEN_US * (len(each["tokens"]) + prompt * tries) + decoded_us
-        assert spent["decoding"] == spent["decoding_saved"] == decoded_us
+        assert spent["decoding_saved"] == decoded_us
     assert driver.overheads() == loaded and not driver.waits
 
 
