@@ -57,7 +57,19 @@ def _lines(quote: Quote, num_skipped: int) -> list[tuple[str, str]]:
         ("cost", f"{money(quote.cost, quote.currency)}, {money(per_million, quote.currency)} per million tokens"),
         *_markets(quote),
         *(_model(quote.memory) if quote.memory else ()),
+        *_too_long(quote),
     ]
+
+
+def _too_long(quote: Quote) -> list[tuple[str, str]]:
+    if quote.longest_possible_why is None:
+        return []
+    lines = [("longest document", quote.longest_possible_why)]
+    if quote.num_too_long:
+        some = "are longer and become failure rows" if quote.num_too_long > 1 else "is longer and becomes a failure row"
+        lines.append(("too long", f"{count(quote.num_too_long)} {some}"))
+        lines += [("", f"{document_id}: {count(tokens)} tokens") for document_id, tokens in quote.too_long]
+    return lines
 
 
 def _markets(quote: Quote) -> list[tuple[str, str]]:
@@ -72,13 +84,14 @@ def _markets(quote: Quote) -> list[tuple[str, str]]:
 
 def _model(memory: Memory) -> list[tuple[str, str]]:
     states = size(2 * memory.slots * memory.state_bytes)
+    cache = f", {size(memory.cache_bytes)} of keys and values for the longest" if memory.cache_bytes else ""
     ratio = memory.transformer_arithmetic_ratio
     verdict = f"{ratio:.1f} times the arithmetic" if ratio >= 1.05 else "no more arithmetic: documents are short"
     return [
         (
             "memory",
             f"{size(memory.weights_bytes)} of weights and {size(memory.state_bytes)} for each document, "
-            f"{states} for {memory.slots} slots and as many answers",
+            f"{states} for {memory.slots} slots and as many answers{cache}",
         ),
         (
             "a transformer",

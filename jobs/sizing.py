@@ -19,8 +19,7 @@ from configs.errors import ConfigError, ModelError
 from configs.hardware import GPUS, gpu_named
 from configs.prices import Catalog
 from jobs import command, screen
-from models.mamba.architecture import read_config
-from models.weights import hub
+from models.weights import checkpoint, hub
 from pipeline.planning.fit import CURRENCY, Fit, PlanningRow, cheapest, fit, planning_table
 from pipeline.planning.footprint import SSM_OVERHEAD, TRANSFORMER_OVERHEAD
 from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, of_checkpoint, of_size
@@ -31,7 +30,8 @@ from pipeline.telemetry import logs
 BASIS = (
     f"Arithmetic, nothing of it measured. Beside weights, {SSM_OVERHEAD - 1:.0%} of them for workspace "
     f"({TRANSFORMER_OVERHEAD - 1:.0%} in a transformer) and 1 GiB for libraries; for each document two states, its own "
-    "and an answer's, of which a run has engine.slots at most (128 unless set). Reading at "
+    "and an answer's, of which a run has engine.slots at most (128 unless set), and of attention keys and values in "
+    "bfloat16. Reading at "
     f"{SHARE_OF_PEAK:.0%} of the rated bf16 arithmetic, in float8 too; answers and preemptions left out. Prices: the "
     "first in the catalog that fit, see jobs.prices list."
 )
@@ -112,7 +112,7 @@ def _named(name: str) -> Planned:
         path = hub.config(name, "MODEL")
     except ModelError as error:
         raise ModelError(f"{error}; or a size: {', '.join(SIZES)}, or --parameters") from error
-    return of_checkpoint(name, read_config(path))
+    return of_checkpoint(name, checkpoint.architecture(path.parent))
 
 
 def number_of(option: str, text: str, example: str) -> int:
@@ -183,6 +183,10 @@ def _about(model: Planned, dtype: str, width: int) -> str:
     ]
     if model.state_bytes:
         parts.append(f"{_size(model.state_bytes)} of state for each document")
+    if model.own and model.own.cache_numbers:
+        parts.append(f"{_size(model.cache_bytes(1))} of keys and values for each token")
+    if model.own and model.own.max_context:
+        parts.append(f"a context of {count(model.own.max_context)} tokens")
     note = "" if model.attention else "\nNo published transformer is near that size, to compare with."
     return f"{model.name}: {', '.join(parts)}{note}\n"
 
@@ -192,7 +196,8 @@ def _part(model: Planned, width: int, fits: Sequence[Fit]) -> dict[str, Any]:
         "name": model.name,
         "parameters": model.parameters,
         "attention_share": model.attention_share,
-        "attention_of": model.attention and model.attention.name,
+        "attention_of": "its own" if model.own else model.attention and model.attention.name,
+        "max_context": model.own and model.own.max_context,
         "weights_bytes": model.parameters * width,
         "vram_bytes": round(model.vram_bytes(width)),
         "state_bytes": model.state_bytes,
@@ -228,7 +233,7 @@ def _gpu_table(model: Planned, fits: Sequence[Fit]) -> Table:
 def _length_table(model: Planned, against: Planned, fits: Sequence[Fit]) -> Table:
     gpus = [f"on {name}" for name in dict.fromkeys(each.gpu for each in fits)]
     names = ["tokens", "cache of one", *gpus, "per 1M", *([] if model is against else ["arithmetic"])]
-    like = f", with attention as in {model.attention.name}" if model.attention else ""
+    like = f", with attention as in {model.attention.name}" if model.attention and not model.own else ""
     title = f"{model.name}: documents in flight{like}"
     table = screen.table(title, names, numbers=[*names[: len(gpus) + 2], "arithmetic"])
     for length in dict.fromkeys(each.num_tokens for each in fits):

@@ -109,12 +109,21 @@ class _Memory(NamedTuple):
         )
 
 
+def cpu_cache_bytes(num_threads: int) -> int:
+    """Of keys and values of an actor with so many threads, where nobody sets it: a part of its share of the machine."""
+    return _cpu_bytes() * num_threads // (os.cpu_count() or 1) // CPU_SHARE
+
+
 def _of_cpu() -> _Memory:
-    """An actor's share of the machine, or of its container."""
+    return _Memory(_cpu_bytes(), cpu_cache_bytes(torch.get_num_threads()), 0)
+
+
+def _cpu_bytes() -> int:
+    """Of the machine, or of its container."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # no container, or none with a limit
         total = min(total, int(MEMORY_LIMIT.read_text(encoding="utf-8")))
-    return _Memory(total, total * torch.get_num_threads() // (os.cpu_count() or 1) // CPU_SHARE, 0)
+    return total
 
 
 @torch.inference_mode()

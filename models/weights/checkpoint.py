@@ -90,6 +90,13 @@ def is_native(directory: Path) -> bool:
     return kind is None or kind in huggingface.LAYOUTS or hybrid.supports(config)
 
 
+def architecture(directory: Path) -> MambaConfig | HybridConfig:
+    """What config.json says, without the weights. Raises ModelError."""
+    if published := hybrid.config_of(directory):
+        return hybrid.architecture(published, directory)
+    return read_config(directory / CONFIG)
+
+
 def check(directory: Path) -> MambaConfig | HybridConfig:
     """Read config and the names and shapes of the weights without building a model. Raises ModelError."""
     if published := hybrid.config_of(directory):

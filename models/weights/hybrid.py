@@ -43,6 +43,14 @@ def supports(theirs: Mapping[str, Any]) -> bool:
         return False
 
 
+def architecture(theirs: Mapping[str, Any], directory: Path) -> HybridConfig:
+    """What the config says alone. Raises ModelError."""
+    try:
+        return published.read(theirs)
+    except ValueError as error:
+        raise ModelError(f"{directory / 'config.json'}: {error}") from error
+
+
 def check(theirs: Mapping[str, Any], directory: Path) -> HybridConfig:
     """Config, and the names and shapes of the weights, without building a model. Raises ModelError."""
     return _read(theirs, directory)[0]
@@ -80,10 +88,7 @@ def _together(parts: list[Tensor], shape: torch.Size, dtype: torch.dtype, device
 
 def _read(theirs: Mapping[str, Any], directory: Path) -> tuple[HybridConfig, Layout, dict[str, Tensor]]:
     """Config, layout and weights that fit each other, the weights mapped from their files and not yet read."""
-    try:
-        config = published.read(theirs)
-    except ValueError as error:
-        raise ModelError(f"{directory / 'config.json'}: {error}") from error
+    config = architecture(theirs, directory)
     tensors: dict[str, Tensor] = {}
     for file in files.of_weights(directory):
         tensors |= {name: tensor for name, tensor in files.mapped(file).items() if published.is_needed(name)}

@@ -6,6 +6,8 @@ n tokens, P parameters, Z layers, D width. GB are 10**9 bytes.
 from dataclasses import dataclass
 
 STATE_BYTES_PER_NUMBER = 4
+WIDTHS = {"float32": 4, "bfloat16": 2}
+"""Bytes of a parameter, and of a number in a cache of keys and values."""
 SCAN_FLOPS = 6
 """FLOPs per token and number of the recurrent state: decay, write and read, each a multiplication and an addition."""
 SSM_OVERHEAD = 1.07
@@ -22,11 +24,27 @@ class Footprint:
     state_bytes: int
     """Of one document, whatever its length."""
     flops_per_token: float
-    """FLOPs of reading; logits are only needed at a document's end."""
+    """FLOPs of reading, without attention to earlier tokens; logits are only needed at a document's end."""
+    cache_numbers: int = 0
+    """Keys and values of a token, in all layers of attention."""
+    attention_flops: float = 0.0
+    """FLOPs that a token takes for each token before it."""
+    vocab_size: int = 0
+    """Rows of the embedding."""
+    max_context: int | None = None
+    """Tokens that the model was made for; None where nothing says so, or nothing grows with them."""
 
     def weights_bytes(self, bytes_per_parameter: float) -> float:
         """Memory of all parameters, in bytes."""
         return self.parameters * bytes_per_parameter
+
+    def cache_bytes(self, num_tokens: int, bytes_per_number: int = 2) -> int:
+        """Keys and values of a document, as numbers of the weights' width."""
+        return self.cache_numbers * num_tokens * bytes_per_number
+
+    def reading_flops(self, tokens_before: float) -> float:
+        """FLOPs of reading a token which has so many before it, on average."""
+        return self.flops_per_token + self.attention_flops * tokens_before
 
 
 @dataclass(frozen=True)

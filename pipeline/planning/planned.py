@@ -5,9 +5,11 @@ has that share of a transformer's cache and of its attention's arithmetic. GB ar
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from configs.errors import ConfigError
 from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
+from models.hybrid.architecture import HybridConfig
 from models.mamba.architecture import Mamba3Config, MambaConfig
 from pipeline.planning.footprint import (
     SCAN_FLOPS,
@@ -15,6 +17,7 @@ from pipeline.planning.footprint import (
     STATE_BYTES_PER_NUMBER,
     TRANSFORMER_OVERHEAD,
     TRANSFORMERS,
+    Footprint,
     Transformer,
     transformer_like,
     vram_gb,
@@ -43,6 +46,8 @@ class Planned:
     """The published transformer that is nearest in size, whose attention layers are assumed; None if none is near."""
     attention_share: float = 0.0
     vocab_size: int = VOCAB_SIZE
+    own: Footprint | None = None
+    """Of a checkpoint, whose own attention counts."""
 
     @property
     def overhead(self) -> float:
@@ -54,7 +59,9 @@ class Planned:
         return GB * vram_gb(self.parameters / GB, bytes_per_parameter, self.overhead, documents_bytes / GB)
 
     def cache_bytes(self, num_tokens: int) -> float:
-        """Size of the KV cache of one document."""
+        """Size of the KV cache of one document, in bfloat16 whatever the weights are."""
+        if self.own is not None:
+            return self.own.cache_bytes(num_tokens)
         return self.attention_share * self.attention.kv_cache_bytes(num_tokens) if self.attention else 0
 
     def document_bytes(self, num_tokens: int) -> float:
@@ -62,12 +69,22 @@ class Planned:
         return 2 * (self.state_bytes + self.vocab_size * LOGITS_BYTES_PER_PLACE) + self.cache_bytes(num_tokens)
 
     def documents_that_fit(self, memory_bytes: int, bytes_per_parameter: float, num_tokens: int) -> int | None:
-        """Number of documents of `num_tokens` that fit on a GPU at a time; None if not even the weights fit."""
+        """Number of documents of `num_tokens` that fit on a GPU at a time, none where they are longer than the model's
+        context; None if not even the weights fit."""
         room = memory_bytes - RESERVE_BYTES - self.vram_bytes(bytes_per_parameter)
-        return None if room < 0 else int(room // self.document_bytes(num_tokens))
+        if room < 0:
+            return None
+        return int(room // self.document_bytes(num_tokens)) if num_tokens <= self.max_context else 0
+
+    @property
+    def max_context(self) -> float:
+        """Tokens; infinite where nothing limits them."""
+        return (self.own and self.own.max_context) or inf
 
     def reading_flops(self, num_tokens: int) -> float:
         """FLOPs of reading one token, on average over a document of `num_tokens`."""
+        if self.own is not None:
+            return self.own.reading_flops(num_tokens / 2)
         if self.attention is None:
             return self.flops_per_token
         attending = 2.0 * self.attention.num_layers * self.attention.width * num_tokens
@@ -80,16 +97,21 @@ class Planned:
         return of_size(self.parameters, attention_share=1.0, name="transformer of that size")
 
 
-def of_checkpoint(name: str, config: MambaConfig) -> Planned:
+def of_checkpoint(name: str, config: MambaConfig | HybridConfig) -> Planned:
     """Exact in memory."""
-    found = footprint(config)
+    found, share = footprint(config), 0.0
+    if isinstance(config, HybridConfig):
+        attending, recurrent = len(config.attention_layers), len(config.mamba_layers)
+        share = attending / max(1, attending + recurrent)
     return Planned(
         name,
         found.parameters,
         found.state_bytes,
         found.flops_per_token,
         _near(found.parameters),
+        attention_share=share,
         vocab_size=config.padded_vocab_size,
+        own=found,
     )
 
 

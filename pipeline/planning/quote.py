@@ -7,7 +7,8 @@ same device, answers included; without such a run, a typical share of the device
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from typing import Any, Protocol
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -18,17 +19,20 @@ from configs.settings import SummarizeConfig
 from models.weights.tokenizer import Tokenizer
 from pipeline.billing.metering import SECONDS_PER_HOUR
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
-from pipeline.planning.footprint import Footprint, Transformer, transformer_like
+from pipeline.planning.footprint import WIDTHS, Footprint, Transformer, transformer_like
 from pipeline.planning.speed import Speed, measured_speed, rated_speed
 from pipeline.planning.token_count import Tokens, count_tokens
 from pipeline.schemas.document import Document
+
+if TYPE_CHECKING:  # it brings torch, which extracts do without
+    from pipeline.planning.longest import Longest
 
 log = structlog.get_logger()
 
 INTERRUPTIONS_PER_HOUR = 0.2 / 730
 """Interruptions of a spot node: the upper end of what was observed for H100s in a month of early 2026."""
-WIDTHS = {"float32": 4, "bfloat16": 2}
-"""Bytes of a parameter."""
+LISTED = 20
+"""Documents that are too long, by name: the longest."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Memory:
     state_bytes: int
     """Of one document."""
     slots: int
+    cache_bytes: int
+    """Keys and values of the longest document; none in a model without attention."""
     transformer: str
     transformer_cache_bytes: int
     """Of the longest document."""
@@ -71,6 +77,14 @@ class Quote:
     expected_loss_seconds: float
     memory: Memory | None
     """None where no model is asked."""
+    longest_possible_tokens: int | None = None
+    """Of a document that the model can read as a whole on this device; None where nothing limits it."""
+    longest_possible_why: str | None = None
+    """The arithmetic."""
+    num_too_long: int = 0
+    """Documents that are longer: what becomes of them says long_documents."""
+    too_long: tuple[tuple[str, int], ...] = ()
+    """The longest of these by id, with their tokens."""
 
     def as_row(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -127,6 +141,9 @@ class Reads(Protocol):
     def footprint(self) -> Footprint | None:
         """None where it is no model."""
 
+    def longest(self, config: SummarizeConfig, device: str) -> "Longest | None":
+        """The longest document that it can read as a whole on a device; None where nothing limits it."""
+
     def timed_speed(self, config: SummarizeConfig) -> Speed:
         """Of this machine's CPU, measured just now."""
 
@@ -152,15 +169,28 @@ def for_run(
     quote. Raises ConfigError for an unknown GPU, one without a price, or one that would have nothing to do.
     """
     size = reads.footprint
+    longest = reads.longest(config, device) if size is not None else None
     if size is None and device != "cpu":
         raise ConfigError(f"{device}: prompts asks for extracts alone, which are made on CPUs")
     speed = measured_speed(config.output.uri, reads.revision, device, config)
     if speed is None and device == "cpu" and not may_time:
         return None
-    tokens = count_tokens(documents, config, reads.tokenizer, exact, read_before)
-    if speed is None:
-        speed = reads.timed_speed(config) if size is None or device == "cpu" else rated_speed(gpu_named(device), size)
-    return quote(documents, tokens, config, size, speed, device, Prices.of(rates, device, labels), other_nodes)
+    limit = longest.num_tokens if longest else inf
+    tokens = count_tokens(documents, config, reads.tokenizer, exact, read_before, limit)
+    if speed is None and size is not None and device != "cpu":
+        speed = rated_speed(gpu_named(device), size, tokens.before)
+    elif speed is None:
+        speed = reads.timed_speed(config)
+    found = quote(documents, tokens, config, size, speed, device, Prices.of(rates, device, labels), other_nodes)
+    if longest is None:
+        return found
+    return replace(
+        found,
+        longest_possible_tokens=longest.num_tokens,
+        longest_possible_why=longest.why,
+        num_too_long=len(tokens.longer),
+        too_long=tokens.longer[:LISTED],
+    )
 
 
 def quote(
@@ -205,11 +235,12 @@ def quote(
 
 def _memory(model: Footprint, tokens: Tokens, documents: int, config: SummarizeConfig, device: str) -> Memory:
     kind = "cpu" if device == "cpu" else "cuda"
-    rival = transformer_like(model.parameters)
+    rival, width = transformer_like(model.parameters), WIDTHS[config.model.dtype_on(kind)]
     return Memory(
-        weights_bytes=round(model.weights_bytes(WIDTHS[config.model.dtype_on(kind)])),
+        weights_bytes=round(model.weights_bytes(width)),
         state_bytes=model.state_bytes,
         slots=config.engine.slots_on(kind),
+        cache_bytes=model.cache_bytes(tokens.longest, width),
         transformer=rival.name,
         transformer_cache_bytes=rival.kv_cache_bytes(tokens.longest),
         transformer_arithmetic_ratio=_against(rival, model, tokens, documents),
@@ -235,4 +266,4 @@ def _against(rival: Transformer, model: Footprint, tokens: Tokens, documents: in
     usual = (tokens.total - tokens.longest) / others if others else 0
     scale = model.parameters / rival.parameters
     needed = scale * (rival.flops(tokens.longest) + others * rival.flops(round(usual)))
-    return needed / (tokens.total * model.flops_per_token)
+    return needed / (tokens.total * model.reading_flops(tokens.before))

@@ -82,10 +82,10 @@ def _most_answer_tokens(config: Mapping[str, Any]) -> int:
     return sum(prompt["max_tokens"] for prompt in prompts if prompt.get("kind") != "extract")
 
 
-def rated_speed(gpu: Gpu, model: Footprint) -> Speed:
-    """The speed of a GPU, calculated from its rated peak."""
+def rated_speed(gpu: Gpu, model: Footprint, tokens_before: float = 0.0) -> Speed:
+    """The speed of a GPU, calculated from its rated peak, where so many tokens stand before one on average."""
     return Speed(
-        model.flops_per_token / (gpu.flops * SHARE_OF_PEAK),
+        model.reading_flops(tokens_before) / (gpu.flops * SHARE_OF_PEAK),
         0.0,
         UNMEASURED_STARTUP_SECONDS,
         f"not measured: {SHARE_OF_PEAK:.0%} of an {gpu.name}'s arithmetic, answers left out",

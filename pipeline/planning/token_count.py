@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
+from math import inf
 from pathlib import PurePosixPath
 
 from configs.errors import DocumentError
@@ -35,6 +36,10 @@ class Tokens:
     """Number of tokens of the longest document."""
     is_counted: bool
     """Whether all documents were counted rather than estimated from a sample."""
+    before: float = 0.0
+    """Tokens that stand before a token in its document, on average."""
+    longer: tuple[tuple[str, int], ...] = ()
+    """Documents of more than `limit` tokens, each with its number, the longest first."""
 
 
 def count_tokens(
@@ -43,9 +48,12 @@ def count_tokens(
     tokenizer: Tokenizer,
     exact: bool,
     read_before: Mapping[str, int],
+    limit: float = inf,
 ) -> Tokens:
     """Count or estimate the tokens of documents: the tokens per byte of a sample are assumed for the rest of its kind.
     Unreadable documents do not count, nor do tokens that were `read_before`."""
+    longer: list[tuple[str, int]] = []
+    squares = all_tokens = 0
     by_kind: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
         by_kind[_kind(document)].append(document)
@@ -57,7 +65,10 @@ def count_tokens(
         total += sum(max(0, count - had) for count, had in zip(counts, before, strict=True))
         longest = max(longest, *counts)
         is_counted &= len(known) == len(group)
-    return Tokens(total, longest, is_counted)
+        squares, all_tokens = squares + sum(count * count for count in counts), all_tokens + sum(counts)
+        longer += [(each.document_id, count) for each, count in zip(group, counts, strict=True) if count > limit]
+    longer.sort(key=lambda each: each[1], reverse=True)
+    return Tokens(total, longest, is_counted, squares / max(1, all_tokens) / 2, tuple(longer))
 
 
 class _Sampler:
