@@ -20,7 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from models.kernels import coefficients, convolution, decode, prefill, residual, span_states, ssd, turning
+from models.kernels import coefficients, convolution, decode, prefill, residual, selective, span_states, ssd, turning
 from models.kernels.tiling import SMALL, Launch, Tiling, of_capability
 from models.mamba.norms import NORM_EPS
 
@@ -55,9 +55,9 @@ FLOATS = (
     "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums decays entering "
     "span_turns span_decays angle ssm k v residual a_log conv"
 )
-BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both mixed taps bias y"
+BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both mixed taps bias y steps b c"
 INDICES = "starts stops segment_starts segment_stops rows entries inner long_first long_count"
-NUMBERS = "proj_stride mixed_stride L D F"
+NUMBERS = "proj_stride mixed_stride b_stride c_stride L D F"
 SCALARS = "low high"
 TYPES = {
     name: kind
@@ -95,11 +95,15 @@ def mamba2_kernels_of(tiling: Tiling) -> tuple[tuple[Any, Launch], ...]:
     )
 
 
+MAMBA1_CONSTANTS = {"E": 5120, "N": 16, "T": selective.TOKENS}
+"""Of the published 2.8B."""
+
+
 def mamba2_constants(rows: int) -> dict[str, Any]:
     """Of the published 1.3B."""
     return {
         "H": 64, "P": 64, "N": 128, "G": 1, "M": rows, "X": 4096, "C": 4352, "W": 4, "DT": 8448, "HAS_BIAS": True,
-        "T": ssd.CONVOLVED_TOKENS, "P_BLOCK": 16, "WIDTH": 4096, "EPS": NORM_EPS, "DTYPE": tl.bfloat16,
+        "T": convolution.CONVOLVED_TOKENS, "P_BLOCK": 16, "WIDTH": 4096, "EPS": NORM_EPS, "DTYPE": tl.bfloat16,
         "PRECISION": "tf32",
     }  # fmt: skip
 
@@ -115,8 +119,13 @@ def constants(rank: int, rows: int) -> dict[str, Any]:
 
 
 def resources(kernel: Any, constants: dict[str, Any], launch: Launch, target: str) -> dict[str, int]:
-    blocks = {ssd.gate_norm: 4096, convolution.convolved: ssd.CONVOLVED_CHANNELS}
-    values = {"BLOCK": blocks.get(kernel, ssd.CHANNEL_BLOCK)} | constants | {"STAGES": launch.num_stages}
+    blocks = {
+        ssd.gate_norm: 4096,
+        convolution.convolved: convolution.CONVOLVED_CHANNELS,
+        selective.scan_selectively: selective.CHANNELS,
+        selective.step_selectively: selective.STEP_CHANNELS,
+    }
+    values = {"BLOCK": blocks.get(kernel, convolution.CHANNEL_BLOCK)} | constants | {"STAGES": launch.num_stages}
     fixed = {name: value for name, value in values.items() if name in kernel.arg_names}
     signature = {name: "constexpr" if name in fixed else TYPES[name] for name in kernel.arg_names}
     # What the launcher finds out by itself: torch's memory and the rows of the projection are aligned to 16 bytes.
@@ -166,6 +175,8 @@ def compiled_for(target: str) -> dict[str, dict[str, int]]:
     tiling = of_capability(TARGETS[target].capability // 10)
     for kernel, launch in mamba2_kernels_of(tiling):
         found[f"{kernel.__name__}, Mamba-2"] = resources(kernel, mamba2_constants(tiling.rows), launch, target)
+    for kernel in (selective.scan_selectively, selective.step_selectively):
+        found[f"{kernel.__name__}, Mamba-1"] = resources(kernel, MAMBA1_CONSTANTS, SMALL, target)
     return found | {kernel.__name__.lstrip("_"): resources(kernel, constants(1, 64), SMALL, target) for kernel in REST}
 
 

@@ -1,4 +1,4 @@
-"""The fast path on a GPU: Triton kernels that do what `models.mamba.mamba3` and `mamba2` do, on rows of a table."""
+"""The fast path on a GPU: Triton kernels that do what the mixers of `models.mamba` do, on rows of a table."""
 
 import os
 

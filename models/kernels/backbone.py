@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from models.kernels import ssd
+from models.kernels import selective, ssd
 from models.kernels.decode import step_
 from models.kernels.prefill import scan_
 from models.kernels.residual import add_norm_, swiglu
@@ -16,8 +16,8 @@ from models.kernels.shapes import Shapes
 from models.kernels.spans import Spans
 from models.kernels.tiling import Tiling, tiling_of
 from models.mamba.language_model import MambaLM, Mixer
+from models.mamba.mamba1 import Mamba1Mixer
 from models.mamba.mamba2 import Mamba2Mixer
-from models.mamba.mamba3 import Mamba3Mixer
 from models.state import State
 from models.transfer import on_device
 
@@ -40,9 +40,9 @@ class FastPath:
         dtype = mixer.in_proj.weight.dtype
         if isinstance(mixer, Mamba2Mixer):
             return ssd.Widths.of(mixer).why_not(dtype)
-        if isinstance(mixer, Mamba3Mixer):
-            return Shapes.of(mixer).why_not(dtype)
-        return "Mamba-1 has no kernels here: it runs in plain PyTorch"
+        if isinstance(mixer, Mamba1Mixer):
+            return selective.why_not(dtype)
+        return Shapes.of(mixer).why_not(dtype)
 
     def prefill_(
         self, tokens: Tensor, cu_seqlens: Sequence[int], slots: State, rows: Sequence[int], logits_at: Tensor
@@ -67,7 +67,8 @@ class FastPath:
         def scan(mixer: Mixer, proj: Tensor, layer: State) -> Tensor:
             if isinstance(mixer, Mamba2Mixer):
                 return ssd.scan_(mixer, proj, layer, spans, self._tiling)
-            assert isinstance(mixer, Mamba3Mixer)
+            if isinstance(mixer, Mamba1Mixer):
+                return selective.scan_(mixer, proj, layer, spans)
             return scan_(mixer, proj, layer, spans, self._tiling)
 
         return self.forward(tokens, slots, scan, *at)
@@ -90,7 +91,8 @@ class FastPath:
         def step(mixer: Mixer, proj: Tensor, layer: State) -> Tensor:
             if isinstance(mixer, Mamba2Mixer):
                 return ssd.step_(mixer, proj, layer, rows)
-            assert isinstance(mixer, Mamba3Mixer)
+            if isinstance(mixer, Mamba1Mixer):
+                return selective.step_(mixer, proj, layer, rows)
             return step_(mixer, proj, layer, rows)
 
         return self._model.lm_head(self.forward(tokens, slots, step))

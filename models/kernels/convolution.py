@@ -1,13 +1,24 @@
-"""Mamba-2's short convolution over x, B and C, within each document of a pack, continued from its slot.
+"""The short convolution of Mamba-1 and Mamba-2, within each document of a pack, continued from its slot.
 
 The twin in PyTorch is `models.mamba.convolution.CausalConv`. It runs over C channels with W taps, the last for
 the token itself; a slot holds the inputs of the last W - 1 tokens (C, W - 1), the latest last.
 """
 
+from dataclasses import asdict
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from models.kernels.activations import sigmoid
+from models.kernels.spans import Spans
+from models.kernels.tiling import SMALL
+from models.mamba.convolution import CausalConv
+
+CHANNEL_BLOCK = 256
+CONVOLVED_TOKENS, CONVOLVED_CHANNELS = 16, 64
+"""Of one program at a time: what its registers hold with all taps."""
 
 
 @triton.jit
@@ -117,3 +128,43 @@ def convolve_step(
         tl.store(kept + W - 2, value, mask=is_channel)
         target = mixed + document.to(tl.int64) * C + channel
         tl.store(target, (total * sigmoid(total)).to(mixed.dtype.element_ty), mask=is_channel)
+
+
+def convolve_(conv1d: CausalConv, proj: Tensor, column: int, kept: Tensor, spans: Spans) -> Tensor:
+    """The convolution of a pack, in proj's dtype (L, C), its inputs in C columns of proj (L, ...) from `column` on.
+
+    kept fp32 (slots, C, W - 1), one layer's; the spans' rows hold the last inputs then.
+    """
+    taps, bias = _taps(conv1d)
+    channels, reach = taps.shape
+    mixed = torch.empty((len(proj), channels), dtype=proj.dtype, device=proj.device)
+    fixed = {"X": column, "C": channels, "W": reach}
+    convolved[(spans.num_spans, triton.cdiv(channels, CONVOLVED_CHANNELS))](
+        proj, proj.stride(0), taps, bias, kept, spans.starts, spans.stops, spans.segment_starts, spans.rows, mixed,
+        **fixed, HAS_BIAS=conv1d.bias is not None, T=CONVOLVED_TOKENS, BLOCK=CONVOLVED_CHANNELS, **asdict(SMALL),
+    )  # fmt: skip
+    keep_inputs[(spans.num_spans, triton.cdiv(channels, CHANNEL_BLOCK))](
+        proj, proj.stride(0), kept, spans.stops, spans.segment_starts, spans.segment_stops, spans.rows,
+        **fixed, BLOCK=CHANNEL_BLOCK, **asdict(SMALL),
+    )  # fmt: skip
+    return mixed
+
+
+def convolve_step_(
+    conv1d: CausalConv, proj: Tensor, column: int, kept: Tensor, rows: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """The same of one token of S documents, (S, C) in a dtype; rows (S,) int32, negative for padding, which is zero."""
+    taps, bias = _taps(conv1d)
+    channels, reach = taps.shape
+    mixed = torch.zeros((len(proj), channels), dtype=dtype, device=proj.device)
+    convolve_step[(len(proj), triton.cdiv(channels, CHANNEL_BLOCK))](
+        proj, proj.stride(0), taps, bias, kept, rows, mixed, X=column, C=channels, W=reach,
+        HAS_BIAS=conv1d.bias is not None, BLOCK=CHANNEL_BLOCK, **asdict(SMALL),
+    )  # fmt: skip
+    return mixed
+
+
+def _taps(conv1d: CausalConv) -> tuple[Tensor, Tensor]:
+    """(C, W), and the bias; the taps again, which are never read as one, where there is none."""
+    taps = conv1d.weight.squeeze(1)
+    return taps, taps if conv1d.bias is None else conv1d.bias

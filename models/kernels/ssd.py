@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from models.kernels.activations import LOG2_E, sigmoid, softplus
-from models.kernels.convolution import convolve_step, convolved, keep_inputs
+from models.kernels.convolution import convolve_, convolve_step_
 from models.kernels.operands import operands
 from models.kernels.spans import Spans
 from models.kernels.tiles import columns_of, decays_of, read_of, state_after
@@ -28,9 +28,6 @@ from models.mamba.mamba2 import Mamba2Mixer
 from models.mamba.norms import NORM_EPS
 from models.state import State
 
-CHANNEL_BLOCK = 256
-CONVOLVED_TOKENS, CONVOLVED_CHANNELS = 16, 64
-"""Of one program at a time: what its registers hold with all taps."""
 LEAST_WEIGHT = tl.constexpr(1e-37)
 
 
@@ -294,7 +291,7 @@ def scan_(mixer: Mamba2Mixer, proj: Tensor, layer: State, spans: Spans, tiling: 
     def scratch(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(size, dtype=dtype, device=device)
 
-    mixed = _convolved(mixer, proj, layer, spans, widths)
+    mixed = convolve_(mixer.conv1d, proj, widths.d_inner, layer["conv"], spans)
     weights = scratch(num_tokens // tiling.rows + spans.num_spans, 3, widths.H, tiling.rows)
     decays[(widths.H, spans.num_spans)](
         proj, proj.stride(0), mixer.dt_bias, mixer.A_log, spans.starts, spans.stops, weights, *mixer.dt_limit,
@@ -327,41 +324,13 @@ def step_(mixer: Mamba2Mixer, proj: Tensor, layer: State, rows: Tensor) -> Tenso
     for padding. Returns y (S, H P), gated and normalized, in proj's dtype, zero where padding.
     """
     widths = Widths.of(mixer)
-    mixed = torch.zeros((len(proj), widths.channels), dtype=torch.float32, device=proj.device)
-    taps, bias = _taps(mixer)
-    convolve_step[(len(proj), triton.cdiv(widths.channels, CHANNEL_BLOCK))](
-        proj, proj.stride(0), taps, bias, layer["conv"], rows, mixed, X=widths.d_inner, C=widths.channels,
-        W=taps.shape[-1], HAS_BIAS=mixer.conv1d.bias is not None, BLOCK=CHANNEL_BLOCK, **asdict(SMALL),
-    )  # fmt: skip
+    mixed = convolve_step_(mixer.conv1d, proj, widths.d_inner, layer["conv"], rows, torch.float32)
     y = torch.zeros((len(proj), widths.d_inner), dtype=proj.dtype, device=proj.device)
     step[(widths.H, len(proj))](
         proj, proj.stride(0), mixed, mixer.dt_bias, mixer.A_log, mixer.D, layer["ssm"], rows, y, *mixer.dt_limit,
         DT=widths.dt_column, **asdict(widths), C=widths.channels, **asdict(SMALL),
     )  # fmt: skip
     return _gated(mixer, y, proj, widths)
-
-
-def _convolved(mixer: Mamba2Mixer, proj: Tensor, layer: State, spans: Spans, widths: Widths) -> Tensor:
-    """x, B and C after the convolution (L, C), in proj's dtype; the slots hold the last inputs then."""
-    mixed = torch.empty((len(proj), widths.channels), dtype=proj.dtype, device=proj.device)
-    taps, bias = _taps(mixer)
-    fixed = {"X": widths.d_inner, "C": widths.channels, "W": taps.shape[-1]}
-    convolved[(spans.num_spans, triton.cdiv(widths.channels, CONVOLVED_CHANNELS))](
-        proj, proj.stride(0), taps, bias, layer["conv"], spans.starts, spans.stops, spans.segment_starts, spans.rows,
-        mixed, **fixed, HAS_BIAS=mixer.conv1d.bias is not None, T=CONVOLVED_TOKENS,
-        BLOCK=CONVOLVED_CHANNELS, **asdict(SMALL),
-    )  # fmt: skip
-    keep_inputs[(spans.num_spans, triton.cdiv(widths.channels, CHANNEL_BLOCK))](
-        proj, proj.stride(0), layer["conv"], spans.stops, spans.segment_starts, spans.segment_stops, spans.rows,
-        **fixed, BLOCK=CHANNEL_BLOCK, **asdict(SMALL),
-    )  # fmt: skip
-    return mixed
-
-
-def _taps(mixer: Mamba2Mixer) -> tuple[Tensor, Tensor]:
-    """(C, W), and the bias; the taps again, which are never read as one, where there is none."""
-    taps = mixer.conv1d.weight.squeeze(1)
-    return taps, taps if mixer.conv1d.bias is None else mixer.conv1d.bias
 
 
 def _gated(mixer: Mamba2Mixer, y: Tensor, proj: Tensor, widths: Widths) -> Tensor:

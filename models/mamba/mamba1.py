@@ -76,10 +76,13 @@ class Mamba1Mixer(nn.Module):
         x, z = self.in_proj(u).chunk(2, dim=-1)
         return x.to(widened(u.dtype)), z
 
+    def steering(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x (L, E) after the convolution -> what step sizes come from (L, R), B and C (L, N), in its dtype."""
+        return tuple(self._normed(each) for each in self.x_proj(x).split(self.splits, dim=-1))
+
     def _inputs(self, x: Tensor) -> Inputs:
         """From x (L, E) after the convolution."""
-        steering = self.x_proj(x.to(self.x_proj.weight.dtype))
-        rank, b, c = (self._normed(each) for each in steering.split(self.splits, dim=-1))
+        rank, b, c = self.steering(x.to(self.x_proj.weight.dtype))
         return Inputs(x=x, b=b.to(x.dtype), c=c.to(x.dtype), dt=F.softplus(self.dt_proj(rank)))
 
     def _normed(self, steering: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from models.backends import engines, self_test
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request, Sampling
-from models.mamba.architecture import Mamba2Config, Mamba3Config, MambaConfig
+from models.mamba.architecture import Mamba1Config, Mamba2Config, Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
 from models.state import State
 from tests.small_model import VOCAB_SIZE, build
@@ -58,8 +58,8 @@ def test_the_engine_answers_as_on_the_cpu():
 
 @pytest.mark.parametrize(
     "mixer",
-    [Mamba3Config(chunk_size=64), Mamba3Config(is_mimo=True, chunk_size=16), Mamba2Config()],
-    ids=["siso", "mimo", "mamba2"],
+    [Mamba3Config(chunk_size=64), Mamba3Config(is_mimo=True, chunk_size=16), Mamba2Config(), Mamba1Config()],
+    ids=["siso", "mimo", "mamba2", "mamba1"],
 )
 def test_the_kernels_agree_at_the_head_shapes_of_published_models(mixer):
     # Here, since kernels that are defined before tests/models/kernels is collected are not interpreted there.

@@ -15,7 +15,7 @@ from models.engine.request import Prompt, Request, Sampling
 from models.kernels.backbone import FastPath
 from models.kernels.tiling import AMPERE, HOPPER, Tiling, of_capability
 from models.state import State
-from tests.models.kernels.kernel_model import FORMS, MAMBA2_FORMS, VOCAB_SIZE, build
+from tests.models.kernels.kernel_model import FORMS, MAMBA1_FORMS, MAMBA2_FORMS, VOCAB_SIZE, build
 
 ROWS, SLOTS = [3, 0, 5, 1], 6
 LENGTHS, SHORT_FIRST = [130, 1, 64, 5], [1, 2, 1, 66]
@@ -56,7 +56,7 @@ def assert_same_state(actual: State, expected: State) -> None:
 @pytest.mark.parametrize(
     ("form", "lengths", "tiling"),
     [
-        *((form, LENGTHS, spans_of(64)) for form in [*FORMS, *MAMBA2_FORMS]),
+        *((form, LENGTHS, spans_of(64)) for form in [*FORMS, *MAMBA2_FORMS, *MAMBA1_FORMS]),
         *((form, LENGTHS, spans_of(512)) for form in [*FORMS, "mamba2"]),
         *((form, SHORT_FIRST, spans_of(64)) for form in [*FORMS, "mamba2_groups_biases_two_taps"]),
         *((form, LENGTHS, spans_of(64, AMPERE)) for form in ["siso", "mimo", "mamba2"]),
@@ -98,7 +98,7 @@ def test_of_the_last_layer_only_wanted_tokens_are_computed_and_the_states_are_th
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("form", ["siso", "mimo", "mamba2"])
+@pytest.mark.parametrize("form", ["siso", "mimo", "mamba2", "mamba1"])
 def test_pieces_of_any_length_equal_the_whole(form, device):
     model, tokens = build(form, device), tokens_of(133, device)
     fast, whole, pieces = FastPath(model, spans_of(64)), model.empty_state(1), model.empty_state(1)
@@ -109,7 +109,7 @@ def test_pieces_of_any_length_equal_the_whole(form, device):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("form", ["siso", "mimo", "mamba2"])
+@pytest.mark.parametrize("form", ["siso", "mimo", "mamba2", "falcon_biases_two_taps"])
 def test_bfloat16_stays_close_to_float32_and_keeps_its_state_in_fp32(form, device):
     """Rounding of 8 bits, not a wrong formula: within a few per cent, and no worse than the plain path's own."""
     tokens = tokens_of(70, device)

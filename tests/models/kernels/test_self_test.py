@@ -34,7 +34,7 @@ class Endless(FastPath):
         return super().decode_(tokens, slots, rows) / 0
 
 
-@pytest.mark.parametrize("form", ["siso", "mimo", "mamba2"])
+@pytest.mark.parametrize("form", ["siso", "mimo", "mamba2", "mamba1"])
 def test_kernels_that_are_right_are_taken(form, device):
     model = build(form, device)
     with capture_logs() as logged:
