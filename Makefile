@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo docs check test test-latest test-gpu chaos bench bench-gpu
+.PHONY: help setup lock demo demo-llm docs check test test-latest test-gpu chaos bench bench-gpu
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -58,6 +58,9 @@ lock: setup  ## Renew requirements*.lock: the newest of all that pyproject.toml 
 
 demo: setup  ## Summarize a few documents with the shipped model on this machine, and show what it cost
 	$(PY) -m jobs.demo $(SOURCES)
+
+demo-llm: setup  ## The same with a small instruct model (SmolLM2, 93 MB), whose answers are sentences; a few minutes
+	$(PY) -m jobs.demo_llm $(SOURCES)
 
 docs: setup  ## Write the pages that are made of the code: docs/tables.md, docs/settings.md and docs/code.md
 	$(PY) -m docs.generate

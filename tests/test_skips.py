@@ -44,7 +44,7 @@ def run(folder: Path, ci: str) -> subprocess.CompletedProcess[str]:
 def test_a_skip_in_ci_fails_and_says_why(tmp_path):
     done = run(tmp_path, ci="true")
     assert done.returncode == 1
-    assert " 1 passed, 4 skipped, 1 xfailed, 3 errors in " in done.stdout
+    assert " 1 passed, 5 skipped, 1 xfailed, 3 errors in " in done.stdout
     reasons = ("Skipped: no Chromium", "Skipped: no browser", "No module named 'no_such_package'")
     assert all(reason in done.stdout for reason in reasons)
 

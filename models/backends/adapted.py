@@ -7,13 +7,15 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from configs.errors import ModelError
 from models.backends import carrying
+from models.backends.forward import Forward
+from models.backends.probe import probed
 
 REMEDY = "pip install 'longhaul[transformers]'"
 CHUNK_FIELDS = ("chunk_size", "mamba_chunk_size", "block_size")
@@ -46,6 +48,34 @@ class Adapted:
         """As its config states it."""
         stated = getattr(self.config, "max_position_embeddings", None)
         return stated if isinstance(stated, int) else None
+
+
+class Sizes(NamedTuple):
+    """What a model takes, by its config."""
+
+    parameters: int
+    state_bytes: int
+    """Of a sequence, whatever its length."""
+    token_bytes: int
+    """Of each token of a sequence, where the weights are bfloat16."""
+    vocab_size: int
+    max_context: int | None
+
+
+def sizes(directory: Path) -> Sizes:
+    """Of a model that is not loaded. Raises ModelError where transformers has no such class, or that class forgets
+    between pieces."""
+    auto_config, auto_model = _auto_classes()
+    config = _read(auto_config, directory).get_text_config()
+    try:
+        carrying.check_class(auto_model, config, "cpu")
+        with torch.device("meta"):
+            model = auto_model.from_config(config, dtype=torch.bfloat16, trust_remote_code=False).eval()
+        measured = probed(Forward(model), torch.device("meta"))
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise ModelError(f"{directory}: transformers cannot build it: {error}") from error
+    max_context = Adapted(model, config).max_context if measured.per_token else None
+    return Sizes(model.num_parameters(), measured.fixed, measured.per_token, config.vocab_size, max_context)
 
 
 def load(directory: Path, dtype: torch.dtype, device: str) -> Adapted:

@@ -16,11 +16,9 @@ from models.backends.adapted import Adapted
 from models.backends.forward import Forward
 from models.backends.marks import Marks
 from models.backends.passes import ids
+from models.backends.probe import probed
 from models.engine.backend import Handle, Kernels, Limits, Mark, SavedState, Work
 from models.transfer import moved
-
-PROBED = 16, 48
-"""Tokens of two sequences whose difference tells what a token takes."""
 
 
 class _Sequence:
@@ -49,7 +47,7 @@ class TransformersBackend:
         self._forward, self._error = Forward(adapted.model), adapted.error
         self._num_sequences, self._memory = num_sequences, cache_bytes
         self._device, self._vocab_size = adapted.device, adapted.config.vocab_size
-        self._like, self._fixed, self._per_token = self._probed()
+        self._like, self._fixed, self._per_token = probed(self._forward, self._device)
         self._limits = Limits(adapted.chunk, self._max_context(adapted.max_context, preamble_tokens))
         self._marks = Marks(self._device)
         self._sequences: dict[Handle, _Sequence] = {}
@@ -137,17 +135,6 @@ class TransformersBackend:
 
     def _cost(self, tokens: int) -> int:
         return self._fixed + tokens * self._per_token
-
-    def _probed(self) -> tuple[Any, int, int]:
-        """A cache of a few tokens, and bytes of a sequence and of each of its tokens."""
-        made = [self._forward(torch.zeros(count, dtype=torch.long, device=self._device))[1] for count in PROBED]
-        small, large = (caches.nbytes(cache) for cache in made)
-        count, more = PROBED
-        per_token = {name: (large[name] - small[name]) // (more - count) for name in small}
-        fixed = sum(small[name] - per_token[name] * count for name in small)
-        windows = caches.window_tokens(made[0])
-        growing = sum(each for name, each in per_token.items() if name not in windows)
-        return made[0], fixed + sum(per_token[name] * windows[name] for name in windows), growing
 
     def _max_context(self, stated: int | None, preamble_tokens: int) -> int | None:
         """None where nothing grows. Half of the memory is for the copy that answers."""

@@ -110,6 +110,7 @@ def _with_layers(config: Any, count: int) -> Any:
 
 @torch.no_grad()
 def redraw(model: nn.Module) -> None:
+    """Draw weights anew, so that what is read matters and is long remembered: the same ones each time."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         bounds = next((bounds for end, *bounds in RECURRENT if name.endswith(end)), None)

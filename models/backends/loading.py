@@ -39,7 +39,7 @@ def loaded(
     if device != "cpu":
         devices.check(dtype)
     try:
-        if checkpoint.is_native(directory) if backend == "auto" else backend == "native":
+        if is_native(directory, backend):
             return checkpoint.load(directory, dtype, device)
         return adapted.load(directory, dtype, device)
     except torch.OutOfMemoryError as error:
@@ -48,6 +48,11 @@ def loaded(
             f"{devices.gpu_name()} has {total / 2**30:.1f} GiB, which the weights of {directory} do not fit into "
             f"({free / 2**30:.1f} are free): python -m jobs.sizing MODEL says which GPUs hold it"
         ) from error
+
+
+def is_native(directory: Path, backend: BackendName) -> bool:
+    """Whether the model of that directory is run by ourselves."""
+    return backend == "native" or (backend == "auto" and checkpoint.is_native(directory))
 
 
 def recurrent(directory: Path, dtype: torch.dtype, device: str) -> MambaLM:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from configs.settings import SummarizeConfig
-from models.backends import engines, loading
+from models.backends import adapted, engines, loading
+from models.backends.adapted import Sizes
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request, Sampling
 from models.hybrid.architecture import ExpertsShape, HybridConfig, Layer
@@ -18,7 +19,7 @@ from models.mamba.architecture import MambaConfig
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
 from models.weights.tokenizer import Tokenizer
-from pipeline.planning.footprint import SCAN_FLOPS, STATE_BYTES_PER_NUMBER, Footprint
+from pipeline.planning.footprint import SCAN_FLOPS, STATE_BYTES_PER_NUMBER, WIDTHS, Footprint
 from pipeline.planning.longest import Longest
 from pipeline.planning.speed import Speed
 
@@ -37,10 +38,11 @@ class Model:
     def of(config: SummarizeConfig) -> "Model":
         """That of a run, whose weights are looked at and not loaded. Raises ModelError."""
         directory = checkpoint.resolve(config.model.uri)
-        architecture = checkpoint.check(directory)
+        is_native = loading.is_native(directory, config.model.backend)
+        made = footprint(checkpoint.check(directory)) if is_native else _of_adapted(adapted.sizes(directory))
         tokenizer = Tokenizer.of_run(config.model)
-        tokenizer.check_fits(architecture.padded_vocab_size)
-        return Model(checkpoint.fingerprint(directory), tokenizer, footprint(architecture))
+        tokenizer.check_fits(made.vocab_size)
+        return Model(checkpoint.fingerprint(directory), tokenizer, made)
 
     def longest(self, config: SummarizeConfig, device: str) -> Longest | None:
         """Of documents that it reads as a whole on a device."""
@@ -50,7 +52,7 @@ class Model:
         """Measured by reading a few dummy tokens, twice."""
         torch.set_num_threads(config.engine.cpus_per_actor)
         started = time.perf_counter()
-        model = loading.loaded(checkpoint.resolve(config.model.uri), torch.float32, "cpu")
+        model = loading.loaded(checkpoint.resolve(config.model.uri), torch.float32, "cpu", config.model.backend)
         engine = engines.around(model, (), 1, config.engine.step_tokens_on("cpu"))
         loading_seconds = time.perf_counter() - started
         tokens = np.zeros(min(TIMED_TOKENS, (self.footprint.max_context or TIMED_TOKENS + 2) - 2), np.int64)
@@ -93,6 +95,19 @@ def _of_hybrid(config: HybridConfig) -> Footprint:
         attention_flops=sum(4.0 * layer.num_heads * layer.head_dim for layer in config.attention_layers),
         vocab_size=config.vocab_size,
         max_context=config.max_context,
+    )
+
+
+def _of_adapted(sizes: Sizes) -> Footprint:
+    """Of a model whose layers only transformers knows: every parameter counts for every token, also where there are
+    experts, and keys and values twice, since an answer has a copy of its own."""
+    return Footprint(
+        sizes.parameters,
+        sizes.state_bytes,
+        2.0 * sizes.parameters,
+        cache_numbers=2 * sizes.token_bytes // WIDTHS["bfloat16"],
+        vocab_size=sizes.vocab_size,
+        max_context=sizes.max_context,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from configs.errors import ModelError, StateError
-from configs.settings import EngineSettings, ModelSettings, PromptSettings
+from configs.settings import BackendName, EngineSettings, ModelSettings, PromptSettings
 from models.backends import device as devices
 from models.backends import engines, loading
 from models.engine.feed import ArrayFeed
@@ -61,6 +61,8 @@ class Making:
     preamble: str | None = None
     chat: Literal["auto", "off"] = "off"
     """As `model.chat`, which runs before there was such a thing did without."""
+    backend: BackendName = "auto"
+    """As `model.backend`."""
 
     @staticmethod
     def of(catalog: StateLibrary, state: KeptState) -> "Making":
@@ -70,7 +72,9 @@ class Making:
         about = {"config": json.loads(jobs[0]["config"])} if jobs else Ledger(catalog.output_uri, run_id).about()
         config = about["config"] if about else {}
         model = config.get("model", {})
-        return Making(model.get("tokenizer"), config.get("preamble"), model.get("chat", "off"))
+        return Making(
+            model.get("tokenizer"), config.get("preamble"), model.get("chat", "off"), model.get("backend", "auto")
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Reader:
     tokenizer: Tokenizer
     dtype: str
     device: str
+    backend: BackendName = "auto"
 
     @staticmethod
     def of(state: KeptState, making: Making, model_uri: str | None = None, device: str = "auto") -> "Reader":
@@ -93,12 +98,13 @@ class Reader:
         directory = _weights(state.row, model_uri)
         uri = model_uri or state.row["model_id"]
         tokenizer = Tokenizer.of_run(ModelSettings(uri=uri, tokenizer=making.tokenizer_uri, chat=making.chat))
-        return Reader(directory, tokenizer, _dtype(state.row, tokenizer, making.preamble), _device(device))
+        dtype = _dtype(state.row, tokenizer, making.preamble)
+        return Reader(directory, tokenizer, dtype, _device(device), making.backend)
 
     def engine(self) -> Summarizer:
         """For one document."""
         step_tokens = EngineSettings().step_tokens_on(self.device)
-        model = loading.loaded(self.directory, getattr(torch, self.dtype), self.device)
+        model = loading.loaded(self.directory, getattr(torch, self.dtype), self.device, self.backend)
         return engines.around(model, end_ids(self.directory, self.tokenizer), 1, step_tokens)
 
 

@@ -184,11 +184,25 @@ def test_the_context_is_what_is_stated_or_what_memory_holds_and_nothing_where_no
     assert [type(each.error) for each in failed] == [TooLargeError]
 
 
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_what_a_model_takes_is_known_from_its_config(kind, tmp_path):
+    config = adapted_models.config(kind)
+    config.save_pretrained(tmp_path)
+    found = adapted.sizes(tmp_path)
+    built = adapted_models.build(kind).bfloat16()
+    subject = TransformersBackend(Adapted(built, built.config.get_text_config()), 8)
+    assert found.parameters == sum(each.numel() for each in built.parameters())
+    assert (found.state_bytes, found.token_bytes) == (subject.nbytes, subject._per_token)
+    assert (found.max_context, found.vocab_size) == (subject.limits.max_context, 128)
+
+
 @pytest.mark.parametrize("kind", sorted(adapted_models.FORGETTING))
 def test_a_class_that_forgets_is_refused_with_the_figure(kind, tmp_path):
     reason = r"gives no cache" if kind == "recurrent_gemma" else r"forgets .* by [01](\.\d+)? of their scale"
     with pytest.raises(ModelError, match=reason):
         adapted.load(adapted_models.save(kind, tmp_path), torch.float32, "cpu")
+    with pytest.raises(ModelError, match=reason):
+        adapted.sizes(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
