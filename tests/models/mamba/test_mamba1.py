@@ -22,6 +22,7 @@ from models.mamba import selective_scan
 from models.mamba.architecture import Mamba1Config, MambaConfig, read_config
 from models.mamba.language_model import MambaLM
 from models.mamba.mamba1 import Mamba1Mixer
+from models.mamba.trainer import Example, Recipe, Stream, Trainer, multiply_in_bf16
 from models.weights import checkpoint
 from tests.consistency import (
     assert_gradients_equal,
@@ -267,6 +268,34 @@ def test_gradients_of_a_pass_are_those_of_single_steps(variant):
     model = MambaLM(build(variant=variant).config).double()
     model.load_state_dict(build(variant=variant).state_dict())
     assert_gradients_equal(model)
+
+
+def test_training_learns_and_what_steers_the_recurrence_neither_decays_nor_is_drawn_anew():
+    model = MambaLM(build(torch.float32).config).initialize().train()
+    mixer = model.backbone.blocks[0].mixer
+    assert torch.equal(mixer.A_log[3].exp().round(), torch.arange(1.0, 9.0))
+    steps = F.softplus(mixer.dt_proj.bias)
+    assert steps.min() > 0.019 and steps.max() < 0.91
+    example = Example(tokens_of(120).numpy().astype(np.int32), 0)
+    trainer = Trainer(model, [Stream(lambda number: example, 60)], Recipe(learning_rate=0.01, weight_decay=0.5))
+    decays = {id(p): group["weight_decay"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert (decays[id(mixer.A_log)], decays[id(mixer.in_proj.weight)]) == (0.0, 0.5)
+    losses = [trainer.step(1.0).text_loss for _ in range(30)]
+    assert max(losses[-2:]) < 0.5 * min(losses[:2])
+
+
+def test_multiplying_in_bf16_trains_close_to_fp32():
+    losses = []
+    for narrow in (False, True):
+        model = build(torch.float32)
+        copied = MambaLM(model.config)
+        copied.load_state_dict(model.state_dict())
+        if narrow:
+            multiply_in_bf16(copied)
+        example = Example(tokens_of(120).numpy().astype(np.int32), 0)
+        trainer = Trainer(copied, [Stream(lambda number, example=example: example, 60)], Recipe(learning_rate=0.0))
+        losses.append(trainer.step(1.0).text_loss)
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.03)
 
 
 def ask(length: int, start: Any = None) -> Request:
