@@ -397,6 +397,12 @@ class SummarizeConfig(Settings):
     every document starts from the state after it."""
     sections: SectionSettings | None = Field(None, exclude_if=lambda value: value is None)
     """Summaries of sections. Unset: documents are summarized as a whole only."""
+    long_documents: Literal["fail", "windows", "map_reduce"] = Field("fail", exclude_if=lambda value: value == "fail")
+    """What becomes of a document that is longer than the model's context, or than memory for keys and values holds.
+    `fail`: a failure row with the reason. `windows`: it is read in consecutive windows that fit, each with a memory of
+    its own and an answer, and these are joined under their ranges. `map_reduce`: the model is then asked the same about
+    the joined answers, in as many rounds as it takes. The column `windows` says how many there were. Recurrent models
+    have no longest document."""
     citations: bool = True
     """Find the passage of the document that supports each sentence of an answer best, and the numbers and names in it
     that the document does not hold (columns `citations` and `unsupported`), for documents of up to 64 MiB of text.
@@ -418,6 +424,16 @@ class SummarizeConfig(Settings):
             raise ValueError(f"prompts have the names {names}: give each its own name")
         if self.sections and any(not each.is_extract for each in self.sections.prompts) and self.is_extract_only:
             raise ValueError("sections.prompts asks for answers, prompts for none: add one of kind answer to prompts")
+        if self.long_documents != "fail" and self.sections:
+            raise ValueError(
+                f"long_documents = {self.long_documents!r} and sections: a section is asked about with all before it "
+                "in memory, which windows do not have; set one of them"
+            )
+        if self.long_documents == "windows" and any(prompt.json_schema for prompt in self.prompts):
+            raise ValueError(
+                "long_documents = 'windows' joins texts, and a prompt has a json_schema; long_documents=map_reduce "
+                "gives one answer that fits it"
+            )
         if self.run.budget_usd is not None and self.price.currency != "USD":
             raise ValueError(f"run.budget_usd needs prices in USD, price.currency is {self.price.currency!r}")
         return self

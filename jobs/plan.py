@@ -17,6 +17,11 @@ from pipeline.telemetry import logs
 
 Gpu = Annotated[str | None, typer.Option(help="GPU to run on, such as H100 or L40S. Default: this machine's CPU.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Tokenize every document instead of a sample of each kind.")]
+BECOME = {
+    "fail": "failure rows to be (long_documents: fail)",
+    "windows": "to be read in windows, whose answers are joined",
+    "map_reduce": "to be read in windows, whose answers are summarized",
+}
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
@@ -39,12 +44,12 @@ def plan(
         print(json.dumps(quote.as_row(), indent=2))
         return
     table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _lines(quote, prepared.num_skipped):
+    for name, value in _lines(quote, prepared.num_skipped, config.long_documents):
         table.add_row(name, value)
     Console().print(table)
 
 
-def _lines(quote: Quote, num_skipped: int) -> list[tuple[str, str]]:
+def _lines(quote: Quote, num_skipped: int, long_documents: str) -> list[tuple[str, str]]:
     how = "counted" if quote.tokens_are_counted else "estimated from a sample"
     done = f", {num_skipped} more are already done" if num_skipped else ""
     per_million = quote.cost * 1_000_000 / quote.tokens if quote.tokens else None
@@ -57,17 +62,16 @@ def _lines(quote: Quote, num_skipped: int) -> list[tuple[str, str]]:
         ("cost", f"{money(quote.cost, quote.currency)}, {money(per_million, quote.currency)} per million tokens"),
         *_markets(quote),
         *(_model(quote.memory) if quote.memory else ()),
-        *_too_long(quote),
+        *_too_long(quote, long_documents),
     ]
 
 
-def _too_long(quote: Quote) -> list[tuple[str, str]]:
+def _too_long(quote: Quote, long_documents: str) -> list[tuple[str, str]]:
     if quote.longest_possible_why is None:
         return []
     lines = [("longest document", quote.longest_possible_why)]
     if quote.num_too_long:
-        some = "are longer and become failure rows" if quote.num_too_long > 1 else "is longer and becomes a failure row"
-        lines.append(("too long", f"{count(quote.num_too_long)} {some}"))
+        lines.append(("too long", f"{count(quote.num_too_long)}, {BECOME[long_documents]}"))
         lines += [("", f"{document_id}: {count(tokens)} tokens") for document_id, tokens in quote.too_long]
     return lines
 

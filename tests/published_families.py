@@ -62,11 +62,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 @cache
 def their_model(family: str) -> Any:
     """Transformers' own, in fp32."""
+    return made(family)
+
+
+def made(family: str, **changes: Any) -> Any:
+    """With some of its config changed."""
     import transformers
 
     prefix, options = FAMILIES[family]
     base = {name: value for name, value in DENSE.items() if prefix != "NemotronH" or name != "num_hidden_layers"}
-    config = getattr(transformers, f"{prefix}Config")(**base | options)
+    config = getattr(transformers, f"{prefix}Config")(**base | options | changes)
     torch.manual_seed(len(family))
     model = getattr(transformers, f"{prefix}ForCausalLM")(config).eval().requires_grad_(False)
     redraw(model)

@@ -25,7 +25,7 @@ from models.engine.backend import Backend, Handle, Kernels, Work, grows
 from models.engine.budget import share_budget
 from models.engine.pack import Pack
 from models.engine.parking import TOO_LARGE, Parking
-from models.engine.request import WHOLE, Failed, Finished, Pass, ReadState, Request
+from models.engine.request import WHOLE, Failed, Finished, Pass, Prompt, ReadState, Request
 from models.engine.room import Room
 from models.engine.slots import ActiveDocument, AnswerTry
 from models.engine.turns import Turns
@@ -106,6 +106,14 @@ class Engine:
         """The documents in the slots, each with the tokens read of it, those before its start and those of passes under
         way included."""
         return {document.request.id: document.tokens_read for document in self._documents}
+
+    def longest(self, prompts: Sequence[Prompt]) -> int | None:
+        """Tokens that a document which is asked these may have; None where there is no limit."""
+        return self._room.longest(prompts)
+
+    def window_start(self, id: Hashable) -> int:
+        """As `Summarizer.window_start`: here a document is one sequence."""
+        return 0
 
     @torch.inference_mode()
     def read_state(self, id: Hashable, since: int = 0) -> ReadState | None:

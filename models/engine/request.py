@@ -68,6 +68,9 @@ class ReadState:
     """Those that are final."""
     since: int = 0
     """Tokens of the sequence, a preamble's included, whose part of the arrays that grow is not in `state`."""
+    window_start: int = 0
+    """Tokens of the document before those of the sequence: windows that came before, which end at `section_ends`.
+    `state` is empty where none of the next one has been read."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ class Finished:
     """At the feed's last cut, where the request keeps the state and prefill passed that cut."""
     extracts: tuple[Mapping[str, Any], ...] = ()
     """What was made of the document's own sentences, as columns of the table of summaries."""
+    windows: tuple[AnsweredSection, ...] = ()
+    """Where it was read in several windows, each with its answers; `answers` are then those about all of them, or
+    none."""
 
 
 @dataclass(frozen=True)

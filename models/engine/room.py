@@ -1,10 +1,10 @@
 """What sequences may come to, where a model's memory grows with them or its context ends somewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from configs.errors import TooLargeError
 from models.engine.backend import tokens_held
-from models.engine.request import Request
+from models.engine.request import Prompt, Request
 
 GROWTH = 4
 """A document that turns out longer than expected gets room for a quarter more."""
@@ -36,8 +36,7 @@ class Room:
         """Tokens of its longest prompt and answer."""
         if self._max_context is None:
             return 0
-        prompts = (*request.prompts, *request.section_prompts)
-        return max((len(prompt.tokens) + prompt.sampling.max_tokens for prompt in prompts), default=0)
+        return _most((*request.prompts, *request.section_prompts))
 
     def reserve(self, requests: Iterable[Request]) -> int:
         """Tokens that must be left beside all documents, so that any of them can be answered."""
@@ -71,7 +70,16 @@ class Room:
                 f"before the document and {answer} are for its longest prompt and answer."
             )
 
+    def longest(self, prompts: Sequence[Prompt]) -> int | None:
+        """Tokens that a document may have beside the preamble and the longest of these prompts with its answer; None
+        where there is no limit."""
+        return None if self._max_context is None else self._max_context - self._preamble - _most(prompts)
+
     def _before(self, request: Request) -> int:
         """Tokens of its sequence before the document's own."""
         held = tokens_held(request.start.state) if request.start else None
         return self._preamble if request.start is None or held is None else held - request.start.tokens_read
+
+
+def _most(prompts: Sequence[Prompt]) -> int:
+    return max((len(prompt.tokens) + prompt.sampling.max_tokens for prompt in prompts), default=0)

@@ -35,6 +35,9 @@ class Summarizer(Protocol):
     def step(self, read: bool = True) -> Pass:
         """One pass. Without `read` no document is admitted or read further; answers under way are finished."""
 
+    def window_start(self, id: Hashable) -> int:
+        """Tokens of an admitted document before those of its sequence, where it is read in windows; else 0."""
+
     def read_state(self, id: Hashable, since: int = 0) -> ReadState | None:
         """A copy of an admitted document's state; None where it has no state to resume from just now. Of the arrays
         that grow with the tokens only what those of its sequence from `since` on have added."""

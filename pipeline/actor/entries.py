@@ -4,7 +4,7 @@ Summaries and failures leave their cost open: a commit shares out what all attem
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from configs.errors import DocumentError
 from configs.settings import PromptSettings, answers_of, every_prompt
-from models.engine.request import Answer, Finished
+from models.engine.request import Answer, AnsweredSection, Finished
 from models.weights.tokenizer import Tokenizer
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.gauge import ActorGauge
@@ -22,6 +22,7 @@ from pipeline.documents.handover import reason
 from pipeline.ledger.records import Entry, Outcome
 from pipeline.prompts import template
 from pipeline.prompts.checks import AnswerCheck
+from pipeline.prompts.joining import Part, joined
 from pipeline.schemas.tables import FAILURES, Row
 
 
@@ -81,14 +82,17 @@ class Entries:
             "model_revision": self.assignment.model_revision,
         }
         common = self._common(job) | read
+        of_answers = common | {"windows": max(1, len(finished.windows))}
         answered = self._answered(job, finished)
-        answers = [common | section | self._answer(answer, prompt) for answer, prompt, section in answered]
+        answers = [of_answers | section | self._answer(answer, prompt) for answer, prompt, section in answered]
+        if finished.windows and not finished.answers:
+            answers += [of_answers | row for row in self._joined(finished.windows)]
         return answers + [common | extract for extract in self._extracts(job, finished)]
 
     def _answered(self, job: Job, finished: Finished) -> Iterator[tuple[Answer, PromptSettings, Row]]:
         """Every answer with its prompt and, of a section, where it lies."""
         config = self.assignment.config
-        for answer, prompt in zip(finished.answers, answers_of(config.prompts), strict=True):
+        for answer, prompt in zip(finished.answers, answers_of(config.prompts), strict=not finished.windows):
             yield answer, prompt, {}
         of_sections = answers_of(config.sections.prompts) if config.sections else ()
         if not of_sections:
@@ -150,9 +154,30 @@ class Entries:
             "answer_error": verdict.error,
         }
 
+    def _joined(self, windows: Sequence[AnsweredSection]) -> Iterator[Row]:
+        """Of each prompt the answers about all windows, each under its range; as good as the worst of them."""
+        starts = [0, *(window.end for window in windows)]
+        for index, prompt in enumerate(answers_of(self.assignment.config.prompts)):
+            answers = [window.answers[index] for window in windows]
+            rows = [self._answer(answer, prompt) for answer in answers]
+            parts = [Part(*place) for place in zip(starts, starts[1:], [row["summary"] for row in rows], strict=False)]
+            errors = [
+                Part(part.start, part.end, row["answer_error"])
+                for part, row in zip(parts, rows, strict=True)
+                if row["answer_error"] is not None
+            ]
+            yield rows[0] | {
+                "summary": joined(parts),
+                "summary_tokens": sum(row["summary_tokens"] for row in rows),
+                "finish_reason": max((row["finish_reason"] for row in rows), key=_badness),
+                "retries": sum(row["retries"] for row in rows),
+                "answer_error": joined(errors) or None,
+            }
+
     def _decoded(self, job: Job, read: Finished) -> int:
         """Tokens of answers that this attempt decoded."""
-        answers = [*read.answers, *(answer for section in read.sections for answer in section.answers)]
+        parts = (*read.sections, *read.windows)
+        answers = [*read.answers, *(answer for part in parts for answer in part.answers)]
         earlier = job.start.read_state.answers.values() if job.start else ()
         return sum(answer.tokens_decoded for answer in answers) - sum(answer.tokens_decoded for answer in earlier)
 
@@ -185,6 +210,10 @@ class Entries:
             "states": [],
             "reading": asdict(self.actor.reading()),
         }
+
+
+def _badness(finish_reason: str) -> int:
+    return ("stop", "length").index(finish_reason) if finish_reason in ("stop", "length") else 2
 
 
 def unstorable(entry: Entry, error: DocumentError) -> Entry:

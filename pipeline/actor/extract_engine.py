@@ -93,6 +93,10 @@ class ExtractEngine:
         failed, self._failed = tuple(self._failed), []
         return Pass("prefill" if shares else "wait", shares, tokens, tuple(finished), failed)
 
+    def window_start(self, id: Hashable) -> int:
+        """As `Summarizer.window_start`: documents of any length are read as a whole."""
+        return 0
+
     def read_state(self, id: Hashable, since: int = 0) -> ReadState | None:
         """As `Summarizer.read_state`; nothing of it grows."""
         return self._state(self._reading(id))

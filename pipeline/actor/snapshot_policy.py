@@ -28,9 +28,9 @@ class Snapshots:
             assignment.config.snapshot.max_lost_device_seconds * 1e6 / assignment.rates.num_devices(assignment.device)
         )
         self._being_written: dict[Hashable, Spent] = {}
-        self._taken: dict[Hashable, tuple[Segment, ...]] = {}
-        """Documents of which a snapshot may be stored, with the segments that the last one has: what those hold is not
-        copied again."""
+        self._taken: dict[Hashable, tuple[int, tuple[Segment, ...]]] = {}
+        """Documents of which a snapshot may be stored, with the segments that the last one has, and where the window
+        began that those are of: what they hold is not copied again."""
         self._cost_us = 0.0
 
     def take_due(self, jobs: Mapping[str, Job]) -> None:
@@ -68,21 +68,28 @@ class Snapshots:
         document = job.document_id
         if document in self._being_written or document not in self._engine.in_slots:
             return False
-        segments = self._taken.get(document, job.start.segments if job.start else ())
+        window = self._engine.window_start(document)
+        segments = self._segments(job, window)
         read_state = self._engine.read_state(document, segments[-1].stop if segments else 0)
         copying_us = self._meter.spend("snapshot")
         if read_state is None:
             return False
         taken = replace(job.snapshot(read_state, self._assignment), segments=segments)
         self._being_written[document] = self._meter.documents()[document]
-        self._taken[document] = segments
-        self._writer.save(taken, partial(self._done, document, copying_us))
+        self._taken[document] = window, segments
+        self._writer.save(taken, partial(self._done, document, window, copying_us))
         return True
 
-    def _done(self, document: Hashable, copying_us: int, saved: Saved | None) -> None:
+    def _segments(self, job: Job, window: int) -> tuple[Segment, ...]:
+        """That hold what has been read of the window which begins there."""
+        begun = (job.start.read_state.window_start, job.start.segments) if job.start else (0, ())
+        of_window, segments = self._taken.get(job.document_id, begun)
+        return segments if of_window == window else ()
+
+    def _done(self, document: Hashable, window: int, copying_us: int, saved: Saved | None) -> None:
         """In a thread of the writer."""
         if saved is not None and document in self._taken:
-            self._taken[document] = saved.segments
+            self._taken[document] = window, saved.segments
         then = self._being_written.pop(document)
         if saved is not None:
             self._meter.save(document, then)

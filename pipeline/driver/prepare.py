@@ -209,6 +209,8 @@ def _settings_sha256(config: SummarizeConfig, reads: quote.Reads) -> str:
         parts["extracts"] = weights.fingerprint()
     if config.sections is not None:
         parts["sections"] = config.sections.model_dump(mode="json")
+    if config.long_documents != "fail":
+        parts["long_documents"] = config.long_documents
     if config.preamble is not None:
         parts["preamble"] = config.preamble
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -148,6 +148,12 @@ _SUMMARIES = Table(
             "Of `tokens_read`, those that came with a saved state and were not read again by this attempt.",
             TOKENS,
         ),
+        Column(
+            "windows",
+            pa.int32(),
+            "Windows that the model read the document in, each with a memory of its own: 1 as a whole, more where it "
+            "is longer than the context and `long_documents` says so. Null for an extract.",
+        ),
         Column("truncated", pa.bool_(), "Whether the document was read in part only: true for summaries so far alone."),
         Column("prompt_id", pa.string(), "`name` of the prompt."),
         Column(

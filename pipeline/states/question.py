@@ -113,6 +113,11 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
     started = time.monotonic()
     found = stored.load(state.uri)
     snapshot.refuse_model(found, state.row["state_key"])
+    if found.read_state.window_start:
+        raise StateError(
+            f"The state of {state.document_id} holds its last window alone, from token "
+            f"{found.read_state.window_start + 1:,} on: ask about the document with a run"
+        )
     engine = reader.engine()
     loaded = time.monotonic()
     asked = BoundPrompt.of(prompt, reader.tokenizer)

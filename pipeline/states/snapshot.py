@@ -81,7 +81,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     if len(snapshot.tail):
         tensors[TAIL] = np.ascontiguousarray(snapshot.tail, TOKEN_DTYPE)
     about = {
-        "format": SEGMENTED if snapshot.segments else FORMAT,
+        "format": SEGMENTED if snapshot.segments or read_state.window_start else FORMAT,
         "tokens": read_state.tokens_read,
         "section_ends": read_state.section_ends,
         "answers": [[*place, asdict(answer)] for place, answer in read_state.answers.items()],
@@ -89,6 +89,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
         "sections": [asdict(section) for section in snapshot.sections],
     }
     about |= {name: getattr(snapshot, name) for name in _PLAIN}
+    about |= {"window_start": read_state.window_start} if read_state.window_start else {}
     about |= {"segments": [asdict(segment) for segment in snapshot.segments]} if snapshot.segments else {}
     sealed = about | {"checksum": _checksum(tensors, about)}
     return safetensors.numpy.save(tensors, {"longhaul": json.dumps(sealed)})
@@ -113,7 +114,13 @@ def from_bytes(data: bytes) -> Snapshot:
         **{name: about[name] for name in _PLAIN},
         position=Position(**about["position"]),
         sections=tuple(Section(**section) for section in about["sections"]),
-        read_state=ReadState(tensors, about["tokens"], tuple(about["section_ends"]), answers),
+        read_state=ReadState(
+            tensors,
+            about["tokens"],
+            tuple(about["section_ends"]),
+            answers,
+            window_start=about.get("window_start", 0),
+        ),
         tail=tail,
         segments=tuple(Segment(**segment) for segment in about.get("segments", ())),
     )
@@ -132,8 +139,9 @@ def refuse(
             f"The stored state lies within tokens that {snapshot.tokenized_by} cut, which is {LIBRARY} now."
         )
     # Answers about earlier sections would be missing, or belong to other questions.
-    if has_sections and snapshot.settings_sha256 != settings_sha256:
-        raise StateError("The stored state lies behind sections that were asked other questions.")
+    has_parts = has_sections or snapshot.read_state.window_start > 0
+    if has_parts and snapshot.settings_sha256 != settings_sha256:
+        raise StateError("The stored state lies behind sections or windows that were asked other questions.")
 
 
 def refuse_model(snapshot: Snapshot, key: str) -> None:

@@ -1,21 +1,25 @@
 """Of a model whose state grows with every token, each snapshot stores what is new, and resuming reads nothing twice."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from configs.errors import StateError
-from configs.settings import EngineSettings, PromptSettings
+from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings, SummarizeConfig
 from models.engine.engine import Engine
+from models.weights import checkpoint
 from pipeline.actor import startup
 from pipeline.actor.assignment import Assignment
 from pipeline.documents import tokenize
+from pipeline.planning.model import footprint
 from pipeline.schemas.tables import Row
 from pipeline.states import stored
 from pipeline.states.segments import Segment
 from pipeline.storage import header, objects
+from tests import published_families
 from tests.driven import Driven
 from tests.growing_backend import WIDTH, GrowingBackend
 from tests.one_actor import (
@@ -195,3 +199,51 @@ def test_a_kept_state_holds_all_that_its_document_has_grown_to(assignment, row, 
     found = second.finish()
     assert second.read == expected["tokens_read"] - kept["tokens"] == found["tokens_read"]
     assert [each["summary"] for each in found["summaries"]] == [each["summary"] for each in expected["summaries"]]
+
+
+@pytest.mark.parametrize("family", ["granite_h", "nemotron_h"])
+def test_a_hybrids_tenth_snapshot_has_its_state_once_and_the_keys_and_values_that_are_new(family, tmp_path):
+    """As its checkpoint is published; drained then, another actor goes on to the text of an undisturbed reading."""
+    directory = tmp_path / "model"
+    text, step = TEXT * 6, STEP // 2
+    row = streamed(tmp_path / "book.txt", text.encode())
+    model = published_families.made(family, max_position_embeddings=65_536)
+    model.save_pretrained(directory)
+    tokenizer().save(directory)
+    told = with_settings(
+        replace(assignment_in(tmp_path / "base"), config=settings_of(directory)),
+        model_revision=checkpoint.fingerprint(directory),
+        output_uri=str(tmp_path / "output"),
+        max_lost_device_seconds=2.5,
+        heartbeat_seconds=300,
+    )
+    expected = Reading(with_settings(told, output_uri=str(tmp_path / "undisturbed")), row).finish()
+    first = Reading(told, row)
+    first.work_until(lambda: len(first.segments) >= 10)
+    planned = footprint(checkpoint.architecture(directory))
+    tenth = first.segments[-1]
+    tokens, kept = tenth.stop - tenth.start, planned.cache_bytes(1, 4)
+    state = objects.stat(first.snapshot_uri).size_bytes
+    assert tokens <= 3 * step and tenth.stop > 5000
+    assert tokens * kept < tenth.size_bytes < tokens * kept + 500
+    assert planned.state_bytes < state < planned.state_bytes + 10_000
+    whole = planned.state_bytes + tenth.stop * kept
+    bytes_written = state + tenth.size_bytes
+    print(f"\n{family}: the tenth snapshot writes {bytes_written:,} of {whole:,} bytes after {tenth.stop:,} tokens")
+    assert bytes_written < 0.3 * whole
+    first.driver.preempt(30.0)
+    first.driver._evacuate()
+    second = Reading(told, *resuming(told, row))
+    found = second.finish()
+    assert [each["summary"] for each in found["summaries"]] == [each["summary"] for each in expected["summaries"]]
+    assert first.read + second.read == len(tokenize.tokens([text], tokenizer()))
+    assert found["tokens_resumed"] == first.read
+
+
+def settings_of(directory: Path) -> SummarizeConfig:
+    return SummarizeConfig(
+        input=InputSettings(sources=("unused",)),
+        model=ModelSettings(uri=str(directory)),
+        prompts=(PromptSettings(max_tokens=6),),
+        engine=EngineSettings(slots=2, step_tokens=STEP // 2, kv_cache_gib=0.1),
+    )

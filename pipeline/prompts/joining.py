@@ -1,0 +1,19 @@
+"""Answers about the windows of a document, put together: what a run writes, or what the model reads again."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """An answer about a range of a document."""
+
+    start: int
+    """Tokens of the document before the range."""
+    end: int
+    """Tokens of the document up to its end."""
+    text: str
+
+
+def joined(parts: Sequence[Part]) -> str:
+    """The answers in their order, each under its range, which counts tokens from 1."""
+    return "\n\n".join(f"[Tokens {part.start + 1:,} to {part.end:,}]\n{part.text}" for part in parts)
