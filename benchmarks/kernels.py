@@ -20,7 +20,19 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from models.kernels import coefficients, convolution, decode, prefill, residual, selective, span_states, ssd, turning
+from models.hybrid.paged_cache import PAGE_TOKENS
+from models.kernels import (
+    coefficients,
+    convolution,
+    decode,
+    paged_attention,
+    prefill,
+    residual,
+    selective,
+    span_states,
+    ssd,
+    turning,
+)
 from models.kernels.tiling import SMALL, Launch, Tiling, of_capability
 from models.mamba.norms import NORM_EPS
 
@@ -53,12 +65,12 @@ TARGETS = {
 """A100, L40S, H100 and H200, B200 (CUDA C++ programming guide, technical specifications per compute capability)."""
 FLOATS = (
     "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums decays entering "
-    "span_turns span_decays angle ssm k v residual a_log conv"
+    "span_turns span_decays angle ssm k v residual a_log conv logs"
 )
-BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both mixed taps bias y steps b c"
-INDICES = "starts stops segment_starts segment_stops rows entries inner long_first long_count"
-NUMBERS = "proj_stride mixed_stride b_stride c_stride L D F"
-SCALARS = "low high"
+BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both mixed taps bias y steps b c q keys values"
+INDICES = "starts stops segment_starts segment_stops rows entries inner long_first long_count tables tiles"
+NUMBERS = "proj_stride mixed_stride b_stride c_stride q_stride table_stride num_tokens L D F"
+SCALARS = "low high scale"
 TYPES = {
     name: kind
     for names, kind in ((FLOATS, "*fp32"), (BF16, "*bf16"), (INDICES, "*i32"), (NUMBERS, "i32"), (SCALARS, "fp32"))
@@ -108,6 +120,15 @@ def mamba2_constants(rows: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def attention_constants(size: int, is_span: bool) -> dict[str, Any]:
+    """Of heads as most published models have them, in tiles of so many tokens."""
+    return {
+        "HKV": 8, "G": 4, "GROUP": 4, "D": 128, "D_BLOCK": 128, "TOKENS": size, "KEYS": paged_attention.KEYS,
+        "PAGE": PAGE_TOKENS, "SPAN": paged_attention.SPAN_TOKENS, "IS_SPAN": is_span, "DTYPE": tl.bfloat16,
+        "PRECISION": "tf32",
+    }  # fmt: skip
+
+
 def constants(rank: int, rows: int) -> dict[str, Any]:
     """Of the published 1.5B, SISO or MIMO, with tiles of so many rows."""
     return {
@@ -132,7 +153,7 @@ def resources(kernel: Any, constants: dict[str, Any], launch: Launch, target: st
     aligned = {
         (place,): [["tt.divisibility", 16]]
         for place, name in enumerate(kernel.arg_names)
-        if signature[name].startswith("*") or name in ("proj_stride", "mixed_stride")
+        if signature[name].startswith("*") or name in ("proj_stride", "mixed_stride", "q_stride")
     }
     places = {(kernel.arg_names.index(name),): value for name, value in fixed.items()}
     source, about = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=aligned), TARGETS[target]
@@ -177,6 +198,10 @@ def compiled_for(target: str) -> dict[str, dict[str, int]]:
         found[f"{kernel.__name__}, Mamba-2"] = resources(kernel, mamba2_constants(tiling.rows), launch, target)
     for kernel in (selective.scan_selectively, selective.step_selectively):
         found[f"{kernel.__name__}, Mamba-1"] = resources(kernel, MAMBA1_CONSTANTS, SMALL, target)
+    for form, size, is_span in (("prefill", paged_attention.ROWS // 4, False), ("decode", 4, True)):
+        found[f"read_pages, {form}"] = resources(
+            paged_attention.attend_pages, attention_constants(size, is_span), paged_attention.READ, target
+        )
     return found | {kernel.__name__.lstrip("_"): resources(kernel, constants(1, 64), SMALL, target) for kernel in REST}
 
 

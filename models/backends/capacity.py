@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import ModelError
+from models.backends.attention import AttentionOf
 from models.backends.hybrid import pages_for
 from models.backends.passes import Passes
 from models.hybrid.language_model import HybridLM
@@ -54,7 +55,12 @@ def slots_that_fit(model: MambaLM, passes: Passes, wanted: int, step_tokens: int
 
 
 def pages_that_fit(
-    model: HybridLM, wanted: int, step_tokens: int, preamble_tokens: int = 0, cache_bytes: int | None = None
+    model: HybridLM,
+    attention: AttentionOf,
+    wanted: int,
+    step_tokens: int,
+    preamble_tokens: int = 0,
+    cache_bytes: int | None = None,
 ) -> Fit:
     """Documents in flight, at most `wanted`, and pages for all of them, as far as there is memory now.
 
@@ -63,9 +69,9 @@ def pages_that_fit(
     where a document of one token and its answer do not fit.
     """
     device, page = model.lm_head.weight.device, model.kv_shape.nbytes_per_token * PAGE_TOKENS
-    memory = (
-        _measured(device, lambda: _read(model, _tokens(model, step_tokens))) if device.type == "cuda" else _of_cpu()
-    )
+    memory = _of_cpu()
+    if device.type == "cuda":
+        memory = _measured(device, lambda: _read(model, attention, _tokens(model, step_tokens)))
     slots, left = wanted, memory.left
     if device.type == "cuda":
         cost = 2 * (model.empty_state(1).nbytes + model.config.vocab_size * LOGITS_BYTES_PER_PLACE)
@@ -138,9 +144,9 @@ def _measured(device: torch.device, read: Callable[[], object]) -> _Memory:
     return _Memory(total, free, workspace + RESERVE_BYTES)
 
 
-def _read(model: HybridLM, tokens: Tensor) -> None:
+def _read(model: HybridLM, attention: AttentionOf, tokens: Tensor) -> None:
     """One document."""
-    cache = PagedCache(model.kv_shape, pages_for(len(tokens)), tokens.device)
+    cache = PagedCache(model.kv_shape, pages_for(len(tokens)), tokens.device, attention=attention)
     work = cache.of_pass([cache.open(len(tokens))], [len(tokens)])
     model.prefill_(tokens, [0, len(tokens)], model.empty_state(1), [0], work, tokens[:1])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from models.backends import attention as attending
 from models.backends.adapted import Adapted
 from models.backends.adapter import TransformersBackend
 from models.backends.capacity import bytes_that_fit, pages_that_fit, slots_that_fit
@@ -34,8 +35,9 @@ def around(
         slots, memory = num_slots, bytes_that_fit(model.device) if cache_bytes is None else cache_bytes
         backend = TransformersBackend(model, _num_sequences(slots, preamble), memory, len(preamble))
     elif isinstance(model, HybridLM):
-        slots, num_pages = pages_that_fit(model, num_slots, step_tokens, len(preamble), cache_bytes)
-        backend = HybridBackend(model, _num_sequences(slots, preamble), num_pages, len(preamble))
+        attention, running = attending.choose(model, kernels)
+        slots, pages = pages_that_fit(model, attention, num_slots, step_tokens, len(preamble), cache_bytes)
+        backend = HybridBackend(model, _num_sequences(slots, preamble), pages, len(preamble), attention, running)
     else:
         passes, chosen = choose(model, kernels)
         slots = slots_that_fit(model, passes, num_slots, step_tokens)

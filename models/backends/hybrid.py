@@ -14,12 +14,14 @@ from torch import Tensor
 
 from configs.errors import StateError
 from models.backends import device as devices
+from models.backends.attention import AttentionOf
 from models.backends.kernels import PLAIN
 from models.backends.marks import Marks
 from models.backends.passes import ids
 from models.engine.backend import GROWING, Handle, Kernels, Limits, Mark, SavedState, Work, grows
 from models.hybrid import paged_cache
 from models.hybrid.language_model import HybridLM
+from models.hybrid.page_attention import ByRuns
 from models.hybrid.paged_cache import PAGE_TOKENS, PagedCache
 from models.state import State
 from models.transfer import moved
@@ -45,18 +47,19 @@ class HybridBackend:
         num_sequences: int,
         num_pages: int,
         preamble_tokens: int = 0,
+        attention: AttentionOf = ByRuns,
         kernels: Kernels = PLAIN,
         page_tokens: int = PAGE_TOKENS,
     ) -> None:
         """Allocates the states of all sequences and the pages at once. `preamble_tokens` are those of a sequence that
-        stays open, beside which the longest document must fit."""
+        stays open, beside which the longest document must fit. `attention` attends, with those `kernels`."""
         self._model, self._kernels = model, kernels
         self._device, shape = model.lm_head.weight.device, model.kv_shape
         self._has_pages = shape.num_layers > 0
         if not self._has_pages:
             num_pages, page_tokens = 4 * num_sequences, UNLIMITED
-        self._cache = PagedCache(shape, num_pages, self._device, page_tokens)
-        self._limits = Limits(model.chunk_size, self._max_context(preamble_tokens))
+        self._cache = PagedCache(shape, num_pages, self._device, page_tokens, attention)
+        self._limits = Limits(model.chunk_size, self._max_context(preamble_tokens), int(self._device.type == "cuda"))
         self._marks = Marks(self._device)
         self._empty, self._states = model.empty_state(1), model.empty_state(num_sequences)
         self._forms = _forms(self._empty.tensors)

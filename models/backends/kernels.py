@@ -15,6 +15,7 @@ from configs.errors import ModelError
 from models.backends import self_test
 from models.backends.passes import Passes
 from models.engine.backend import Kernels
+from models.hybrid.language_model import HybridLM
 from models.mamba.language_model import MambaLM
 
 log = structlog.get_logger()
@@ -65,19 +66,19 @@ def tested(model: MambaLM, name: str) -> Choice:
     return Choice(MAKERS[name](model), Kernels(name, error))
 
 
-def is_on_gpu(model: MambaLM) -> bool:
+def is_on_gpu(model: MambaLM | HybridLM) -> bool:
     """Whether its weights are."""
     return model.lm_head.weight.device.type == "cuda"
 
 
-def device_name(model: MambaLM) -> str:
+def device_name(model: MambaLM | HybridLM) -> str:
     """Of the GPU that a model is on, or `cpu`."""
     device = model.lm_head.weight.device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _ours(model: MambaLM) -> Passes:
-    _check_device(model)
+    check_device(model)
     from models.kernels.backbone import FastPath  # needs Triton, which comes with torch for CUDA alone
 
     reason = FastPath.why_not(model)
@@ -87,14 +88,14 @@ def _ours(model: MambaLM) -> Passes:
 
 
 def _official(model: MambaLM) -> Passes:
-    _check_device(model)
+    check_device(model)
     from models.kernels.official import OfficialPath
 
     return OfficialPath(model)
 
 
-def _check_device(model: MambaLM) -> None:
-    """Triton runs kernels on GPUs, or in its interpreter, which tests use."""
+def check_device(model: MambaLM | HybridLM) -> None:
+    """Raises ModelError where no kernel runs: Triton's do on GPUs, or in its interpreter, which tests use."""
     if not is_on_gpu(model) and os.environ.get("TRITON_INTERPRET") != "1":
         raise ModelError("kernels run on a GPU, and the model is on the CPU")
 

@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 
 from models.hybrid.pages import Pages
+
+QUERIES = 1024
+"""At a time, where their mask is written down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +85,33 @@ class ByRuns:
             return _to_one(q, k, v, scale)
         parts = [_causal(q[own], k[own], v[own], scale) for own in self._own]
         return parts[0] if len(parts) == 1 else Part(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+class Gathered:
+    """Where nothing else runs: what a sequence holds is copied together, for scaled_dot_product_attention."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        """As `Attention.attend`."""
+        return torch.cat([self._piece(piece, q, k, v, keys, values, scale) for piece in self._pieces])
+
+    @staticmethod
+    def _piece(piece: Piece, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        own = piece.tokens
+        k, v = (torch.cat([*(pages[run] for run in piece.runs), new[own]]) for new, pages in ((k, keys), (v, values)))
+        k, v = k.transpose(0, 1).unsqueeze(0), v.transpose(0, 1).unsqueeze(0)
+        seen, parts = piece.held, []
+        for queries in q[own].split(QUERIES):
+            seen += len(queries)
+            mask, queries = causal_lower_right(len(queries), seen), queries.transpose(0, 1).unsqueeze(0)
+            # Returns (1, HQ, l, D).
+            output = F.scaled_dot_product_attention(
+                queries, k[:, :, :seen], v[:, :, :seen], mask, scale=scale, enable_gqa=True
+            )
+            parts.append(output.squeeze(0).transpose(0, 1))
+        return torch.cat(parts)
 
 
 def _index(pieces: Sequence[slice]) -> slice | Tensor:

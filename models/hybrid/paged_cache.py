@@ -19,6 +19,7 @@ from torch import Tensor
 from models.hybrid.architecture import KVShape
 from models.hybrid.page_attention import Attention, ByRuns, Piece
 from models.hybrid.pages import PagePool, Pages, runs
+from models.transfer import moved
 
 PAGE_TOKENS = 256
 """What flash attention asks for on a GPU; of a sequence half a page is idle on average."""
@@ -154,10 +155,9 @@ class PagedPass:
             positions.append(np.arange(before, after))
             places.append(cache.places(sequence, before, after))
             sequence.tokens, first = after, first + length
-        device = cache.keys.device
         self._attention = cache.attention(pieces)
-        self._positions = torch.from_numpy(np.concatenate(positions)).to(device)
-        self._places = torch.from_numpy(np.concatenate(places)).to(device)
+        here = [torch.from_numpy(np.concatenate(each)) for each in (positions, places)]
+        self._positions, self._places = moved(here, cache.keys.device)
 
     @property
     def positions(self) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.hybrid import page_attention
 from models.hybrid.architecture import KVShape
 from models.hybrid.attention import WholeCache
+from models.hybrid.page_attention import ByRuns, Gathered
 from models.hybrid.paged_cache import PagedCache, Sequence
 from models.hybrid.pages import PagePool, runs
 
@@ -122,8 +124,10 @@ def test_a_fork_copies_at_most_the_last_page(tokens):
     both.check()
 
 
-def test_answers_of_several_documents_and_a_document_share_a_pass():
-    both = Both()
+@pytest.mark.parametrize("attention", [ByRuns, Gathered])
+def test_answers_of_several_documents_and_a_document_share_a_pass(attention, monkeypatch):
+    monkeypatch.setattr(page_attention, "QUERIES", 3)
+    both = Both(PagedCache(SHAPE, NUM_PAGES, page_tokens=PAGE, attention=attention))
     documents = [both.add(20) for _ in range(3)]
     both.read(dict(zip(documents, (9, 1, 16), strict=True)))
     answers = [both.add(4, of=document) for document in (*documents, documents[0])]
