@@ -50,10 +50,10 @@ FORGETFUL = {"falcon_mamba", "mamba"}
 """Those that transformers cannot read in pieces."""
 LONGEST_WHOLE = 16384
 """Tokens that transformers reads whole where it can read in pieces: more take many gigabytes."""
-FEW_ROUNDS_FROM, FEW_ROUNDS = 8192, 1
-"""A document that takes a minute to read is read once, after a round that does not count."""
-ONE_ROUND_FROM = 32768
-"""And once in all where it takes many."""
+FEW_ROUNDS_FROM, FEW_ROUNDS = 4096, 2
+"""Documents of so many tokens are read so often, after a round that does not count."""
+ONE_ROUND_FROM = 16384
+"""And once in all where one takes minutes."""
 
 
 def llama() -> Any:
@@ -192,13 +192,13 @@ def memory_in_a_fresh_process(family: str, whose: str, length: int) -> int:
 def main(families: str, tokens: str) -> None:
     lengths, results = [int(each) for each in tokens.split(",")], {}
     for family in FAMILIES if families == "all" else families.split(","):
-        peaks: dict[str, dict[str, int]] = {}
+        rates, peaks = speeds(family, lengths), dict[str, dict[str, int]]()
         for length in lengths:
             for whose in ("ours", *pieces_of(family, length)):
                 peaks.setdefault(whose, {})[str(length)] = memory_in_a_fresh_process(family, whose, length)
         results[family] = {
             "parameters": subjects.num_parameters(built(family)),
-            "tokens_per_cpu_second": speeds(family, lengths),
+            "tokens_per_cpu_second": rates,
             "peak_bytes_beyond_the_model": peaks,
         }
     measure.publish(

@@ -115,8 +115,10 @@ class ModelSettings(Settings):
     state-spaces/mamba3-* use NousResearch/Meta-Llama-3.1-8B, mamba2-* and mamba-* there EleutherAI/gpt-neox-20b."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` uses GPUs if the Ray cluster has any."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU. The state is float32 either way."""
+    dtype: Literal["auto", "float32", "bfloat16", "int8", "float8"] = "auto"
+    """Of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU. `int8` and `float8` are of the matrices of all
+    layers, which then take half the memory of bfloat16, in which such a model computes; for models with attention that
+    run natively. A recurrent state is float32 in any case."""
     kernels: Literal["auto", "triton", "mamba-ssm", "torch"] = "auto"
     """What runs the model on a GPU: our Triton kernels, mamba-ssm's operators (the extra `peers`; Mamba-3 SISO alone),
     or plain PyTorch, many times slower. Kernels are compared with plain PyTorch when an actor loads the model: `auto`
@@ -139,6 +141,8 @@ class ModelSettings(Settings):
     def _check_kernels(self) -> Self:
         if self.backend == "transformers" and self.kernels != "auto":
             raise ValueError(f"kernels = {self.kernels!r} run models natively, and backend = 'transformers'")
+        if self.backend == "transformers" and self.dtype in ("int8", "float8"):
+            raise ValueError(f"dtype = {self.dtype!r} is of models that run natively, and backend = 'transformers'")
         if self.device == "cpu" and self.kernels in ("triton", "mamba-ssm"):
             raise ValueError(f"kernels = {self.kernels!r} run on a GPU, and device = 'cpu'")
         return self

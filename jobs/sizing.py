@@ -22,7 +22,7 @@ from jobs import command, screen
 from models.weights import checkpoint, hub
 from pipeline.planning.fit import CURRENCY, Fit, PlanningRow, cheapest, fit, planning_table
 from pipeline.planning.footprint import SSM_OVERHEAD, TRANSFORMER_OVERHEAD
-from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, of_checkpoint, of_size
+from pipeline.planning.planned import PLANNED_DTYPES, SIZES, Planned, of_checkpoint, of_size
 from pipeline.planning.speed import SHARE_OF_PEAK
 from pipeline.reports.quantities import UNKNOWN, count, money
 from pipeline.telemetry import logs
@@ -41,14 +41,16 @@ MOST = 10**15
 """Of tokens, parameters and bytes: beyond it is a mistake."""
 GPU_COLUMNS = ("GPU", "memory", "documents", "tokens/s", "per 1M on demand", "per 1M on spot", "")
 
-Dtype = Literal["bfloat16", "float8"]
+Dtype = Literal["bfloat16", "int8", "float8"]
 ModelName = Annotated[
     str | None,
     typer.Argument(metavar="MODEL", help=f"Directory, URI or hub id of a checkpoint, or one of {', '.join(SIZES)}."),
 ]
 Lengths = Annotated[str, typer.Option(help="Tokens of a document, separated by commas; 16K is 16,000.")]
 GpuNames = Annotated[list[str] | None, typer.Option("--gpu", help="May be repeated. Default: all known GPUs.")]
-OfWeights = Annotated[Dtype | None, typer.Option(help="Of the weights; float8 is for planning only.")]
+OfWeights = Annotated[
+    Dtype | None, typer.Option(help="Of the weights; 8 bits run in models with attention, see model.dtype.")
+]
 Parameters = Annotated[str | None, typer.Option(help="A size such as 1.5B, instead of MODEL.")]
 State = Annotated[
     str | None, typer.Option(help="With --parameters: of one document, as 50MiB; unless given, projected.")
@@ -82,14 +84,16 @@ def sizing(
     gpus = [each for each in GPUS.values() if each in named]
     prices = Catalog.load(catalog)
     if chosen is None:
-        dtypes = [dtype] if dtype else list(BYTES_PER_PARAMETER)
+        dtypes = [dtype] if dtype else list(PLANNED_DTYPES)
         _show_table(planning_table(gpus, tokens, dtypes, prices), tokens, as_json)
         return
-    width = BYTES_PER_PARAMETER[dtype or "bfloat16"]
+    precision = dtype or "bfloat16"
     rival = None if chosen.attention_share == 1 else chosen.as_transformer()
     models = [chosen] if rival is None else [chosen, rival]
-    fits = [[fit(each, width, on, length, prices) for length in tokens for on in gpus] for each in models]
-    _show_models(models, fits, dtype or "bfloat16", as_json)
+    fits = [
+        [fit(each, each.width(precision), on, length, prices) for length in tokens for on in gpus] for each in models
+    ]
+    _show_models(models, fits, precision, as_json)
 
 
 def _model(name: str | None, parameters: str | None, state: str | None, hybrid: float | None) -> Planned | None:
@@ -163,20 +167,19 @@ def _table_row(row: PlanningRow) -> dict[str, Any]:
 
 def _show_models(models: Sequence[Planned], fits: Sequence[Sequence[Fit]], dtype: str, as_json: bool) -> None:
     """A model and, unless it is one, a transformer."""
-    width = BYTES_PER_PARAMETER[dtype]
     if as_json:
-        parts = [_part(model, width, of_model) for model, of_model in zip(models, fits, strict=True)]
+        parts = [_part(model, model.width(dtype), of_model) for model, of_model in zip(models, fits, strict=True)]
         _print_json({"dtype": dtype} | dict(zip(("model", "transformer"), parts, strict=False)))
         return
     tables = [_gpu_table(models[0], fits[0])]
     for each, of_model in zip(models, fits, strict=True):
         if each.attention_share:
             tables.append(_length_table(each, models[0], of_model))
-    screen.console().print(_about(models[0], dtype, width))
+    screen.console().print(_about(models[0], dtype, models[0].width(dtype)))
     _print(*tables)
 
 
-def _about(model: Planned, dtype: str, width: int) -> str:
+def _about(model: Planned, dtype: str, width: float) -> str:
     parts = [
         f"{count(model.parameters)} parameters",
         f"{_size(model.parameters * width)} of weights in {dtype}, {_size(model.vram_bytes(width))} with workspace",
@@ -191,14 +194,14 @@ def _about(model: Planned, dtype: str, width: int) -> str:
     return f"{model.name}: {', '.join(parts)}{note}\n"
 
 
-def _part(model: Planned, width: int, fits: Sequence[Fit]) -> dict[str, Any]:
+def _part(model: Planned, width: float, fits: Sequence[Fit]) -> dict[str, Any]:
     return {
         "name": model.name,
         "parameters": model.parameters,
         "attention_share": model.attention_share,
         "attention_of": "its own" if model.own else model.attention and model.attention.name,
         "max_context": model.own and model.own.max_context,
-        "weights_bytes": model.parameters * width,
+        "weights_bytes": round(model.parameters * width),
         "vram_bytes": round(model.vram_bytes(width)),
         "state_bytes": model.state_bytes,
         "cache_bytes": {each.num_tokens: round(model.cache_bytes(each.num_tokens)) for each in fits},

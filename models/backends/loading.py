@@ -1,6 +1,7 @@
 """Models and engines from the files and the settings of a run."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -10,6 +11,7 @@ from models.backends import adapted, engines
 from models.backends import device as devices
 from models.backends.adapted import Adapted
 from models.engine.engine import Engine
+from models.hybrid import eight_bits
 from models.hybrid.language_model import HybridLM
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
@@ -18,13 +20,14 @@ from models.weights.tokenizer import Tokenizer
 
 
 def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, device: str, dtype: str) -> Engine:
-    """As a run has it on a type of torch device, warmed up, with the model of that directory in a dtype by torch's
-    name. Raises ModelError."""
+    """As a run has it on a type of torch device, warmed up, with the model of that directory in a dtype by the name
+    that settings have for it. Raises ModelError."""
     settings = config.engine
     if device == "cpu":
         torch.set_num_threads(settings.cpus_per_actor)
     slots, step_tokens = settings.slots_on(device), settings.step_tokens_on(device)
-    model = loaded(directory, getattr(torch, dtype), device, config.model.backend)
+    computed, kind = precision(dtype)
+    model = loaded(directory, computed, device, config.model.backend, kind)
     ends = end_ids(directory, tokenizer)
     preamble = tokenizer.before(config.preamble)
     engine = engines.around(model, ends, slots, step_tokens, preamble, config.model.kernels, settings.kv_cache_bytes)
@@ -32,15 +35,32 @@ def of_run(config: SummarizeConfig, directory: Path, tokenizer: Tokenizer, devic
     return engine
 
 
+def precision(name: str) -> tuple[torch.dtype, eight_bits.Kind | None]:
+    """What a model computes in, and the kind of its matrices' codes if they have 8 bits, by the name of `model.dtype`
+    on a device."""
+    if name in ("int8", "float8"):
+        return torch.bfloat16, cast("eight_bits.Kind", name)
+    found: torch.dtype = getattr(torch, name)
+    return found, None
+
+
 def loaded(
-    directory: Path, dtype: torch.dtype, device: str, backend: BackendName = "auto"
+    directory: Path,
+    dtype: torch.dtype,
+    device: str,
+    backend: BackendName = "auto",
+    kind: eight_bits.Kind | None = None,
 ) -> MambaLM | HybridLM | Adapted:
-    """The model of that directory on a device. Raises ModelError where it cannot run there, or does not fit."""
+    """The model of that directory on a device, its matrices of 8 bits if `kind` says so.
+
+    Raises ModelError where it cannot run there, or does not fit.
+    """
     if device != "cpu":
         devices.check(dtype)
     try:
         if is_native(directory, backend):
-            return checkpoint.load(directory, dtype, device)
+            return checkpoint.load(directory, dtype, device, kind)
+        checkpoint.check_dtype(directory, kind or "")
         return adapted.load(directory, dtype, device)
     except torch.OutOfMemoryError as error:
         free, total = torch.cuda.mem_get_info()

@@ -72,6 +72,18 @@ def _logits(u: Tensor, weight: Tensor) -> Tensor:
     return F.linear(u.to(weight.dtype), weight)
 
 
+class Matrices(nn.Module):
+    """One matrix for each expert."""
+
+    def __init__(self, num_experts: int, columns: int, rows: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_experts, rows, columns))
+
+    def product(self, expert: int, x: Tensor) -> Tensor:
+        """x (l, columns) -> (l, rows)."""
+        return F.linear(x, self.weight[expert])
+
+
 class Experts(nn.Module):
     """A router, its experts and an MLP that sees every token."""
 
@@ -80,8 +92,8 @@ class Experts(nn.Module):
         self.shape, expert = shape, shape.expert
         width = shape.d_latent or d_model
         self.router = (SoftmaxRouter if shape.router == "softmax" else SigmoidRouter)(d_model, shape)
-        self.up_proj = nn.Parameter(torch.empty(shape.num_experts, (1 + expert.is_gated) * expert.d_hidden, width))
-        self.down_proj = nn.Parameter(torch.empty(shape.num_experts, width, expert.d_hidden))
+        self.up_proj = Matrices(shape.num_experts, width, (1 + expert.is_gated) * expert.d_hidden)
+        self.down_proj = Matrices(shape.num_experts, expert.d_hidden, width)
         self.shared = MLP(d_model, shape.shared)
         if shape.d_latent is not None:
             self.to_latent = nn.Linear(d_model, shape.d_latent, bias=shape.latent_bias)
@@ -106,14 +118,14 @@ class Experts(nn.Module):
         order = choice.experts.flatten().argsort(stable=True)
         counts = torch.bincount(choice.experts.flatten(), minlength=self.shape.num_experts)
         rows = x[order // top_k]
-        made = self._grouped(rows, counts) if _has_grouped_product(x) else self._looped(rows, counts)
+        made = self._grouped(rows, counts) if self._has_grouped_product(x) else self._looped(rows, counts)
         by_token = torch.empty_like(made).index_copy_(0, order, made).unflatten(0, (-1, top_k))
         return (by_token * choice.weights.unsqueeze(-1)).sum(1).to(x.dtype)
 
     def _looped(self, rows: Tensor, counts: Tensor) -> Tensor:
         """rows (L * K, width), sorted by expert."""
         made = [
-            F.linear(activated(F.linear(part, self.up_proj[expert]), self.shape.expert), self.down_proj[expert])
+            self.down_proj.product(expert, activated(self.up_proj.product(expert, part), self.shape.expert))
             for expert, part in enumerate(rows.split(counts.tolist()))
             if len(part)
         ]
@@ -122,10 +134,10 @@ class Experts(nn.Module):
     def _grouped(self, rows: Tensor, counts: Tensor) -> Tensor:
         """The same in two products of all experts, without asking the device how many tokens each has."""
         ends = counts.cumsum(0, dtype=torch.int32)
-        hidden = F.grouped_mm(rows, self.up_proj.mT, offs=ends)
-        return F.grouped_mm(activated(hidden, self.shape.expert), self.down_proj.mT, offs=ends)
+        hidden = F.grouped_mm(rows, self.up_proj.weight.mT, offs=ends)
+        return F.grouped_mm(activated(hidden, self.shape.expert), self.down_proj.weight.mT, offs=ends)
 
-
-def _has_grouped_product(x: Tensor) -> bool:
-    """On a CPU it is the loop, and slower."""
-    return x.device.type == "cuda" and x.dtype == torch.bfloat16 and hasattr(F, "grouped_mm")
+    def _has_grouped_product(self, x: Tensor) -> bool:
+        """Of weights in bf16; on a CPU it is the loop, and slower."""
+        is_bf16 = x.dtype == self.up_proj.weight.dtype == torch.bfloat16
+        return is_bf16 and x.device.type == "cuda" and hasattr(F, "grouped_mm")

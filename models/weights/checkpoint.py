@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from configs.errors import ModelError
+from models.hybrid import eight_bits
 from models.hybrid.architecture import HybridConfig
 from models.hybrid.language_model import HybridLM
 from models.mamba import huggingface
@@ -54,13 +55,20 @@ def save_weights(config: MambaConfig, tensors: Mapping[str, Tensor], directory: 
     (directory / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def load(directory: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> MambaLM | HybridLM:
-    """The model of a directory, in evaluation mode, its weights copied to the device one at a time.
+def load(
+    directory: Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    kind: eight_bits.Kind | None = None,
+) -> MambaLM | HybridLM:
+    """The model of a directory, in evaluation mode, its weights copied to the device one at a time, the matrices of its
+    layers as codes of 8 bits if `kind` says so.
 
     Raises ModelError naming a tensor that is missing, extra or misshapen.
     """
     if published := hybrid.config_of(directory):
-        return hybrid.load(published, directory, dtype, device)
+        return hybrid.load(published, directory, dtype, device, kind)
+    check_dtype(directory, kind or "")
     config, tensors = _read(directory)
     # Copies, also where nothing changes: what is mapped goes wrong when the file is written anew.
     kept = {
@@ -102,6 +110,15 @@ def check(directory: Path) -> MambaConfig | HybridConfig:
     if published := hybrid.config_of(directory):
         return hybrid.check(published, directory)
     return _read(directory)[0]
+
+
+def check_dtype(directory: Path, name: str) -> None:
+    """Raises ModelError where a model cannot have a `model.dtype`."""
+    if name in eight_bits.STORED and hybrid.config_of(directory) is None:
+        raise ModelError(
+            f"model.dtype = {name!r}: weights of 8 bits are for models with attention that run natively, and "
+            f"{directory} is none; bfloat16 runs it on a GPU"
+        )
 
 
 def fingerprint(directory: Path) -> str:

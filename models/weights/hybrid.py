@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import ModelError
+from models.hybrid import eight_bits
 from models.hybrid.architecture import HybridConfig
 from models.hybrid.families import published
 from models.hybrid.families.sources import Source, sources
@@ -56,22 +57,68 @@ def check(theirs: Mapping[str, Any], directory: Path) -> HybridConfig:
     return _read(theirs, directory)[0]
 
 
-def load(theirs: Mapping[str, Any], directory: Path, dtype: torch.dtype, device: torch.device | str) -> HybridLM:
-    """The model of a directory, in evaluation mode, its weights copied to the device one at a time."""
+def load(
+    theirs: Mapping[str, Any],
+    directory: Path,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    kind: eight_bits.Kind | None = None,
+) -> HybridLM:
+    """The model of a directory, in evaluation mode, its weights copied to the device one at a time, the matrices of its
+    layers as codes of that kind if one is given."""
     config, layout, tensors = _read(theirs, directory)
-    with torch.device("meta"):
-        model = HybridLM(config)
-    kept = {}
+    model = empty(config, dtype, kind)
+    kept: dict[str, Tensor] = {}
     for name, parts in layout.items():
-        wanted = torch.promote_types(dtype, torch.float32) if name.endswith(FP32_NAMES) else dtype
-        shape = model.get_parameter(name).shape
-        kept[name] = _together([tensors[part.name] for part in parts], shape, wanted, device)
+        place = model.get_parameter(name)
+        pieces = [tensors[part.name] for part in parts]
+        if kind is not None and place.dtype == eight_bits.STORED[kind]:
+            kept[name], kept[_scales(name)] = _codes(pieces, place.shape, kind, device)
+        else:
+            kept[name] = _together(pieces, place.shape, place.dtype, device)
     if config.tie_embeddings:
         kept[HEAD] = kept[EMBEDDING]
     model.load_state_dict(kept, strict=True, assign=True)
     if config.tie_embeddings:
         model.lm_head.weight = model.embedding.weight
     return model.eval().requires_grad_(False)
+
+
+def empty(config: HybridConfig, dtype: torch.dtype, kind: eight_bits.Kind | None = None) -> HybridLM:
+    """A model without memory behind its weights, of the dtypes and sizes of one that is loaded."""
+    with torch.device("meta"):
+        model = HybridLM(config).requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            parameter.data = parameter.to(
+                torch.promote_types(dtype, torch.float32) if name.endswith(FP32_NAMES) else dtype
+            )
+        if kind is not None:
+            eight_bits.put_in(model, kind)
+    return model
+
+
+def nbytes(config: HybridConfig, dtype: torch.dtype, kind: eight_bits.Kind | None = None) -> int:
+    """Of all weights of such a model once it is loaded; a tied head counts once."""
+    return sum(parameter.nbytes for parameter in empty(config, dtype, kind).parameters())
+
+
+def _codes(
+    parts: list[Tensor], shape: torch.Size, kind: eight_bits.Kind, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """One tensor of codes from those that lie along its rows, and their scales."""
+    codes = torch.empty(shape, dtype=eight_bits.STORED[kind], device=device)
+    scales = torch.empty(shape[:-1], dtype=torch.float32, device=device)
+    rows, of_rows, start = codes.view(-1, shape[-1]), scales.view(-1), 0
+    for part in parts:
+        flat = part.reshape(-1, shape[-1]).to(device)
+        stop = start + len(flat)
+        rows[start:stop], of_rows[start:stop] = eight_bits.codes_of(flat, kind)
+        start = stop
+    return codes, scales
+
+
+def _scales(name: str) -> str:
+    return name.removesuffix("weight") + "scales"
 
 
 def _together(parts: list[Tensor], shape: torch.Size, dtype: torch.dtype, device: torch.device | str) -> Tensor:

@@ -10,7 +10,7 @@ from configs.prices import MARKETS, Catalog, Market
 from models.backends.capacity import RESERVE_BYTES
 from pipeline.billing.metering import SECONDS_PER_HOUR
 from pipeline.billing.money import MILLION, RATIO_STEP
-from pipeline.planning.planned import BYTES_PER_PARAMETER, SIZES, Planned, Size
+from pipeline.planning.planned import SIZES, Planned, Size
 from pipeline.planning.speed import SHARE_OF_PEAK
 
 CURRENCY = "USD"
@@ -57,7 +57,7 @@ class PlanningRow:
     """Of all GPUs, at the first length."""
 
 
-def fit(model: Planned, bytes_per_parameter: int, gpu: Gpu, num_tokens: int, catalog: Catalog) -> Fit:
+def fit(model: Planned, bytes_per_parameter: float, gpu: Gpu, num_tokens: int, catalog: Catalog) -> Fit:
     """How a model does on one GPU with documents of `num_tokens`, from the GPU's rated peaks and its prices in a
     catalog."""
     documents = model.documents_that_fit(gpu.memory_bytes, bytes_per_parameter, num_tokens)
@@ -81,17 +81,12 @@ def planning_table(
     gpus: Sequence[Gpu], lengths: Sequence[int], dtypes: Iterable[str], catalog: Catalog
 ) -> list[PlanningRow]:
     """Rows for known sizes in each precision. `gpus` are sorted by memory, the smallest first."""
-    precisions = {dtype: BYTES_PER_PARAMETER[dtype] for dtype in dtypes}
-    return [
-        _row(size, dtype, width, gpus, lengths, catalog)
-        for size in SIZES.values()
-        for dtype, width in precisions.items()
-    ]
+    precisions = tuple(dtypes)
+    return [_row(size, dtype, gpus, lengths, catalog) for size in SIZES.values() for dtype in precisions]
 
 
-def _row(
-    size: Size, dtype: str, width: int, gpus: Sequence[Gpu], lengths: Sequence[int], catalog: Catalog
-) -> PlanningRow:
+def _row(size: Size, dtype: str, gpus: Sequence[Gpu], lengths: Sequence[int], catalog: Catalog) -> PlanningRow:
+    width = size.model.width(dtype)
     vram = size.model.vram_bytes(width, size.states_bytes)
     smallest = next((gpu for gpu in gpus if vram + RESERVE_BYTES <= gpu.memory_bytes), None)
     return PlanningRow(

@@ -3,11 +3,13 @@
 n tokens, P parameters, Z layers, D width. GB are 10**9 bytes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 STATE_BYTES_PER_NUMBER = 4
-WIDTHS = {"float32": 4, "bfloat16": 2}
-"""Bytes of a parameter, and of a number in a cache of keys and values."""
+WIDTHS = {"float32": 4, "bfloat16": 2, "int8": 2, "float8": 2}
+"""Bytes of a number in a cache of keys and values, and of a parameter, by the dtype of weights: those of 8 bits are
+matrices alone."""
 SCAN_FLOPS = 6
 """FLOPs per token and number of the recurrent state: decay, write and read, each a multiplication and an addition."""
 SSM_OVERHEAD = 1.07
@@ -34,9 +36,12 @@ class Footprint:
     max_context: int | None = None
     """Tokens that the model was made for; None where nothing says so, or nothing grows with them."""
 
-    def weights_bytes(self, bytes_per_parameter: float) -> float:
+    exact_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Of all weights by their dtype, where some are kept in another."""
+
+    def weights_bytes(self, dtype: str) -> int:
         """Memory of all parameters, in bytes."""
-        return self.parameters * bytes_per_parameter
+        return self.exact_bytes.get(dtype, self.parameters * WIDTHS[dtype])
 
     def cache_bytes(self, num_tokens: int, bytes_per_number: int = 2) -> int:
         """Keys and values of a document, as numbers of the weights' width."""

@@ -47,8 +47,8 @@ def _beside(config: SummarizeConfig, tokenizer: Tokenizer) -> int:
 def _in_memory(model: Footprint, config: SummarizeConfig, device: str) -> tuple[int | None, str]:
     """Tokens of the cache, and what they are made of."""
     kind = "cpu" if device == "cpu" else "cuda"
-    width = WIDTHS[config.model.dtype_on(kind)]
-    per_token = model.cache_bytes(1, width)
+    dtype = config.model.dtype_on(kind)
+    per_token = model.cache_bytes(1, WIDTHS[dtype])
     if not per_token:
         return None, ""
     if config.engine.kv_cache_bytes is not None:
@@ -56,16 +56,16 @@ def _in_memory(model: Footprint, config: SummarizeConfig, device: str) -> tuple[
     elif kind == "cpu":
         left, made_of = cpu_cache_bytes(config.engine.cpus_per_actor), "a share of this machine's memory"
     else:
-        left, made_of = _beside_weights(model, config, device, width)
+        left, made_of = _beside_weights(model, config, device, dtype)
     pages = max(0, left) // (PAGE_TOKENS * per_token) - SPARE_PAGES
     why = f"{size(left)} ({made_of}) at {size(per_token)} of keys and values for a token"
     return max(0, pages) * PAGE_TOKENS, why
 
 
-def _beside_weights(model: Footprint, config: SummarizeConfig, device: str, width: int) -> tuple[int, str]:
+def _beside_weights(model: Footprint, config: SummarizeConfig, device: str, dtype: str) -> tuple[int, str]:
     """As `models.backends.capacity.pages_that_fit` shares a GPU out: at most half of what is free to states."""
     memory = gpu_named(device).memory_bytes
-    weights = round(model.weights_bytes(width) * SSM_OVERHEAD)
+    weights = round(model.weights_bytes(dtype) * SSM_OVERHEAD)
     free = memory - RESERVE_BYTES - weights
     cost = 2 * (model.state_bytes + model.vocab_size * LOGITS_BYTES_PER_PLACE)
     slots = min(config.engine.slots_on("cuda"), max(0, free) // 2 // cost)

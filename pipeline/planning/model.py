@@ -17,7 +17,7 @@ from models.hybrid.architecture import ExpertsShape, HybridConfig, Layer
 from models.hybrid.language_model import HybridLM
 from models.mamba.architecture import MambaConfig
 from models.mamba.language_model import MambaLM
-from models.weights import checkpoint
+from models.weights import checkpoint, hybrid
 from models.weights.tokenizer import Tokenizer
 from pipeline.planning.footprint import SCAN_FLOPS, STATE_BYTES_PER_NUMBER, WIDTHS, Footprint
 from pipeline.planning.longest import Longest
@@ -38,6 +38,7 @@ class Model:
     def of(config: SummarizeConfig) -> "Model":
         """That of a run, whose weights are looked at and not loaded. Raises ModelError."""
         directory = checkpoint.resolve(config.model.uri)
+        checkpoint.check_dtype(directory, config.model.dtype)
         is_native = loading.is_native(directory, config.model.backend)
         made = footprint(checkpoint.check(directory)) if is_native else _of_adapted(adapted.sizes(directory))
         tokenizer = Tokenizer.of_run(config.model)
@@ -95,6 +96,7 @@ def _of_hybrid(config: HybridConfig) -> Footprint:
         attention_flops=sum(4.0 * layer.num_heads * layer.head_dim for layer in config.attention_layers),
         vocab_size=config.vocab_size,
         max_context=config.max_context,
+        exact_bytes={dtype: hybrid.nbytes(config, *loading.precision(dtype)) for dtype in WIDTHS},
     )
 
 

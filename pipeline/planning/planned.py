@@ -25,7 +25,9 @@ from pipeline.planning.footprint import (
 from pipeline.planning.model import footprint
 
 GB = 10**9
-BYTES_PER_PARAMETER = {"bfloat16": 2, "float8": 1}
+BYTES_PER_PARAMETER = {"bfloat16": 2, "int8": 1, "float8": 1}
+PLANNED_DTYPES = ("bfloat16", "float8")
+"""Of the planning table: int8 takes what float8 does."""
 VOCAB_SIZE = 128_256
 """Of the tokenizer of all published Mamba-3 models."""
 NEAR = 3
@@ -53,6 +55,12 @@ class Planned:
     def overhead(self) -> float:
         """Weights plus workspace, as a multiple of the weights; interpolated for a hybrid."""
         return SSM_OVERHEAD + self.attention_share * (TRANSFORMER_OVERHEAD - SSM_OVERHEAD)
+
+    def width(self, dtype: str) -> float:
+        """Bytes per parameter in that dtype; of a checkpoint, as it is loaded."""
+        if self.own is not None:
+            return self.own.weights_bytes(dtype) / self.parameters
+        return BYTES_PER_PARAMETER[dtype]
 
     def vram_bytes(self, bytes_per_parameter: float, documents_bytes: float = 0) -> float:
         """Memory of weights, workspace and documents."""

@@ -235,12 +235,12 @@ def quote(
 
 def _memory(model: Footprint, tokens: Tokens, documents: int, config: SummarizeConfig, device: str) -> Memory:
     kind = "cpu" if device == "cpu" else "cuda"
-    rival, width = transformer_like(model.parameters), WIDTHS[config.model.dtype_on(kind)]
+    rival, dtype = transformer_like(model.parameters), config.model.dtype_on(kind)
     return Memory(
-        weights_bytes=round(model.weights_bytes(width)),
+        weights_bytes=model.weights_bytes(dtype),
         state_bytes=model.state_bytes,
         slots=config.engine.slots_on(kind),
-        cache_bytes=model.cache_bytes(tokens.longest, width),
+        cache_bytes=model.cache_bytes(tokens.longest, WIDTHS[dtype]),
         transformer=rival.name,
         transformer_cache_bytes=rival.kv_cache_bytes(tokens.longest),
         transformer_arithmetic_ratio=_against(rival, model, tokens, documents),

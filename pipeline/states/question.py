@@ -29,7 +29,7 @@ from pipeline.states import snapshot, stored
 from pipeline.states.library import KeptState, StateLibrary
 from pipeline.states.snapshot import EXTRACTION_VERSION, Snapshot, state_key
 
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "int8", "float8")
 JOB = "SELECT config FROM jobs WHERE run_id = $run AND config IS NOT NULL"
 
 
@@ -104,7 +104,8 @@ class Reader:
     def engine(self) -> Summarizer:
         """For one document."""
         step_tokens = EngineSettings().step_tokens_on(self.device)
-        model = loading.loaded(self.directory, getattr(torch, self.dtype), self.device, self.backend)
+        dtype, kind = loading.precision(self.dtype)
+        model = loading.loaded(self.directory, dtype, self.device, self.backend, kind)
         return engines.around(model, end_ids(self.directory, self.tokenizer), 1, step_tokens)
 
 

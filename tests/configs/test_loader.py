@@ -37,6 +37,8 @@ def from_yaml(folder: Path, text: str, *overrides: str) -> SummarizeConfig:
         ("engine.slots=many", "engine.slots = 'many': Input should be a valid integer"),
         ("engine.slots=0", "engine.slots = 0: Input should be greater than or equal to 1"),
         ("model.device=tpu", "model.device = 'tpu': Input should be 'auto', 'cpu' or 'cuda'"),
+        ("model.dtype=int4", "model.dtype = 'int4': Input should be 'auto', 'float32', 'bfloat16', 'int8' or 'float8'"),
+        ("model={backend: transformers, dtype: int8}", "dtype = 'int8' is of models that run natively"),
         ("model.uri=", "model.uri = None: Input should be a valid string"),
         ("run.id=../up", "run.id = '../up': String should match pattern"),
         ("price.currency=dollars", "price.currency = 'dollars'"),

@@ -53,8 +53,8 @@ def names(model: HybridConfig) -> Names:
         else:
             found |= _mlp_names(f"{ours}.mixer.shared", f"{theirs}.shared_mlp")
             experts = f"{theirs}.block_sparse_moe"
-            found[f"{ours}.mixer.up_proj"] = f"{experts}.input_linear.weight"
-            found[f"{ours}.mixer.down_proj"] = f"{experts}.output_linear.weight"
+            found[f"{ours}.mixer.up_proj"] = f"{experts}.input_linear"
+            found[f"{ours}.mixer.down_proj"] = f"{experts}.output_linear"
             found[f"{ours}.mixer.router"] = f"{experts}.router.layer"
     return found
 

@@ -71,7 +71,7 @@ def _expert_names(ours: str, theirs: str, shape: ExpertsShape, width: int) -> di
     """Of a layer of experts, each of which is published by itself."""
     found: dict[str, str | Pieces] = {
         f"{ours}.{name}": Pieces(
-            tuple(f"{theirs}.experts.{expert}.{name}.weight" for expert in range(shape.num_experts)),
+            tuple(f"{theirs}.experts.{expert}.{name}" for expert in range(shape.num_experts)),
             (rows,) * shape.num_experts,
         )
         for name, rows in (("up_proj", shape.expert.d_hidden), ("down_proj", width))

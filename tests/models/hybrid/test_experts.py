@@ -37,11 +37,11 @@ def test_the_result_is_the_weighed_sum_of_the_chosen(experts):
     weights, chosen = experts.router(u)
     expected = experts.shared(u)
     for weight, expert in zip(weights[0], chosen[0], strict=True):
-        hidden = u @ experts.up_proj[expert].T
+        hidden = u @ experts.up_proj.weight[expert].T
         hidden = (
             hidden[:, :6].sigmoid() * hidden[:, :6] * hidden[:, 6:] if hidden.shape[1] == 12 else hidden.relu() ** 2
         )
-        expected = expected + weight * (hidden @ experts.down_proj[expert].T)
+        expected = expected + weight * (hidden @ experts.down_proj.weight[expert].T)
     assert torch.allclose(experts(u), expected, rtol=1e-12)
 
 

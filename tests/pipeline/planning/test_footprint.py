@@ -25,7 +25,7 @@ def test_parameters_and_states_are_those_of_the_model():
     found = footprint(model.config)
     assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert found.state_bytes == model.empty_state(1).nbytes
-    assert found.weights_bytes(2) == 2 * found.parameters
+    assert found.weights_bytes("bfloat16") == 2 * found.parameters
 
 
 def test_the_largest_published_model_has_its_published_size():

@@ -40,15 +40,16 @@ GRANITE_350M: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8", "int8"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_sizing_promises_is_what_is_used(tmp_path, family):
-    """Weights, states and pages, by counting bytes; in bf16, as on a GPU."""
+def test_what_sizing_promises_is_what_is_used(tmp_path, family, dtype):
+    """Weights, states and pages, by counting bytes; as on a GPU."""
     directory = published_families.write(family, tmp_path)
     planned = of_checkpoint(family, checkpoint.architecture(directory))
-    model = loading.loaded(directory, torch.bfloat16, "cpu")
+    computed, kind = loading.precision(dtype)
+    model = loading.loaded(directory, computed, "cpu", kind=kind)
     weights = {id(each): each.nbytes for each in model.parameters()}
-    # Some are kept in fp32.
-    assert sum(weights.values()) == pytest.approx(2 * planned.parameters, rel=0.05)
+    assert sum(weights.values()) == pytest.approx(planned.width(dtype) * planned.parameters)
     assert planned.state_bytes == model.empty_state(1).nbytes
 
     backend, tokens = HybridBackend(model, 2, 64), 5 * PAGE_TOKENS
