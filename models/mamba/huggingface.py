@@ -121,8 +121,10 @@ def _expansion(config: dict[str, Any], width: int, mixer: dict[str, Any]) -> Any
             )
         return mixer["expand"]
     # Falcon Mamba 7B says expand = 16 and is twice as wide inside: what `intermediate_size` says goes before.
-    inner = config.get("intermediate_size", mixer["expand"] * width)
-    if inner % width:
+    inner = config.get("intermediate_size")
+    if inner is None or not isinstance(width, int) or width < 1:
+        return mixer["expand"]
+    if not isinstance(inner, int) or inner % width:
         raise ValueError(f"intermediate_size = {inner} is no multiple of hidden_size = {width}")
     return inner // width
 

@@ -19,8 +19,6 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from models.mamba.packing import Packing
 
-CHUNK = 32
-"""Q. Half of it is a sixth slower on a CPU, and twice of it no faster."""
 NUMBERS_AT_ONCE = 1 << 14
 """Of a token's state: what is computed with, two arrays of Q times as many, is 4 MiB in fp32 and stays in the cache."""
 

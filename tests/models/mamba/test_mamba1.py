@@ -427,6 +427,9 @@ THEIR_CONFIG = {"model_type": "mamba", "hidden_size": 64}
         (THEIR_CONFIG | {"rms_norm": False}, "rms_norm = False"),
         (THEIR_CONFIG | {"time_step_init_scheme": "zero"}, "dt_init"),
         (THEIR_CONFIG | {"intermediate_size": 100}, "intermediate_size = 100 is no multiple of hidden_size = 64"),
+        (THEIR_CONFIG | {"intermediate_size": "wide"}, "intermediate_size = wide is no multiple of hidden_size = 64"),
+        (THEIR_CONFIG | {"hidden_size": "wide"}, "d_model"),
+        (THEIR_CONFIG | {"expand": 1.5, "intermediate_size": None}, "ssm_cfg.Mamba1.expand"),
     ],
 )
 def test_a_config_that_is_not_supported_is_refused_by_name(config, says, tmp_path):
