@@ -65,10 +65,11 @@ demo-llm: setup  ## The same with a small instruct model (SmolLM2, 93 MB), whose
 docs: setup  ## Write the pages that are made of the code: docs/tables.md, docs/settings.md and docs/code.md
 	$(PY) -m docs.generate
 
-check: setup  ## Formatting, lint and types
+check: setup  ## Formatting, lint, types, licenses and known vulnerabilities
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	$(PY) -m infra.dependencies
 
 test: setup  ## Every test that needs no GPU, without the long faults of `make chaos`
 	$(call tests,$(PY))
