@@ -1,6 +1,6 @@
 """Runs beside Ray on a spot node: when the cloud announces that it takes the machine back, Ray drains the node.
 
-    python preemption_watcher.py [--address HEAD:PORT] [--node-id ID] [--cloud auto|aws|gcp]
+    python preemption_watcher.py [--address HEAD:PORT] [--node-id ID] [--cloud auto|aws|azure|gcp]
 
 Needs nothing but Python and the `ray` that is on the node. It ends once Ray knows.
 """
@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ray._private.services import canonicalize_bootstrap_address_or_die
@@ -24,10 +25,12 @@ from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.util import get_node_ip_address
 
 METADATA_URL = "http://169.254.169.254"
-"""The same address on AWS and on GCP."""
+"""The same address on AWS, Azure and GCP."""
 METADATA_TIMEOUT_SECONDS = 2
 GCS_TIMEOUT_SECONDS = 5
 GCP_NOTICE_SECONDS = 30
+AZURE_NOTICE_SECONDS = 30
+AZURE_GOING = ("Preempt", "Terminate")
 TOKEN_SECONDS = 21_600
 LONGEST_BACKOFF = 4
 """Polls are at most so many times as far apart while the metadata service fails: a notice on GCP is short."""
@@ -113,11 +116,48 @@ class Gcp:
         return Notice(time.time() + GCP_NOTICE_SECONDS, "GCP: preempted") if answer == "TRUE" else None
 
 
+class Azure:
+    """Scheduled events: a list for all machines of a scale set, each named by its own machines."""
+
+    name = "azure"
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/metadata"
+        self._machine: str | None = None
+
+    def notice(self) -> Notice | None:
+        """Raises MetadataError."""
+        if self._machine is None:
+            self._machine = self._get("instance/compute/name?api-version=2021-02-01&format=text")
+        answer = self._get("scheduledevents?api-version=2020-07-01")
+        try:
+            for event in json.loads(answer)["Events"]:
+                if event["EventType"] in AZURE_GOING and self._machine in event["Resources"]:
+                    return Notice(_azure_time(event["NotBefore"]), f"Azure: {event['EventType']}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise MetadataError(f"scheduledevents says {answer!r}") from error
+        return None
+
+    def _get(self, path: str) -> str:
+        answer = fetch(f"{self._url}/{path}", {"Metadata": "true"})
+        if answer is None:
+            raise MetadataError(f"nothing at {self._url}/{path}")
+        return answer
+
+
+def _azure_time(not_before: str) -> float:
+    """Empty once the event has begun."""
+    return parsedate_to_datetime(not_before).timestamp() if not_before else time.time() + AZURE_NOTICE_SECONDS
+
+
+Cloud = Aws | Azure | Gcp
+
+
 class Auto:
     """Whichever of the clouds answers first, from then on."""
 
     def __init__(self, url: str) -> None:
-        self._clouds: tuple[Aws | Gcp, ...] = (Aws(url), Gcp(url))
+        self._clouds: tuple[Cloud, ...] = (Aws(url), Gcp(url), Azure(url))
 
     def notice(self) -> Notice | None:
         """Raises MetadataError."""
@@ -135,7 +175,7 @@ class Auto:
         raise MetadataError("; ".join(reasons))
 
 
-CLOUDS: dict[str, type[Auto | Aws | Gcp]] = {"auto": Auto, "aws": Aws, "gcp": Gcp}
+CLOUDS: dict[str, type[Auto | Cloud]] = {"auto": Auto, "aws": Aws, "azure": Azure, "gcp": Gcp}
 
 
 def fetch(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
@@ -195,7 +235,7 @@ def only_node_at(ip: str, addresses: dict[str, str]) -> str:
     raise NodeError(f"{which} this machine's address {ip}: name this node with --node-id (`ray list nodes` shows ids)")
 
 
-def watch(cloud: Auto | Aws | Gcp, poll_seconds: float) -> Notice:
+def watch(cloud: Auto | Cloud, poll_seconds: float) -> Notice:
     """Wait for the notice, and go on over whatever the metadata service does."""
     failures = 0
     while True:

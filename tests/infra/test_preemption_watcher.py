@@ -1,5 +1,6 @@
 """The cloud's notice, as its metadata service words it, makes a real Ray drain the node."""
 
+import json
 import subprocess
 import sys
 import time
@@ -12,13 +13,15 @@ from threading import Thread
 
 import pytest
 
-from infra.preemption_watcher import Auto, Aws, Gcp, MetadataError, NodeError, only_node_at
+from infra.preemption_watcher import Auto, Aws, Azure, Gcp, MetadataError, NodeError, only_node_at
 from tests.chaos.cluster import Cluster
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 PROGRAM = Path(__file__).parents[2] / "infra" / "preemption_watcher.py"
 ACTION, REBALANCE = "/latest/meta-data/spot/instance-action", "/latest/meta-data/events/recommendations/rebalance"
 PREEMPTED = "/computeMetadata/v1/instance/preempted"
+NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 BUSY = """
 import ray, time
 
@@ -48,6 +51,8 @@ class Metadata(ThreadingHTTPServer):
         self.asked += 1
         if self.status != 200:
             return self.status, ""
+        if self.cloud == "azure":
+            return (200, self.answers[path]) if headers["Metadata"] == "true" and path in self.answers else (404, "")
         if self.cloud == "gcp":
             return (
                 (200, self.answers[path]) if headers["Metadata-Flavor"] == "Google" and method == "GET" else (403, "")
@@ -190,5 +195,34 @@ def test_the_clouds_are_told_apart_and_neither_is_taken_for_the_other(metadata):
         Aws(metadata.url).notice()
     assert Auto(metadata.url).notice().message == "GCP: preempted"
     metadata.status = 503
-    with pytest.raises(MetadataError, match=r"aws: .* 503; gcp: .* 503"):
+    with pytest.raises(MetadataError, match=r"aws: .* 503; gcp: .* 503; azure: .* 503"):
         Auto(metadata.url).notice()
+
+
+def event(kind: str = "Preempt", machine: str = "vmss_3", not_before: str = "Thu, 26 Nov 2026 18:00:30 GMT") -> str:
+    about = {"EventId": "1", "EventType": kind, "Resources": [machine], "NotBefore": not_before}
+    return json.dumps({"DocumentIncarnation": 2, "Events": [about | {"EventStatus": "Scheduled"}]})
+
+
+def test_an_event_of_azure_counts_where_it_names_this_machine(metadata):
+    metadata.cloud, metadata.answers[NAME], metadata.answers[EVENTS] = "azure", "vmss_3", '{"Events": []}'
+    auto = Auto(metadata.url)
+    assert auto.notice() is None
+    for others in (event(machine="vmss_4"), event(kind="Reboot")):
+        metadata.answers[EVENTS] = others
+        assert auto.notice() is None
+    metadata.answers[EVENTS] = event()
+    notice = auto.notice()
+    assert (notice.message, notice.deadline) == (
+        "Azure: Preempt",
+        datetime(2026, 11, 26, 18, 0, 30, tzinfo=UTC).timestamp(),
+    )
+    metadata.answers[EVENTS] = event(not_before="")
+    assert 0 < auto.notice().deadline - time.time() <= 30
+
+
+@pytest.mark.parametrize("answer", ["{", "[]", '{"Events": [{"EventType": "Preempt"}]}', event(not_before="soon")])
+def test_an_event_of_azure_that_nobody_understands_is_an_error(metadata, answer):
+    metadata.cloud, metadata.answers[NAME], metadata.answers[EVENTS] = "azure", "vmss_3", answer
+    with pytest.raises(MetadataError, match="scheduledevents says"):
+        Azure(metadata.url).notice()
