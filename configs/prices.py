@@ -43,8 +43,8 @@ class Price(Settings):
     """Likewise, on the spot market."""
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
     """ISO 4217 code."""
-    date: datetime.date
-    """When this was the price."""
+    date: datetime.date | None
+    """When this was the price; null if that is not known. Such a row counts only where its provider is named."""
     source: str = Field(min_length=1)
     """Where it was read."""
 
@@ -59,12 +59,14 @@ class Price(Settings):
         return self.spot_gpu_hour if market == "spot" else self.on_demand_gpu_hour
 
     @property
-    def age_days(self) -> int:
-        return (datetime.datetime.now(datetime.UTC).date() - self.date).days
+    def age_days(self) -> int | None:
+        """None if it has no date."""
+        return None if self.date is None else (datetime.datetime.now(datetime.UTC).date() - self.date).days
 
     @property
     def is_stale(self) -> bool:
-        return self.age_days > STALE_DAYS
+        """Whether the price is old, or of nobody knows when."""
+        return self.age_days is None or self.age_days > STALE_DAYS
 
 
 class Where(NamedTuple):
@@ -112,6 +114,7 @@ class Catalog(Settings):
         """
         for tier in (self.prices, self.shipped):
             rows = [row for row in tier if same_gpu(row.gpu, gpu) and row.currency == currency]
+            rows = [row for row in rows if row.date is not None or row.provider in (None, where.provider)]
             if rows := _at([row for row in rows if row.gpu_hour(market) is not None], where):
                 return list({(row.gpu, *_place(row)): row for row in reversed(rows)}.values())[::-1]
         raise ConfigError(_refusal(gpu, self.of_gpu(gpu), market, currency, where))
@@ -217,7 +220,7 @@ def _warn(price: Price) -> None:
         "price_is_old",
         gpu=price.gpu,
         provider=price.provider,
-        date=price.date.isoformat(),
+        date=price.date.isoformat() if price.date else "unknown",
         days=price.age_days,
         source=price.source,
         remedy="price.catalog=my-prices.yaml with a row of today, or python -m jobs.prices refresh",

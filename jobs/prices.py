@@ -1,4 +1,4 @@
-"""`python -m jobs.prices list|refresh`: what GPUs cost in the catalog, and on AWS's spot market today."""
+"""`python -m jobs.prices list|check|refresh`: what GPUs cost in the catalog, for a run, and on the market today."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from configs.errors import ConfigError
-from configs.prices import Catalog, Price
-from jobs import command, screen
-from pipeline.billing import spot_prices
+from configs.loader import load
+from configs.prices import MARKETS, Catalog, Price, Where
+from configs.settings import SummarizeConfig
+from jobs import command, exits, screen
+from pipeline.billing import skypilot_catalog, spot_prices
 from pipeline.reports.quantities import UNKNOWN, count, money
 from pipeline.storage import objects
 
@@ -19,6 +21,7 @@ DEFAULT_INSTANCES = ("p4d.24xlarge", "p4de.24xlarge", "p5.48xlarge", "p5en.48xla
 HEAD = "# Per hour of one GPU; name this file as price.catalog. `python -m jobs.prices refresh` updates it.\n"
 PRICES_LINE = re.compile(r"^prices:", re.MULTILINE)
 KEPT = "; on demand "
+UNDATED = "an unknown day"
 
 CatalogPath = Annotated[
     str | None,
@@ -45,6 +48,31 @@ def list_prices(
     screen.console().print(table)
 
 
+def check(
+    config_path: command.ConfigPath,
+    overrides: command.Overrides = None,
+    gpu: Annotated[
+        list[str] | None, typer.Option("--gpu", metavar="NAME", help="Of the nodes; may be repeated.")
+    ] = None,
+) -> int:
+    """What a run with these settings would be charged for an hour of these GPUs, on each market that it may be on.
+
+    Exit codes: 0, 2 where a price is missing or several fit, 3 where one is older than 90 days or has no date.
+    """
+    price = load(SummarizeConfig, config_path, overrides or []).price
+    catalog, where = Catalog.load(price.catalog), Where(price.provider, price.region, price.instance_type)
+    markets = MARKETS if price.market == "auto" else (price.market,)
+    if not gpu:
+        raise ConfigError("--gpu: name at least one, such as --gpu H100")
+    asked = [(name, market) for name in gpu for market in markets]
+    rows = [catalog.find(name, market, price.currency, where) for name, market in asked]
+    for (name, market), row in zip(asked, rows, strict=True):
+        hour = money(row.gpu_hour(market), row.currency)
+        age = f"of {UNDATED}" if row.age_days is None else f"{row.age_days} days old"
+        print(f"{'OLD  ' if row.is_stale else ''}{name} {market}: {hour} an hour, {age}, {row.source}")
+    return exits.PARTIAL if any(row.is_stale for row in rows) else exits.SUCCESS
+
+
 def refresh(
     region: Annotated[
         list[str] | None, typer.Option(metavar="REGION", help="May be repeated. Default: AWS_REGION.")
@@ -56,14 +84,44 @@ def refresh(
     output: Annotated[
         str, typer.Option(metavar="FILE", help="Created or updated; its other rows stay.")
     ] = "prices.yaml",
+    skypilot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROVIDER/vms.csv", help="A file of SkyPilot's catalog instead; its folder is the provider."
+        ),
+    ] = None,
 ) -> None:
     """Fetch today's spot prices from AWS, for the cheapest zone of each region, and write them to a catalog.
 
     Uses the AWS credentials of the environment, which need only ec2:DescribeSpotPriceHistory and
-    ec2:DescribeInstanceTypes.
+    ec2:DescribeInstanceTypes. With --skypilot nothing is fetched: that file's prices, on demand and spot, are written
+    without a date, since it has none; --region and --instance choose among them.
     """
     path = Path(output).expanduser()
     kept = Catalog.read(path).prices if path.exists() else ()
+    fresh = _of_skypilot(skypilot, region, instance) if skypilot else _of_aws(region, instance)
+    _write(path, Catalog(prices=merged(kept, fresh)))
+    for price in fresh:
+        on_demand, spot = (money(price.gpu_hour(market), price.currency) for market in MARKETS)
+        where = f"{price.region or 'any region'} ({price.instance_type})"
+        print(f"{price.gpu} in {where}: {on_demand} on demand, {spot} spot, an hour")
+    print(f"wrote {len(fresh)} to {path}; use it as price.catalog={path}")
+
+
+def _of_skypilot(file: str, region: list[str] | None, instance: list[str] | None) -> list[Price]:
+    """Raises ConfigError."""
+    found = [
+        price
+        for price in skypilot_catalog.read(Path(file).expanduser())
+        if (not region or price.region in region) and (not instance or price.instance_type in instance)
+    ]
+    if not found:
+        raise ConfigError(f"--skypilot {file}: has no GPU of these --region and --instance")
+    return found
+
+
+def _of_aws(region: list[str] | None, instance: list[str] | None) -> list[Price]:
+    """Raises ConfigError."""
     fresh: list[Price] = []
     for each in region or [spot_prices.default_region()]:
         instances = list(dict.fromkeys(instance or DEFAULT_INSTANCES))
@@ -73,10 +131,7 @@ def refresh(
             print(f"not offered on the spot market: {missing} in {each}")
     if not fresh:
         raise ConfigError("AWS offers none of these on the spot market there: try other --region or --instance")
-    _write(path, Catalog(prices=merged(kept, fresh)))
-    for price in fresh:
-        print(f"{price.gpu} in {price.region} ({price.instance_type}): {price.spot_gpu_hour} {price.currency} an hour")
-    print(f"wrote {len(fresh)} to {path}; use it as price.catalog={path}")
+    return fresh
 
 
 def merged(kept: tuple[Price, ...], fresh: list[Price]) -> tuple[Price, ...]:
@@ -94,7 +149,7 @@ def _updated(old: Price, new: Price) -> Price:
     if old.on_demand_gpu_hour is None:
         return new.model_copy(update={"gpu": old.gpu})
     _, already, before = old.source.partition(KEPT)
-    source = f"{new.source}{KEPT}{before if already else f'as of {old.date}, {old.source}'}"
+    source = f"{new.source}{KEPT}{before if already else f'as of {old.date or UNDATED}, {old.source}'}"
     on_demand = {"gpu": old.gpu, "on_demand_gpu_hour": old.on_demand_gpu_hour, "source": source}
     return new.model_copy(update=on_demand)
 
@@ -120,14 +175,14 @@ def _cells(price: Price) -> list[str]:
         price.region or UNKNOWN,
         money(price.on_demand_gpu_hour, price.currency),
         money(price.spot_gpu_hour, price.currency),
-        price.date.isoformat(),
-        f"{price.age_days}d{' old' if price.is_stale else ''}",
+        price.date.isoformat() if price.date else "undated",
+        UNKNOWN if price.age_days is None else f"{price.age_days}d{' old' if price.is_stale else ''}",
         price.source,
     ]
 
 
 if __name__ == "__main__":
     command.run_several(
-        {"list": list_prices, "refresh": refresh},
+        {"list": list_prices, "check": check, "refresh": refresh},
         "The price catalog: what is in it, and today's spot prices of AWS for it.",
     )

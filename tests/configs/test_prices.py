@@ -182,4 +182,16 @@ def test_settings_name_a_catalog_and_a_market():
 
 def test_every_shipped_price_has_a_source_and_is_not_of_the_future():
     for row in Catalog.read(SHIPPED).prices:
-        assert row.source and row.age_days >= 0
+        assert row.source and (row.age_days is None or row.age_days >= 0)
+
+
+def test_a_price_of_an_unknown_day_counts_where_its_provider_is_named():
+    rows = catalog(price("H100", provider="a", on_demand_gpu_hour="1", date=None), price("H100", provider="b"))
+    assert rows.find("H100").provider == "b"
+    assert rows.find("H100", where=Where("a")) is rows.prices[0]
+    assert rows.prices[0].is_stale and not rows.prices[1].is_stale
+
+
+@pytest.mark.parametrize("gpu", ["B200", "H100", "H200", "L40S", "NVIDIA RTX PRO 6000"])
+def test_the_shipped_rows_know_gpus_of_today(gpu):
+    assert Catalog.load().find(gpu, where=Where("verda")).is_stale

@@ -8,9 +8,10 @@ from moto.server import ThreadedMotoServer
 
 from configs.errors import ConfigError
 from configs.prices import Catalog, Where
-from jobs import prices
+from jobs import exits, prices
 from pipeline.billing import spot_prices
 from pipeline.reports.warehouse import Warehouse
+from tests.jobs.conftest import ROOT
 from tests.jobs.test_summarize import write_documents
 
 
@@ -168,3 +169,57 @@ def test_a_spot_gpu_whose_provider_nobody_knows_is_refused_with_the_settings_tha
     assert "price.provider=aws|gpu-cloud" in done.stderr and "gpu-cloud spot 0.8 USD" in done.stderr
     done = job(*asked, "--gpu", "H100", "price.market=spot", "price.provider=aws", name="plan")
     assert done.returncode == 0, done.stderr
+
+
+SKYPILOT = """InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Region,SpotPrice,Price,AvailabilityZone,Info
+cpu.4,,,4,16,FIN-01,,0.1,FIN-01,
+8H200.141S,H200,8.0,176,1480,FIN-01,9.6,27.2,FIN-01a,"{'Gpus': [{'Name': 'H200'}]}"
+8H200.141S,H200,8.0,176,1480,FIN-01,9.52,27.12,FIN-01b,"{'Gpus': [{'Name': 'H200'}]}"
+1L40S,L40S,1.0,20,60,ICE-01,,0.91,ICE-01,
+half,L40S,0.5,20,60,ICE-01,0.1,0.4,ICE-01,
+"""
+
+
+def test_refresh_takes_a_file_of_skypilots_catalog(tmp_path, capsys):
+    source = tmp_path / "verda" / "vms.csv"
+    source.parent.mkdir()
+    source.write_text(SKYPILOT)
+    path = tmp_path / "prices.yaml"
+    prices.refresh(output=str(path), skypilot=str(source))
+    rows = Catalog.read(path).prices
+    found = [(row.gpu, row.provider, row.region, row.on_demand_gpu_hour, row.spot_gpu_hour, row.date) for row in rows]
+    assert found == [
+        ("H200", "verda", "FIN-01", Decimal("3.39"), Decimal("1.19"), None),
+        ("L40S", "verda", "ICE-01", Decimal("0.91"), None, None),
+    ]
+    assert "H200 in FIN-01 (8H200.141S): $3.39 on demand, $1.19 spot, an hour" in capsys.readouterr().out
+    prices.refresh(["ICE-01"], output=str(tmp_path / "ice.yaml"), skypilot=str(source))
+    assert [row.gpu for row in Catalog.read(tmp_path / "ice.yaml").prices] == ["L40S"]
+    with pytest.raises(ConfigError, match="no GPU of these"):
+        prices.refresh(["nowhere"], output=str(path), skypilot=str(source))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("a,b\n1,2\n", "no columns Acc"), (SKYPILOT.replace("9.6", "x"), "no file")]
+)
+def test_what_is_no_file_of_it_is_refused(tmp_path, text, says):
+    (tmp_path / "vms.csv").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        prices.refresh(output=str(tmp_path / "prices.yaml"), skypilot=str(tmp_path / "vms.csv"))
+    with pytest.raises(ConfigError, match="no file"):
+        prices.refresh(output=str(tmp_path / "prices.yaml"), skypilot=str(tmp_path / "none.csv"))
+
+
+def test_check_says_what_a_run_would_be_charged_and_what_is_old(tmp_path, capsys):
+    row = f"gpu: H100, provider: a, on_demand_gpu_hour: 3, date: {datetime.now(UTC).date()}, source: a list"
+    (tmp_path / "prices.yaml").write_text(f"prices: [{{{row}}}]")
+    catalog = f"price.catalog={tmp_path / 'prices.yaml'}"
+    demo = ROOT / "configs" / "demo.yaml"
+    assert prices.check(demo, [catalog, "price.market=on_demand"], ["H100"]) == exits.SUCCESS
+    assert "H100 on_demand: $3.00 an hour, 0 days old, a list" in capsys.readouterr().out
+    assert prices.check(demo, ["price.provider=verda"], ["H200"]) == exits.PARTIAL
+    assert capsys.readouterr().out.count("OLD  H200") == 2
+    with pytest.raises(ConfigError, match="no price for an hour of one H100"):
+        prices.check(demo, [catalog, "price.provider=a"], ["H100"])
+    with pytest.raises(ConfigError, match="--gpu"):
+        prices.check(demo, [catalog])
