@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,7 @@ def joined(address: str | None, least_cpus: int, watched: bool = False) -> Itera
         yield True
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    sigterm = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": watched}
     if address == "local":
         # Its C++ parts warn on the terminal of what only matters on a cluster.
@@ -36,6 +39,9 @@ def joined(address: str | None, least_cpus: int, watched: bool = False) -> Itera
     else:
         # `ray job submit` has already sent the working directory; a driver started by hand sends it now.
         ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
+    if threading.current_thread() is threading.main_thread():
+        # Ray has put a handler of its own in its place, which ends the process at once.
+        signal.signal(signal.SIGTERM, sigterm)
     try:
         yield address != "local"
     finally:

@@ -12,10 +12,10 @@ def is_submitted() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
-def refuse_relative(field: str, uri: str) -> None:
-    """Raises ConfigError where the setting is a path that would land in the copy."""
-    if is_submitted() and "://" not in uri and not uri.startswith(LASTING):
+def refuse_relative(field: str, uri: str, is_going: bool = False) -> None:
+    """Raises ConfigError where the setting is a path that would land in the copy. `is_going` is for whoever submits."""
+    if (is_going or is_submitted()) and "://" not in uri and not uri.startswith(LASTING):
         raise ConfigError(
-            f"{field} = {uri!r}: a relative path would land in the copy of the working directory that Ray deletes "
+            f"{field} = {uri!r}: a relative path means the job's own copy of the working directory, which Ray deletes "
             "with the job; give an absolute path that every node shares, or s3://"
         )

@@ -1,8 +1,10 @@
-"""`ray job submit` against a real head node, from an environment with nothing in it: logs, exit code and rows."""
+"""`jobs.submit` and `ray job submit` against a real head node with a token, from an environment with nothing in it."""
 
 import json
 import os
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -10,19 +12,26 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 
 import pytest
+import yaml
 
 from jobs import exits
+from pipeline.ledger.run_folder import Ledger
 from pipeline.reports.warehouse import Warehouse
+from pipeline.storage import objects
 from tests.chaos.cluster import kill_session
-from tests.waiting import PATIENCE_SECONDS
+from tests.jobs.test_summarize import tokens_underway
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 NAMES = [name for name in topics if name.startswith("as")]
+TOKEN, SECRET = secrets.token_hex(32), secrets.token_hex(20)
+"""Ray's, and a key of the store's as it stands in the environment of nodes and of whoever submits."""
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +41,27 @@ def environment(tmp_path_factory) -> dict[str, str]:
         "PATH": f"{BIN}:/usr/bin:/bin",
         "HOME": str(tmp_path_factory.mktemp("home")),
         "LANG": "C.UTF-8",
-        "RAY_AUTH_MODE": "disabled",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
     }
 
 
 @pytest.fixture(scope="module")
-def head(environment, tmp_path_factory) -> Iterator[str]:
+def session(tmp_path_factory) -> Iterator[Path]:
+    """Where Ray keeps its logs; sockets below it have long names, and their length is limited."""
+    folder = Path("/tmp") / f"longhaul-ray-{os.getpid()}"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def head(environment, session, tmp_path_factory) -> Iterator[str]:
     """The dashboard address of a head node that is this test's own, stopped by its process id."""
     port, dashboard, client, agent = free_ports(4)
-    # Sockets below it have long names, and their length is limited.
-    folder = Path("/tmp") / f"longhaul-ray-{os.getpid()}"
     command = [
         *(str(BIN / "ray"), "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}"),
-        *("--num-cpus=3", "--num-gpus=0", f"--temp-dir={folder}", "--disable-usage-stats"),
+        *("--num-cpus=3", "--num-gpus=0", f"--temp-dir={session}", "--disable-usage-stats"),
         *(f"--ray-client-server-port={client}", "--include-dashboard=true", f"--dashboard-agent-listen-port={agent}"),
     ]
     log = tmp_path_factory.mktemp("ray") / "head.log"
@@ -59,7 +76,6 @@ def head(environment, tmp_path_factory) -> Iterator[str]:
     finally:
         # Its orderly end takes half a minute, and nobody wants what it holds.
         kill_session(process)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit(head: str, environment: dict[str, str], *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -101,12 +117,123 @@ def test_an_output_that_would_go_with_the_job_is_refused(head, environment):
     assert refused.returncode != 0
 
 
+@dataclass
+class Night:
+    """What came of a run that was submitted, stopped and submitted again."""
+
+    output: str
+    stopped: str
+    resumed: str
+    """What both commands printed."""
+    begun: str
+    """What a start beside the first one printed."""
+    codes: tuple[int, int, int]
+    states: list[str]
+    """That the first left."""
+
+
+def command(head: str, folder: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "jobs.submit", str(folder / "my.yaml"), *overrides, "--address", head]
+
+
+@pytest.fixture(scope="module")
+def night(head, environment, small_model, tmp_path_factory) -> Night:
+    """From a folder that has nothing but settings, with a catalog beside them."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "long.txt").write_text("\n\n".join(topics.values())[:400_000])
+    (folder / "prices.yaml").write_text("prices: []\n")
+    output = str(folder / "output")
+    settings = {
+        "input": {"sources": [str(folder / "long.txt")]},
+        "output": {"uri": output},
+        "model": {"uri": small_model},
+        "prompts": [{"name": "summary", "instruction": "Summarize.", "max_tokens": 12}],
+        "price": {"catalog": "prices.yaml", "cpu_hour": "3.6"},
+        "run": {"id": "night", "heartbeat_seconds": 0.2},
+    }
+    (folder / "my.yaml").write_text(yaml.safe_dump(settings))
+    # RAY_ADDRESS does not lead away from what is named.
+    given = {"env": environment | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "http://127.0.0.1:9"}, "cwd": folder}
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    first = subprocess.Popen([*command(head, folder, "engine.step_tokens=32"), "--wait"], **given, **piped)
+    ledger = Ledger(output, "night")
+    submitted = first.stdout.readline()
+    beside = subprocess.run(command(head, folder), **given, **piped, check=False)
+    wait_for(lambda: sum(tokens_underway(ledger).values()) > 1000 or first.poll() is not None, "it reads")
+    first.send_signal(signal.SIGINT)
+    stopped = submitted + first.communicate()[0]
+    states = objects.list_files(ledger.uri, ".safetensors")
+    again = subprocess.run([*command(head, folder), "--wait"], **given, **piped, check=False)
+    codes = first.returncode, beside.returncode, again.returncode
+    return Night(output, stopped, again.stdout, beside.stdout, codes, states)
+
+
+def test_a_job_is_stopped_in_good_order_and_resumed_inside_its_document(night):
+    assert night.codes[0] == exits.INTERRUPTED, night.stopped
+    assert "documents in progress are being saved" in night.stopped
+    assert "run_committed" in night.stopped
+    assert len(night.states) == 1
+    assert night.codes[2] == exits.SUCCESS, night.resumed
+    (summary,) = Warehouse(night.output).rows("select tokens_read, tokens_total, tokens_resumed from summaries")
+    assert summary["tokens_read"] == summary["tokens_total"] > summary["tokens_resumed"] > 1000
+
+
+def test_its_log_is_shown_once(night):
+    for log in (night.stopped, night.resumed):
+        assert log.count("run_started") == log.count("run_committed") == 1, log
+
+
+def test_a_run_that_is_under_way_is_not_started_again(night):
+    first, beside, again = (log.splitlines()[0] for log in (night.stopped, night.begun, night.resumed))
+    assert night.codes[1] == exits.SUCCESS
+    assert first.startswith("submitted: longhaul-night-") and first.endswith("-1")
+    assert beside == first.replace("submitted", "already under way")
+    assert again == f"{first.removesuffix('1')}2"
+
+
+@pytest.mark.parametrize(
+    ("auth", "reason"),
+    [({"RAY_AUTH_TOKEN": "0" * 64}, "Invalid authentication token"), ({"RAY_AUTH_MODE": "disabled"}, "Missing")],
+    ids=["wrong token", "no token"],
+)
+def test_a_wrong_token_is_refused_in_a_sentence(head, environment, tmp_path, auth, reason):
+    (tmp_path / "my.yaml").write_text(f"input: {{sources: [{tmp_path}]}}\noutput: {{uri: {tmp_path}}}")
+    given = environment | {"PYTHONPATH": str(ROOT)} | auth
+    done = subprocess.run(command(head, tmp_path), env=given, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == exits.REFUSED
+    assert done.stderr.startswith(f"refused: --address: {head} asks for its token (")
+    assert reason in done.stderr and "RAY_AUTH_TOKEN_PATH" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_secret_is_in_logs_tables_or_what_ray_tells_of_a_job(night, head, session):
+    jobs = asked(head, "/api/jobs/")
+    told = [jobs, *(asked(head, f"/api/jobs/{each['submission_id']}/logs") for each in json.loads(jobs))]
+    assert b"longhaul-night-" in jobs
+    written = [path.read_bytes() for folder in (session, Path(night.output)) for path in files(folder)]
+    assert any(b"run_committed" in each for each in told) and any(b"run_committed" in each for each in written)
+    for each in (*written, *told, night.stopped.encode(), night.resumed.encode()):
+        assert SECRET.encode() not in each
+        assert TOKEN.encode() not in each
+
+
+def asked(head: str, path: str, timeout: float = PATIENCE_SECONDS) -> bytes:
+    request = urllib.request.Request(f"{head}{path}", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        return response.read()
+
+
+def files(folder: Path) -> list[Path]:
+    """Without sockets, and without Ray's packages of our own code."""
+    return [path for path in folder.rglob("*") if path.is_file() and "runtime_resources" not in path.parts]
+
+
 def wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"{address}/api/version", timeout=2):
-                return
+            asked(address, "/api/version", timeout=2)
+            return
         except (urllib.error.URLError, OSError):
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"Ray did not start; its log:\n{log.read_text(errors='replace')[-3000:]}")

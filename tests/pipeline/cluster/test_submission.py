@@ -23,5 +23,5 @@ def test_of_a_submitted_job_what_lasts(uri, monkeypatch):
 @pytest.mark.parametrize("uri", ["out", "./out", "../out"])
 def test_of_a_submitted_job_no_relative_path(uri, monkeypatch):
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with pytest.raises(ConfigError, match=r"^output.uri = .*: a relative path would land in the copy"):
+    with pytest.raises(ConfigError, match=r"^output.uri = .*: a relative path means the job's own copy"):
         refuse_relative("output.uri", uri)
