@@ -15,6 +15,7 @@ SETTINGS: dict[str, type[Settings]] = {"train": TrainConfig}
 """Of the jobs that take a config file; any other that does takes SummarizeConfig."""
 WITHOUT_CONFIG = {
     "query", "report", "review", "selftest", "demo", "states", "prices", "sizing", "evaluate", "probe", "train_extract",
+    "runs", "status",
 }  # fmt: skip
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9_]*=")

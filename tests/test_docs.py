@@ -122,8 +122,8 @@ def places(tmp_path) -> dict[str, str]:
 def runs_here(module: str, arguments: list[str]) -> bool:
     """Whether a command needs neither Ray nor a model, a network or S3."""
     reads = module in ("jobs.query", "jobs.report", "jobs.review", "jobs.sizing") or "--help" in arguments
-    lists = (module, *arguments[:1]) in (("jobs.prices", "list"), ("jobs.states", "list"), ("jobs.states", "expire"))
-    return reads or lists
+    named = {"jobs.prices": ("list",), "jobs.runs": ("list", "prune"), "jobs.states": ("list", "expire")}
+    return reads or (bool(arguments) and arguments[0] in named.get(module, ()))
 
 
 def test_commands_that_need_nothing_else_run(run, places):

@@ -175,10 +175,15 @@ def _run_id(config: SummarizeConfig, command: Command) -> str:
 
 
 def refuse_other_settings(ledger: Ledger, settings_sha256: str, currency: str) -> None:
-    """Raise ConfigError if the run was started with other settings or in another currency."""
+    """Raise ConfigError if the run was started with other settings or in another currency, or cannot be resumed."""
     about = ledger.about()
     if about is None:
         return
+    if ledger.is_pruned():
+        raise ConfigError(
+            f"run.id = {ledger.run_id!r}: jobs.runs prune has removed what this run would be resumed from; its tables "
+            "are whole, so leave run.id out, or choose another id"
+        )
     begun_in = about["config"]["price"]["currency"]
     if begun_in != currency:
         raise ConfigError(

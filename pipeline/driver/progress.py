@@ -151,7 +151,7 @@ class Progress(Thread):
         readings = [reading for reading in self._readings() if reading.actor_id not in before]
         actors = [reading for reading in readings if reading.is_of_actor]
         tokens = max(self._tally.tokens_done, sum(reading.tokens_read for reading in readings))
-        rate = sum(_speed(reading) for reading in actors)
+        rate = sum(reading.tokens_per_second for reading in actors)
         left = max(0.0, self._tally.tokens_expected() - tokens) / rate if rate else None
         return Standing(
             done=self._tally.succeeded + self._tally.failed,
@@ -180,9 +180,3 @@ class Progress(Thread):
         else:
             fields = asdict(now) | {"cost": str(now.cost)} if self._as_json else {"line": now.line()}
             log.info("progress", run_id=self._run_id, **fields)
-
-
-def _speed(reading: MeterReading) -> float:
-    """Tokens per second of an actor while it has documents."""
-    busy = (reading.total_us - sum(reading.overheads.values())) / 1e6
-    return reading.tokens_read / busy if busy else 0.0

@@ -31,6 +31,8 @@ BEAT_SECONDS = 2.0
 GONE_SECONDS = LONGEST_SECONDS + 15
 """A count that stood still for so long, while the store answered, is that of a driver which is gone: longer than one
 whose store stumbles keeps trying."""
+LOOK_BEATS = 4
+"""For so many beats whoever only looks at a run waits for one."""
 ENDED = b"ended"
 
 
@@ -107,6 +109,21 @@ def newest_over(ledger: Ledger) -> int:
     """The number of the last start if it is known to be over, 0 if there was none, -1 if it may still be at work."""
     last, start = _last(ledger)
     return last if start is None or _is_over(ledger, last, start) else -1
+
+
+def is_at_work(ledger: Ledger) -> bool:
+    """Whether a driver works on the run now; looks for some seconds at whether its count goes up. Raises
+    StorageError."""
+    number, start = _last(ledger)
+    if start is None or _is_over(ledger, number, start):
+        return False
+    uri = _uri(ledger, number, "alive")
+    first, deadline = _read(uri), time.monotonic() + LOOK_BEATS * BEAT_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(BEAT_SECONDS / 8)
+        if (now := _read(uri)) != first:
+            return now != ENDED
+    return False
 
 
 def _wait_until_gone(ledger: Ledger, number: int, start: Mapping[str, Any]) -> None:

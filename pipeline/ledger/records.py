@@ -82,6 +82,12 @@ class MeterReading:
         )
 
     @property
+    def tokens_per_second(self) -> float:
+        """While it has documents."""
+        busy = (self.total_us - sum(self.overheads.values())) / 1e6
+        return self.tokens_read / busy if busy else 0.0
+
+    @property
     def overheads(self) -> dict[Overhead, int]:
         """Microseconds."""
         return {overhead: getattr(self, f"{overhead}_us") for overhead in OVERHEADS}

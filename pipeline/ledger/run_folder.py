@@ -13,6 +13,7 @@ OUTPUT/_runs/RUN/
                                   that holds none
     device_failures/              actors whose device failed (`pipeline.ledger.device_failures`)
     stops/0001.json               why the first start shall stop, where it shall
+    pruned.json                   where `jobs.runs prune` has removed the rest
 
 DOCUMENT stands for a document at one content, BATCH for those that an actor is given at once. The ledger only grows,
 by objects per batch and per heartbeat, not per document. The tables are a function of it, so that a commit can be
@@ -24,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
@@ -67,6 +69,14 @@ class Ledger:
         """What `begin` wrote, or None where there is no such run."""
         return _read_json(objects.join(self.uri, "run.json"))
 
+    def mark_pruned(self) -> None:
+        """Say that parts of the ledger are gone, so that it cannot be resumed."""
+        objects.publish(objects.join(self.uri, "pruned.json"), _json({"pruned_at": datetime.now(UTC).isoformat()}))
+
+    def is_pruned(self) -> bool:
+        """Whether `mark_pruned` was called."""
+        return objects.exists(objects.join(self.uri, "pruned.json"))
+
     def keep_quote(self, quote: dict[str, Any]) -> None:
         """Write what the run was quoted; a rerun keeps the first quote."""
         objects.create(objects.join(self.uri, "quote.json"), _json(quote))
@@ -78,13 +88,22 @@ class Ledger:
     def write_manifest(self, documents: Sequence[Document], start: int) -> None:
         """What a start of the run is about to work on: until it is committed the run is not complete."""
         rows = [document.as_row() for document in documents]
-        uri = objects.join(self.uri, "manifests", f"{start:04d}.parquet")
-        objects.publish_table(uri, pa.Table.from_pylist(rows, MANIFEST))
+        objects.publish_table(self._manifest(start), pa.Table.from_pylist(rows, MANIFEST))
 
     def last_begun(self) -> int:
         """The number of the last start that wrote a manifest, or 0."""
         files = objects.list_files(objects.join(self.uri, "manifests"), ".parquet")
         return max((int(file.rsplit("/", 1)[1].removesuffix(".parquet")) for file in files), default=0)
+
+    def num_documents(self) -> int:
+        """Of the run, as its last start listed them; 0 before the first has."""
+        number = self.last_begun()
+        if not number:
+            return 0
+        return int(objects.read_table(self._manifest(number), ["document_id"]).num_rows)
+
+    def _manifest(self, start: int) -> str:
+        return objects.join(self.uri, "manifests", f"{start:04d}.parquet")
 
     def begin_attempts(self, batch: str, number: int, claims: Sequence[Claim]) -> bool:
         """Begin attempts at documents of a batch, with one object however many they are. Whether nobody had made the

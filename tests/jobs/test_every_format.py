@@ -13,7 +13,7 @@ from tests import documented
 from tests.documents_of_every_format import all_containers, all_documents
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "operations.md"
+PAGE = ROOT / "docs" / "results.md"
 COLUMNS = ["document_id", "format", "tokens_total", "summary"]
 
 
