@@ -23,7 +23,7 @@ TABLES_HEAD = f"""# Tables
 A run writes Parquet tables below `output.uri`, at `TABLE/dt=YYYY-MM-DD/run=RUN/part-*.parquet`; `dt`, a key of
 the path, is the day (UTC) on which the run began. `listing` alone is of the output as a whole, at
 `listing/part-*.parquet`. Query them with `python -m jobs.query OUTPUT "select ..."`, or with
-any engine that reads Parquet ([what a plain reader sees, and when](operations.md#what-a-plain-reader-sees)). Columns
+any engine that reads Parquet ([what a plain reader sees, and when](results.md#what-a-plain-reader-sees)). Columns
 are nullable. [cost.md](cost.md#how-costs-add-up) explains how the amounts add up, and
 [pipeline/schemas/tables.py](../pipeline/schemas/tables.py) is where they are defined.
 
@@ -61,7 +61,7 @@ before the last listing are left out, and of several runs the newest counts.
 
 ```sql{LATEST}```
 
-[In pandas, Polars and plain DuckDB](operations.md#what-answers-today).
+[In pandas, Polars and plain DuckDB](results.md#what-answers-today).
 """
 
 
