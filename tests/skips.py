@@ -1,5 +1,5 @@
 """In CI a test that skips has failed, unless it needs what a fresh machine may lack: a GPU, ../shared, tesseract, or
-the programs of requirements-infra.lock, which not every platform has.
+the programs of requirements-infra.lock and systemd, which not every platform has.
 
 Elsewhere a skip is a skip. Nothing is green because somebody once installed by hand what a test looks for.
 """
@@ -16,6 +16,7 @@ ALLOWED = (
     "tesseract is not installed",
     "requirements-infra.lock is not installed",
     "the package of SmolLM2 cannot be had",
+    "systemd-analyze is not installed",
 )
 """Reasons that skip in CI too."""
 

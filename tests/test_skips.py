@@ -52,4 +52,4 @@ def test_a_skip_in_ci_fails_and_says_why(tmp_path):
 def test_elsewhere_a_skip_is_a_skip(tmp_path):
     done = run(tmp_path, ci="")
     assert done.returncode == 0, done.stdout
-    assert " 1 passed, 7 skipped, 1 xfailed in " in done.stdout
+    assert " 1 passed, 8 skipped, 1 xfailed in " in done.stdout

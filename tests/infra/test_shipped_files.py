@@ -1,8 +1,10 @@
 """Images, scripts, the cluster of `ray up`, the policies: checked by tools that know them, and broken copies too."""
 
+import ast
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from configs.loader import load
 from configs.settings import SummarizeConfig
+from jobs import exits
+from tests import documented
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -99,6 +103,39 @@ def test_its_workers_are_on_spot_with_the_watcher_and_its_head_is_neither():
 def test_token_authentication_is_on_wherever_it_starts_ray():
     starts = [line for key in ("head", "worker") for line in cluster()[f"{key}_start_ray_commands"]]
     assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray stop" not in line)
+
+
+UNITS = sorted(path.relative_to(INFRA).as_posix() for path in (INFRA / "schedules").iterdir())
+
+
+def verified(path: Path) -> str:
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
+    # Of the machine's other units it says much; the programs and users of a node are not on this machine.
+    return "\n".join(line for line in done.stderr.splitlines() if path.name in line and "is not executable" not in line)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_valid_and_a_broken_copy_is_not(name, tmp_path):
+    for each in UNITS:
+        (tmp_path / Path(each).name).write_text(text_of(each), encoding="utf-8")
+    unit = tmp_path / Path(name).name
+    assert verified(unit) == ""
+    unit.write_text(text_of(name).replace("OnCalendar=", "OnCalender=").replace("KillMode=mixed", "KillMode=some"))
+    assert verified(unit)
+
+
+def test_a_schedule_starts_what_there_is_and_knows_the_exit_codes():
+    service = text_of("schedules/longhaul.service")
+    page = (ROOT / "docs/scheduling.md").read_text(encoding="utf-8")
+    for block in documented.blocks(page, "python"):
+        ast.parse(block)
+    for text in (service, page):
+        assert "-m jobs.submit /etc/longhaul/nightly.yaml run.deadline=06:00 --wait" in text
+    codes = (exits.SUCCESS, exits.PARTIAL, exits.STOPPED)
+    assert codes == (0, 3, 4)
+    assert "SuccessExitStatus=3 4\n" in service
+    assert "in 0|3|4)" in page and "WENT_WELL = (0, 3, 4)" in page
 
 
 def actions(statement: dict) -> set[str]:
