@@ -41,7 +41,7 @@ def joined(address: str | None, least_cpus: int, watched: bool = False) -> Itera
         ray.init(address, runtime_env=None if is_submitted() else {"working_dir": str(ROOT)}, **quiet)
     if threading.current_thread() is threading.main_thread():
         # Ray has put a handler of its own in its place, which ends the process at once.
-        signal.signal(signal.SIGTERM, sigterm)
+        signal.signal(signal.SIGTERM, sigterm or signal.SIG_DFL)
     try:
         yield address != "local"
     finally:
