@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.billing.metering import OVERHEADS, Meter, Rate, Spent
+from pipeline.billing.metering import OVERHEADS, EndedNs, Meter, Rate, Spent
 from pipeline.billing.money import split
 
 
@@ -106,3 +106,75 @@ def test_what_a_snapshot_holds_is_no_longer_at_stake():
     meter.save("gone", Spent(5))
     assert meter.documents() == {"a": Spent(1000), "b": Spent(2000, saved=1500, decoding_saved=300)}
     assert meter.settle("b").at_stake == 500
+
+
+class FakeDevice(FakeClock):
+    """Works on passes one after the other, while the host goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free_at = 0
+
+    def work(self, nanoseconds: int) -> EndedNs:
+        self.free_at = end = max(self.now, self.free_at) + nanoseconds
+
+        def ended_ns() -> int:
+            self.now = max(self.now, end)
+            return end
+
+        return ended_ns
+
+
+def test_a_pending_pass_is_charged_what_the_device_took_whenever_it_is_asked():
+    device = FakeDevice()
+    meter = Meter(device)
+    meter.spend_on({"a": 1}, ended_ns=device.work(100_000_000))
+    meter.spend_on({"b": 1}, ended_ns=device.work(3_000_000))
+    # The second one is under way, and the host has waited for the first alone.
+    assert (meter.documents(), device.now) == ({"a": Spent(100_000)}, 100_000_017)
+    device.now += 50_000_000
+    assert meter.spend("snapshot") == 47_000
+    assert meter.documents() == {"a": Spent(100_000), "b": Spent(3000)}
+    assert meter.prefill() == (103_000, 2)
+
+
+def test_who_leaves_takes_its_pending_time_along_and_waits_for_no_other():
+    device = FakeDevice()
+    meter = Meter(device)
+    meter.spend_on({"a": 1, "b": 3}, True, device.work(4_000_000))
+    meter.spend_on({"b": 1}, True, device.work(8_000_000))
+    assert meter.settle("a") == Spent(1000, 1000)
+    assert device.now == 4_000_017
+    assert meter.settle("b") == Spent(11_000, 11_000)
+    assert meter.totals() == (12_000, dict.fromkeys(OVERHEADS, 0))
+
+
+def test_the_time_of_a_pass_that_broke_the_device_is_of_what_comes_next():
+    device = FakeDevice()
+    meter = Meter(device)
+    meter.spend_on({"a": 1}, ended_ns=lambda: None)
+    device.now += 2_000_000
+    assert meter.spend("drain") == 2000
+    assert meter.documents() == {}
+
+
+@given(STEPS, st.lists(st.integers(0, 10**9), min_size=50, max_size=50))
+def test_every_microsecond_is_on_one_account_while_passes_are_pending(steps, host_ns):
+    """Between steps the host goes on; passes take what STEPS say."""
+    device = FakeDevice()
+    meter = Meter(device)
+    settled = charged = 0
+    for (nanoseconds, what), waited in zip(steps, host_ns, strict=False):
+        device.now += waited
+        if what == "settle":
+            settled += meter.settle(0).microseconds
+        elif isinstance(what, str):
+            if what in OVERHEADS:
+                meter.spend(what)
+                charged = device.now
+        else:
+            meter.spend_on(what, waited % 2 == 0, device.work(nanoseconds))
+    meter.spend("idle")
+    total, overheads = meter.totals()
+    documents = sum(spent.microseconds for spent in meter.documents().values())
+    assert total == sum(overheads.values()) + settled + documents == (device.now - 17) // 1000 >= charged // 1000 - 1
