@@ -24,6 +24,8 @@ from models.transfer import moved
 WARM_UP_ROUNDS = 3
 GAPS_BYTES = 48 * 2**20
 """What gaps between blocks on a CPU's heap may come to: 26 MB were measured over a million tokens."""
+LEAST_SHARE = 512
+"""Tokens, on a GPU. A kernel's program reads and writes the state of a head, as much as 512 tokens take."""
 
 
 class RecurrentBackend:
@@ -36,7 +38,9 @@ class RecurrentBackend:
         runs by itself."""
         self._passes, self._kernels = passes or model, kernels
         self._device, self._vocab_size = model.lm_head.weight.device, model.config.vocab_size
-        self._limits = Limits(model.chunk_size, passes_ahead=int(self._device.type == "cuda"))
+        self._limits = Limits(model.chunk_size)
+        if self._device.type == "cuda":
+            self._limits = Limits(model.chunk_size, least_share=LEAST_SHARE, passes_ahead=1)
         self._marks = Marks(self._device)
         self._empty, self._states = model.empty_state(1), model.empty_state(num_sequences)
         self._free = deque(range(num_sequences))

@@ -48,6 +48,9 @@ class Limits:
     """Segments of a sequence that are cut at multiples of so many tokens give the same numbers as the whole."""
     max_context: int | None = None
     """Tokens that a sequence may come to; None where there is no limit, since nothing grows with them."""
+    least_share: int = 0
+    """Tokens of a document in a pass, if it is given any and has so many: fewer cost more in moving its state than they
+    gain beside others'."""
     passes_ahead: int = 0
     """Passes that the engine may ask for while another is under way: 1 where `run` returns before the device is done,
     which then need not wait for the host. A token that is read after the last of an answer is read in vain."""

@@ -339,7 +339,7 @@ class Engine:
 
     def _packed(self, reading: list[tuple[ActiveDocument, int]], asking: list[AnswerTry]) -> Pack:
         wanted = [len(each.pending) for each in asking] + [count for _, count in reading]
-        sizes = share_budget(wanted, self._budget, self._chunk)
+        sizes = share_budget(wanted, self._budget, self._chunk, self._backend.limits.least_share)
         pack = Pack("prefill")
         for each, size in zip(asking, sizes, strict=False):
             if size:

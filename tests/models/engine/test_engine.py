@@ -315,6 +315,12 @@ def test_budget_is_spent_in_whole_chunks_or_to_the_end_of_a_document(pending, bu
         assert budget - sum(shares) < 8 or all(need - share <= 8 for need, share in zip(pending, shares, strict=True))
 
 
+def test_no_document_gets_less_than_pays_for_moving_its_state():
+    assert share_budget([1000] * 128, 16_384, 64, least=512) == [512] * 32 + [0] * 96
+    assert share_budget([1000, 30, 700] + [600] * 8, 2100, 64, least=512) == [512, 30, 512, 512, 512, 0, 0, 0, 0, 0, 0]
+    assert share_budget([1000] * 3, 4096, 64, least=512) == [1000] * 3
+
+
 @pytest.mark.parametrize(
     ("tokens", "cut"),
     [
