@@ -67,7 +67,10 @@ FLOATS = (
     "dt_bias b_bias c_bias biases skip x_ranks z_ranks out_ranks coefficients velocity sums decays entering "
     "span_turns span_decays angle ssm k v residual a_log conv logs"
 )
-BF16 = "proj channels turned b_weight c_weight norm_weight weight out branch both mixed taps bias y steps b c q keys values"
+BF16 = (
+    "proj channels turned b_weight c_weight norm_weight weight out branch both mixed taps bias y steps b c "
+    "q keys values"
+)
 INDICES = "starts stops segment_starts segment_stops rows entries inner long_first long_count tables tiles"
 NUMBERS = "proj_stride mixed_stride b_stride c_stride q_stride table_stride num_tokens L D F"
 SCALARS = "low high scale"

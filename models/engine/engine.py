@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from configs.errors import LonghaulError, StateError, TooLargeError, unexpected
-from models.engine.backend import Backend, Handle, Kernels, Work, grows
+from models.engine.backend import Backend, Handle, Kernels, Work
 from models.engine.budget import share_budget
 from models.engine.pack import Pack
 from models.engine.parking import TOO_LARGE, Parking
@@ -53,10 +53,8 @@ class Engine:
         self._requests: deque[Request] = deque()
         self._documents: list[ActiveDocument] = []
         """The oldest first."""
-        self._parking = Parking(backend, self._documents)
-        self._short_of_room = False
-        """Whether a document could not be read further in the last pass until answers under way leave room."""
         self._tries: list[AnswerTry] = []
+        self._parking = Parking(backend, self._room, self._documents, self._tries)
         self._failed: list[Failed] = []
         self._under_way: deque[Pack] = deque()
         """Passes that were asked for, whose tokens the host has not seen."""
@@ -188,7 +186,7 @@ class Engine:
 
     def _admit_documents(self) -> None:
         """Those in the slots come first where memory is short."""
-        if self._short_of_room or not self._parking.is_empty:
+        if self._parking.is_short:
             return
         while self._requests and len(self._documents) < self._num_slots:
             request = self._requests[0]
@@ -237,42 +235,12 @@ class Engine:
                 self._tries.append(answering)
 
     def _has_room_to_answer(self, document: ActiveDocument) -> bool:
-        if document.parked is not None:
-            return False
-        return self._has_room(document, self._room.of_answer(document.request))
-
-    def _has_room(self, document: ActiveDocument, tokens: int) -> bool:
-        """For so many tokens more of a document or of an answer to it, now that others are parked if need be.
-
-        A document for which there is none, though it is alone, has failed."""
-        if self._backend.room_for(tokens):
-            return True
-        if self._tries:
-            # They leave room when they end, and their documents are not to be parked meanwhile.
-            return False
         try:
-            return self._parking.make_room(tokens, document)
+            tokens = self._room.of_answer(document.request)
+            return document.parked is None and self._parking.has_room(document, tokens)
         except TooLargeError as error:
             self._fail(document, error)
             return False
-
-    def _may_come_to(self, document: ActiveDocument, tokens: int) -> bool:
-        """Whether there is room for the document to have been read so far, of which it takes more if need be."""
-        missing = self._room.at(document.request, tokens) - document.granted
-        if missing <= 0:
-            return True
-        more = self._room.growth(document.request, document.granted, missing)
-        if not self._backend.room_for(more):
-            more = missing
-            if not self._has_room(document, more):
-                self._short_of_room = True
-                return False
-        self._grant(document, more)
-        return True
-
-    def _grant(self, document: ActiveDocument, more: int) -> None:
-        self._backend.extend(document.handle, more)
-        document.granted += more
 
     def _readable(self) -> list[tuple[ActiveDocument, int]]:
         """Documents with tokens that may be read now, in whole chunks or up to the end, and how many.
@@ -293,12 +261,10 @@ class Engine:
             except Exception as error:  # whatever it is, it is this document's
                 self._fail(document, error)
                 continue
+            if ended:
+                self._parking.give_back(document, document.tokens_read + count)
             if 0 in stops and document.kept is None:
                 document.kept = self._read_state(document)
-            surplus = document.granted - self._room.at(document.request, document.tokens_read + count)
-            if ended and surplus > 0:
-                # What it was expected to come to beyond its end is for others.
-                self._grant(document, -surplus)
             if any(stops):
                 count = min(filter(None, stops))
             elif ended and not count:
@@ -306,16 +272,24 @@ class Engine:
                 self._note_end(document)
             elif not ended:
                 count -= count % self._chunk
-            if count and self._may_come_to(document, document.tokens_read + min(count, self._budget)):
+            if count and self._may_read(document, count):
                 readable.append((document, count))
         return readable
 
+    def _may_read(self, document: ActiveDocument, count: int) -> bool:
+        """So many tokens of it, as far as the budget goes, for which there is room."""
+        try:
+            return self._parking.may_come_to(document, document.tokens_read + min(count, self._budget))
+        except TooLargeError as error:
+            self._fail(document, error)
+            return False
+
     def _ask_for_pass(self, read: bool) -> Pack | None:
         """One pass of what there is to do, as far as the budget goes."""
-        self._parking.resume(lambda document: self._room.to_resume(document.request, document.granted))
+        if (too_large := self._parking.resume()) is not None:
+            self._fail(too_large, TooLargeError(TOO_LARGE))
         if read:
             self._admit_documents()
-        self._short_of_room = False
         reading = self._readable() if read else []
         self._admit_answers()
         # Some may have been parked for the others' answers.
@@ -392,10 +366,7 @@ class Engine:
 
     def _read_state(self, document: ActiveDocument, since: int = 0) -> ReadState:
         """Without answers."""
-        if document.parked is not None:
-            state = {name: each[:, since:] if grows(name) else each for name, each in document.parked.items()}
-        else:
-            state = dict(self._backend.export(document.handle, since))
+        state = self._parking.export(document, since)
         return ReadState(state, document.tokens_read, tuple(document.ends), since=since)
 
     def _fail(self, document: ActiveDocument, error: Exception) -> None:
@@ -419,8 +390,7 @@ class Engine:
         document.request.feed.close()
         self._documents.remove(document)
         self._ended = [each for each in self._ended if each is not document]
-        if document.parked is None:
-            self._backend.close(document.handle)
+        self._parking.close(document)
 
     def _take_failed(self) -> tuple[Failed, ...]:
         failed, self._failed = tuple(self._failed), []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from configs.errors import TooLargeError
 from models.engine.backend import Handle, SavedState
 from models.engine.engine import Engine
+from models.engine.feed import ArrayFeed
 from models.engine.request import Finished, Prompt, ReadState, Request, Sampling
 from tests.arriving import Arriving
 from tests.growing_backend import VOCAB_SIZE, GrowingBackend
@@ -155,3 +156,19 @@ def test_sections_are_asked_about_though_memory_is_short():
     results = [run(Engine(Counting(c), {END}, 3, STEP), [sectioned(n) for n in lengths]) for c in (180, 5000)]
     assert results[0] == results[1]
     assert all(len(each.sections) == 3 for each in results[0][0].values())
+
+
+def test_room_that_a_document_waits_for_is_not_given_to_those_behind_it():
+    engine = Engine(Counting(110), {END}, 4, 32)
+    engine.submit(request(5, 5))
+    engine.submit(request(85, 32))
+    steps = 0
+    while not engine._parking._waits:
+        engine.step()
+        steps += 1
+        assert steps < 50, "the answers about the short one leave too little for the long one"
+    engine.submit(replace(request(1), feed=ArrayFeed(tokens_of(1))))
+    engine.step()
+    assert set(engine.in_slots) <= {5, 85} and engine.num_waiting == 1
+    found, failed, _ = run(engine, [])
+    assert {1, 85} <= set(found) and not failed
