@@ -3,10 +3,16 @@
 import os
 import platform
 
+import structlog
 import torch
 
 from configs.errors import ModelError
 
+log = structlog.get_logger()
+
+ONE_OF_SEVERAL = "this process uses the first; a run with engine.actors=N uses N, and CUDA_VISIBLE_DEVICES chooses"
+MIG = " MIG "
+SLICE = "it has its share of the memory and multiprocessors, and a price of its own: price.gpu_hour=X"
 BFLOAT16_FROM = (8, 0)
 """Compute capability: A100 and newer."""
 
@@ -27,7 +33,11 @@ def gpu_name() -> str:
 
 def check(dtype: torch.dtype) -> None:
     """Raises ModelError where there is no GPU, or it cannot run a model of that dtype."""
-    name, capability = gpu_name(), torch.cuda.get_device_capability()
+    name, capability, count = gpu_name(), torch.cuda.get_device_capability(), torch.cuda.device_count()
+    if count > 1:
+        log.info("one_of_several_gpus", gpu=name, visible=count, remedy=ONE_OF_SEVERAL)
+    if MIG in name:
+        log.info("slice_of_a_gpu", gpu=name, memory_gib=round(torch.cuda.mem_get_info()[1] / 2**30, 1), remedy=SLICE)
     if dtype == torch.bfloat16 and capability < BFLOAT16_FROM:
         raise ModelError(
             f"{name} has compute capability {'.'.join(map(str, capability))} and no bfloat16: set "

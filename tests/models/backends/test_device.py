@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from configs.errors import ModelError
 from models.backends import device, loading
@@ -50,6 +51,7 @@ def old_card(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 15 * 2**30))
 
 
@@ -68,3 +70,23 @@ def test_a_model_that_does_not_fit_names_the_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "load", too_much)
     with pytest.raises(ModelError, match=r"Tesla T4 has 15\.0 GiB, .* \(1\.0 are free\): .*sizing"):
         loading.loaded(tmp_path, torch.float32, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "told"),
+    [
+        ("NVIDIA H100 80GB HBM3", 1, {}),
+        ("NVIDIA H100 80GB HBM3", 8, {"one_of_several_gpus": "uses the first; a run with engine.actors=N uses N"}),
+        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", 1, {"slice_of_a_gpu": "its share of the memory and multiprocessors"}),
+    ],
+)
+def test_which_of_several_gpus_or_how_much_of_one_is_used(monkeypatch, name, count, told):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (19 * 2**30, 20 * 2**30))
+    with capture_logs() as logged:
+        device.check(torch.bfloat16)
+    assert {entry["event"]: entry["gpu"] for entry in logged} == dict.fromkeys(told, name)
+    assert all(told[entry["event"]] in entry["remedy"] for entry in logged)
