@@ -137,7 +137,7 @@ def _of_aws(region: list[str] | None, instance: list[str] | None) -> list[Price]
 def merged(kept: tuple[Price, ...], fresh: list[Price]) -> tuple[Price, ...]:
     """The old rows, those with a fresh price replaced in place, followed by the new ones.
 
-    A row's price on demand stays, and its source says how old that is.
+    A row's price on demand stays where there is no fresh one, and its source says how old that is.
     """
     rows = {_key(price): price for price in fresh}
     places = {_key(price) for price in kept}
@@ -146,7 +146,7 @@ def merged(kept: tuple[Price, ...], fresh: list[Price]) -> tuple[Price, ...]:
 
 
 def _updated(old: Price, new: Price) -> Price:
-    if old.on_demand_gpu_hour is None:
+    if old.on_demand_gpu_hour is None or new.on_demand_gpu_hour is not None:
         return new.model_copy(update={"gpu": old.gpu})
     _, already, before = old.source.partition(KEPT)
     source = f"{new.source}{KEPT}{before if already else f'as of {old.date or UNDATED}, {old.source}'}"

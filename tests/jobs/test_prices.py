@@ -195,6 +195,9 @@ def test_refresh_takes_a_file_of_skypilots_catalog(tmp_path, capsys):
     assert "H200 in FIN-01 (8H200.141S): $3.39 on demand, $1.19 spot, an hour" in capsys.readouterr().out
     prices.refresh(["ICE-01"], output=str(tmp_path / "ice.yaml"), skypilot=str(source))
     assert [row.gpu for row in Catalog.read(tmp_path / "ice.yaml").prices] == ["L40S"]
+    source.write_text(SKYPILOT.replace("27.12", "32"))
+    prices.refresh(output=str(path), skypilot=str(source))
+    assert [row.on_demand_gpu_hour for row in Catalog.read(path).prices] == [4, Decimal("0.91")]
     with pytest.raises(ConfigError, match="no GPU of these"):
         prices.refresh(["nowhere"], output=str(path), skypilot=str(source))
 
