@@ -14,11 +14,11 @@ from models.hybrid.architecture import AttentionShape, ExpertsShape, HybridConfi
 from models.hybrid.attention import Attention, Cache
 from models.hybrid.experts import Experts
 from models.hybrid.mlp import MLP
+from models.hybrid.recurrence import Plain, Recurrence, Recurrences
+from models.hybrid.rotary import frequencies
 from models.mamba.mamba2 import Mamba2Mixer
 from models.mamba.norms import RMSNorm, widened
-from models.mamba.packing import Packing
 from models.state import State
-from models.transfer import on_device
 
 Mixer = Attention | Mamba2Mixer | MLP | Experts
 
@@ -31,10 +31,8 @@ class Pass:
     turns: tuple[Tensor, Tensor] | None
     """Cosines and sines of the tokens' positions, where attention is rotary."""
     slots: State
-    rows: Tensor
-    """(S,) of `slots`."""
-    packing: Packing | None
-    """None where each sequence has one token of an answer."""
+    recurrence: Recurrence | None
+    """None where no layer has any."""
 
 
 class Branch(nn.Module):
@@ -53,18 +51,11 @@ class Branch(nn.Module):
         if isinstance(self.mixer, Attention):
             mixed = self.mixer(u, work.cache, work.turns)
         elif isinstance(self.mixer, Mamba2Mixer):
-            mixed = self._recurrent(self.mixer, u, work)
+            assert work.recurrence is not None
+            mixed = work.recurrence(self.mixer, u, work.slots.layer(self.index))
         else:
             mixed = self.mixer(u)
         return residual.add_(mixed, alpha=self.multiplier)
-
-    def _recurrent(self, mixer: Mamba2Mixer, u: Tensor, work: Pass) -> Tensor:
-        """From the given rows of the layer's slots, which then hold the next state."""
-        slots = work.slots.layer(self.index)
-        before = slots.gather(work.rows, dim=0)
-        mixed, after = mixer.decode(u, before) if work.packing is None else mixer.prefill(u, before, work.packing)
-        slots.scatter_(work.rows, after, dim=0)
-        return mixed
 
 
 def _mixer(config: HybridConfig, layer: Layer, index: int) -> Mixer:
@@ -81,12 +72,11 @@ class HybridLM(nn.Module):
     Both keep no gradients. `lm_head` says the model's device and dtype.
     """
 
-    frequencies: Tensor | None
-    """(A,) fp32, by which queries and keys turn; of the config, not of the weights."""
-
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         self.config = config
+        self.recurrences: Recurrences = Plain(config.chunk_size)
+        """Of the layers of Mamba-2; a backend may put kernels in their place."""
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         seen: list[str] = []
         branches = []
@@ -134,19 +124,19 @@ class HybridLM(nn.Module):
         tokens (L,) int64; cu_seqlens S + 1 cumulative lengths; `cache` of this pass's segments in their order.
         Returns logits (len(logits_at), V) of the named tokens of the pack.
         """
-        packing = Packing.of(cu_seqlens, self.chunk_size, tokens.device)
-        assert packing.num_tokens == len(tokens) and len(packing.lengths) == len(rows)
-        return self._head(self._read(tokens, slots, rows, cache, packing)[logits_at])
+        assert cu_seqlens[-1] == len(tokens) and len(cu_seqlens) == len(rows) + 1
+        recurrence = self.recurrences.prefill(cu_seqlens, rows, tokens.device) if self.config.mamba_layers else None
+        return self._head(self._read(tokens, slots, cache, recurrence)[logits_at])
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int], cache: Cache) -> Tensor:
         """One token (S,) for each of S sequences, sequence i in row `rows[i]` of `slots`. Returns logits (S, V)."""
-        return self._head(self._read(tokens, slots, rows, cache, None))
+        recurrence = self.recurrences.decode(rows, tokens.device) if self.config.mamba_layers else None
+        return self._head(self._read(tokens, slots, cache, recurrence))
 
-    def _read(self, tokens: Tensor, slots: State, rows: Sequence[int], cache: Cache, packing: Packing | None) -> Tensor:
+    def _read(self, tokens: Tensor, slots: State, cache: Cache, recurrence: Recurrence | None) -> Tensor:
         """The residual (L, d_model) after all layers."""
         dtype = self.lm_head.weight.dtype
-        index = on_device(rows, torch.int64, tokens.device)
-        work = Pass(cache, self._turns(cache, dtype), slots, index, packing)
+        work = Pass(cache, self._turns(cache, dtype), slots, recurrence)
         residual = self.embedding(tokens).to(widened(dtype)) * self.config.embedding_multiplier
         for branch in self.branches:
             residual = branch(residual, work, dtype)
@@ -156,8 +146,7 @@ class HybridLM(nn.Module):
         rotary = self.config.rotary
         if rotary is None:
             return None
-        frequencies = rotary.frequencies().to(cache.positions.device)
-        return rotary.turns(cache.positions, frequencies, dtype)
+        return rotary.turns(cache.positions, frequencies(rotary, cache.positions.device), dtype)
 
     def _head(self, residual: Tensor) -> Tensor:
         hidden = self.norm(residual).to(self.lm_head.weight.dtype)

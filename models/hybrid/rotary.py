@@ -9,6 +9,7 @@ with the channel A + i.
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import torch
@@ -128,6 +129,12 @@ class Rotary(BaseModel):
         """Cosines and sines (L, 1, A) for positions (L,), times the scaling's magnitude."""
         angles = (positions.float().unsqueeze(-1) * frequencies).unsqueeze(1)
         return (angles.cos() * self.scaling.magnitude).to(dtype), (angles.sin() * self.scaling.magnitude).to(dtype)
+
+
+@lru_cache
+def frequencies(rotary: Rotary, device: torch.device) -> Tensor:
+    """(A,) fp32 on a device, copied there once."""
+    return rotary.frequencies().to(device)
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

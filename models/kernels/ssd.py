@@ -25,7 +25,6 @@ from models.kernels.spans import Spans
 from models.kernels.tiles import columns_of, decays_of, read_of, state_after
 from models.kernels.tiling import SMALL, Tiling
 from models.mamba.mamba2 import Mamba2Mixer
-from models.mamba.norms import NORM_EPS
 from models.state import State
 
 LEAST_WEIGHT = tl.constexpr(1e-37)
@@ -337,7 +336,7 @@ def _gated(mixer: Mamba2Mixer, y: Tensor, proj: Tensor, widths: Widths) -> Tenso
     """y (L, H P), changed in place."""
     width = widths.d_inner // widths.G
     gate_norm[(len(y), widths.G)](
-        y, proj, proj.stride(0), mixer.norm.weight, WIDTH=width, BLOCK=triton.next_power_of_2(width), EPS=NORM_EPS,
-        **asdict(SMALL),
+        y, proj, proj.stride(0), mixer.norm.weight, WIDTH=width, BLOCK=triton.next_power_of_2(width),
+        EPS=mixer.norm.eps, **asdict(SMALL),
     )  # fmt: skip
     return y
