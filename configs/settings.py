@@ -302,6 +302,11 @@ class SnapshotSettings(Settings):
     max_lost_device_seconds: float = Field(60.0, gt=0)
     """The most device time that the loss of an actor may waste. When more is at stake, the document with the largest
     share is saved. A document is never saved if reading it again takes less than 50 times as long as saving it."""
+    dtype: Literal["float32", "int8"] = "float32"
+    """`float32` saves states as they are: answers after a resume are those of an undisturbed run. `int8` takes a
+    quarter of the bytes (half of keys and values in bfloat16); logits right after a resume are off by about a
+    thousandth (docs/states.md), so that an answer may differ where two tokens are almost equally likely. States that
+    are kept after a run are always saved as they are."""
 
 
 class StateSettings(Settings):

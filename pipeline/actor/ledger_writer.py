@@ -68,9 +68,9 @@ class LedgerWriter:
         """
         self._submit(self._publish, entry, receipt, waiting, keep, has_snapshot, passages)
 
-    def save(self, taken: Snapshot, on_done: Callable[[Saved | None], None]) -> None:
+    def save(self, taken: Snapshot, on_done: Callable[[Saved | None], None], in_int8: bool = False) -> None:
         """Store a snapshot; `on_done` hears of it in another thread, None where it failed."""
-        self._submit(self._save, taken, on_done)
+        self._submit(self._save, taken, on_done, in_int8)
 
     def heartbeat(self, heartbeat: Heartbeat) -> None:
         """Write a heartbeat; skipped while the last one is still being written, since the next will say the same."""
@@ -142,11 +142,11 @@ class LedgerWriter:
     def _forget(self, entry: Entry) -> None:
         self._ledger.forget_snapshot(document_key(entry["document_id"], entry["source_etag"]))
 
-    def _save(self, taken: Snapshot, on_done: Callable[[Saved | None], None]) -> None:
+    def _save(self, taken: Snapshot, on_done: Callable[[Saved | None], None], in_int8: bool) -> None:
         started = time.thread_time()
         try:
             uri = self._ledger.snapshot_uri(document_key(taken.document_id, taken.source_etag))
-            segments = stored.store(uri, taken)
+            segments = stored.store(uri, taken, in_int8)
         except Exception:  # nothing is lost yet; it stays at stake, so that it is tried again
             log.warning("snapshot_not_written", document_id=taken.document_id, exc_info=True)
             on_done(None)

@@ -77,7 +77,8 @@ class Snapshots:
         taken = replace(job.snapshot(read_state, self._assignment), segments=segments)
         self._being_written[document] = self._meter.documents()[document]
         self._taken[document] = window, segments
-        self._writer.save(taken, partial(self._done, document, window, copying_us))
+        in_int8 = self._assignment.config.snapshot.dtype == "int8"
+        self._writer.save(taken, partial(self._done, document, window, copying_us), in_int8)
         return True
 
     def _segments(self, job: Job, window: int) -> tuple[Segment, ...]:

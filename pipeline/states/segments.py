@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from configs.errors import StateError
 from models.engine.backend import SavedState, grows
+from pipeline.states import int8
 from pipeline.storage import objects
 
 SUFFIX = ".safetensors"
@@ -89,7 +90,6 @@ def _read(segment: Segment, snapshot_uri: str) -> SavedState:
     if sha256(data).hexdigest() != segment.checksum:
         raise StateError(f"A segment of the stored state is damaged: {uri}.")
     try:
-        found: SavedState = safetensors.numpy.load(data)
+        return int8.unpacked(safetensors.numpy.load(data))
     except SafetensorError as error:
         raise StateError(f"A segment of the stored state is damaged: {uri} ({error}).") from error
-    return found

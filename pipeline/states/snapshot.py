@@ -22,6 +22,7 @@ from models.engine.request import Answer, ReadState
 from models.weights.tokenizer import LIBRARY
 from pipeline.documents.sections import Section
 from pipeline.documents.tokenize import TOKEN_DTYPE, Position
+from pipeline.states import int8
 from pipeline.states.segments import Segment
 from pipeline.storage.header import FORMAT, SEGMENTED, about_of
 
@@ -81,7 +82,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     if len(snapshot.tail):
         tensors[TAIL] = np.ascontiguousarray(snapshot.tail, TOKEN_DTYPE)
     about = {
-        "format": SEGMENTED if snapshot.segments or read_state.window_start else FORMAT,
+        "format": SEGMENTED if _is_new(snapshot) else FORMAT,
         "tokens": read_state.tokens_read,
         "section_ends": read_state.section_ends,
         "answers": [[*place, asdict(answer)] for place, answer in read_state.answers.items()],
@@ -115,7 +116,7 @@ def from_bytes(data: bytes) -> Snapshot:
         position=Position(**about["position"]),
         sections=tuple(Section(**section) for section in about["sections"]),
         read_state=ReadState(
-            tensors,
+            int8.unpacked(tensors),
             about["tokens"],
             tuple(about["section_ends"]),
             answers,
@@ -148,6 +149,12 @@ def refuse_model(snapshot: Snapshot, key: str) -> None:
     """Raises StateError if a state was made by another model than the one that would resume from it."""
     if snapshot.state_key != key:
         raise StateError("The stored state belongs to other weights, another tokenizer, dtype or preamble.")
+
+
+def _is_new(snapshot: Snapshot) -> bool:
+    """Whether it has what a reader of the older format would take for something else."""
+    is_packed = any(int8.VALUES in name for name in snapshot.read_state.state)
+    return bool(snapshot.segments or snapshot.read_state.window_start or is_packed)
 
 
 def _checksum(tensors: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> str:

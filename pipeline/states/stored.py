@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from configs.errors import StateError
-from pipeline.states import segments, snapshot
+from pipeline.states import int8, segments, snapshot
 from pipeline.states.segments import Segment
 from pipeline.states.snapshot import Snapshot
 from pipeline.storage import objects
 
 
-def store(uri: str, taken: Snapshot) -> tuple[Segment, ...]:
+def store(uri: str, taken: Snapshot, in_int8: bool = False) -> tuple[Segment, ...]:
     """Overwrite the snapshot of a document. Of what grows, the read state has what is new since `taken.segments`, which
     becomes a segment of its own before the object names it.
 
@@ -17,6 +17,8 @@ def store(uri: str, taken: Snapshot) -> tuple[Segment, ...]:
     """
     read_state = taken.read_state
     constant, growing = segments.parted(read_state.state)
+    if in_int8:
+        constant, growing = int8.packed(constant), int8.packed(growing)
     written = segments.append(uri, taken.segments, growing, read_state.since)
     whole = replace(read_state, state=constant, since=0)
     objects.publish(uri, snapshot.to_bytes(replace(taken, read_state=whole, segments=written)))

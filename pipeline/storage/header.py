@@ -8,8 +8,8 @@ from pipeline.storage import objects
 
 FORMAT = "longhaul.snapshot.2"
 SEGMENTED = "longhaul.snapshot.3"
-"""The same, of a state that has segments beside it, or is of a window: who does not know of those must not resume from
-it."""
+"""The same, of a state that has segments beside it, is of a window, or in int8: who does not know of those must not
+resume from it."""
 LENGTH_BYTES = 8
 """Bytes at the start of a safetensors file that hold the header's length, little-endian. The header follows, then the
 tensors."""

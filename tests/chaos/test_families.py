@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import psutil
 import pytest
@@ -21,7 +22,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 __all__ = ["fleet", "new_job", "small_model", "store"]
 
-NUM_LONG, LONG_CHARS, NUM_SHORT = 4, 60_000, 6
+NUM_LONG, LONG_CHARS, NUM_SHORT = 4, 40_000, 4
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +38,12 @@ def library(tmp_path_factory) -> Path:
     return folder
 
 
-def written(family: str, directory: Path) -> str:
+def written(family: str, directory: Path, **changes: Any) -> str:
     """As transformers writes it, with the tokenizer that ships."""
     tokenizer = Tokenizer.shipped()
     ids = {"bos_token_id": tokenizer.begin_id, "pad_token_id": tokenizer.end_id, "eos_token_id": tokenizer.end_id}
-    model = published_families.made(family, vocab_size=8192, max_position_embeddings=65_536, **ids)
+    shape = {"vocab_size": 4096, "max_position_embeddings": 65_536} | ids | changes
+    model = published_families.made(family, **shape)
     model.save_pretrained(directory)
     tokenizer.save(directory)
     return str(directory)

@@ -4,11 +4,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configs.errors import StateError
-from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings, SummarizeConfig
+from configs.settings import (
+    EngineSettings,
+    InputSettings,
+    ModelSettings,
+    PromptSettings,
+    SnapshotSettings,
+    SummarizeConfig,
+)
 from models.engine.engine import Engine
 from models.weights import checkpoint
 from pipeline.actor import startup
@@ -207,16 +215,7 @@ def test_a_hybrids_tenth_snapshot_has_its_state_once_and_the_keys_and_values_tha
     directory = tmp_path / "model"
     text, step = TEXT * 6, STEP // 2
     row = streamed(tmp_path / "book.txt", text.encode())
-    model = published_families.made(family, max_position_embeddings=65_536)
-    model.save_pretrained(directory)
-    tokenizer().save(directory)
-    told = with_settings(
-        replace(assignment_in(tmp_path / "base"), config=settings_of(directory)),
-        model_revision=checkpoint.fingerprint(directory),
-        output_uri=str(tmp_path / "output"),
-        max_lost_device_seconds=2.5,
-        heartbeat_seconds=300,
-    )
+    told, directory = of_family(family, tmp_path)
     expected = Reading(with_settings(told, output_uri=str(tmp_path / "undisturbed")), row).finish()
     first = Reading(told, row)
     first.work_until(lambda: len(first.segments) >= 10)
@@ -240,10 +239,43 @@ def test_a_hybrids_tenth_snapshot_has_its_state_once_and_the_keys_and_values_tha
     assert found["tokens_resumed"] == first.read
 
 
-def settings_of(directory: Path) -> SummarizeConfig:
+def test_snapshots_in_int8_take_a_part_of_the_bytes_and_no_token_twice(tmp_path):
+    text = TEXT * 2
+    row = streamed(tmp_path / "book.txt", text.encode())
+    told, directory = of_family("nemotron_h", tmp_path, snapshot=SnapshotSettings(dtype="int8"))
+    first = Reading(told, row)
+    first.work_until(lambda: len(first.segments) >= 2)
+    planned, segment = footprint(checkpoint.architecture(directory)), first.segments[0]
+    assert segment.size_bytes < 0.4 * planned.cache_bytes(segment.stop, 4)
+    assert objects.stat(first.snapshot_uri).size_bytes < 0.6 * planned.state_bytes
+    first.driver.preempt(30.0)
+    first.driver._evacuate()
+    second = Reading(told, *resuming(told, row))
+    assert second.finish()["outcome"] == "finished"
+    assert first.read + second.read == len(tokenize.tokens([text], tokenizer()))
+
+
+def of_family(family: str, tmp_path: Path, **settings: Any) -> tuple[Assignment, Path]:
+    """A run with a tiny checkpoint as transformers writes it, and where that is."""
+    directory = tmp_path / "model"
+    model = published_families.made(family, max_position_embeddings=65_536)
+    model.save_pretrained(directory)
+    tokenizer().save(directory)
+    told = with_settings(
+        replace(assignment_in(tmp_path / "base"), config=settings_of(directory, **settings)),
+        model_revision=checkpoint.fingerprint(directory),
+        output_uri=str(tmp_path / "output"),
+        max_lost_device_seconds=2.5,
+        heartbeat_seconds=300,
+    )
+    return told, directory
+
+
+def settings_of(directory: Path, **settings: Any) -> SummarizeConfig:
     return SummarizeConfig(
         input=InputSettings(sources=("unused",)),
         model=ModelSettings(uri=str(directory)),
         prompts=(PromptSettings(max_tokens=6),),
         engine=EngineSettings(slots=2, step_tokens=STEP // 2, kv_cache_gib=0.1),
+        **settings,
     )
