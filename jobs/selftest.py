@@ -3,26 +3,33 @@
 import json
 import platform
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from configs.errors import ModelError
 from configs.settings import ModelSettings
 from jobs import command, exits
+from models.backends import attention, capacity, kernels, loading, self_test
 from models.backends import device as devices
-from models.backends import kernels, loading, self_test
+from models.backends.adapted import Adapted
 from models.backends.passes import Passes
+from models.hybrid.language_model import HybridLM
 from models.mamba.language_model import MambaLM
 from models.weights import checkpoint
 from pipeline.telemetry import logs
 
 PACKAGES = ("torch", "triton", "mamba-ssm")
 TOKENS, ROUNDS = 4096, 3
+JUDGE = {"kernels": "torch", "verdict": "the judge"}
+Made = TypeVar("Made")
 
 Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="As model.uri; by default the shipped one.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="`auto`: a GPU where torch sees one.")]
@@ -37,9 +44,8 @@ def selftest(model: Model = "default", device: Device = "auto", dtype: Dtype = "
     kind = devices.kind_of(device)
     name = devices.gpu_name() if kind == "cuda" else "cpu"
     wanted = ModelSettings(dtype=dtype).dtype_on(kind)
-    loaded = loading.recurrent(checkpoint.resolve(model), getattr(torch, wanted), kind)
-    rows = [_row(loaded, made) for made in kernels.MAKERS]
-    rows.append({"kernels": "torch", "verdict": "the judge", "tokens_per_second": _speed(loaded, loaded)})
+    loaded = loading.loaded(checkpoint.resolve(model), getattr(torch, wanted), kind, "native")
+    rows = _rows_of_attention(loaded) if isinstance(loaded, HybridLM) else _rows(loaded)
     report = {"model": model, "dtype": wanted, "device": name, **_machine(kind), "kernels": rows}
     if as_json:
         print(json.dumps(report, indent=2))
@@ -48,30 +54,63 @@ def selftest(model: Model = "default", device: Device = "auto", dtype: Dtype = "
     return exits.PARTIAL if any(row["verdict"] == "differs" for row in rows) else exits.SUCCESS
 
 
+def _rows(model: MambaLM | HybridLM | Adapted) -> list[dict[str, Any]]:
+    """Of each kind of kernels, and of plain PyTorch."""
+    assert isinstance(model, MambaLM), "what is loaded as native and has no attention"
+    rows = [_row(model, made) for made in kernels.MAKERS]
+    return [*rows, JUDGE | {"tokens_per_second": _speed(model, _reading(model, model))}]
+
+
 def _row(model: MambaLM, name: str) -> dict[str, Any]:
+    make, differ = partial(kernels.MAKERS[name], model), partial(self_test.difference, model)
+    return _judged(name, model, make, differ, self_test.limit(model), partial(_reading, model))
+
+
+def _rows_of_attention(model: HybridLM) -> list[dict[str, Any]]:
+    """Of our kernel for attention, and of what plain PyTorch does on this device."""
+    make, differ = partial(attention.ours, model), partial(attention.difference, model)
+    ours = _judged("triton", model, make, differ, attention.limit_of(model), partial(partial, capacity.read, model))
+    plain = partial(capacity.read, model, attention.choose(model, "torch").attention)
+    return [ours, JUDGE | {"tokens_per_second": _speed(model, plain)}]
+
+
+def _judged(
+    name: str,
+    model: MambaLM | HybridLM,
+    make: Callable[[], Made],
+    differ: Callable[[Made], float],
+    limit: float,
+    reading: Callable[[Made], Callable[[Tensor], object]],
+) -> dict[str, Any]:
     try:
-        passes = kernels.MAKERS[name](model)
+        made = make()
     except ModelError as refused:
         return {"kernels": name, "verdict": "not used", "reason": str(refused)}
     started = time.perf_counter()
-    error, limit = self_test.difference(model, passes), self_test.limit(model)
+    error = differ(made)
     found = {"kernels": name, "error": error, "limit": limit, "seconds": round(time.perf_counter() - started, 2)}
     if error > limit:
         return found | {"verdict": "differs", "reason": "more than rounding explains: please report it"}
-    speed = _speed(model, passes) if kernels.is_on_gpu(model) else None
+    speed = _speed(model, reading(made)) if kernels.is_on_gpu(model) else None
     return found | {"verdict": "agrees", "tokens_per_second": speed}
 
 
+def _reading(model: MambaLM, passes: Passes) -> Callable[[Tensor], object]:
+    """Reads the tokens of one document."""
+    state = model.empty_state(1)
+    return lambda tokens: passes.prefill_(tokens, [0, len(tokens)], state, [0], tokens[:1])
+
+
 @torch.inference_mode()
-def _speed(model: MambaLM, passes: Passes) -> int:
+def _speed(model: MambaLM | HybridLM, read: Callable[[Tensor], object]) -> int:
     """Tokens per second of one document, in the best of some passes."""
     where = model.lm_head.weight.device
-    state, tokens = model.empty_state(1), torch.zeros(TOKENS, dtype=torch.long, device=where)
+    tokens = torch.zeros(TOKENS, dtype=torch.long, device=where)
     best = float("inf")
     for _ in range(ROUNDS):
         devices.synchronize(where)
         started = time.perf_counter()
-        passes.prefill_(tokens, [0, TOKENS], state, [0], tokens[:1])
+        read(tokens)
         devices.synchronize(where)
         best = min(best, time.perf_counter() - started)
     return round(TOKENS / best)

@@ -71,7 +71,7 @@ def pages_that_fit(
     device, page = model.lm_head.weight.device, model.kv_shape.nbytes_per_token * PAGE_TOKENS
     memory = _of_cpu()
     if device.type == "cuda":
-        memory = _measured(device, lambda: _read(model, attention, _tokens(model, step_tokens)))
+        memory = _measured(device, lambda: read(model, attention, _tokens(model, step_tokens)))
     slots, left = wanted, memory.left
     if device.type == "cuda":
         cost = 2 * (model.empty_state(1).nbytes + model.config.vocab_size * LOGITS_BYTES_PER_PLACE)
@@ -144,8 +144,8 @@ def _measured(device: torch.device, read: Callable[[], object]) -> _Memory:
     return _Memory(total, free, workspace + RESERVE_BYTES)
 
 
-def _read(model: HybridLM, attention: AttentionOf, tokens: Tensor) -> None:
-    """One document."""
+def read(model: HybridLM, attention: AttentionOf, tokens: Tensor) -> None:
+    """A pass over one document (L,), from its beginning."""
     cache = PagedCache(model.kv_shape, pages_for(len(tokens)), tokens.device, attention=attention)
     work = cache.of_pass([cache.open(len(tokens))], [len(tokens)])
     model.prefill_(tokens, [0, len(tokens)], model.empty_state(1), [0], work, tokens[:1])

@@ -5,7 +5,9 @@ import json
 import torch
 
 from jobs import exits, selftest
-from models.backends import kernels
+from models.backends import attention, kernels
+from models.hybrid.page_attention import ByRuns
+from tests import hybrid_model
 from tests.small_model import build
 
 
@@ -36,3 +38,15 @@ def test_kernels_that_differ_are_told_and_those_that_agree_too(monkeypatch):
     wrong, right = (selftest._row(model, name) for name in ("triton", "mamba-ssm"))
     assert wrong["verdict"] == "differs" and wrong["error"] > wrong["limit"] and "report it" in wrong["reason"]
     assert (right["verdict"], right["error"]) == ("agrees", 0)
+
+
+def test_of_a_model_with_attention_it_is_the_attention_that_is_judged(monkeypatch):
+    model = hybrid_model.build("hybrid", torch.float32)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    triton, judge = selftest._rows_of_attention(model)
+    assert triton["verdict"] == "not used" and "on the CPU" in triton["reason"]
+    assert judge["verdict"] == "the judge" and judge["tokens_per_second"] > 0
+    monkeypatch.setattr(attention, "ours", lambda model: ByRuns)
+    assert selftest._rows_of_attention(model)[0]["verdict"] == "agrees"
+    monkeypatch.setattr(attention, "difference", lambda model, made: 0.3)
+    assert selftest._rows_of_attention(model)[0]["verdict"] == "differs"
