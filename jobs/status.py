@@ -23,7 +23,7 @@ MEANS = {
     "ended": "ended before it was committed; the same command resumes it",
 }
 
-RunId = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Its id. Default: the newest run.")]
+RunId = Annotated[str | None, typer.Argument(metavar="RUN", help="Its id. Default: the newest run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one object.")]
 
 

@@ -1,6 +1,6 @@
-"""How a run stands: from its ledger while it goes on, from any machine that can read its output."""
+"""How a run stands, for whoever can read its output: from its ledger while it goes on, then from its tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal
@@ -9,11 +9,17 @@ from configs.errors import ConfigError
 from pipeline.ledger import commits, lease
 from pipeline.ledger.records import Heartbeat, Underway
 from pipeline.ledger.run_folder import Ledger, runs
+from pipeline.reports.warehouse import Warehouse
 
 State = Literal["running", "silent", "succeeded", "partial", "stopped", "ended"]
 """`silent`: the driver neither lives nor ended in good order. `ended`: in good order, without a commit."""
 SILENT_SECONDS = 60.0
 """An actor whose last heartbeat is older is not counted as at work."""
+COMMITTED = ("succeeded", "partial", "stopped")
+JOB = """
+    SELECT documents_total AS documents, documents_succeeded AS succeeded, documents_failed AS failed, tokens_read, cost
+    FROM jobs WHERE run_id = $run
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Standing:
     tokens_per_second: float
     """Of the actors at work."""
     cost: Decimal
-    """Of all starts so far, by the actors' meters."""
+    """Of all starts so far; of a run that goes on, by the actors' meters."""
     currency: str
     actors: int
     """At work."""
@@ -56,7 +62,7 @@ def of(output_uri: str, run_id: str | None = None) -> Standing:
     beats = ledger.heartbeats()
     at_work = [beat for beat in beats if is_at_work and _is_at_work(beat)]
     finished, failed = _documents(ledger)
-    return Standing(
+    standing = Standing(
         run_id=ledger.run_id,
         state=_state(ledger, is_at_work),
         started_at=datetime.fromisoformat(about["started_at"]),
@@ -73,6 +79,10 @@ def of(output_uri: str, run_id: str | None = None) -> Standing:
             sorted((each for beat in at_work for each in beat.underway), key=lambda each: -each.tokens_read)
         ),
     )
+    if standing.state not in COMMITTED:
+        return standing
+    rows = Warehouse(output_uri).rows(JOB, run=ledger.run_id)
+    return replace(standing, **rows[0]) if rows else standing
 
 
 def _find(output_uri: str, run_id: str | None) -> Ledger:

@@ -17,6 +17,7 @@ from pipeline.ledger.run_folder import Ledger
 from pipeline.reports import standing
 from pipeline.schemas.document import Document
 from pipeline.storage import objects
+from tests.outputs import job_row, write_part
 
 NAMES = ("a", "b", "c", "d")
 
@@ -92,6 +93,19 @@ def test_one_that_is_committed_is_as_its_commit_says(tmp_path, status):
         pass
     objects.publish(f"{tmp_path}/_commits/one/0001.json", f'{{"number": 1, "status": "{status}"}}'.encode())
     assert standing.of(str(tmp_path)).state == status
+
+
+def test_what_is_committed_counts_when_its_ledger_is_gone(tmp_path):
+    counts = {"documents_total": 9, "documents_succeeded": 7, "documents_failed": 2, "tokens_read": 1_000}
+    write_part(tmp_path, "jobs", "one", [job_row("1.50", **counts)])
+    ledger = begun(str(tmp_path))
+    with Lease(ledger):
+        pass
+    objects.delete(f"{ledger.uri}/manifests/0001.parquet")
+    objects.publish(f"{tmp_path}/_commits/one/0001.json", b'{"number": 1, "status": "partial"}')
+    found = standing.of(str(tmp_path))
+    assert (found.documents, found.succeeded, found.failed, found.left) == (9, 7, 2, 0)
+    assert (found.tokens_read, found.cost, found.state) == (1_000, Decimal("1.50"), "partial")
 
 
 def test_the_newest_unless_it_is_named(tmp_path):
