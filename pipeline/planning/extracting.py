@@ -24,7 +24,7 @@ class Extracting:
     def longest(self, config: SummarizeConfig, device: str) -> None:
         """Any length will do."""
 
-    def timed_speed(self, config: SummarizeConfig) -> Speed:
+    def timed_speed(self, config: SummarizeConfig, tokens_before: float = 0.0) -> Speed:
         """Measured on a text that every Python brings."""
         text = "\n".join(topics.values())[:TIMED_CHARACTERS]
         tokens = self.tokenizer.encode(text)

@@ -49,8 +49,8 @@ class Model:
         """Of documents that it reads as a whole on a device."""
         return Longest.of(self.footprint, config, self.tokenizer, device)
 
-    def timed_speed(self, config: SummarizeConfig) -> Speed:
-        """Measured by reading a few dummy tokens, twice."""
+    def timed_speed(self, config: SummarizeConfig, tokens_before: float = 0.0) -> Speed:
+        """Measured by reading a few dummy tokens, twice; of attention to more tokens the arithmetic is added."""
         torch.set_num_threads(config.engine.cpus_per_actor)
         started = time.perf_counter()
         model = loading.loaded(checkpoint.resolve(config.model.uri), torch.float32, "cpu", config.model.backend)
@@ -62,7 +62,8 @@ class Model:
             engine.submit(Request(number, ArrayFeed(tokens), (Prompt((0,), Sampling(1)),)))
             while engine.busy:
                 engine.step()
-        seconds = (time.perf_counter() - started) / len(tokens)
+        size, seconds = self.footprint, (time.perf_counter() - started) / len(tokens)
+        seconds *= size.reading_flops(tokens_before) / size.reading_flops(len(tokens) / 2)
         return Speed(seconds, 0.0, loading_seconds, "timed on this machine just now, answers left out")
 
 

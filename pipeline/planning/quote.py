@@ -144,8 +144,8 @@ class Reads(Protocol):
     def longest(self, config: SummarizeConfig, device: str) -> "Longest | None":
         """The longest document that it can read as a whole on a device; None where nothing limits it."""
 
-    def timed_speed(self, config: SummarizeConfig) -> Speed:
-        """Of this machine's CPU, measured just now."""
+    def timed_speed(self, config: SummarizeConfig, tokens_before: float) -> Speed:
+        """Of this machine's CPU, measured just now, where so many tokens stand before one on average."""
 
 
 def for_run(
@@ -180,7 +180,7 @@ def for_run(
     if speed is None and size is not None and device != "cpu":
         speed = rated_speed(gpu_named(device), size, tokens.before)
     elif speed is None:
-        speed = reads.timed_speed(config)
+        speed = reads.timed_speed(config, tokens.before)
     found = quote(documents, tokens, config, size, speed, device, Prices.of(rates, device, labels), other_nodes)
     if longest is None:
         return found

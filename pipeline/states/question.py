@@ -137,7 +137,8 @@ def ask(state: KeptState, prompt: PromptSettings, reader: Reader) -> Reply:
 
 
 def _read(engine: Summarizer, found: Snapshot, asked: BoundPrompt) -> tuple[Answer, int]:
-    """The answer, and how many tokens were read for it."""
+    """The answer, and how many tokens were read for it. Raises StateError where the state is of another shape, and
+    TooLargeError where it does not fit here."""
     start = ReadState(found.read_state.state, found.read_state.tokens_read)
     prompt = asked.prompt(found.document_id)
     engine.submit(Request(found.document_id, ArrayFeed(found.tail), (prompt,), start=start))
@@ -146,6 +147,8 @@ def _read(engine: Summarizer, found: Snapshot, asked: BoundPrompt) -> tuple[Answ
         done = engine.step()
         tokens_read += sum(done.shares.values()) if done.kind == "prefill" else 0
         finished.extend(done.finished)
+        for failed in done.failed:
+            raise failed.error
     return finished[0].answers[0], tokens_read
 
 

@@ -12,6 +12,7 @@ from models.mamba.architecture import MambaConfig
 from pipeline.planning.model import footprint
 from pipeline.telemetry import logs
 from tests import published_checkpoint
+from tests.pipeline.planning.test_hybrids import GRANITE_350M
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,17 @@ def test_of_a_checkpoint_the_config_is_enough(told, checkpoint):
     ]
     assert model["cheapest"] == {"16000": "H100", "1000000": "H100"}
     assert "nothing of it measured" in found["basis"]
+
+
+def test_a_hybrid_is_sized_with_its_own_attention_and_never_beyond_its_context(told, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(GRANITE_350M))
+    model = told(str(tmp_path), lengths="1K,32000,100K", gpu=["L40S"])["model"]
+    assert (model["max_context"], model["attention_of"]) == (32768, "its own")
+    assert model["cache_bytes"] == {"1000": 4096 * 1000, "32000": 4096 * 32_000, "100000": 4096 * 100_000}
+    assert [each["documents"] > 0 for each in model["fits"]] == [True, True, False]
+    sizing(str(tmp_path), lengths="1K,32000")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "4.1 KB of keys and values for each token, a context of 32.8K tokens" in text
 
 
 def test_a_size_that_nobody_has_made_is_planned(told):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from configs.errors import StateError
+from configs.errors import StateError, TooLargeError
 from configs.settings import (
     EngineSettings,
     InputSettings,
@@ -24,7 +24,8 @@ from pipeline.actor.assignment import Assignment
 from pipeline.documents import tokenize
 from pipeline.planning.model import footprint
 from pipeline.schemas.tables import Row
-from pipeline.states import stored
+from pipeline.states import question, stored
+from pipeline.states.library import KeptState
 from pipeline.states.segments import Segment
 from pipeline.storage import header, objects
 from tests import published_families
@@ -253,6 +254,25 @@ def test_snapshots_in_int8_take_a_part_of_the_bytes_and_no_token_twice(tmp_path)
     second = Reading(told, *resuming(told, row))
     assert second.finish()["outcome"] == "finished"
     assert first.read + second.read == len(tokenize.tokens([text], tokenizer()))
+
+
+def test_a_kept_state_with_keys_and_values_answers_as_a_run_with_that_prompt(tmp_path):
+    """Also where memory is too small, which is said."""
+    row = streamed(tmp_path / "book.txt", (TEXT * 2).encode())
+    told, directory = of_family("granite_h", tmp_path)
+    told = with_settings(told, ttl_days=30.0, storage_gib_month=Decimal(0))
+    (kept,) = Reading(told, row).finish()["states"]
+    asked = PromptSettings(instruction="line 7", max_tokens=9)
+    other = with_settings(told, prompts=(asked,), output_uri=str(tmp_path / "other"))
+    (expected,) = Reading(other, row).finish()["summaries"]
+    state = KeptState(kept["state_uri"], kept, None, "kept")
+    reader = question.Reader(directory, tokenizer(), "float32", "cpu")
+    reply = question.ask(state, asked, reader)
+    assert reply.answer == expected["summary"] and reply.tokens_read < 5000
+    small = published_families.made("granite_h", max_position_embeddings=1000)
+    small.save_pretrained(tmp_path / "small")
+    with pytest.raises(TooLargeError, match="there is room for"):
+        question.ask(state, asked, replace(reader, directory=tmp_path / "small"))
 
 
 def of_family(family: str, tmp_path: Path, **settings: Any) -> tuple[Assignment, Path]:
