@@ -100,6 +100,11 @@ def test_its_workers_are_on_spot_with_the_watcher_and_its_head_is_neither():
     assert all((ROOT / path).is_file() for path in config["file_mounts"].values())
 
 
+def test_the_python_of_a_job_is_the_one_that_ray_runs_in():
+    start = cluster()["head_start_ray_commands"][-1]
+    assert start.startswith("PATH=/srv/longhaul/.venv/bin:$PATH ") and "/srv/longhaul/.venv/bin/ray start" in start
+
+
 def test_token_authentication_is_on_wherever_it_starts_ray():
     starts = [line for key in ("head", "worker") for line in cluster()[f"{key}_start_ray_commands"]]
     assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray stop" not in line)
