@@ -77,9 +77,16 @@ def pages_that_fit(
         cost = 2 * (model.empty_state(1).nbytes + model.config.vocab_size * LOGITS_BYTES_PER_PLACE)
         slots = min(wanted, left // (2 if page else 1) // cost)
         left -= slots * cost
-    pages = (left if cache_bytes is None else cache_bytes) // page if page else 0
-    if slots < 1 or (page and pages < pages_for(1) + pages_for(preamble_tokens)):
-        raise memory.too_small(step_tokens, page)
+    share = left if cache_bytes is None else cache_bytes
+    pages = share // page if page else 0
+    if slots < 1:
+        raise memory.too_small(step_tokens)
+    if page and pages < (least := pages_for(1) + pages_for(preamble_tokens)):
+        raise ModelError(
+            f"there are {share / 2**30:.3g} GiB for keys and values: {pages} pages of {PAGE_TOKENS} tokens, of "
+            f"{page / 2**20:.2g} MiB each, where the shortest document and its answer take {least}; raise "
+            "engine.kv_cache_gib, or on a GPU lower engine.step_tokens"
+        )
     if model.config.max_context is not None:
         pages = min(pages, slots * pages_for(model.config.max_context) + pages_for(preamble_tokens))
     return Fit(slots, pages)
@@ -106,18 +113,12 @@ class _Memory(NamedTuple):
     def left(self) -> int:
         return self.free - self.workspace
 
-    def too_small(self, step_tokens: int, page_bytes: int = 0) -> ModelError:
-        pages = f" and a page of {PAGE_TOKENS} tokens {page_bytes / 2**20:.1f} MiB" if page_bytes else ""
+    def too_small(self, step_tokens: int) -> ModelError:
         return ModelError(
-            f"the device has {self.free / 2**30:.1f} of {self.total / 2**30:.1f} GiB free beside the model's weights, "
-            f"and a pass of {step_tokens} tokens takes {self.workspace / 2**30:.1f}{pages}: no document fits; lower "
+            f"the GPU has {self.free / 2**30:.1f} of {self.total / 2**30:.1f} GiB free beside the model's weights, and "
+            f"a pass of {step_tokens} tokens takes {self.workspace / 2**30:.1f}: no document fits; lower "
             "engine.step_tokens"
         )
-
-
-def cpu_cache_bytes(num_threads: int) -> int:
-    """Of keys and values of an actor with so many threads, where nobody sets it: a part of its share of the machine."""
-    return _cpu_bytes() * num_threads // (os.cpu_count() or 1) // CPU_SHARE
 
 
 def _of_cpu() -> _Memory:

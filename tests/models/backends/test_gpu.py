@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.backends import engines, self_test
+from models.backends import attention, engines, self_test
 from models.engine.feed import ArrayFeed
 from models.engine.request import Prompt, Request, Sampling
+from models.hybrid.architecture import AttentionShape, HybridConfig
+from models.hybrid.language_model import HybridLM
 from models.mamba.architecture import Mamba1Config, Mamba2Config, Mamba3Config, MambaConfig
 from models.mamba.language_model import MambaLM
 from models.state import State
+from tests import hybrid_model
 from tests.small_model import VOCAB_SIZE, build
 
 pytestmark = [
@@ -41,19 +44,34 @@ def test_a_ragged_pack_and_a_step_equal_the_cpu():
     torch.testing.assert_close(actual.cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_the_engine_answers_as_on_the_cpu():
-    def answers(device: str) -> dict[str, tuple[int, ...]]:
-        engine = engines.around(build(torch.float64).to(device), {60}, 3, 32)
-        engine.warm_up()
-        for length in LENGTHS:
-            tokens = np.random.default_rng(length).integers(0, 60, length)
-            engine.submit(Request(f"doc{length}", ArrayFeed(tokens), (Prompt((3, 1, 4), Sampling(12)),)))
-        found = {}
-        while engine.busy:
-            found |= {str(finished.id): finished.answers[0].tokens for finished in engine.step().finished}
-        return found
+def answers(model: MambaLM | HybridLM) -> dict[str, tuple[int, ...]]:
+    engine = engines.around(model, {60}, 3, 32)
+    engine.warm_up()
+    for length in LENGTHS:
+        tokens = np.random.default_rng(length).integers(0, 60, length)
+        engine.submit(Request(f"doc{length}", ArrayFeed(tokens), (Prompt((3, 1, 4), Sampling(12)),)))
+    found = {}
+    while engine.busy:
+        found |= {str(finished.id): finished.answers[0].tokens for finished in engine.step().finished}
+    return found
 
-    assert answers("cuda") == answers("cpu")
+
+def test_the_engine_answers_as_on_the_cpu():
+    assert answers(build(torch.float64).cuda()) == answers(build(torch.float64))
+
+
+@pytest.mark.parametrize("form", ["hybrid", "transformer"])
+def test_models_with_attention_answer_as_on_the_cpu(form):
+    assert answers(hybrid_model.build(form, torch.float32).cuda()) == answers(hybrid_model.build(form, torch.float32))
+
+
+@pytest.mark.parametrize("width", [64, 96, 128])
+@pytest.mark.parametrize("heads", [(32, 8), (12, 4), (9, 3), (16, 16), (32, 1)], ids=str)
+def test_attention_over_pages_agrees_at_the_head_shapes_of_published_models(heads, width):
+    layer = AttentionShape(num_heads=heads[0], num_kv_heads=heads[1], head_dim=width, scale=width**-0.5)
+    config = HybridConfig(d_model=64, vocab_size=64, tie_embeddings=True, eps=1e-5, layers=(layer,), max_context=None)
+    model = HybridLM(config).to("cuda", torch.bfloat16)
+    assert attention.difference(model, attention.ours(model)) < attention.OTHER_LIMIT / 2
 
 
 @pytest.mark.parametrize(
