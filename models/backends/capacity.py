@@ -121,6 +121,11 @@ class _Memory(NamedTuple):
         )
 
 
+def cpu_cache_bytes(num_threads: int) -> int:
+    """Of keys and values of an actor with so many threads, where nobody sets it: a part of its share of the machine."""
+    return _cpu_bytes() * num_threads // (os.cpu_count() or 1) // CPU_SHARE
+
+
 def _of_cpu() -> _Memory:
     return _Memory(_cpu_bytes(), cpu_cache_bytes(torch.get_num_threads()), 0)
 
