@@ -27,6 +27,8 @@ JOIN = "\n\n"
 ADVICE = "model.chat=off asks in plain text"
 NO_THINKING = {"enable_thinking": False, "thinking": False}
 """What templates ask; one that does not ask is not told."""
+NO_THINK = "/no_think"
+"""Other templates look for this in what the system says, and take it out."""
 OPEN, CLOSE = "<think>", "</think>"
 
 
@@ -74,6 +76,8 @@ class Chat:
         except TemplateError as error:
             raise self._refused(f"jinja2 says {error}") from error
         self._plain, self._with_preamble = self._halves(False), self._halves(True)
+        if self.begins_thinking:
+            self._switch_off()
         if self._plain.after_question != self._with_preamble.after_question:
             raise self._refused("what follows the question depends on what precedes the document")
 
@@ -115,25 +119,33 @@ class Chat:
         """All that what is read depends on."""
         return json.dumps([JOIN, *vars(self._plain).values(), *vars(self._with_preamble).values()])
 
-    def _halves(self, has_preamble: bool) -> Halves:
+    def _switch_off(self) -> None:
+        """Where the template has that other switch."""
+        thinking = self._plain, self._with_preamble
+        self._plain, self._with_preamble = self._halves(False, NO_THINK), self._halves(True, NO_THINK)
+        if self.begins_thinking:
+            self._plain, self._with_preamble = thinking
+
+    def _halves(self, has_preamble: bool, switch: str = "") -> Halves:
         """Of the conversation that the template makes, with the preamble as the system's turn; where it knows none,
-        at the beginning of the user's."""
+        at the beginning of the user's. The system says `switch` first."""
         reasons = []
-        for has_system in (True, False) if has_preamble else (False,):
+        for has_system in (True, False) if has_preamble or switch else (False,):
             try:
-                found = self._split(MARKS, has_preamble, has_system)
-                if found != self._split(OTHER_MARKS, has_preamble, has_system):
+                found = self._split(MARKS, has_preamble, has_system, switch)
+                if found != self._split(OTHER_MARKS, has_preamble, has_system, switch):
                     raise ValueError("its text around a document depends on the document")
                 return found
             except (TemplateError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
                 reasons.append(str(error) or type(error).__name__)
         raise self._refused(reasons[-1])
 
-    def _split(self, marks: Marks, has_preamble: bool, has_system: bool) -> Halves:
+    def _split(self, marks: Marks, has_preamble: bool, has_system: bool, switch: str) -> Halves:
         user = marks.document + JOIN + marks.question
         messages = [{"role": "user", "content": user}]
         if has_system:
-            messages.insert(0, {"role": "system", "content": marks.preamble})
+            said = "\n".join(filter(None, (switch, marks.preamble if has_preamble else "")))
+            messages.insert(0, {"role": "system", "content": said})
         elif has_preamble:
             messages[0]["content"] = marks.preamble + JOIN + user
         text = self._template.render(

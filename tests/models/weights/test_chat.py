@@ -159,6 +159,17 @@ def test_the_fingerprint_is_of_what_is_read_and_not_of_how_the_template_is_writt
     assert chat(rewritten).fingerprint == chat(LLAMA).fingerprint != chat(CHATML).fingerprint
 
 
+def test_the_other_switch_is_used_where_the_template_has_it():
+    template = (
+        "{% set ns = namespace(off=false) %}{% for each in messages %}{% if '/no_think' in each.content %}"
+        "{% set ns.off = true %}{% endif %}[{{ each.role }}]{{ each.content.replace('/no_think', '').strip() }}"
+        "{% endfor %}[answer]{{ '<think></think>' if ns.off else '<think>' }}"
+    )
+    made = chat(template)
+    assert not made.begins_thinking and text(made.after("Why?")) == "\n\nWhy?[answer]<think></think>"
+    assert (text(made.before(None)), text(made.before("Be brief."))) == ("[system][user]", "[system]Be brief.[user]")
+
+
 def test_thinking_is_switched_off_or_known_to_have_begun(tmp_path):
     assert text(chat(THINKS).after("Why?")).endswith("<think>\n\n</think>\n\n") and not chat(THINKS).begins_thinking
     assert chat(ALWAYS_THINKS).begins_thinking
