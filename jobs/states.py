@@ -141,7 +141,8 @@ def expire(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove more than one object without asking.")] = False,
 ) -> None:
-    """Remove expired states, and states that runs left more than a day ago when they died before their commit.
+    """Remove expired states, states that runs left more than a day ago when they died before their commit, and
+    snapshots of documents that failed in runs that are complete.
 
     With --document, all states of that document, expired or not. Removing more than one object asks for confirmation;
     without a terminal, as in cron, it needs --yes. Never removes what a run has still to commit. The rows stay as

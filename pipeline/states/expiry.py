@@ -1,11 +1,11 @@
 """Which kept states may be removed, and their removal. Their rows stay.
 
 An object may be removed when `expires_at` of the newest row that names it has passed. One that no row names was left by
-a run that died, and may be removed when it is a day old. Objects in the ledger of a run that has not committed yet are
-never removed.
+a run that died, and may be removed when it is a day old; so may snapshots of a run that is complete, which are of
+documents that failed, or of actors that came late. Objects of a run that has not committed yet are never removed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from pipeline.ledger import commits
 from pipeline.ledger.run_folder import runs
 from pipeline.states.library import StateLibrary, place_of
 from pipeline.storage import objects as storage
+from pipeline.storage.listing import Listed
 
 ORPHANED_AFTER = timedelta(days=1)
 """A run's ledger names a state a moment after its object was written."""
@@ -40,9 +41,10 @@ def removable(catalog: StateLibrary, document: str | None = None, whatever_their
         for state in states
         if state.found and (whatever_their_time or state.status == "expired")
     ]
-    found = [*of_rows, *(_orphans(catalog) if document is None else ())]
+    found = [*of_rows, *(_orphans(catalog, catalog.unnamed) if document is None else ())]
     held = set(_to_be_committed(catalog)) if found else set()
-    return [each for each in found if place_of(each.uri) not in held]
+    left_behind = _orphans(catalog, _snapshots_left(catalog)) if document is None else ()
+    return [*(each for each in found if place_of(each.uri) not in held), *left_behind]
 
 
 def remove(objects: Sequence[Removable]) -> None:
@@ -52,8 +54,17 @@ def remove(objects: Sequence[Removable]) -> None:
             pass
 
 
-def _orphans(catalog: StateLibrary) -> Iterator[Removable]:
-    for entry in catalog.unnamed:
+def _snapshots_left(catalog: StateLibrary) -> Iterator[Listed]:
+    """With their segments, of runs that nobody will resume."""
+    for ledger in runs(catalog.output_uri):
+        if commits.is_complete(ledger):
+            entries = storage.walk(storage.join(ledger.uri, "snapshots"))
+            # A store may have folders of its own.
+            yield from (entry for entry in entries if entry.uri.endswith(".safetensors"))
+
+
+def _orphans(catalog: StateLibrary, entries: Iterable[Listed]) -> Iterator[Removable]:
+    for entry in entries:
         modified = None if entry.problem else _modified(entry.uri)
         if modified is not None and modified < catalog.now - ORPHANED_AFTER:
             yield Removable(entry.uri, entry.size_bytes, None)

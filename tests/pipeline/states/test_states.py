@@ -163,6 +163,27 @@ def test_what_has_expired_goes_and_what_no_row_names_a_day_later(keeper):
     assert expiry.removable(again) == []
 
 
+@pytest.mark.parametrize(("status", "is_removed"), [("partial", True), ("stopped", False)])
+def test_snapshots_of_a_complete_run_go_a_day_later_with_their_segments(keeper, status, is_removed):
+    """Of documents that failed; those of a run that was stopped are resumed from."""
+    keeper.keep(keeper.row("a.txt", "a1"), run_id="kept")
+    book = Ledger(keeper.output, "failed")
+    book.begin({"started_at": "2026-03-01T00:00:00+00:00"})
+    marker = json.dumps({"status": status, "number": 1}).encode()
+    objects.publish(objects.join(keeper.output, "_commits", "failed", "0001.json"), marker)
+    places = [book.snapshot_uri("d"), objects.join(book.uri, "snapshots", "d", "0000-0009-ab.safetensors")]
+    for place in places:
+        objects.publish(place, b"state")
+    found = StateLibrary(keeper.output)
+    assert expiry.removable(found) == []
+    found.now += timedelta(days=1, minutes=1)
+    removable = [each for each in expiry.removable(found) if each.document_id is None]
+    assert sorted(each.uri for each in removable) == (sorted(places) if is_removed else [])
+    assert expiry.removable(found, "a.txt") == []
+    expiry.remove(removable)
+    assert not is_removed or not objects.list_files(objects.join(book.uri, "snapshots"), ".safetensors")
+
+
 def test_states_of_a_document_go_whatever_their_time(keeper):
     keeper.keep(keeper.row("a.txt", "a1", days_left=-1), keeper.row("a.txt", "a2"), keeper.row("a.txt.gz", "z1"))
     keeper.object("x/k-0000000001-s1.safetensors")
