@@ -142,7 +142,14 @@ def constants(rank: int, rows: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def resources(kernel: Any, constants: dict[str, Any], launch: Launch, target: str) -> dict[str, int]:
+def small_constants(rows: int) -> dict[str, Any]:
+    """Of the published 187M, whose projection has rows of 3,432 numbers: no multiple of 16."""
+    return constants(1, rows) | {"H": 24, "H_BLOCK": 32, "X": 1536, "B": 3072, "DT": 3328, "THETA": 3400}
+
+
+def resources(
+    kernel: Any, constants: dict[str, Any], launch: Launch, target: str, aligned_rows: bool = True
+) -> dict[str, int]:
     blocks = {
         ssd.gate_norm: 4096,
         convolution.convolved: convolution.CONVOLVED_CHANNELS,
@@ -197,6 +204,10 @@ def compiled_for(target: str) -> dict[str, dict[str, int]]:
                 kernel, constants(rank, tiling.rows), launch, target
             )
     tiling = of_capability(TARGETS[target].capability // 10)
+    for kernel, launch in ((span_states.sum_spans, tiling.sum), (prefill._read_spans, tiling.read)):
+        found[f"{kernel.__name__.lstrip('_')}, SISO of 187M"] = resources(
+            kernel, small_constants(tiling.rows), launch, target, aligned_rows=False
+        )
     for kernel, launch in mamba2_kernels_of(tiling):
         found[f"{kernel.__name__}, Mamba-2"] = resources(kernel, mamba2_constants(tiling.rows), launch, target)
     for kernel in (selective.scan_selectively, selective.step_selectively):

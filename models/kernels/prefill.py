@@ -40,6 +40,7 @@ from models.kernels.tiles import (
     decays_of,
     of_ranks,
     read_of,
+    row_stride,
     rows_of,
     state_after,
     state_turned,
@@ -115,8 +116,8 @@ def _read_spans(
         live = local < stop - chunk
         c = rows_of(turned, L, head, chunk, live, 1, N, R, M).to(DTYPE)
         b = rows_of(turned, L, head, chunk, live, 0, N, R, M).to(DTYPE)
-        x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
-        z = columns_of(proj, proj_stride, head * P, chunk, local, live, P)
+        x = columns_of(proj, row_stride(proj_stride, H), X + head * P, chunk, local, live, P)
+        z = columns_of(proj, row_stride(proj_stride, H), head * P, chunk, local, live, P)
         since, later, now, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
         x = of_ranks(x, x_ranks, head, rank, R, P)
         y = read_of(state, x, b, c, d, local, since, later, now, DTYPE, PRECISION)

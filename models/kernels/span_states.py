@@ -12,6 +12,7 @@ from models.kernels.tiles import (
     columns_of,
     decays_of,
     of_ranks,
+    row_stride,
     rows_of,
     state_after,
     state_turned,
@@ -51,7 +52,7 @@ def sum_spans(
         chunk = start + index * (M // R)
         live = local < stop - chunk
         b = rows_of(turned, L, head, chunk, live, 0, N, R, M)
-        x = columns_of(proj, proj_stride, X + head * P, chunk, local, live, P)
+        x = columns_of(proj, row_stride(proj_stride, H), X + head * P, chunk, local, live, P)
         _, later, _, total = decays_of(decays, head, start // (M // R) + span + index, local, H, M // R)
         x = of_ranks(x, x_ranks, head, rank, R, P)
         state = state_after(state, x, b.to(DTYPE), later, total, DTYPE, PRECISION)

@@ -29,7 +29,7 @@ MAMBA1_FORMS = {
 }
 
 
-def build(form: str, device: str, dtype: torch.dtype = torch.float32) -> MambaLM:
+def build(form: str, device: str, dtype: torch.dtype = torch.float32, d_model: int = 32) -> MambaLM:
     torch.manual_seed(7)
     shape = {"d_state": 64, "headdim": 32, "dt_min": 0.05, "dt_max": 0.9}
     mixer: Mamba1Config | Mamba2Config | Mamba3Config
@@ -40,7 +40,7 @@ def build(form: str, device: str, dtype: torch.dtype = torch.float32) -> MambaLM
     else:
         mixer = Mamba3Config(**(shape | FORMS[form]))
     config = MambaConfig(
-        d_model=32,
+        d_model=d_model,
         d_intermediate=0 if form in ("mamba1", "mamba2") else 40,
         n_layer=2,
         vocab_size=VOCAB_SIZE,

@@ -15,6 +15,7 @@ from models.engine.request import Prompt, Request, Sampling
 from models.kernels.backbone import FastPath
 from models.kernels.tiling import AMPERE, HOPPER, Tiling, of_capability
 from models.state import State
+from tests.delayed import Delayed
 from tests.models.kernels.kernel_model import FORMS, MAMBA1_FORMS, MAMBA2_FORMS, VOCAB_SIZE, build
 
 ROWS, SLOTS = [3, 0, 5, 1], 6
@@ -87,6 +88,34 @@ def test_a_ragged_pack_and_the_steps_after_it(form, lengths, tiling, device):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("form", ["siso", "mimo", "mamba2"])
+@pytest.mark.parametrize("count", [1, 40])
+def test_packs_of_one_document_and_of_forty(form, count, device):
+    """Of every length from one token on, every other one from an empty state."""
+    model, judge = build(form, device), build(form, device, torch.float64)
+    lengths = [1 + place % 7 for place in range(count - 1)] + [70]
+    rows, bounds = list(range(count))[::-1], [0, *accumulate(lengths)]
+    slots, tokens, used = model.empty_state(count), tokens_of(sum(lengths), device), rows[::2]
+    model.prefill_(tokens_of(3 * len(used), device, 5), range(0, 3 * len(used) + 1, 3), slots, used, tokens[:0])
+    state = slots.gather(rows).map(torch.Tensor.double)
+    at = torch.tensor(bounds[1:]) - 1
+    expected, state = judge.prefill(tokens, bounds, state, logits_at=at.to(device))
+    assert relative_error(FastPath(model, spans_of(64)).prefill_(tokens, bounds, slots, rows, at), expected) < TOLERANCE
+    assert_same_state(slots.gather(rows), state)
+
+
+@torch.no_grad()
+def test_with_eight_heads_rows_of_the_projection_are_told_to_be_whole_16_bytes(device):
+    model, judge = build("siso", device, d_model=128), build("siso", device, torch.float64, d_model=128)
+    assert model.config.num_heads == 8
+    tokens, at = tokens_of(73, device), torch.tensor([2, 72])
+    slots = model.empty_state(2)
+    expected, _ = judge.prefill(tokens, [0, 3, 73], judge.empty_state(2), logits_at=at.to(device))
+    actual = FastPath(model, spans_of(64)).prefill_(tokens, [0, 3, 73], slots, [1, 0], at)
+    assert relative_error(actual, expected) < TOLERANCE
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("wanted", [[], [129], [129, 130, 3]], ids=len)
 def test_of_the_last_layer_only_wanted_tokens_are_computed_and_the_states_are_the_same(wanted, device):
     model, tokens, at = build("siso", device), tokens_of(sum(LENGTHS), device), torch.tensor(wanted, dtype=torch.long)
@@ -143,8 +172,9 @@ def test_the_engine_answers_as_on_the_plain_path(device):
 
     model = build("siso", device)
 
-    def answers(passes: Passes) -> dict[str, tuple[int, ...]]:
-        engine = Engine(RecurrentBackend(model, 6, passes), end_ids={60}, num_slots=3, step_tokens=64)
+    def answers(passes: Passes, ahead: int = 0) -> dict[str, tuple[int, ...]]:
+        backend = Delayed(RecurrentBackend(model, 6, passes), ahead)
+        engine = Engine(backend, end_ids={60}, num_slots=3, step_tokens=64)
         for length in (70, 3, 20, 9):
             tokens = np.random.default_rng(length).integers(0, 60, length)
             prompts = tuple(Prompt(start, Sampling(2)) for start in ((3, 1), (5,)))
@@ -155,5 +185,5 @@ def test_the_engine_answers_as_on_the_plain_path(device):
         return found
 
     plain = answers(model)
-    assert answers(FastPath(model)) == plain
+    assert answers(FastPath(model)) == answers(FastPath(model), ahead=1) == plain
     assert {len(tokens) for each in plain.values() for tokens in each} == {2}
