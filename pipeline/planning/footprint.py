@@ -33,6 +33,8 @@ class Footprint:
     """FLOPs that a token takes for each token before it."""
     vocab_size: int = 0
     """Rows of the embedding."""
+    passes_share: float = 0.0
+    """Of a GPU's memory beside the weights, what is left to passes: of a model whose passes are not ours."""
     max_context: int | None = None
     """Tokens that the model was made for; None where nothing says so, or nothing grows with them."""
 

@@ -66,11 +66,12 @@ def _beside_weights(model: Footprint, config: SummarizeConfig, device: str, dtyp
     """As `models.backends.capacity.pages_that_fit` shares a GPU out: at most half of what is free to states."""
     memory = gpu_named(device).memory_bytes
     weights = round(model.weights_bytes(dtype) * SSM_OVERHEAD)
-    free = memory - RESERVE_BYTES - weights
+    passes = round((memory - RESERVE_BYTES - weights) * model.passes_share)
+    free = memory - RESERVE_BYTES - weights - passes
     cost = 2 * (model.state_bytes + model.vocab_size * LOGITS_BYTES_PER_PLACE)
     slots = min(config.engine.slots_on("cuda"), max(0, free) // 2 // cost)
     made_of = (
         f"{size(memory)} less {size(weights)} for weights and workspace, {size(RESERVE_BYTES)} for libraries and "
         f"{size(slots * cost)} for {slots} slots"
     )
-    return free - slots * cost, made_of
+    return free - slots * cost, made_of + (f" and {size(passes)} for passes" if passes else "")

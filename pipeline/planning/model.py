@@ -109,6 +109,8 @@ def _of_adapted(sizes: Sizes) -> Footprint:
         sizes.state_bytes,
         2.0 * sizes.parameters,
         cache_numbers=2 * sizes.token_bytes // WIDTHS["bfloat16"],
+        # As `models.backends.capacity.bytes_that_fit` does it.
+        passes_share=0.5,
         vocab_size=sizes.vocab_size,
         max_context=sizes.max_context,
     )

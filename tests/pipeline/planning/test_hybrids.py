@@ -148,6 +148,9 @@ def test_a_gpu_is_shared_as_the_engine_shares_it():
     states = 128 * 2 * (found.state_bytes + 100352 * 10)
     left = 80 * 10**9 - 2**30 - 1.07 * 2 * found.parameters - states
     assert longest.num_tokens == pytest.approx(left / 4096, rel=0.01)
+    halved = Longest.of(replace(found, passes_share=0.5), settings, tokenizer(), "H100")
+    assert halved is not None and halved.num_tokens == pytest.approx((left - states) / 2 / 4096, rel=0.01)
+    assert "for passes" in halved.why
     assert all(words in longest.why for words in ("for 128 slots", "of keys and values for a token", "for libraries"))
 
 
