@@ -232,6 +232,30 @@ def test_of_a_model_that_sees_too_the_text_is_loaded(tmp_path):
     assert (loaded.max_context, loaded.config.vocab_size) == (32768, 128)
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("qwen3_next", {"hidden_size": 2048, "num_experts": 512, "num_experts_per_tok": 10, "num_hidden_layers": 48}),
+        ("kimi_linear", {"hidden_size": 2304, "num_experts": 256, "num_hidden_layers": 27, "layer_types": None}),
+        ("falcon_h1", {"num_hidden_layers": 36}),
+        ("zamba2", {"num_hidden_layers": 38, "layers_block_type": ["mamba", "mamba", "hybrid"] * 12 + ["mamba"] * 2}),
+    ],
+)
+def test_a_large_class_is_tried_small_with_every_kind_of_layer(kind, sizes, monkeypatch):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    given = adapted_models.SIZES | adapted_models.CARRYING[kind] | sizes
+    config = AutoConfig.for_model(kind, **given)
+    small = carrying._small(AutoModelForCausalLM, config)
+    assert small is not None and small.num_hidden_layers < 8
+    kinds = [getattr(each, "layer_types", None) or ["all"] for each in (small, config)]
+    assert set(kinds[0]) == set(kinds[1])
+    with torch.device("meta"):
+        assert AutoModelForCausalLM.from_config(small).num_parameters() < 10**9
+    monkeypatch.setattr(carrying, "MOST_PARAMETERS", 1000)
+    assert carrying._small(AutoModelForCausalLM, config) is None
+
+
 def test_weights_that_lack_something_are_refused_and_pickles_are_never_opened(tmp_path):
     from safetensors.torch import load_file, save_file
 
