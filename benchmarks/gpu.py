@@ -244,7 +244,7 @@ class Bench:
         return {"peak_mib": report}
 
     def pieces(self) -> Report:
-        """100K tokens in passes of 16K, against pieces of odd lengths, and against the plain path in fp32.
+        """100K tokens in passes of 16K, against pieces of odd lengths; `first_light accuracy` has the kernels against fp32.
 
         The difference of each token's log-probability, by position.
         """
