@@ -32,9 +32,7 @@ class Longest:
         contexts.append(_in_memory(model, config, device))
         most, why = min((each for each in contexts if each[0] is not None), key=lambda each: each[0] or 0)
         num_tokens = max(0, (most or 0) - beside)
-        return Longest(
-            num_tokens, f"{why}, less {count(beside)} for prompt and answer, hold {count(num_tokens)} tokens"
-        )
+        return Longest(num_tokens, f"{why}, less {count(beside)} for prompt and answer: {count(num_tokens)} tokens")
 
 
 def _beside(config: SummarizeConfig, tokenizer: Tokenizer) -> int:
