@@ -17,7 +17,7 @@ from torch import Tensor
 from configs.errors import ModelError
 from configs.settings import ModelSettings
 from jobs import command, exits
-from models.backends import attention, capacity, kernels, loading, self_test
+from models.backends import attention, capacity, kernels, loading, recurrence, self_test
 from models.backends import device as devices
 from models.backends.adapted import Adapted
 from models.backends.passes import Passes
@@ -45,7 +45,7 @@ def selftest(model: Model = "default", device: Device = "auto", dtype: Dtype = "
     name = devices.gpu_name() if kind == "cuda" else "cpu"
     wanted = ModelSettings(dtype=dtype).dtype_on(kind)
     loaded = loading.loaded(checkpoint.resolve(model), getattr(torch, wanted), kind, "native")
-    rows = _rows_of_attention(loaded) if isinstance(loaded, HybridLM) else _rows(loaded)
+    rows = _rows_of_hybrid(loaded) if isinstance(loaded, HybridLM) else _rows(loaded)
     report = {"model": model, "dtype": wanted, "device": name, **_machine(kind), "kernels": rows}
     if as_json:
         print(json.dumps(report, indent=2))
@@ -66,6 +66,15 @@ def _row(model: MambaLM, name: str) -> dict[str, Any]:
     return _judged(name, model, make, differ, self_test.limit(model), partial(_reading, model))
 
 
+def _rows_of_hybrid(model: HybridLM) -> list[dict[str, Any]]:
+    """Of our kernels for those of its layers that have any, and of what plain PyTorch does on this device."""
+    rows = _rows_of_attention(model) if model.config.attention_layers else []
+    if model.config.mamba_layers:
+        make, differ = partial(recurrence.ours, model), partial(recurrence.difference, model)
+        rows.insert(0, _judged("triton, of Mamba-2", model, make, differ, recurrence.limit_of(model), None))
+    return rows
+
+
 def _rows_of_attention(model: HybridLM) -> list[dict[str, Any]]:
     """Of our kernel for attention, and of what plain PyTorch does on this device."""
     make, differ = partial(attention.ours, model), partial(attention.difference, model)
@@ -80,7 +89,7 @@ def _judged(
     make: Callable[[], Made],
     differ: Callable[[Made], float],
     limit: float,
-    reading: Callable[[Made], Callable[[Tensor], object]],
+    reading: Callable[[Made], Callable[[Tensor], object]] | None,
 ) -> dict[str, Any]:
     try:
         made = make()
@@ -91,7 +100,7 @@ def _judged(
     found = {"kernels": name, "error": error, "limit": limit, "seconds": round(time.perf_counter() - started, 2)}
     if error > limit:
         return found | {"verdict": "differs", "reason": "more than rounding explains: please report it"}
-    speed = _speed(model, reading(made)) if kernels.is_on_gpu(model) else None
+    speed = _speed(model, reading(made)) if reading and kernels.is_on_gpu(model) else None
     return found | {"verdict": "agrees", "tokens_per_second": speed}
 
 

@@ -52,7 +52,7 @@ def choose(model: HybridLM, wanted: Wanted = "auto") -> Kernels:
 def tested(model: HybridLM) -> Kernels:
     """Ours, put into the model. Raises ModelError where they do not run it, or give something else than PyTorch."""
     recurrences = ours(model)
-    error, limit = difference(model, recurrences), LIMITS.get(model.lm_head.weight.dtype, OTHER_LIMIT)
+    error, limit = difference(model, recurrences), limit_of(model)
     where = device_name(model)
     if error > limit:
         raise ModelError(
@@ -73,6 +73,11 @@ def ours(model: HybridLM) -> Recurrences:
     if reason is not None:
         raise ModelError(reason)
     return TritonRecurrences(_mixers(model)[0].num_heads, model.lm_head.weight.device)
+
+
+def limit_of(model: HybridLM) -> float:
+    """The largest `difference` that rounding explains."""
+    return LIMITS.get(model.lm_head.weight.dtype, OTHER_LIMIT)
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ import json
 import torch
 
 from jobs import exits, selftest
-from models.backends import attention, kernels
+from models.backends import attention, kernels, recurrence
 from models.hybrid.page_attention import ByRuns
 from tests import hybrid_model
 from tests.small_model import build
@@ -38,6 +38,18 @@ def test_kernels_that_differ_are_told_and_those_that_agree_too(monkeypatch):
     wrong, right = (selftest._row(model, name) for name in ("triton", "mamba-ssm"))
     assert wrong["verdict"] == "differs" and wrong["error"] > wrong["limit"] and "report it" in wrong["reason"]
     assert (right["verdict"], right["error"]) == ("agrees", 0)
+
+
+def test_of_a_hybrid_its_layers_of_mamba_2_are_judged_too(monkeypatch):
+    model = hybrid_model.build("hybrid", torch.float32)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    rows = selftest._rows_of_hybrid(model)
+    assert [row["kernels"] for row in rows] == ["triton, of Mamba-2", "triton", "torch"]
+    assert rows[0]["verdict"] == "not used" and "on the CPU" in rows[0]["reason"]
+    monkeypatch.setattr(recurrence, "ours", lambda model: model.recurrences)
+    assert selftest._rows_of_hybrid(model)[0]["verdict"] == "agrees"
+    monkeypatch.setattr(recurrence, "difference", lambda model, made: 0.3)
+    assert selftest._rows_of_hybrid(model)[0]["verdict"] == "differs"
 
 
 def test_of_a_model_with_attention_it_is_the_attention_that_is_judged(monkeypatch):

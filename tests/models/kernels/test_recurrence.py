@@ -1,6 +1,7 @@
 """Layers of Mamba-2 between others: the kernels give what plain PyTorch gives, and are left aside where they do not."""
 
 from itertools import accumulate
+from math import inf
 
 import pytest
 import torch
@@ -8,26 +9,44 @@ from structlog.testing import capture_logs
 
 from configs.errors import ModelError
 from models.backends import engines, recurrence
+from models.hybrid.architecture import AttentionShape, HybridConfig, MambaShape, MLPShape
 from models.hybrid.attention import WholeCache
+from models.hybrid.language_model import HybridLM
 from models.kernels.recurrence import TritonRecurrences
-from models.weights import checkpoint
 from tests.consistency import relative_error, tokens_of
-from tests.published_families import write
+from tests.small_model import VOCAB_SIZE
 
 LENGTHS, ROWS = [70, 1, 20], [2, 0, 3]
 
 
-@pytest.fixture(params=["float8", "nemotron_h", "nemotron_h_groups", "wide_epsilon"])
-def model(request, tmp_path, device):
-    """Of few heads, of biases, of a norm that is not the usual, and of coded matrices."""
-    family = request.param if request.param.startswith("nemotron") else "nemotron_h"
-    kind = "float8" if request.param == "float8" else None
-    loaded = checkpoint.load(write(family, tmp_path), torch.float32, device, kind)
-    if request.param == "wide_epsilon":
-        for branch in loaded.branches:
-            if isinstance(branch.mixer, recurrence.Mamba2Mixer):
-                branch.mixer.norm.eps = 0.3
-    return loaded
+ATTENTION = AttentionShape(num_heads=4, num_kv_heads=2, head_dim=6, scale=6**-0.5, is_rotary=False)
+MAMBA = MambaShape(num_heads=4, headdim=32, d_state=16, ngroups=2, chunk_size=16, eps=1e-5)
+FORMS = {
+    "as_published": MAMBA,
+    "biases": MAMBA.model_copy(update={"bias": True, "conv_bias": False, "ngroups": 1}),
+    "held_step_sizes_wide_epsilon": MAMBA.model_copy(update={"dt_limit": (0.1, inf), "eps": 0.3}),
+    "other_widths": MAMBA.model_copy(update={"headdim": 24}),
+}
+
+
+def build(form: str, device: str) -> HybridLM:
+    layers = (ATTENTION,) if form == "transformer" else (FORMS[form], MLPShape(d_hidden=24), ATTENTION, FORMS[form])
+    config = HybridConfig(
+        d_model=32, vocab_size=VOCAB_SIZE, tie_embeddings=True, eps=1e-5, layers=layers, max_context=None
+    )
+    torch.manual_seed(7)
+    model = HybridLM(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.5 if "embedding" in name else 0.25)
+        else:
+            torch.nn.init.normal_(parameter, mean=0.5, std=0.3)
+    return model.to(device).eval().requires_grad_(False)
+
+
+@pytest.fixture(params=["as_published", "biases", "held_step_sizes_wide_epsilon"])
+def model(request, device):
+    return build(request.param, device)
 
 
 @torch.inference_mode()
@@ -61,8 +80,8 @@ class Broken(TritonRecurrences):
         return super().decode([*rows[:-1], -1], device)
 
 
-def test_kernels_that_differ_are_refused_by_name_and_left_aside_by_auto(tmp_path, device, monkeypatch):
-    model = checkpoint.load(write("nemotron_h", tmp_path), torch.float32, device)
+def test_kernels_that_differ_are_refused_by_name_and_left_aside_by_auto(device, monkeypatch):
+    model = build("as_published", device)
     broken = Broken(4, model.lm_head.weight.device)
     monkeypatch.setattr(recurrence, "ours", lambda model: broken)
     with pytest.raises(ModelError, match=r"model.kernels = 'triton': on this device .* differ from plain PyTorch by"):
@@ -77,18 +96,18 @@ def test_kernels_that_differ_are_refused_by_name_and_left_aside_by_auto(tmp_path
     assert relative_error(logits, expected) < 1e-4
 
 
-def test_widths_that_the_kernels_do_not_take_are_named(tmp_path, device):
-    model = checkpoint.load(write("granite_h", tmp_path), torch.float32, device)
+def test_widths_that_the_kernels_do_not_take_are_named(device):
+    model = build("other_widths", device)
     with pytest.raises(ModelError, match="headdim = 24 is no power of two"):
         recurrence.choose(model, "triton")
 
 
-def test_a_transformer_has_none(tmp_path, device):
-    model = checkpoint.load(write("llama", tmp_path), torch.float32, device)
+def test_a_transformer_has_none(device):
+    model = build("transformer", device)
     assert recurrence.choose(model, "triton") == recurrence.PLAIN
 
 
-def test_an_engine_says_what_runs_it(tmp_path, device):
-    model = checkpoint.load(write("nemotron_h", tmp_path), torch.float32, device)
+def test_an_engine_says_what_runs_it(device):
+    model = build("as_published", device)
     engine = engines.around(model, {0}, 1, 64, kernels="triton", cache_bytes=1 << 22)
     assert engine.kernels.name == "triton" and engine.kernels.error < 1e-4
