@@ -123,10 +123,10 @@ def mamba2_constants(rows: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def attention_constants(size: int, is_span: bool) -> dict[str, Any]:
-    """Of heads as most published models have them, in tiles of so many tokens."""
+def attention_constants(size: int, keys: int, is_span: bool) -> dict[str, Any]:
+    """Of heads as most published models have them, in tiles of so many tokens and keys."""
     return {
-        "HKV": 8, "G": 4, "GROUP": 4, "D": 128, "D_BLOCK": 128, "TOKENS": size, "KEYS": paged_attention.KEYS,
+        "HKV": 8, "G": 4, "GROUP": 4, "D": 128, "D_BLOCK": 128, "TOKENS": size, "KEYS": keys,
         "PAGE": PAGE_TOKENS, "SPAN": paged_attention.SPAN_TOKENS, "IS_SPAN": is_span, "DTYPE": tl.bfloat16,
         "PRECISION": "tf32",
     }  # fmt: skip
@@ -214,7 +214,7 @@ def compiled_for(target: str) -> dict[str, dict[str, int]]:
         found[f"{kernel.__name__}, Mamba-1"] = resources(kernel, MAMBA1_CONSTANTS, SMALL, target)
     for form, size, is_span in (("prefill", paged_attention.ROWS // 4, False), ("decode", 4, True)):
         found[f"read_pages, {form}"] = resources(
-            paged_attention.attend_pages, attention_constants(size, is_span), paged_attention.READ, target
+            paged_attention.attend_pages, attention_constants(size, tiling.keys, is_span), paged_attention.READ, target
         )
     return found | {kernel.__name__.lstrip("_"): resources(kernel, constants(1, 64), SMALL, target) for kernel in REST}
 

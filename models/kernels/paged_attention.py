@@ -21,11 +21,11 @@ from torch import Tensor
 
 from models.hybrid.page_attention import Piece
 from models.kernels.operands import operands
-from models.kernels.tiling import Launch
+from models.kernels.tiling import Launch, tiling_of
 from models.transfer import moved
 
-ROWS, KEYS = 64, 64
-"""Of a tile; `KEYS` divides a page."""
+ROWS = 64
+"""Of a tile."""
 FEWEST_ROWS = 16
 """That the matrix unit takes."""
 FEW_TOKENS = 32
@@ -122,7 +122,8 @@ class PagedAttention:
 
     def __init__(self, pieces: Sequence[Piece], groups: int, page_tokens: int, device: torch.device) -> None:
         """`groups` of heads of queries share keys: G."""
-        assert page_tokens % KEYS == 0
+        self._keys = tiling_of(device).keys
+        assert page_tokens % self._keys == 0
         self._page_tokens, self._group = page_tokens, triton.next_power_of_2(groups)
         self._kinds = self._sorted(pieces)
         tables = np.zeros((len(pieces), max(len(piece.pages) for piece in pieces)), np.int32)
@@ -174,7 +175,7 @@ class PagedAttention:
         attend_pages[(len(tiles) // 5, heads, max(1, kind.num_spans))](
             q, keys, values, out, logs, self._tables, tiles, q.stride(0), self._table_stride, out.shape[-3], scale,
             HKV=heads, G=q.shape[1] // heads, GROUP=self._group, D=width, D_BLOCK=triton.next_power_of_2(width),
-            TOKENS=kind.size, KEYS=KEYS, PAGE=self._page_tokens, SPAN=SPAN_TOKENS, IS_SPAN=kind.num_spans > 0,
+            TOKENS=kind.size, KEYS=self._keys, PAGE=self._page_tokens, SPAN=SPAN_TOKENS, IS_SPAN=kind.num_spans > 0,
             DTYPE=dtype, PRECISION=precision, STAGES=READ.num_stages, **launch,
         )  # fmt: skip
 

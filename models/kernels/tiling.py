@@ -33,6 +33,8 @@ class Tiling:
     """With one stage a chunk's loads are waited for; with more they are copied to shared memory ahead."""
     sum: Launch
     read: Launch
+    keys: int
+    """Of a tile in attention, which keeps two of keys and two of values in shared memory; divides a page."""
     programs: int = 3 * 132
     """Programs of a kernel, one for each head and span, that keep the GPU busy."""
     least_span: int = 512
@@ -58,9 +60,9 @@ class Tiling:
         return span
 
 
-HOPPER = Tiling(rows=64, turn=Launch(4, 2), sum=Launch(4, 3), read=Launch(4, 2))
+HOPPER = Tiling(rows=64, turn=Launch(4, 2), sum=Launch(4, 3), read=Launch(4, 2), keys=64)
 """For the matrix units of H100 and H200, which take 64 rows at once, and of B200."""
-AMPERE = Tiling(rows=32, turn=Launch(4, 2), sum=Launch(4, 2), read=Launch(4, 2))
+AMPERE = Tiling(rows=32, turn=Launch(4, 2), sum=Launch(4, 2), read=Launch(4, 2), keys=32)
 """For A100, L40S and other cards, where a warp holds whole operands in its registers: 64 rows would go to memory. Two
 programs fit the 99 KB of shared memory of a card without HBM."""
 OF_64_ROWS = (9, 10)
