@@ -246,7 +246,8 @@ class Bench:
     def pieces(self) -> Report:
         """100K tokens in passes of 16K, against pieces of odd lengths.
 
-        `first_light accuracy` compares the kernels with fp32. The difference of each token's log-probability, by position.
+        `first_light accuracy` compares the kernels with fp32. The difference of each token's log-probability, by
+        position.
         """
         tokens = tokens_of(100_000, self.vocab_size, 7)
         generator = torch.Generator().manual_seed(3)

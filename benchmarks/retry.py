@@ -52,9 +52,9 @@ def earlier(commit: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as scratch:
         archive = subprocess.run(["git", "archive", commit], cwd=root, capture_output=True, check=True).stdout
         subprocess.run(["tar", "-x", "-C", scratch], input=archive, check=True)
-        (Path(scratch) / "benchmarks" / "retry.py").write_text(Path(__file__).read_text("utf-8"), "utf-8")
+        (Path(scratch) / "benchmarks" / "retry.py").write_bytes(Path(__file__).read_bytes())
         command = [sys.executable, "-m", "benchmarks.retry"]
-        run = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=True)
+        run = subprocess.run(command, cwd=scratch, capture_output=True, encoding="utf-8", check=True)
     found: dict[str, object] = json.loads(run.stdout)
     return {name: found[name] for name in ("milliseconds_of_a_step", "milliseconds_of_looking_for_loops")}
 
