@@ -62,7 +62,7 @@ def _downloaded(scratch: Path) -> Path:
         "--quiet",
     )
     command = [sys.executable, "-m", "pip", "download", *how, "--dest", str(scratch), "--requirement", str(wanted)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     wheels = list(scratch.glob("*.whl"))
     if ended.returncode or not wheels:
         said = next((line for line in ended.stderr.splitlines() if line.startswith("ERROR")), "pip says nothing")

@@ -1,4 +1,4 @@
-"""Kernels run in Triton's interpreter where there is no GPU, which must be said before the first one is defined."""
+"""Kernels, which run in Triton's interpreter where there is no GPU (`tests/conftest.py`)."""
 
 import os
 from typing import Any
@@ -6,9 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def scan_by_rows(self: Any, inputs: list[Any]) -> list[Any]:
