@@ -1,10 +1,10 @@
 """`python -m benchmarks.families [families=all] [tokens=1024,4096,16384]`: native families against transformers, of
 about 18 million parameters and with the same weights.
 
-Prints JSON: tokens per CPU-second of one thread, of one document read through the engine in passes of 1024 tokens, and
-by transformers' own model in turn with it: in pieces of as many, where its model does not forget between pieces, and
-whole, where that does not take many gigabytes. And what more of memory than before it began each takes at its peak, in
-a process of its own.
+Prints JSON: tokens per CPU-second of one thread, of one document read through the engine in passes of as many tokens as
+a run's, and by transformers' own model in turn with it: in pieces of 1024, where its model does not forget between
+pieces, and whole, where that does not take many gigabytes. And what more of memory than before it began each takes at
+its peak, in a process of its own.
 """
 
 import json
@@ -22,6 +22,7 @@ import torch
 from benchmarks import measure, subjects
 from benchmarks.length import peak_bytes
 from benchmarks.subjects import D_MODEL, NUM_LAYERS, PIECE_TOKENS, VOCAB_SIZE
+from configs.settings import EngineSettings
 from models.backends import engines, heap
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
@@ -116,7 +117,7 @@ def ours(theirs: Any) -> Engine:
     with TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         model = checkpoint.load(Path(folder))
-    return engines.around(model, {0}, num_slots=1, step_tokens=PIECE_TOKENS)
+    return engines.around(model, {0}, num_slots=1, step_tokens=EngineSettings().step_tokens_on("cpu"))
 
 
 def we_read(engine: Engine, tokens: np.ndarray) -> None:
