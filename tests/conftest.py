@@ -21,10 +21,6 @@ from tests.waiting import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from tests.faulty_store import FaultyStore
 
-if not torch.cuda.is_available():
-    # Triton asks when it is imported, and transformers imports it.
-    os.environ["TRITON_INTERPRET"] = "1"
-
 SECRET_KEY = "longhaul-test-secret-key"
 
 

@@ -1,4 +1,4 @@
-"""Kernels, which run in Triton's interpreter where there is no GPU (`tests/conftest.py`)."""
+"""Kernels, which run in Triton's interpreter where there is no GPU (`tests/models/conftest.py`)."""
 
 import os
 from typing import Any
