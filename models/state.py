@@ -5,7 +5,9 @@ S = documents (rows), Z = layers.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -74,6 +76,19 @@ class State:
         index = self._index(rows)
         for name, tensor in self.tensors.items():
             tensor.index_copy_(dim, index, values[name])
+
+    def row(self, index: int) -> "State":
+        """One row, a view (Z, 1, ...)."""
+        return self.map(lambda tensor: tensor.narrow(1, index, 1))
+
+    def copy_(self, values: "State") -> None:
+        """Overwrite all of it. Of a `row`, without the index of `scatter_`, which would have to get to the device."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(values[name])
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """A copy on the host."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.tensors.items()}
 
     def detach(self) -> "State":
         """The same numbers, through which no gradient flows."""

@@ -8,18 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-import structlog
 import torch
 from torch import Tensor
 
 from configs.errors import ModelError
-from models.backends.kernels import PLAIN, Wanted, check_device, device_name
+from models.backends import self_test
+from models.backends.kernels import PLAIN, Wanted, check_device, is_on_gpu, refuse_difference, unless_refused
 from models.engine.backend import Kernels
 from models.hybrid.language_model import HybridLM
 from models.hybrid.page_attention import Attention, ByRuns, Gathered, Piece
 from models.hybrid.paged_cache import PAGE_TOKENS, PagedCache
-
-log = structlog.get_logger()
 
 AttentionOf: TypeAlias = Callable[[Sequence[Piece]], Attention]
 HELD, LENGTHS, NUM_PASSES = (9000, 0, 700, 3), (1, 150, 20, 40), 2
@@ -41,32 +39,21 @@ def choose(model: HybridLM, wanted: Wanted = "auto") -> Choice:
 
     Raises ModelError where what is asked for by name does not run the model, or differs here from plain PyTorch.
     """
-    if is_on_cpu(model) and wanted in ("auto", "torch"):
+    if not is_on_gpu(model) and wanted in ("auto", "torch"):
         return Choice(ByRuns, PLAIN)
     if wanted == "torch" or not model.kv_shape.num_layers:
         return Choice(Gathered, PLAIN)
     if wanted == "mamba-ssm":
         raise ModelError("model.kernels = 'mamba-ssm': mamba-ssm has no attention over pages; set auto")
-    try:
-        return tested(model)
-    except ModelError as error:
-        if wanted != "auto":
-            raise ModelError(f"model.kernels = {wanted!r}: {error}") from error
-        log.warning("kernels_unavailable", reasons=[str(error)], remedy="attention in plain PyTorch copies all pages")
-        return Choice(Gathered, PLAIN)
+    found = unless_refused(lambda: tested(model), wanted, "attention in plain PyTorch copies all pages")
+    return found or Choice(Gathered, PLAIN)
 
 
 def tested(model: HybridLM) -> Choice:
     """Ours. Raises ModelError where it does not run, or gives something else than plain PyTorch."""
     attention = ours(model)
-    error, limit = difference(model, attention), limit_of(model)
-    where = device_name(model)
-    if error > limit:
-        raise ModelError(
-            f"on this device ({where}) attention over pages differs from plain PyTorch by {error:.2g}, which rounding "
-            f"does not explain (up to {limit:.2g}): please report the device and the versions of torch and triton"
-        )
-    log.info("kernels_tested", kernels="triton", of="attention", device=where, error=error, limit=limit)
+    error, what = difference(model, attention), "attention over pages differs"
+    refuse_difference(model, what, error, limit_of(model), kernels="triton", of="attention")
     return Choice(attention, Kernels("triton", error))
 
 
@@ -80,11 +67,6 @@ def ours(model: HybridLM) -> AttentionOf:
     return partial(PagedAttention, groups=groups, page_tokens=PAGE_TOKENS, device=device)
 
 
-def is_on_cpu(model: HybridLM) -> bool:
-    """Whether its weights are."""
-    return model.lm_head.weight.device.type == "cpu"
-
-
 def limit_of(model: HybridLM) -> float:
     """The largest `difference` that rounding explains."""
     return LIMITS.get(model.lm_head.weight.dtype, OTHER_LIMIT)
@@ -94,8 +76,7 @@ def limit_of(model: HybridLM) -> float:
 def difference(model: HybridLM, attention: AttentionOf) -> float:
     """Norm of the difference from plain PyTorch over the norm of that; infinite where something is no number."""
     expected, actual = (torch.cat(list(_outputs(model, each))).double() for each in (Gathered, attention))
-    error = ((actual - expected).norm() / expected.norm()).item()
-    return round(error, 6) if actual.isfinite().all() else float("inf")
+    return self_test.relative(actual, expected)
 
 
 def _outputs(model: HybridLM, attention: AttentionOf) -> Iterator[Tensor]:

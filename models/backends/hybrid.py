@@ -17,7 +17,7 @@ from models.backends import device as devices
 from models.backends.attention import AttentionOf
 from models.backends.kernels import PLAIN
 from models.backends.marks import Marks
-from models.backends.passes import ids
+from models.backends.passes import ids, in_turn
 from models.engine.backend import GROWING, Handle, Kernels, Limits, Mark, SavedState, Work, grows
 from models.hybrid import paged_cache
 from models.hybrid.language_model import HybridLM
@@ -103,7 +103,7 @@ class HybridBackend:
 
     def fork(self, handle: Handle, tokens: int) -> Handle:
         """Copies the row, and of the pages the last one if it is partly filled; the others are shared."""
-        return self._take_row(self._row(handle), self._cache.fork(self._sequences[handle], self._most(tokens)))
+        return self._take_row(self._states.row(handle), self._cache.fork(self._sequences[handle], self._most(tokens)))
 
     def extend(self, handle: Handle, tokens: int) -> None:
         """Takes as many pages as are missing, or gives back those that are not needed."""
@@ -111,15 +111,11 @@ class HybridBackend:
 
     def run(self, work: Sequence[Work]) -> Tensor:
         """Prefill in one pack, then a step of decoding: each in its own way, whatever runs beside it."""
-        num_prefill = sum(not each.is_decode for each in work)
-        prefill, decode = work[:num_prefill], work[num_prefill:]
-        parts = [run(part) for run, part in ((self._prefill, prefill), (self._decode, decode)) if part]
-        return (torch.cat(parts) if len(parts) > 1 else parts[0]).float()
+        return in_turn(work, self._prefill, self._decode).float()
 
     def export(self, handle: Handle, since: int = 0) -> SavedState:
         """The row of each tensor (Z, 1, ...), and `keys` and `values` (Z, T - since, HKV, D)."""
-        row = self._row(handle)
-        state = {name: row[name].cpu().numpy().copy() for name in row}
+        state = self._states.row(handle).arrays()
         if not self._has_pages:
             return state
         held = self._cache.export(self._sequences[handle], since)
@@ -188,14 +184,9 @@ class HybridBackend:
         held = (self._cache.num_free - SPARE_PAGES - -(-preamble_tokens // page)) * page
         return max(0, min(held, held if stated is None else stated))
 
-    def _row(self, handle: Handle) -> State:
-        """A view (Z, 1, ...)."""
-        return self._states.map(lambda tensor: tensor.narrow(1, handle, 1))
-
     def _take_row(self, state: State, sequence: paged_cache.Sequence) -> Handle:
         handle = self._free.popleft()
-        for name, place in self._row(handle).tensors.items():
-            place.copy_(state[name])
+        self._states.row(handle).copy_(state)
         self._sequences[handle] = sequence
         return handle
 

@@ -6,7 +6,7 @@ plain PyTorch when a model is loaded, before it reads a document.
 
 import os
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import structlog
 import torch
@@ -20,6 +20,7 @@ from models.mamba.language_model import MambaLM
 
 log = structlog.get_logger()
 
+Tested = TypeVar("Tested")
 Wanted: TypeAlias = Literal["auto", "triton", "mamba-ssm", "torch"]
 PLAIN = Kernels("torch")
 SLOW = "plain PyTorch is used instead, many times slower"
@@ -54,16 +55,34 @@ def choose(model: MambaLM, wanted: Wanted = "auto") -> Choice:
 def tested(model: MambaLM, name: str) -> Choice:
     """Those kernels. Raises ModelError where they do not run the model, or give something else than plain PyTorch."""
     passes = MAKERS[name](model)
-    error, limit = self_test.difference(model, passes), self_test.limit(model)
+    error = self_test.difference(model, passes)
+    refuse_difference(model, f"the kernels of {name} differ", error, self_test.limit(model), kernels=name)
+    # The test's own passes, whose graphs hold its states, go with it.
+    return Choice(MAKERS[name](model), Kernels(name, error))
+
+
+def refuse_difference(model: MambaLM | HybridLM, what: str, error: float, limit: float, **about: str) -> None:
+    """Raises ModelError where `what` (who differs) is further from plain PyTorch than rounding explains. Otherwise logs
+    the test, with what is said `about` it."""
     where = device_name(model)
     if error > limit:
         raise ModelError(
-            f"on this device ({where}) the kernels of {name} differ from plain PyTorch by {error:.2g}, which rounding "
-            f"does not explain (up to {limit:.2g}): please report the device and the versions of torch and triton"
+            f"on this device ({where}) {what} from plain PyTorch by {error:.2g}, which rounding does not explain (up "
+            f"to {limit:.2g}): please report the device and the versions of torch and triton"
         )
-    log.info("kernels_tested", kernels=name, device=where, error=error, limit=limit)
-    # The test's own passes, whose graphs hold its states, go with it.
-    return Choice(MAKERS[name](model), Kernels(name, error))
+    log.info("kernels_tested", **about, device=where, error=error, limit=limit)
+
+
+def unless_refused(tested: Callable[[], Tested], wanted: Wanted, remedy: str) -> Tested | None:
+    """What a test gives; None where it refuses and `auto` can do without, with a warning of the `remedy`. Raises
+    ModelError where kernels are asked for by name."""
+    try:
+        return tested()
+    except ModelError as error:
+        if wanted != "auto":
+            raise ModelError(f"model.kernels = {wanted!r}: {error}") from error
+        log.warning("kernels_unavailable", reasons=[str(error)], remedy=remedy)
+        return None
 
 
 def is_on_gpu(model: MambaLM | HybridLM) -> bool:

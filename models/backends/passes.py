@@ -1,6 +1,6 @@
 """The two passes of a recurrent model, which kernels do as well as the model itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,16 @@ class Passes(Protocol):
 
     def decode_(self, tokens: Tensor, slots: State, rows: Sequence[int]) -> Tensor:
         """One token (S,) for each of S rows. Returns logits (S, V)."""
+
+
+def in_turn(
+    work: Sequence[Work], prefill: Callable[[Sequence[Work]], Tensor], decode: Callable[[Sequence[Work]], Tensor]
+) -> Tensor:
+    """The logits of a pass: prefill in one pack, then a step of decoding, each in its own way whatever runs beside
+    it."""
+    num_prefill = sum(not each.is_decode for each in work)
+    parts = [run(part) for run, part in ((prefill, work[:num_prefill]), (decode, work[num_prefill:])) if part]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def ids(work: Sequence[Work]) -> Tensor:

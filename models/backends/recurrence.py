@@ -5,21 +5,18 @@ As other kernels they are compared with plain PyTorch on this very device when a
 
 from itertools import accumulate
 
-import structlog
 import torch
 from torch import Tensor
 
 from configs.errors import ModelError
-from models.backends.attention import is_on_cpu
-from models.backends.kernels import PLAIN, Wanted, check_device, device_name
+from models.backends import self_test
+from models.backends.kernels import PLAIN, Wanted, check_device, is_on_gpu, refuse_difference, unless_refused
 from models.engine.backend import Kernels
 from models.hybrid.language_model import HybridLM
 from models.hybrid.recurrence import Recurrences
 from models.mamba import parallel_ssd
 from models.mamba.mamba2 import Mamba2Mixer
 from models.state import State
-
-log = structlog.get_logger()
 
 USED, LENGTHS, ROWS = (3, 5, 2), (150, 1, 70), (2, 0, 3)
 """Three sequences, each from a state that is used already."""
@@ -34,15 +31,12 @@ def choose(model: HybridLM, wanted: Wanted = "auto") -> Kernels:
 
     Raises ModelError where what is asked for by name does not run the model, or differs here from plain PyTorch.
     """
-    if not model.config.mamba_layers or (is_on_cpu(model) and wanted in ("auto", "torch")):
+    if not model.config.mamba_layers or (not is_on_gpu(model) and wanted in ("auto", "torch")):
         return PLAIN
     if wanted != "torch":
-        try:
-            return tested(model)
-        except ModelError as error:
-            if wanted != "auto":
-                raise ModelError(f"model.kernels = {wanted!r}: {error}") from error
-            log.warning("kernels_unavailable", reasons=[str(error)], remedy="Mamba-2 in plain PyTorch is slower")
+        found = unless_refused(lambda: tested(model), wanted, "Mamba-2 in plain PyTorch is slower")
+        if found is not None:
+            return found
     for mixer in _mixers(model):
         # Chunk by chunk, a GPU would wait for the host.
         mixer.scan = parallel_ssd.scan
@@ -52,14 +46,8 @@ def choose(model: HybridLM, wanted: Wanted = "auto") -> Kernels:
 def tested(model: HybridLM) -> Kernels:
     """Ours, put into the model. Raises ModelError where they do not run it, or give something else than PyTorch."""
     recurrences = ours(model)
-    error, limit = difference(model, recurrences), limit_of(model)
-    where = device_name(model)
-    if error > limit:
-        raise ModelError(
-            f"on this device ({where}) the kernels of Mamba-2 differ from plain PyTorch by {error:.2g}, which rounding "
-            f"does not explain (up to {limit:.2g}): please report the device and the versions of torch and triton"
-        )
-    log.info("kernels_tested", kernels="triton", of="mamba2", device=where, error=error, limit=limit)
+    error, what = difference(model, recurrences), "the kernels of Mamba-2 differ"
+    refuse_difference(model, what, error, limit_of(model), kernels="triton", of="mamba2")
     model.recurrences = recurrences
     return Kernels("triton", error)
 
@@ -84,8 +72,7 @@ def limit_of(model: HybridLM) -> float:
 def difference(model: HybridLM, recurrences: Recurrences) -> float:
     """Norm of the difference from plain PyTorch over the norm of that; infinite where something is no number."""
     expected, actual = (_outputs(model, each).double() for each in (model.recurrences, recurrences))
-    error = ((actual - expected).norm() / expected.norm()).item()
-    return round(error, 6) if actual.isfinite().all() else float("inf")
+    return self_test.relative(actual, expected)
 
 
 def _outputs(model: HybridLM, recurrences: Recurrences) -> Tensor:

@@ -15,7 +15,7 @@ from configs.errors import StateError
 from models.backends import device as devices
 from models.backends.kernels import PLAIN
 from models.backends.marks import Marks
-from models.backends.passes import Passes, ids
+from models.backends.passes import Passes, ids, in_turn
 from models.engine.backend import Handle, Kernels, Limits, Mark, SavedState, Work
 from models.mamba.language_model import MambaLM
 from models.state import State
@@ -71,24 +71,19 @@ class RecurrentBackend:
 
     def fork(self, handle: Handle, tokens: int) -> Handle:
         """Copies the row to a free one."""
-        return self._take_row(self._row(handle))
+        return self._take_row(self._states.row(handle))
 
     def extend(self, handle: Handle, tokens: int) -> None:
         """A row holds any number of tokens."""
 
     def run(self, work: Sequence[Work]) -> Tensor:
         """Prefill in one pack, then a step of decoding: each in its own way, whatever runs beside it."""
-        num_prefill = sum(not each.is_decode for each in work)
-        prefill, decode = work[:num_prefill], work[num_prefill:]
-        parts = [run(part) for run, part in ((self._prefill, prefill), (self._decode, decode)) if part]
-        logits = torch.cat(parts) if len(parts) > 1 else parts[0]
         # Rows of the embedding beyond the vocabulary are padding and never a token.
-        return logits[:, : self._vocab_size].float()
+        return in_turn(work, self._prefill, self._decode)[:, : self._vocab_size].float()
 
     def export(self, handle: Handle, since: int = 0) -> SavedState:
         """The row of each tensor (Z, 1, ...), none of which grows."""
-        row = self._row(handle).detach()
-        return {name: row[name].cpu().numpy().copy() for name in row}
+        return self._states.row(handle).arrays()
 
     def close(self, handle: Handle) -> None:
         """Frees the row; its state stays until another takes its place."""
@@ -133,15 +128,9 @@ class RecurrentBackend:
         (tokens,) = moved([ids(work)], self._device)
         return self._passes.decode_(tokens, self._states, [each.handle for each in work])
 
-    def _row(self, row: int) -> State:
-        """A view (Z, 1, ...)."""
-        return self._states.map(lambda tensor: tensor.narrow(1, row, 1))
-
     def _take_row(self, state: State) -> Handle:
         row = Handle(self._free.popleft())
-        # By views, not by `scatter_`: an index would have to get to the device first.
-        for name, place in self._row(row).tensors.items():
-            place.copy_(state[name])
+        self._states.row(row).copy_(state)
         return row
 
     def _fitting(self, start: SavedState) -> State:

@@ -25,7 +25,11 @@ def limit(model: MambaLM) -> float:
 @torch.inference_mode()
 def difference(model: MambaLM, passes: Passes) -> float:
     """Norm of the difference of all logits over the norm of the model's own; infinite where something is no number."""
-    expected, actual = _logits(model, model), _logits(passes, model)
+    return relative(_logits(passes, model), _logits(model, model))
+
+
+def relative(actual: Tensor, expected: Tensor) -> float:
+    """Norm of the difference over the norm of what is expected; infinite where something is no number."""
     error = ((actual - expected).norm() / expected.norm()).item()
     return round(error, 6) if actual.isfinite().all() else float("inf")
 

@@ -105,7 +105,7 @@ def test_the_test_at_load_lets_a_right_kernel_through_and_a_wrong_one_not(device
     with pytest.raises(ModelError, match=r"attention over pages differs from plain PyTorch by 0\.01"):
         attention.choose(model, "triton")
     with structlog.testing.capture_logs() as logs:
-        monkeypatch.setattr(attention, "is_on_cpu", lambda model: False)
+        monkeypatch.setattr(attention, "is_on_gpu", lambda model: True)
         assert attention.choose(model) == attention.Choice(Gathered, attention.PLAIN)
     assert [each["event"] for each in logs] == ["kernels_unavailable"]
 

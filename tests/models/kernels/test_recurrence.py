@@ -87,7 +87,7 @@ def test_kernels_that_differ_are_refused_by_name_and_left_aside_by_auto(device, 
     with pytest.raises(ModelError, match=r"model.kernels = 'triton': on this device .* differ from plain PyTorch by"):
         recurrence.choose(model, "triton")
     expected, _ = read(model)
-    monkeypatch.setattr(recurrence, "is_on_cpu", lambda model: False)
+    monkeypatch.setattr(recurrence, "is_on_gpu", lambda model: True)
     with capture_logs() as logged:
         assert recurrence.choose(model) == recurrence.PLAIN
     assert [entry["event"] for entry in logged] == ["kernels_unavailable"]
