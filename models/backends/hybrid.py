@@ -59,7 +59,8 @@ class HybridBackend:
         if not self._has_pages:
             num_pages, page_tokens = 4 * num_sequences, UNLIMITED
         self._cache = PagedCache(shape, num_pages, self._device, page_tokens, attention)
-        self._limits = Limits(model.chunk_size, self._max_context(preamble_tokens), int(self._device.type == "cuda"))
+        ahead = int(self._device.type == "cuda")
+        self._limits = Limits(model.chunk_size, self._max_context(preamble_tokens), passes_ahead=ahead)
         self._marks = Marks(self._device)
         self._empty, self._states = model.empty_state(1), model.empty_state(num_sequences)
         self._forms = _forms(self._empty.tensors)

@@ -6,7 +6,7 @@ asks whether there is room, and names sequences by their handles.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Protocol, TypeAlias
 
 import numpy as np
@@ -48,10 +48,10 @@ class Limits:
     """Segments of a sequence that are cut at multiples of so many tokens give the same numbers as the whole."""
     max_context: int | None = None
     """Tokens that a sequence may come to; None where there is no limit, since nothing grows with them."""
-    least_share: int = 0
+    least_share: int = field(default=0, kw_only=True)
     """Tokens of a document in a pass, if it is given any and has so many: fewer cost more in moving its state than they
     gain beside others'."""
-    passes_ahead: int = 0
+    passes_ahead: int = field(default=0, kw_only=True)
     """Passes that the engine may ask for while another is under way: 1 where `run` returns before the device is done,
     which then need not wait for the host. A token that is read after the last of an answer is read in vain."""
 

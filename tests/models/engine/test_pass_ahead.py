@@ -7,19 +7,22 @@ import numpy as np
 import pytest
 import torch
 
+from models.backends.hybrid import HybridBackend
 from models.backends.recurrent import RecurrentBackend
 from models.engine.backend import Backend
 from models.engine.engine import Engine
 from models.engine.feed import ArrayFeed
 from models.engine.request import Finished, Prompt, ReadState, Request, Sampling
+from tests import hybrid_model
 from tests.delayed import Delayed
 from tests.growing_backend import GrowingBackend
 from tests.small_model import build
 
 END, MOST = 60, 40
-MODEL = build(torch.float64)
+MODEL, HYBRID = build(torch.float64), hybrid_model.build("hybrid")
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "growing": lambda: GrowingBackend(capacity=20_000),
+    "hybrid": lambda: HybridBackend(HYBRID, 40, 400, page_tokens=16),
     "recurrent": lambda: RecurrentBackend(MODEL, 40),
 }
 
