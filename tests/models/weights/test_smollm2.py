@@ -86,7 +86,7 @@ def test_what_is_read_is_what_transformers_makes_of_the_conversation():
     assert tokens_of(text, instruction).count(1) == 3  # <|im_start|>: system, user, assistant
 
 
-def test_it_is_converted_once_with_its_licence_and_no_code():
+def test_it_is_converted_once_with_its_license_and_no_code():
     directory = Path(uri())
     assert directory == smollm2.directory() == smollm2.fetch()
     files = {file.name for file in directory.iterdir()}
