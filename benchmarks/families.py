@@ -54,7 +54,7 @@ LONGEST_WHOLE = 16384
 FEW_ROUNDS_FROM, FEW_ROUNDS = 4096, 2
 """Documents of so many tokens are read so often, after a round that does not count."""
 ONE_ROUND_FROM = 16384
-"""And once in all where one takes minutes."""
+"""And once in all where one takes minutes: each way in a fresh process, where its memory is counted as well."""
 
 
 def llama() -> Any:
@@ -147,8 +147,8 @@ def document(num_tokens: int) -> np.ndarray:
     return np.random.default_rng(0).integers(1, VOCAB_SIZE, num_tokens, dtype=np.int32)
 
 
-def speeds(family: str, lengths: list[int]) -> dict[str, dict[str, float]]:
-    """Tokens per CPU-second by length, and how many times theirs ours is."""
+def speeds(family: str, lengths: list[int]) -> dict[str, dict[str, int]]:
+    """Tokens per CPU-second by length and way, each way in turn with the others."""
     theirs = built(family)
     engine, found = ours(theirs), {}
     for length in lengths:
@@ -156,23 +156,13 @@ def speeds(family: str, lengths: list[int]) -> dict[str, dict[str, float]]:
         works = {"ours": partial(we_read, engine, tokens)}
         for way, piece_tokens in pieces_of(family, length).items():
             works[way] = partial(they_read, theirs, piece_tokens, tokens)
-        rates = {name: length / taken for name, taken in seconds(works, length).items()}
-        best = max(rate for name, rate in rates.items() if name != "ours")
-        found[str(length)] = {name: round(rate) for name, rate in rates.items()} | {
-            "times": round(rates["ours"] / best, 2)
-        }
+        taken = measure.least_cpu_seconds(works, FEW_ROUNDS if length >= FEW_ROUNDS_FROM else measure.ROUNDS)
+        found[str(length)] = {name: round(length / each) for name, each in taken.items()}
     return found
 
 
-def seconds(works: dict[str, Callable[[], None]], length: int) -> dict[str, float]:
-    """Of CPU time, the least of as many rounds as a document of that length allows."""
-    if length >= ONE_ROUND_FROM:
-        return {name: measure.cpu_seconds(work) for name, work in works.items()}
-    return measure.least_cpu_seconds(works, FEW_ROUNDS if length >= FEW_ROUNDS_FROM else measure.ROUNDS)
-
-
-def memory(family: str, whose: str, length: int) -> int:
-    """Bytes at the peak of reading a document beyond what the process had before, in this process."""
+def once(family: str, whose: str, length: int) -> dict[str, float]:
+    """CPU-seconds of reading a document once in this process, and bytes at the peak beyond what it had before."""
     theirs, tokens = built(family), document(length)
     if whose == "ours":
         read = partial(we_read, ours(theirs))
@@ -181,27 +171,39 @@ def memory(family: str, whose: str, length: int) -> int:
     # Linux: from here on the peak is a new one.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = peak_bytes()
-    read(tokens)
-    return peak_bytes() - before
+    taken = measure.cpu_seconds(partial(read, tokens))
+    return {"seconds": taken, "peak_bytes": peak_bytes() - before}
 
 
-def memory_in_a_fresh_process(family: str, whose: str, length: int) -> int:
-    command = [sys.executable, "-m", "benchmarks.families", f"memory={family},{whose},{length}"]
-    return int(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+def once_in_a_fresh_process(family: str, whose: str, length: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.families", f"once={family},{whose},{length}"]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
+def of_family(family: str, lengths: list[int]) -> dict[str, Any]:
+    rates = speeds(family, [length for length in lengths if length < ONE_ROUND_FROM])
+    peaks = dict[str, dict[str, float]]()
+    for length in map(str, lengths):
+        for whose in ("ours", *pieces_of(family, int(length))):
+            found = once_in_a_fresh_process(family, whose, int(length))
+            peaks.setdefault(whose, {})[length] = found["peak_bytes"]
+            if int(length) >= ONE_ROUND_FROM:
+                rates.setdefault(length, {})[whose] = round(int(length) / found["seconds"])
+            print(family, whose, length, found, file=sys.stderr)
+    for each in rates.values():
+        each["times"] = round(each["ours"] / max(rate for whose, rate in each.items() if whose != "ours"), 2)  # type: ignore[assignment]
+    return {
+        "parameters": subjects.num_parameters(built(family)),
+        "tokens_per_cpu_second": rates,
+        "peak_bytes_beyond_the_model": peaks,
+    }
 
 
 def main(families: str, tokens: str) -> None:
-    lengths, results = [int(each) for each in tokens.split(",")], {}
-    for family in FAMILIES if families == "all" else families.split(","):
-        rates, peaks = speeds(family, lengths), dict[str, dict[str, int]]()
-        for length in lengths:
-            for whose in ("ours", *pieces_of(family, length)):
-                peaks.setdefault(whose, {})[str(length)] = memory_in_a_fresh_process(family, whose, length)
-        results[family] = {
-            "parameters": subjects.num_parameters(built(family)),
-            "tokens_per_cpu_second": rates,
-            "peak_bytes_beyond_the_model": peaks,
-        }
+    lengths = [int(each) for each in tokens.split(",")]
+    chosen = list(FAMILIES) if families == "all" else families.split(",")
+    results = {family: of_family(family, lengths) for family in chosen}
     measure.publish(
         "families", piece_tokens=PIECE_TOKENS, transformers=subjects.transformers_version(), families=results
     )
@@ -210,9 +212,9 @@ def main(families: str, tokens: str) -> None:
 if __name__ == "__main__":
     heap.keep_freed_memory()
     torch.set_num_threads(1)
-    given = measure.arguments(families="all", tokens="1024,4096,16384", memory="")
-    if one := given.pop("memory"):
+    given = measure.arguments(families="all", tokens="1024,4096,16384", once="")
+    if one := given.pop("once"):
         family, whose, length = one.split(",")
-        print(memory(family, whose, int(length)))
+        print(json.dumps(once(family, whose, int(length))))
     else:
         main(**given)
