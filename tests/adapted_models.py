@@ -73,6 +73,14 @@ CARRYING: dict[str, dict[str, Any]] = {
         "v_head_dim": 16,
         **EXPERTS,
     },
+    "gemma3_text": {"num_hidden_layers": 6, "head_dim": 16, "sliding_window": 24},
+    "gpt_oss": {
+        "num_hidden_layers": 2,
+        "head_dim": 16,
+        "sliding_window": 24,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+    },
     "bamba": {"num_hidden_layers": 3, "attn_layer_indices": [1], **MAMBA},
     "mamba2": {
         "num_hidden_layers": 2,

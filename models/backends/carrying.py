@@ -54,10 +54,15 @@ def check_class(auto_model: Any, config: Any, device: str) -> None:
 
 def check_weights(model: nn.Module, directory: Path) -> float:
     """How far pieces are from the whole with the weights of a checkpoint. Raises ModelError where that is more than
-    rounding."""
+    rounding, or its forward fails."""
     is_exact = next(model.parameters()).dtype in (torch.float32, torch.float64)
     limit, pieces = (LIMIT, PIECES) if is_exact else (ROUNDED_LIMIT, ROUNDED_PIECES)
-    error = difference(Forward(model), pieces, str(directory))
+    try:
+        error = difference(Forward(model), pieces, str(directory))
+    except (ModelError, torch.OutOfMemoryError):
+        raise
+    except Exception as problem:  # whatever it is, it would be the same with a document
+        raise ModelError(f"{directory}: its forward in transformers fails: {problem}") from problem
     if not error <= limit:
         raise _forgets(str(directory), error, limit)
     return round(error, 6)

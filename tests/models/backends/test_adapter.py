@@ -205,6 +205,16 @@ def test_a_class_that_forgets_is_refused_with_the_figure(kind, tmp_path):
         adapted.sizes(tmp_path)
 
 
+def test_a_model_whose_own_forward_fails_is_refused_with_what_it_said(tmp_path):
+    from transformers import AutoModelForCausalLM, xLSTMConfig
+
+    # Its heads do not divide the inner width as its own kernels need it.
+    config = xLSTMConfig(**adapted_models.SIZES | {"num_hidden_layers": 2})
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="its forward in transformers fails: The expanded size"):
+        adapted.load(tmp_path, torch.float32, "cpu")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_no_architecture_of_ours_loads_by_itself_with_its_error_measured(dtype, tmp_path):
     directory = adapted_models.save("olmo_hybrid", tmp_path)
