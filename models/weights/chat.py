@@ -30,6 +30,8 @@ NO_THINKING = {"enable_thinking": False, "thinking": False}
 NO_THINK = "/no_think"
 """Other templates look for this in what the system says, and take it out."""
 OPEN, CLOSE = "<think>", "</think>"
+CHANNELS_BEGIN, FINAL_CHANNEL = "<|start|>assistant", "<|channel|>final<|message|>"
+"""Of templates (gpt-oss) that leave it to the model to begin with a channel of thoughts: it goes straight to the last."""
 
 
 class Piece(NamedTuple):
@@ -162,6 +164,8 @@ class Chat:
             parts.append(before)
         if any(mark in part for mark in marks for part in (*parts, text)):
             raise ValueError("it shows the document, or what stands around it, more than once")
+        if text.endswith(CHANNELS_BEGIN):
+            text += FINAL_CHANNEL
         return Halves(parts[0], parts[1] if has_preamble else "", text)
 
     def _refused(self, reason: str) -> ModelError:

@@ -170,6 +170,15 @@ def test_the_other_switch_is_used_where_the_template_has_it():
     assert (text(made.before(None)), text(made.before("Be brief."))) == ("[system][user]", "[system]Be brief.[user]")
 
 
+def test_an_answer_goes_straight_to_the_last_channel_where_thoughts_have_one_of_their_own():
+    template = (
+        "{% for each in messages %}<|start|>{{ each.role }}<|message|>{{ each.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+    )
+    expected = "\n\nWhy?<|end|><|start|>assistant<|channel|>final<|message|>"
+    assert text(chat(template).after("Why?")) == expected
+
+
 def test_thinking_is_switched_off_or_known_to_have_begun(tmp_path):
     assert text(chat(THINKS).after("Why?")).endswith("<think>\n\n</think>\n\n") and not chat(THINKS).begins_thinking
     assert chat(ALWAYS_THINKS).begins_thinking
