@@ -31,7 +31,7 @@ NO_THINK = "/no_think"
 """Other templates look for this in what the system says, and take it out."""
 OPEN, CLOSE = "<think>", "</think>"
 CHANNELS_BEGIN, FINAL_CHANNEL = "<|start|>assistant", "<|channel|>final<|message|>"
-"""Of templates (gpt-oss) that leave it to the model to begin with a channel of thoughts: it goes straight to the last."""
+"""Where a template (gpt-oss's) leaves it to the model to begin with a channel of thoughts, it goes to the last one."""
 
 
 class Piece(NamedTuple):
