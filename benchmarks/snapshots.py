@@ -21,6 +21,7 @@ from pipeline.documents.tokenize import Position
 from pipeline.ledger.run_folder import Ledger
 from pipeline.states import snapshot
 from pipeline.states.snapshot import Snapshot
+from pipeline.telemetry import observer
 
 MAMBA3_SISO_1_5B = {
     "d_model": 2048,
@@ -50,7 +51,7 @@ def main(slots: str, output: str) -> None:
     count = int(slots)
     with tempfile.TemporaryDirectory() as directory:
         ledger = Ledger(output or directory, f"benchmark-{os.getpid()}")
-        writer = LedgerWriter(ledger, "actor-benchmark", 1, 1.0)
+        writer = LedgerWriter(ledger, "actor-benchmark", 1, 1.0, observer.of_actor())
         used: list[Saved | None] = []
         begun, begun_cpu = time.monotonic(), time.process_time()
         for index in range(count):

@@ -7,6 +7,7 @@ import pyarrow as pa
 from configs.settings import SummarizeConfig
 from pipeline.billing.rates import Rates
 from pipeline.schemas.tables import Row
+from pipeline.telemetry.events import Run
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Assignment:
     """From which the actor takes that of its own device."""
     deadline_us: int | None = None
     """UTC, microseconds since 1970."""
+
+    @property
+    def run(self) -> Run:
+        """As events name it."""
+        return Run.of(self.config, self.run_id, self.start, self.output_uri)
 
     @property
     def ttl_days(self) -> float | None:

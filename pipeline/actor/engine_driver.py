@@ -32,6 +32,8 @@ from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.prompts.bound import BoundPrompts
 from pipeline.schemas.tables import Row
+from pipeline.telemetry import observer
+from pipeline.telemetry.events import ActorLeft, ActorReady, ActorWindingDown, PassDone
 
 log = structlog.get_logger()
 
@@ -63,9 +65,13 @@ class EngineDriver(Thread):
             heap.keep_freed_memory()
         self._actor = ActorGauge(start=assignment.start)
         self._assignment, self._end_process, self._node_labels = assignment, leave, node_labels or {}
+        self._named = (assignment.run_id, self._actor.id)
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
         ledger = Ledger(assignment.output_uri, assignment.run_id)
-        self._writer = LedgerWriter(ledger, self._actor.id, assignment.start, assignment.heartbeat_seconds)
+        self._observer = observer.of_actor()
+        self._writer = LedgerWriter(
+            ledger, self._actor.id, assignment.start, assignment.heartbeat_seconds, self._observer
+        )
         self._failures = DeviceFailures(ledger)
         quarantine = Quarantine(ledger, assignment.config.engine.max_attempts, is_alive)
         self._inbox = Inbox()
@@ -147,12 +153,13 @@ class EngineDriver(Thread):
         self._snapshots = Snapshots(self._assignment, self._actor.meter, self._engine, self._writer)
         self._keeping = Keeping(self._assignment, self._actor, self._engine.state_bytes)
         entries = Entries(self._assignment, self._actor, self._tokenizer)
-        self._outcomes = Outcomes(entries, self._keeping, self._writer)
+        self._outcomes = Outcomes(entries, self._keeping, self._writer, self._observer)
         self._actor.meter.spend("load")
         # Else an actor that dies at its first document has never told of its time.
         self._writer.heartbeat(self._heartbeat())
         kernels = self._engine.kernels
-        self._log.info("actor_ready", state_bytes=self._engine.state_bytes, kernels=kernels and kernels.name)
+        ready = ActorReady(*self._named, state_bytes=self._engine.state_bytes, kernels=kernels and kernels.name)
+        self._observer.tell(ready)
 
     def _work(self) -> None:
         """One pass, or where there is nothing to do a wait for news; and a heartbeat when it is due."""
@@ -187,6 +194,8 @@ class EngineDriver(Thread):
         room."""
         done = self._engine.step(read)
         self._actor.count(done)
+        if done.kind != "wait":
+            self._observer.tell(PassDone(done.kind, done.document_tokens, done.answer_tokens))
         for finished in done.finished:
             self._summarized(finished)
         for failed in done.failed:
@@ -270,7 +279,7 @@ class EngineDriver(Thread):
     def _wind_down(self) -> None:
         """End all attempts in good order: answers under way are finished, then states are saved, the most expensive
         first. Answers that take longer than there is time are lost; their documents are resumed where they stand."""
-        self._log.info("winding_down", reason=self._stop_reason or "preempted", documents=len(self._jobs))
+        self._observer.tell(ActorWindingDown(*self._named, self._stop_reason or "preempted", len(self._jobs)))
         self._finish_answers(ANSWERING_SHARE)
         # Of a document there is one snapshot, and what is written last stays.
         self._writer.flush(self._seconds_to_leave())
@@ -312,7 +321,8 @@ class EngineDriver(Thread):
         self._writer.flush()
         self._actor.meter.spend("drain")
         self._writer.close(self._heartbeat(is_last=True))
-        self._log.info("actor_left", tokens_read=self._actor.reading().tokens_read)
+        self._observer.tell(ActorLeft(*self._named, self._actor.reading().tokens_read))
+        self._observer.close()
         self._end_process()
 
     def _lose_device(self, error: Exception) -> None:

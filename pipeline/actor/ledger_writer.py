@@ -20,6 +20,8 @@ from pipeline.schemas.tables import Row
 from pipeline.states import stored
 from pipeline.states.segments import Segment
 from pipeline.states.snapshot import Snapshot
+from pipeline.telemetry.events import SnapshotFailed, SnapshotStored
+from pipeline.telemetry.observer import Observer
 
 THREADS = 8
 """Enough to keep a store busy at a rate of some GB/s."""
@@ -38,10 +40,10 @@ class Saved(NamedTuple):
 class LedgerWriter:
     """Writes to the ledger in threads of its own, not always in the order of the requests."""
 
-    def __init__(self, ledger: Ledger, actor_id: str, start: int, most_seconds: float) -> None:
+    def __init__(self, ledger: Ledger, actor_id: str, start: int, most_seconds: float, observer: Observer) -> None:
         """`start` is that of the run which the actor belongs to, and which may be stopped. Entries wait for one another
         for `most_seconds` at the most."""
-        self._ledger, self._actor_id, self._start = ledger, actor_id, start
+        self._ledger, self._actor_id, self._start, self._observer = ledger, actor_id, start, observer
         self._pool = ThreadPoolExecutor(THREADS, "ledger")
         self._segments = SegmentWriter(ledger, actor_id, most_seconds)
         self._segments.start()
@@ -146,11 +148,12 @@ class LedgerWriter:
         started = time.thread_time()
         try:
             uri = self._ledger.snapshot_uri(document_key(taken.document_id, taken.source_etag))
-            segments = stored.store(uri, taken, in_int8)
-        except Exception:  # nothing is lost yet; it stays at stake, so that it is tried again
-            log.warning("snapshot_not_written", document_id=taken.document_id, exc_info=True)
+            segments, num_bytes = stored.store(uri, taken, in_int8)
+        except Exception as error:  # nothing is lost yet; it stays at stake, so that it is tried again
+            self._observer.tell(SnapshotFailed(self._ledger.run_id, self._actor_id, taken.document_id, error))
             on_done(None)
         else:
+            self._observer.tell(SnapshotStored(self._ledger.run_id, self._actor_id, taken.document_id, num_bytes))
             on_done(Saved(time.thread_time() - started, segments))
 
     def _heartbeat(self, heartbeat: Heartbeat) -> None:

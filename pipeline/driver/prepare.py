@@ -30,6 +30,8 @@ from pipeline.sentences import weights
 from pipeline.states import kept as states
 from pipeline.states.snapshot import EXTRACTION_VERSION, state_key
 from pipeline.storage import objects
+from pipeline.telemetry import observer
+from pipeline.telemetry.observer import Observer
 
 log = structlog.get_logger()
 
@@ -57,6 +59,8 @@ class Prepared:
     stopping: Stopping
     error_budget: ErrorBudget
     rates: Rates
+    observer: Observer
+    """Hears of what happens in the driver."""
     last_start: int
     """Of the run, before this one, as `lease.newest_over` has it: what is `todo` was found out after that."""
 
@@ -93,6 +97,7 @@ def prepare(config: SummarizeConfig) -> Prepared:
     deadline = config.run.deadline_after(datetime.now(UTC))
     if deadline is not None and deadline <= datetime.now(UTC):
         raise ConfigError(f"run.deadline = {config.run.deadline!r} has passed: give one that is still to come")
+    told = observer.of_driver()
     return Prepared(
         config,
         command,
@@ -105,9 +110,10 @@ def prepare(config: SummarizeConfig) -> Prepared:
         num_skipped=len(listed) - len(documents) - num_failed_before,
         num_failed_before=num_failed_before,
         deadline=deadline,
-        stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline)),
+        stopping=Stopping(ledger, config.run.budget_usd, _microseconds(deadline), told),
         error_budget=ErrorBudget(config.run),
         rates=rates,
+        observer=told,
         last_start=last_start,
     )
 

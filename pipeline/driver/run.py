@@ -1,7 +1,7 @@
 """One run, prepared, to its committed tables: summarize or stop, commit."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -36,6 +36,7 @@ from pipeline.ledger.records import document_key
 from pipeline.reports import quantities
 from pipeline.schemas.tables import EXTRACTS, Row
 from pipeline.storage import objects
+from pipeline.telemetry.events import DocumentReceived, Run, RunCommitted, RunFailed, RunStarted
 
 log = structlog.get_logger()
 
@@ -59,14 +60,45 @@ def execute(prepared: Prepared) -> dict[str, Any] | None:
             _keep_listing(prepared)
             return None
         ledger.begin(_about(prepared))
-        if prepared.todo:
-            _begin(prepared, held)
-            _summarize(prepared, held)
-        stopped = stopping.reason is not None
-        job = commit(ledger, prepared.documents, stopped, start=held.number, confirm=held.confirm)
+        with _observed(prepared, held) as committed:
+            if prepared.todo:
+                _begin(prepared, held)
+                _summarize(prepared, held)
+            stopped = stopping.reason is not None
+            job = commit(ledger, prepared.documents, stopped, start=held.number, confirm=held.confirm)
+            committed.update(job)
         _keep_listing(prepared)
-    log.info("run_committed", run_id=ledger.run_id, status=job["status"], documents=job["documents_total"])
     return job
+
+
+@contextmanager
+def _observed(prepared: Prepared, held: Lease) -> Iterator[dict[str, Any]]:
+    """Tells how this start of the run ended: by an error, or with a row of `jobs`, which is put into what it gives."""
+    run, tell, started_at = _run(prepared, held), prepared.observer.tell, datetime.now(UTC)
+    job: dict[str, Any] = {}
+    try:
+        yield job
+        tell(
+            RunCommitted(
+                run,
+                started_at,
+                datetime.now(UTC),
+                status=job["status"],
+                stopped_by=prepared.stopping.reason if job["documents_left"] else None,
+                **{name: job[f"documents_{name}"] for name in ("succeeded", "failed", "left")},
+                **{name: job[name] for name in ("tokens_read", "tokens_decoded", "cost", "currency")},
+                documents=job["documents_total"],
+            )
+        )
+    except BaseException as error:
+        tell(RunFailed(run, started_at, datetime.now(UTC), type(error).__name__))
+        raise
+    finally:
+        prepared.observer.close()
+
+
+def _run(prepared: Prepared, held: Lease) -> Run:
+    return Run.of(prepared.config, prepared.ledger.run_id, held.number, prepared.ledger.output_uri)
 
 
 def _keep_listing(prepared: Prepared) -> None:
@@ -104,13 +136,15 @@ def _begin(prepared: Prepared, held: Lease) -> None:
     ledger = prepared.ledger
     ledger.write_manifest(prepared.documents, held.number)
     prepared.stopping.begin(held.number)
-    log.info(
-        "run_started",
-        run_id=ledger.run_id,
-        documents=len(prepared.todo),
-        done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
-        bytes=sum(document.size_bytes for document in prepared.todo),
-        deadline=prepared.deadline and prepared.deadline.isoformat(timespec="seconds"),
+    prepared.observer.tell(
+        RunStarted(
+            _run(prepared, held),
+            datetime.now(UTC),
+            documents=len(prepared.todo),
+            done_before=len(prepared.documents) - len(prepared.todo) + prepared.num_skipped,
+            bytes=sum(document.size_bytes for document in prepared.todo),
+            deadline=prepared.deadline,
+        )
     )
 
 
@@ -154,9 +188,7 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
 
 def _received(prepared: Prepared, receipt: Row, tally: Tally) -> None:
     tally.add(receipt["status"], receipt["size_bytes"], receipt["tokens_read"])
-    if receipt["status"] == "failed":
-        reason = {name: receipt[name] for name in ("document_id", "error_class", "error_message")}
-        log.warning("document_failed", run_id=prepared.ledger.run_id, **reason)
+    prepared.observer.tell(DocumentReceived(prepared.ledger.run_id, **receipt))
     errors = prepared.error_budget
     errors.add(receipt)
     if errors.is_spent and prepared.stopping.reason is None:

@@ -8,7 +8,10 @@ import structlog
 from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.run_folder import Ledger
 from pipeline.ledger.stop import has_passed
-from pipeline.telemetry.alerts import Alerts
+from pipeline.telemetry import observer
+from pipeline.telemetry.alerts import Shares
+from pipeline.telemetry.events import RunStopping
+from pipeline.telemetry.observer import Observer
 
 log = structlog.get_logger()
 
@@ -23,9 +26,17 @@ class Stopping:
     """The driver's side of a stop. Actors and readers find the request in the ledger, and know the deadline
     themselves."""
 
-    def __init__(self, ledger: Ledger, budget: Decimal | None = None, deadline_us: int | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        budget: Decimal | None = None,
+        deadline_us: int | None = None,
+        told: Observer | None = None,
+    ) -> None:
+        """`told` hears of shares of the budget and of the stop; without one, the driver's usual sinks do."""
         self._ledger, self._budget, self._deadline_us = ledger, budget, deadline_us
-        self._alerts = Alerts(ledger.run_id, budget)
+        self._observer = told or observer.of_driver()
+        self._shares = Shares(ledger.run_id, budget, self._observer.tell)
         self._asked: str | None = None
         self._start: int | None = None
         self._ended = Event()
@@ -51,7 +62,7 @@ class Stopping:
 
     def spent(self, cost: Decimal) -> None:
         """Report what this start of the run has cost so far; stops the run at its budget."""
-        self._alerts.spent(cost)
+        self._shares.spent(cost)
         if self._budget is not None and cost >= self._budget:
             self.ask("budget")
 
@@ -63,7 +74,7 @@ class Stopping:
             Thread(target=self._publish, args=(reason, self._start), name="stop", daemon=True).start()
 
     def _publish(self, reason: str, start: int) -> None:
-        log.info("stopping", run_id=self._ledger.run_id, reason=reason)
+        self._observer.tell(RunStopping(self._ledger.run_id, reason))
         while not self._ended.is_set():
             try:
                 self._ledger.stop(reason, start)

@@ -1,6 +1,7 @@
 """A snapshot in storage: its object, and segments of what grows with the tokens."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from configs.errors import StateError
 from pipeline.states import int8, segments, snapshot
@@ -9,11 +10,20 @@ from pipeline.states.snapshot import Snapshot
 from pipeline.storage import objects
 
 
-def store(uri: str, taken: Snapshot, in_int8: bool = False) -> tuple[Segment, ...]:
+class Stored(NamedTuple):
+    """What storing a snapshot came to."""
+
+    segments: tuple[Segment, ...]
+    """That it now has."""
+    num_bytes: int
+    """That were written."""
+
+
+def store(uri: str, taken: Snapshot, in_int8: bool = False) -> Stored:
     """Overwrite the snapshot of a document. Of what grows, the read state has what is new since `taken.segments`, which
     becomes a segment of its own before the object names it.
 
-    Returns the segments that it now has. Raises StorageError.
+    Raises StorageError.
     """
     read_state = taken.read_state
     constant, growing = segments.parted(read_state.state)
@@ -21,8 +31,9 @@ def store(uri: str, taken: Snapshot, in_int8: bool = False) -> tuple[Segment, ..
         constant, growing = int8.packed(constant), int8.packed(growing)
     written = segments.append(uri, taken.segments, growing, read_state.since)
     whole = replace(read_state, state=constant, since=0)
-    objects.publish(uri, snapshot.to_bytes(replace(taken, read_state=whole, segments=written)))
-    return written
+    data = snapshot.to_bytes(replace(taken, read_state=whole, segments=written))
+    objects.publish(uri, data)
+    return Stored(written, len(data) + sum(segment.size_bytes for segment in written[len(taken.segments) :]))
 
 
 def load(uri: str) -> Snapshot:

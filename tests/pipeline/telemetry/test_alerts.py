@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import structlog
 
-from pipeline.telemetry import alerts
-from pipeline.telemetry.alerts import Alerts
+from pipeline.telemetry import alerts, observer
+from pipeline.telemetry.alerts import Shares
 from tests.waiting import PATIENCE_SECONDS
 
 
@@ -50,7 +50,7 @@ def hook(monkeypatch) -> Iterator[Hook]:
 
 
 def test_each_share_is_told_of_once():
-    watch = Alerts("r", Decimal("10"))
+    watch = Shares("r", Decimal("10"), observer.of_driver().tell)
     with structlog.testing.capture_logs() as logs:
         for cost in ("1", "4.99", "5", "5.5", "9", "30"):
             watch.spent(Decimal(cost))
@@ -62,7 +62,7 @@ def test_each_share_is_told_of_once():
 
 
 def test_a_webhook_that_fails_at_first_gets_it_in_the_end(hook):
-    Alerts("night-7", Decimal("2")).spent(Decimal("1.2"))
+    Shares("night-7", Decimal("2"), observer.of_driver().tell).spent(Decimal("1.2"))
     assert hook.enough.wait(PATIENCE_SECONDS)
     assert hook.got == [
         {
@@ -86,5 +86,5 @@ def test_a_webhook_that_is_gone_costs_a_line_without_its_address(hook):
 
 def test_without_a_budget_nothing_is_said():
     with structlog.testing.capture_logs() as logs:
-        Alerts("r", None).spent(Decimal("1000"))
+        Shares("r", None, observer.of_driver().tell).spent(Decimal("1000"))
     assert logs == []
