@@ -29,7 +29,7 @@ from pipeline.ledger.records import ENTRY, Claim, MeterReading, batch_of, docume
 from pipeline.ledger.run_folder import Ledger
 from pipeline.schemas.document import Document
 
-RATE = Rate.hourly("NVIDIA H100 80GB HBM3", 1, Decimal("2.37"), "USD")
+RATE = Rate("NVIDIA H100 80GB HBM3", 1, Decimal("2.37"), "USD")
 SPENT_US = 30_000
 WORDS = [f"word{number}" for number in range(5000)]
 

@@ -21,6 +21,7 @@ from pipeline.reports import focus as focus_format
 from pipeline.reports import reconciliation as reconciling
 from pipeline.reports import report as reporting
 from pipeline.reports.breakdown import Breakdown
+from pipeline.reports.focus import FocusVersion
 from pipeline.reports.reconciliation import Reconciliation
 from pipeline.reports.report import Report, Run
 from pipeline.reports.warehouse import Warehouse
@@ -55,6 +56,7 @@ Focus = Annotated[
         help="Write every charge in FOCUS columns, as Parquet or .csv; scaled to the bill with --reconcile.",
     ),
 ]
+Version = Annotated[FocusVersion, typer.Option("--focus-version", help="Which version of FOCUS --focus keeps to.")]
 
 
 def report(
@@ -66,6 +68,7 @@ def report(
     as_json: AsJson = False,
     bill: Bill = None,
     focus: Focus = None,
+    focus_version: Version = FocusVersion.V1_3,
 ) -> None:
     """Report what runs cost, per document and per million tokens, where the money went, and one run in detail."""
     if focus and days:
@@ -81,9 +84,9 @@ def report(
         objects.publish(objects.resolve(html), page(told, reconciliation).encode())
         written.append(f"page written to {html}")
     if focus:
-        charges = focus_format.export(warehouse, objects.resolve(focus), told.run_id, reconciliation)
+        charges = focus_format.export(warehouse, objects.resolve(focus), told.run_id, reconciliation, focus_version)
         status = "scaled to the bill" if reconciliation else "an estimate"
-        written.append(f"{charges:,} charges written to {focus}, {status}")
+        written.append(f"{charges:,} charges written to {focus} (FOCUS {focus_version}), {status}")
     if as_json:
         print(_json(told, reconciliation))
     else:

@@ -63,7 +63,7 @@ class Worker:
     def __init__(self, ledger: Ledger, draw: Random) -> None:
         self.ledger, self.draw, self.clock = ledger, draw, Clock()
         price = Decimal(draw.randint(1, 10**9)).scaleb(-6)
-        self.actor = ActorGauge(Rate.hourly("H100", draw.randint(1, 8), price, "USD"))
+        self.actor = ActorGauge(Rate("H100", draw.randint(1, 8), price, "USD"))
         self.actor.meter = Meter(self.clock)
         self.assignment = assignment(run_id=ledger.run_id, prompts=PROMPTS)
         self.entries = Entries(self.assignment, self.actor, words())

@@ -9,7 +9,7 @@ from uuid import uuid4
 from models.engine.backend import Kernels
 from models.engine.request import Pass
 from pipeline.billing.metering import UNKNOWN, Meter, Rate, now_us
-from pipeline.ledger.records import MeterReading
+from pipeline.ledger.records import MeterReading, prices_of
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -53,7 +53,7 @@ class ActorGauge:
             node=self.node,
             device_type=self.rate.device_type,
             devices=self.rate.devices,
-            price_per_second=str(self.rate.price_per_second),
+            **prices_of(self.rate),
             currency=self.rate.currency,
             started_us=self._started_us,
             read_us=now_us(),
@@ -71,7 +71,6 @@ class ActorGauge:
             provider=self.rate.provider,
             region=self.rate.region,
             instance_type=self.rate.instance_type,
-            on_demand_price_per_second=str(self.rate.on_demand_price_per_second),
             start=self._start,
             instance_id=self.rate.instance_id,
             kernels=self.kernels.name if self.kernels else "",

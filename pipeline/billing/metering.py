@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from threading import Lock
 from typing import Any, Literal, get_args
 
@@ -33,8 +34,8 @@ class Rate:
     """For example `NVIDIA H200`, or `cpu`."""
     devices: int
     """GPUs, or CPUs, that the actor reserves."""
-    price_per_second: Decimal
-    """Price of one device, with 12 decimals."""
+    price_per_hour: Decimal
+    """Price of one device, as it was given."""
     currency: str
     market: str = ""
     """`spot` or `on_demand`; empty, like the fields below, if it is not known."""
@@ -42,33 +43,47 @@ class Rate:
     region: str = ""
     instance_type: str = ""
     on_demand: Decimal | None = None
-    """Price of one device per second on demand, if it is known to differ."""
+    """Price of one device for an hour on demand, if it is known to differ."""
     instance_id: str = ""
     """Id of the machine, as in its cloud's bill."""
 
-    @staticmethod
-    def hourly(device_type: str, devices: int, price_per_hour: Decimal, currency: str) -> "Rate":
-        """A rate from the price of one device for an hour."""
-        return Rate(device_type, devices, per_second(price_per_hour), currency)
+    @cached_property
+    def price_per_second(self) -> Decimal:
+        """What is charged: the price for an hour by its seconds, rounded to 12 decimals, so that costs never are."""
+        return _per_second(self.price_per_hour)
 
     @property
-    def on_demand_price_per_second(self) -> Decimal:
+    def on_demand_price_per_hour(self) -> Decimal:
         """The price on demand; the price itself if no other is known."""
-        return self.price_per_second if self.on_demand is None else self.on_demand
+        return self.price_per_hour if self.on_demand is None else self.on_demand
+
+    @cached_property
+    def on_demand_price_per_second(self) -> Decimal:
+        """Likewise."""
+        return _per_second(self.on_demand_price_per_hour)
+
+    @property
+    def prices(self) -> dict[str, Decimal]:
+        """The columns of `costs` that are prices."""
+        return {
+            "price_per_second": self.price_per_second,
+            "price_per_hour": self.price_per_hour,
+            "on_demand_price_per_second": self.on_demand_price_per_second,
+            "on_demand_price_per_hour": self.on_demand_price_per_hour,
+        }
 
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of `costs` that describe the device."""
         return {
             "device_type": self.device_type,
-            "price_per_second": self.price_per_second,
             "currency": self.currency,
             "market": self.market or None,
             "provider": self.provider or None,
             "region": self.region or None,
             "instance_type": self.instance_type or None,
             "instance_id": self.instance_id or None,
-            "on_demand_price_per_second": self.on_demand_price_per_second,
+            **self.prices,
         }
 
     def seconds(self, microseconds: int) -> Decimal:
@@ -88,8 +103,7 @@ UNKNOWN = Rate("", 1, Decimal(0), "")
 """The rate of an actor before it knows its device."""
 
 
-def per_second(price_per_hour: Decimal) -> Decimal:
-    """A price per hour as a price per second, rounded to 12 decimals."""
+def _per_second(price_per_hour: Decimal) -> Decimal:
     return (price_per_hour / SECONDS_PER_HOUR).quantize(PRICE_STEP)
 
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 SECONDS = pa.decimal128(18, 6)
 PRICE_PER_SECOND = pa.decimal128(18, 12)
+PRICE_PER_HOUR = pa.decimal128(18, 10)
+"""A price per second of 12 decimals comes to 10 of an hour's; prices are given with 9 at most."""
 MONEY = pa.decimal128(38, 18)
 TIME = pa.timestamp("us", tz="UTC")
 

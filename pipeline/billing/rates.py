@@ -8,7 +8,7 @@ from configs.errors import ConfigError
 from configs.labels import INSTANCE_LABEL, INSTANCE_TYPE_LABEL, MARKET_LABEL, PROVIDER_LABEL, REGION_LABEL
 from configs.prices import Catalog, Market, Where
 from configs.settings import PriceSettings
-from pipeline.billing.metering import Rate, per_second
+from pipeline.billing.metering import Rate
 
 MARKETS: Mapping[str, Market] = {"spot": "spot", "on-demand": "on_demand"}
 """Markets by the value of the label."""
@@ -46,13 +46,13 @@ class Rates:
         return Rate(
             name,
             1,
-            per_second(hour),
+            hour,
             price.currency,
             market=market,
             provider=row.provider or where.provider or "",
             region=where.region or row.region or "",
             instance_type=row.instance_type or where.instance_type or "",
-            on_demand=None if on_demand is None else per_second(on_demand),
+            on_demand=on_demand,
             instance_id=labels.get(INSTANCE_LABEL, ""),
         )
 
@@ -65,7 +65,7 @@ class Rates:
     def of_node(self) -> Rate | None:
         """The rate of a node that holds no actor; None if such nodes are not counted."""
         hour = self.price.node_hour
-        return None if hour is None else Rate.hourly("node", 1, hour, self.price.currency)
+        return None if hour is None else Rate("node", 1, hour, self.price.currency)
 
     def market(self, labels: Labels) -> Market:
         """How the node was bought; on demand unless `price.market` or a label says otherwise."""
@@ -85,7 +85,7 @@ class Rates:
         return Rate(
             device_type,
             devices,
-            per_second(hour),
+            hour,
             self.price.currency,
             market=self.market(labels),
             provider=where.provider or "",

@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 
 from pipeline.billing.metering import NODE, Rate, now_us
-from pipeline.ledger.records import Heartbeat, MeterReading
+from pipeline.ledger.records import Heartbeat, MeterReading, prices_of
 from pipeline.ledger.run_folder import Ledger
 
 log = structlog.get_logger()
@@ -74,7 +74,7 @@ class SharedNodes(Thread):
             node=host,
             device_type=NODE,
             devices=1,
-            price_per_second=str(self._rate.price_per_second),
+            **prices_of(self._rate),
             currency=self._rate.currency,
             started_us=self._began_us[id],
             read_us=now_us(),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from configs.errors import LedgerError
-from pipeline.billing.metering import NODE, OVERHEADS, Overhead, Rate, Spent
+from pipeline.billing.metering import NODE, OVERHEADS, SECONDS_PER_HOUR, Overhead, Rate, Spent
 from pipeline.billing.money import TIME
 from pipeline.schemas.tables import FAILURES, STATES, SUMMARIES
 
@@ -60,6 +60,9 @@ class MeterReading:
     """What runs the actor's model."""
     kernels_error: str = ""
     """As a number: how far they are from plain PyTorch, in a test on its device."""
+    price_per_hour: str = ""
+    """Decimal, as text: the price as it was given, of which `price_per_second` is rounded."""
+    on_demand_price_per_hour: str = ""
 
     @property
     def is_of_actor(self) -> bool:
@@ -71,13 +74,16 @@ class MeterReading:
         return Rate(
             self.device_type,
             self.devices,
-            Decimal(self.price_per_second),
+            _hour(self.price_per_hour, self.price_per_second),
             self.currency,
             market=self.market,
             provider=self.provider,
             region=self.region,
             instance_type=self.instance_type,
-            on_demand=Decimal(self.on_demand_price_per_second or self.price_per_second),
+            on_demand=_hour(
+                self.on_demand_price_per_hour or self.price_per_hour,
+                self.on_demand_price_per_second or self.price_per_second,
+            ),
             instance_id=self.instance_id,
         )
 
@@ -156,6 +162,16 @@ class Claim:
     @property
     def place(self) -> "Place":
         return self.key, self.batch, self.attempt, self.actor_id
+
+
+def prices_of(rate: Rate) -> dict[str, Any]:
+    """The fields of a reading that are prices."""
+    return {name: str(price) for name, price in rate.prices.items()}
+
+
+def _hour(price_per_hour: str, price_per_second: str) -> Decimal:
+    """Of a run that began before readings had it, what a second comes to."""
+    return Decimal(price_per_hour) if price_per_hour else Decimal(price_per_second) * SECONDS_PER_HOUR
 
 
 METER_READING = pa.struct(

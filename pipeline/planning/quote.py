@@ -17,7 +17,6 @@ from configs.hardware import gpu_named
 from configs.prices import Market
 from configs.settings import SummarizeConfig
 from models.weights.tokenizer import Tokenizer
-from pipeline.billing.metering import SECONDS_PER_HOUR
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.planning.footprint import WIDTHS, Footprint, Transformer, transformer_like
 from pipeline.planning.speed import Speed, measured_speed, rated_speed
@@ -118,12 +117,12 @@ class Prices:
             except ConfigError as error:
                 log.debug("no_price", market=market, reason=str(error))
                 return None
-            return found.price_per_second * SECONDS_PER_HOUR
+            return found.price_per_hour
 
         listed = device != "cpu" and rates.price.gpu_hour is None
         on_demand, spot = (hourly("on_demand"), hourly("spot")) if listed else (None, None)
         node = rates.price.node_hour or Decimal(0)
-        return Prices(now.price_per_second * SECONDS_PER_HOUR, on_demand, spot, now.currency, node)
+        return Prices(now.price_per_hour, on_demand, spot, now.currency, node)
 
 
 class Reads(Protocol):

@@ -1,4 +1,4 @@
-"""`costs` as FOCUS has it: the FinOps Open Cost and Usage Specification 1.2, with 1.3's split cost allocation.
+"""`costs` as FOCUS has it: the FinOps Open Cost and Usage Specification 1.3, or 1.2 where that is asked for.
 
 Each row of `costs` is one charge. What it was split from (FOCUS: the origin charge) is an actor, whose whole time was
 metered, and the written rule is `longhaul-share-of-tokens`:
@@ -15,8 +15,16 @@ bill makes it `reconciled`: BilledCost and EffectiveCost are then parts of the b
 `pipeline.reports.reconciliation`; ListCost and ContractedCost stay what the prices say, and `x_EstimatedCost` what the
 meter said.
 
-A charge's period is its own, within the actor's, in whole seconds, as FOCUS writes times. PricingQuantity has 20
-decimals, so that its product with a price below 100 an hour rounds to the cost exactly.
+A charge's period is its own, within the actor's, in whole seconds, as FOCUS writes times.
+
+ListCost and ContractedCost are the products of PricingQuantity and their unit prices, of an hour as they were given,
+rounded to the 18 decimals of a cost. BilledCost and EffectiveCost are what was metered: by the second, at a price of
+12 decimals (`price_per_second`), so that they sum to the bill exactly. The two differ by at most 5e-13 in each second.
+
+A charge whose device or price is not known has no SkuPriceId, and then none of UNPRICED either.
+
+Version 1.2 names the provider and the publisher where 1.3 names who provides the service and who hosts it. What is new
+in 1.3 is in an export of 1.2 as columns of our own, under `x_`.
 """
 
 import csv
@@ -26,13 +34,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
 
 from configs import VERSION
 from pipeline.billing.metering import NODE, SECONDS_PER_HOUR
-from pipeline.billing.money import EXACT, MICROSECOND, MONEY, SECONDS, TIME, amount_of, proportioned
+from pipeline.billing.money import EXACT, MICROSECOND, MONEY, PRICE_PER_HOUR, SECONDS, TIME, amount_of, proportioned
 from pipeline.reports import reconciliation as reconciling
 from pipeline.reports.reconciliation import RATIO_DIGITS, RATIO_STEPS, Charge, Reconciliation
 from pipeline.reports.warehouse import Warehouse
@@ -43,11 +52,10 @@ METHOD_ID = "longhaul-share-of-tokens"
 NAME = "Longhaul"
 HOURS = pa.decimal128(38, 20)
 HOUR_STEP = Decimal("1e-20")
-UNIT_PRICE = pa.decimal128(28, 10)
-"""An hour at 12 decimals a second has 10."""
+COST_STEP = Decimal("1e-18")
+UNIT_PRICE = pa.decimal128(28, PRICE_PER_HOUR.scale)
 SECOND = timedelta(seconds=1)
 NO_CURRENCY = "XXX"
-UNKNOWN_DEVICE = "unknown device"
 ROWS_AT_ONCE = 20_000
 CATEGORIES = {"spot": "Dynamic"}
 """By market; any other price was set beforehand, which FOCUS calls Standard."""
@@ -85,8 +93,6 @@ COLUMNS = pa.schema(
         ("PricingCategory", pa.string()),
         ("PricingQuantity", HOURS),
         ("PricingUnit", pa.string()),
-        ("ProviderName", pa.string()),
-        ("PublisherName", pa.string()),
         ("RegionId", pa.string()),
         ("RegionName", pa.string()),
         ("ResourceId", pa.string()),
@@ -109,11 +115,32 @@ COLUMNS = pa.schema(
         ("x_Kind", pa.string()),
         ("x_TokensRead", pa.int64()),
     ],
-    metadata={"DataGenerator": f"{NAME} {VERSION}", "FocusVersion": "1.2"},
 )
 """BillingAccountId is the output and SubAccountId the run: the ledger is Longhaul's own, and knows no account of the
 provider's. InvoiceId and CommitmentDiscountStatus are always null, as no invoice is known and nothing was committed to;
 rules about other columns refer to them."""
+
+UNPRICED = (
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "PricingCategory",
+    "PricingQuantity",
+    "PricingUnit",
+    "SkuId",
+    "SkuMeter",
+)
+"""Null where SkuPriceId is: what was used of an SKU that has no price cannot be told. `x_TokensRead` still can."""
+NEW_IN_1_3 = (
+    "AllocatedMethodDetails",
+    "AllocatedMethodId",
+    "AllocatedResourceId",
+    "AllocatedResourceName",
+    "AllocatedTags",
+    "HostProviderName",
+    "ServiceProviderName",
+)
+GONE_IN_1_3 = ("ProviderName", "PublisherName")
+"""Deprecated by 1.3, and removed by 1.4."""
 
 CHARGES = f"""
     WITH runs AS (
@@ -125,12 +152,25 @@ CHARGES = f"""
 """
 
 
+class FocusVersion(StrEnum):
+    """Of the specification."""
+
+    V1_2 = "1.2"
+    V1_3 = "1.3"
+
+
 def export(
-    warehouse: Warehouse, target_uri: str, run_id: str | None = None, reconciliation: Reconciliation | None = None
+    warehouse: Warehouse,
+    target_uri: str,
+    run_id: str | None = None,
+    reconciliation: Reconciliation | None = None,
+    version: FocusVersion = FocusVersion.V1_3,
 ) -> int:
     """Write the charges of all runs, or of one, as CSV if the name ends in `.csv`, else as Parquet; returns their
     number."""
     table = charges(warehouse, run_id, reconciliation)
+    table = _of_1_2(table) if version is FocusVersion.V1_2 else table
+    table = table.replace_schema_metadata({"DataGenerator": f"{NAME} {VERSION}", "FocusVersion": str(version)})
     if target_uri.lower().endswith(".csv"):
         objects.publish(target_uri, _csv(table))
     else:
@@ -150,6 +190,13 @@ def charges(warehouse: Warehouse, run_id: str | None = None, reconciliation: Rec
         for batch in rows.to_batches(max_chunksize=ROWS_AT_ONCE)
     ]
     return pa.Table.from_batches(written, COLUMNS)
+
+
+def _of_1_2(table: pa.Table) -> pa.Table:
+    for name in GONE_IN_1_3:
+        table = table.append_column(name, pa.repeat(pa.scalar(NAME), table.num_rows))
+    table = table.rename_columns([f"x_{name}" if name in NEW_IN_1_3 else name for name in table.column_names])
+    return table.select(sorted(table.column_names, key=lambda name: (name.startswith("x_"), name)))
 
 
 def _ratios(rows: pa.Table) -> list[Decimal | None]:
@@ -185,8 +232,6 @@ def _charge(row: Row, ratio: Decimal | None, account: str, reconciliation: Recon
         "EffectiveCost": billed,
         "HostProviderName": row.get("provider") or NAME,
         "InvoiceIssuerName": NAME,
-        "ProviderName": NAME,
-        "PublisherName": NAME,
         "ServiceCategory": "AI and Machine Learning",
         "ServiceName": NAME,
         "ServiceProviderName": NAME,
@@ -255,27 +300,39 @@ def _period(row: Row) -> dict[str, datetime]:
 def _pricing(row: Row, cost: Decimal) -> dict[str, Any]:
     """The columns on usage and on its list and contracted cost."""
     seconds = row["device_seconds"] or Decimal(0)
-    price = row["price_per_second"]
-    list_price = row.get("on_demand_price_per_second")
-    list_price = price if list_price is None else list_price
-    sku = row.get("instance_type") or row["device_type"] or UNKNOWN_DEVICE
-    of_sku = [sku, *(row.get(name) for name in ("provider", "region", "market"))]
+    hours = EXACT.divide(seconds, Decimal(SECONDS_PER_HOUR)).quantize(HOUR_STEP, context=EXACT)
+    price = _hour(row, "price_per")
     instance = row.get("instance_type")
+    sku = instance or row["device_type"]
+    if price is None or not sku:
+        return dict.fromkeys(UNPRICED) | {"ContractedCost": cost, "ListCost": cost}
+    list_price = _hour(row, "on_demand_price_per")
+    list_price = price if list_price is None else list_price
     return {
         "ConsumedQuantity": seconds,
         "ConsumedUnit": f"{_device_unit(row)}-Seconds",
-        "ContractedCost": cost,
-        "ContractedUnitPrice": None if price is None else price * SECONDS_PER_HOUR,
-        "ListCost": cost if list_price is None else EXACT.multiply(seconds, list_price),
-        "ListUnitPrice": None if list_price is None else list_price * SECONDS_PER_HOUR,
+        "ContractedCost": _product(hours, price),
+        "ContractedUnitPrice": price,
+        "ListCost": _product(hours, list_price),
+        "ListUnitPrice": list_price,
         "PricingCategory": CATEGORIES.get(row.get("market") or "", "Standard"),
-        "PricingQuantity": EXACT.divide(seconds, Decimal(SECONDS_PER_HOUR)).quantize(HOUR_STEP, context=EXACT),
+        "PricingQuantity": hours,
         "PricingUnit": "Hours",
         "SkuId": sku,
         "SkuMeter": "Device Time",
         "SkuPriceDetails": _tags(InstanceType=instance) if instance else None,
-        "SkuPriceId": "/".join(filter(None, of_sku)),
+        "SkuPriceId": "/".join(filter(None, [sku, *(row.get(name) for name in ("provider", "region", "market"))])),
     }
+
+
+def _hour(row: Row, prefix: str) -> Decimal | None:
+    """Outputs of a version that kept the price of a second alone have what it comes to."""
+    hour, second = row.get(f"{prefix}_hour"), row.get(f"{prefix}_second")
+    return hour if hour is not None or second is None else second * SECONDS_PER_HOUR
+
+
+def _product(hours: Decimal, price: Decimal) -> Decimal:
+    return EXACT.multiply(hours, price).quantize(COST_STEP, context=EXACT)
 
 
 def _resource(row: Row) -> dict[str, str | None]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.billing.money import MONEY, PRICE_PER_SECOND, SECONDS, TIME
+from pipeline.billing.money import MONEY, PRICE_PER_HOUR, PRICE_PER_SECOND, SECONDS, TIME
 
 Row = dict[str, Any]
 """Of a table, by its columns."""
@@ -294,7 +294,12 @@ _COSTS = Table(
             "Of `device_seconds`, the part that went to decoding answers; the rest is prefill. Null for overheads.",
             "device-seconds",
         ),
-        Column("price_per_second", PRICE_PER_SECOND, "Price that applied to the device.", "`currency` per second"),
+        Column(
+            "price_per_second",
+            PRICE_PER_SECOND,
+            "Price that applied to the device: `price_per_hour` by its seconds, rounded to 12 decimals.",
+            "`currency` per second",
+        ),
         Column("cost", MONEY, "`device_seconds` times `price_per_second`, never rounded.", CURRENCY),
         _CURRENCY,
         Column("started_at", TIME, "Start of the attempt; for an overhead, of the actor.", UTC),
@@ -318,6 +323,8 @@ _COSTS = Table(
         Column(
             "instance_id", pa.string(), "The machine as the cloud's bill names it; null where the cloud does not say."
         ),
+        Column("price_per_hour", PRICE_PER_HOUR, "The price as it was given, exact.", "`currency` per hour"),
+        Column("on_demand_price_per_hour", PRICE_PER_HOUR, "Likewise, on demand.", "`currency` per hour"),
     ),
 )
 

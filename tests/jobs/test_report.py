@@ -172,6 +172,12 @@ def test_a_page_and_an_export_scaled_to_the_bill_are_written(week, tmp_path, rep
     header, *rows = csv.reader((tmp_path / "focus.csv").read_text().splitlines())
     billed = sum(Decimal(row[header.index("BilledCost")]) for row in rows if f"nightly-{today}" in row)
     assert billed == Decimal(5)
+    assert "HostProviderName" in header and "ProviderName" not in header
+    older = report(week, "--focus", str(tmp_path / "older.csv"), "--focus-version", "1.2")
+    assert "(FOCUS 1.2), an estimate" in older.stdout
+    header = (tmp_path / "older.csv").read_text().splitlines()[0].split(",")
+    assert "ProviderName" in header and "HostProviderName" not in header
+    assert report(week, "--focus", "focus.csv", "--focus-version", "1.1").returncode == exits.REFUSED
 
 
 def test_an_export_of_some_days_is_refused(week, tmp_path, report):

@@ -18,7 +18,7 @@ from tests.one_actor import PATIENCE_SECONDS, TEXT, assignment_in, entries, row,
 STATE_BYTES = 49 * 2**20
 TOKENS_PER_SECOND = 400_000
 """With the price below, $0.0015 for a million."""
-RATE = Rate("NVIDIA H100", 1, Decimal("0.0006"), "USD")
+RATE = Rate("NVIDIA H100", 1, Decimal("2.16"), "USD")
 WORTH_FROM = 733_724
 """Tokens, from which on a state is worth 30 days at $0.023 a month."""
 

@@ -70,14 +70,14 @@ def test_every_microsecond_is_on_one_account(steps):
 
 @given(st.lists(st.integers(0, 10**11), min_size=1, max_size=30), st.integers(1, 96))
 def test_costs_of_parts_sum_exactly_to_the_bill(parts, devices):
-    rate = Rate.hourly("cpu", devices, Decimal("2.989999"), "USD")
+    rate = Rate("cpu", devices, Decimal("2.989999"), "USD")
     assert sum(rate.cost(part) for part in parts) == rate.cost(sum(parts))
     assert rate.cost(sum(parts)) == rate.seconds(sum(parts)) * rate.price_per_second
 
 
 @pytest.mark.parametrize("price", ["0.04", "2.9", "0.000001", "999999.999999"])
 def test_a_cost_fits_its_column_without_rounding(price):
-    cost = Rate.hourly("gpu", 8, Decimal(price), "USD").cost(10**9)
+    cost = Rate("gpu", 8, Decimal(price), "USD").cost(10**9)
     assert -int(cost.as_tuple().exponent) <= 18
 
 

@@ -13,7 +13,7 @@ from configs.settings import PriceSettings
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.engine_driver import EngineDriver
 from pipeline.actor.gauge import ActorGauge
-from pipeline.billing.metering import Rate, per_second
+from pipeline.billing.metering import Rate
 from pipeline.billing.rates import Rates
 from pipeline.driver.dataset import Cluster
 from pipeline.driver.run import _refuse_gpus_without_a_price
@@ -48,21 +48,21 @@ def test_the_price_on_a_spot_node_with_that_on_demand_beside_it():
     assert rate == Rate(
         "NVIDIA H100 80GB HBM3",
         1,
-        per_second(Decimal("2.25")),
+        Decimal("2.25"),
         "USD",
         market="spot",
         provider="aws",
         region="us-east-1",
         instance_type="p5.48xlarge",
-        on_demand=per_second(Decimal("6.88")),
+        on_demand=Decimal("6.88"),
     )
-    assert rate.on_demand_price_per_second > rate.price_per_second
+    assert rate.on_demand_price_per_second > rate.price_per_second == Decimal("0.000625")
 
 
 @pytest.mark.parametrize("labels", [{}, {"ray.io/market-type": "on-demand"}])
 def test_a_node_that_says_nothing_else_was_bought_on_demand(labels):
     rate = rates().of_gpu("H100", labels)
-    assert (rate.market, rate.price_per_second) == ("on_demand", per_second(Decimal("6.88")))
+    assert (rate.market, rate.price_per_hour) == ("on_demand", (Decimal("6.88")))
     assert rate.on_demand_price_per_second == rate.price_per_second
 
 
@@ -71,13 +71,13 @@ def test_settings_go_before_labels_and_an_explicit_price_before_the_catalog():
     assert rates(market="on_demand").of_gpu("H100", SPOT).market == "on_demand"
     explicit = rates(gpu_hour="1.5").of_gpu("a GPU that nobody knows", SPOT)
     assert (explicit.market, explicit.region, explicit.instance_type) == ("spot", "us-east-1", "")
-    assert explicit.price_per_second == explicit.on_demand_price_per_second == per_second(Decimal("1.5"))
+    assert explicit.price_per_hour == explicit.on_demand_price_per_hour == Decimal("1.5")
 
 
 def test_a_cpu_has_its_price_and_its_nodes_market():
     rate = rates(provider="aws").of_cpu(SPOT)
     assert (rate.device_type, rate.devices, rate.market, rate.provider) == ("cpu", 2, "spot", "aws")
-    assert rate.price_per_second == Rate.hourly("cpu", 2, Decimal("0.04"), "USD").price_per_second
+    assert rate.price_per_hour == Decimal("0.04")
 
 
 def test_a_market_that_nobody_knows_is_refused_unless_settings_name_one():
@@ -92,7 +92,7 @@ def test_the_cloud_that_a_node_says_it_is_in_is_the_provider():
     shipped = Rates(PriceSettings(), 1, Catalog.load())
     aws = {PROVIDER_LABEL: "aws", INSTANCE_TYPE_LABEL: "p5.48xlarge", INSTANCE_LABEL: "i-0abc"}
     rate = shipped.of_gpu("NVIDIA H100 80GB HBM3", SPOT | aws)
-    assert rate.price_per_second == per_second(Decimal("2.25"))
+    assert rate.price_per_hour == (Decimal("2.25"))
     assert (rate.provider, rate.region, rate.instance_type, rate.instance_id) == (
         "aws",
         "us-east-1",
@@ -106,7 +106,7 @@ def test_the_cloud_that_a_node_says_it_is_in_is_the_provider():
     # The driver cannot know what an actor will find out.
     shipped.check_gpu("H100", SPOT)
     explicit = replace(shipped, price=PriceSettings(provider="gpu-cloud"))
-    assert explicit.of_gpu("H100", SPOT).price_per_second == per_second(Decimal("0.80"))
+    assert explicit.of_gpu("H100", SPOT).price_per_hour == Decimal("0.80")
     assert explicit.of_cpu(aws).columns["instance_id"] == "i-0abc"
 
 
@@ -146,6 +146,7 @@ def test_cost_rows_say_which_price_was_in_force(tmp_path):
         assert (row["market"], row["region"]) == ("spot", "us-east-1")
         assert row["provider"] is row["instance_type"] is None
         assert row["on_demand_price_per_second"] == row["price_per_second"] > 0
+        assert row["on_demand_price_per_hour"] == row["price_per_hour"] == Decimal("0.04")
         assert row["cost"] == row["device_seconds"] * row["price_per_second"]
 
 
@@ -168,8 +169,20 @@ def test_a_device_without_a_price_stops_the_actor_with_the_refusal(tmp_path):
 
 
 def test_a_reading_from_before_markets_were_recorded_still_counts():
-    now = asdict(ActorGauge(Rate.hourly("cpu", 2, Decimal("0.04"), "USD")).reading())
+    now = asdict(ActorGauge(Rate("cpu", 2, Decimal("0.04"), "USD")).reading())
     added = ("market", "provider", "region", "instance_type", "on_demand_price_per_second")
     columns = MeterReading(**{name: value for name, value in now.items() if name not in added}).rate.columns
     assert columns["market"] is None and columns["region"] is None
     assert columns["on_demand_price_per_second"] == columns["price_per_second"] > 0
+
+
+def test_a_reading_keeps_the_price_of_an_hour_exact_and_one_without_it_that_of_a_second():
+    rate = Rate("cpu", 2, Decimal("0.04"), "USD", on_demand=Decimal("0.07"))
+    now = asdict(ActorGauge(rate).reading())
+    assert MeterReading(**now).rate.prices == rate.prices
+    added = ("price_per_hour", "on_demand_price_per_hour")
+    before = MeterReading(**{name: value for name, value in now.items() if name not in added}).rate
+    assert before.price_per_second == rate.price_per_second == Decimal("0.000011111111")
+    assert before.on_demand_price_per_second == rate.on_demand_price_per_second
+    assert before.cost(3_600_000_000) == rate.cost(3_600_000_000)
+    assert before.price_per_hour == Decimal("0.0399999996")

@@ -13,7 +13,7 @@ from pipeline.driver.progress import Progress, Tally
 from pipeline.ledger.records import Heartbeat, MeterReading
 from pipeline.telemetry import logs
 
-RATE = Rate.hourly("cpu", 1, Decimal("3.60"), "USD")
+RATE = Rate("cpu", 1, Decimal("3.60"), "USD")
 
 
 def reading(actor: str, tokens: int, seconds: float, idle: float = 0, startup: float = 2) -> MeterReading:

@@ -10,7 +10,7 @@ from pipeline.ledger.records import Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
-RATE = Rate.hourly("node", 1, Decimal("0.36"), "USD")
+RATE = Rate("node", 1, Decimal("0.36"), "USD")
 
 
 def test_a_node_costs_from_when_it_is_seen_until_it_is_gone(tmp_path):

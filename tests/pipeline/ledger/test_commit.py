@@ -32,7 +32,7 @@ from pipeline.schemas.tables import TABLES
 from pipeline.storage import objects
 from tests.worker import Worker
 
-RATE = Rate.hourly("cpu", 2, Decimal("0.04"), "USD")
+RATE = Rate("cpu", 2, Decimal("0.04"), "USD")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ABOUT = {
     "run_id": "r1",

@@ -75,7 +75,7 @@ def test_costs_sum_to_the_bill_and_tokens_to_what_was_read_whatever_the_schedule
         ledger = Ledger(str(tmp_path), f"seed-{seed}")
         ledger.begin(ABOUT | {"run_id": ledger.run_id})
         documents = run_schedule(ledger, draw)
-        head = Rate.hourly(NODE, 1, Decimal("0.37"), "USD")
+        head = Rate(NODE, 1, Decimal("0.37"), "USD")
         served_us = draw.randint(1, 10**9)
         reading = ActorGauge(head).reading()
         ledger.publish_heartbeat(Heartbeat(replace(reading, total_us=served_us, node_us=served_us)))

@@ -58,7 +58,7 @@ def tokenizer() -> Tokenizer:
 
 
 def entries(tokenizer: Tokenizer, prompts: tuple[PromptSettings, ...]) -> Entries:
-    rate = Rate.hourly("cpu", 1, Decimal("0.04"), "USD")
+    rate = Rate("cpu", 1, Decimal("0.04"), "USD")
     return Entries(assignment(run_id="r1", prompts=prompts), ActorGauge(rate), tokenizer)
 
 

@@ -19,10 +19,11 @@ from pipeline.storage import objects as storage
 from tests.outputs import cost_row, job_row, mark, write_part
 
 # Of FOCUS 1.2 (May 2025), all that is mandatory, and what is exported of the rest; from 1.3 the split cost allocation
-# and the names of providers. Read in November 2026 in the specification's repository. Level, whether nulls are allowed,
-# and type of each. focus-validator 2.2.1 needs Python 3.12 and numpy 1, so it is none of our dependencies; run by hand
-# over estimates and reconciled exports, Parquet and CSV, it finds one alternative of a rule that holds as a whole:
-# InvoiceId-C-005-C, of charges with an invoice, where InvoiceId-C-004-C is of those without.
+# and the names of providers, in whose place 1.2 has OLD. Read in November 2026 in the specification's repository.
+# Level, whether nulls are allowed, and type of each. focus-validator 2.2.1 needs Python 3.12 and numpy 1, so it is
+# none of our dependencies; run by hand over what was exported as 1.2, estimates and reconciled, Parquet and CSV, it
+# found one alternative of a rule that holds as a whole: InvoiceId-C-005-C, of charges with an invoice, where
+# InvoiceId-C-004-C is of those without.
 SPECIFICATION = """
 AllocatedMethodDetails      recommended  null      json
 AllocatedMethodId           conditional  null      string
@@ -55,8 +56,6 @@ ListUnitPrice               conditional  null      decimal
 PricingCategory             conditional  null      string
 PricingQuantity             mandatory    null      decimal
 PricingUnit                 mandatory    null      string
-ProviderName                mandatory    not-null  string
-PublisherName               mandatory    not-null  string
 RegionId                    conditional  null      string
 RegionName                  conditional  null      string
 ResourceId                  conditional  null      string
@@ -75,6 +74,8 @@ SubAccountName              conditional  null      string
 SubAccountType              conditional  null      string
 Tags                        conditional  null      json
 """
+OLD = {"ProviderName", "PublisherName"}
+NEW = {name for name in SPECIFICATION.split() if name.startswith("Allocated") or name.endswith("ProviderName")}
 LISTED = {name: (level, nulls, kind) for name, level, nulls, kind in map(str.split, SPECIFICATION.strip().splitlines())}
 ALLOWED = {
     "ChargeCategory": {"Usage", "Purchase", "Tax", "Credit", "Adjustment"},
@@ -87,16 +88,14 @@ ALLOWED = {
     "ConsumedUnit": {"GPU-Seconds", "CPU-Seconds"},
     "PricingUnit": {"Hours"},
 }
-NEVER_NULL_FOR_USAGE = [
-    "ConsumedQuantity",
-    "ConsumedUnit",
-    "PricingCategory",
-    "PricingQuantity",
-    "PricingUnit",
-    "SkuId",
-]
+NULL_WITH_THE_SKU_PRICE = {
+    *("ConsumedQuantity", "ConsumedUnit", "PricingCategory", "PricingQuantity", "PricingUnit", "SkuId", "SkuMeter"),
+    *("ContractedUnitPrice", "ListUnitPrice"),
+}
+COST_STEP = Decimal("1e-18")
 
 PRICE = Decimal("0.000625000111")
+CPU_HOUR, CPU_SECOND = Decimal("0.04"), Decimal("0.000011111111")
 BEGAN = datetime(2026, 12, 31, 10, 0, 0, 250_000, tzinfo=UTC)
 SPOT = {
     "market": "spot",
@@ -135,6 +134,14 @@ NIGHT = [
     document("17.000001", 'a"b\u2028,c', **SPOT),
     metered("idle", "1.1", **SPOT),
     metered("startup", "2", actor_id="actor-2", market="on_demand", device_type="cpu"),
+    metered("load", "86400.123457", actor_id="actor-4", device_type="cpu")
+    | {
+        "price_per_second": CPU_SECOND,
+        "on_demand_price_per_second": CPU_SECOND,
+        "price_per_hour": CPU_HOUR,
+        "on_demand_price_per_hour": CPU_HOUR,
+        "cost": Decimal("86400.123457") * CPU_SECOND,
+    },
 ]
 
 
@@ -175,8 +182,9 @@ def test_values_keep_to_the_specification(output):
     rows = exported(output)
     for row in rows:
         nulls = {name for name in LISTED if row[name] is None}
-        assert not nulls & {*NEVER_NULL_FOR_USAGE, *(name for name in LISTED if LISTED[name][1] == "not-null")}
-        assert all(row[name] in allowed for name, allowed in ALLOWED.items())
+        assert not nulls & {name for name in LISTED if LISTED[name][1] == "not-null"}
+        assert nulls & NULL_WITH_THE_SKU_PRICE == (NULL_WITH_THE_SKU_PRICE if "SkuPriceId" in nulls else set())
+        assert all(row[name] in allowed for name, allowed in ALLOWED.items() if name not in nulls)
         assert "" not in row.values()
         objects = [json.loads(row[name]) for name in LISTED if LISTED[name][2] == "json" and row[name]]
         assert all(isinstance(each, dict) for each in objects)
@@ -192,14 +200,43 @@ def test_costs_sum_to_the_table_and_prices_explain_them(output):
     costs = [*(row["cost"] for row in NIGHT), Decimal(0), Decimal("0.5")]
     assert len(rows) == len(costs)
     assert sum(row["BilledCost"] for row in rows) == sum(row["EffectiveCost"] for row in rows) == sum(costs)
-    for row in rows:
+    priced = [row for row in rows if row["SkuPriceId"]]
+    assert len(priced) == len(NIGHT)
+    for row in priced:
         for kind in ("List", "Contracted"):
-            if row[f"{kind}UnitPrice"] is not None:
-                product = row["PricingQuantity"] * row[f"{kind}UnitPrice"]
-                assert abs(product - row[f"{kind}Cost"]) < Decimal("1e-18")
+            product = focus.EXACT.multiply(row["PricingQuantity"], row[f"{kind}UnitPrice"])
+            assert product.quantize(COST_STEP, context=focus.EXACT) == row[f"{kind}Cost"]
     spot = of_kind(rows, "document")
     assert spot["ListCost"] == 2 * spot["BilledCost"] == 2 * spot["ContractedCost"]
     assert spot["ContractedUnitPrice"] == Decimal("2.2500003996")
+
+
+def test_the_price_of_an_hour_is_the_one_that_was_given(output):
+    """That of a second has 12 decimals, of which an hour would come to 0.0399999996."""
+    row = of_kind(exported(output, "night"), "load")
+    assert row["ListUnitPrice"] == row["ContractedUnitPrice"] == CPU_HOUR
+    assert row["ListCost"] == row["ContractedCost"] == Decimal("0.960001371744444444")
+    assert row["BilledCost"] == row["ConsumedQuantity"] * CPU_SECOND
+
+
+def test_of_what_has_no_price_only_the_tokens_can_be_told(output, tmp_path):
+    unknown = [document("9", "books/2", device_type="", price_per_second=None), document("9", "books/3")]
+    write_part(tmp_path / "unpriced", "costs", "night", [unknown[0], unknown[1] | {"price_per_second": None}])
+    rows = exported(tmp_path / "unpriced")
+    assert [row["SkuPriceId"] for row in rows] == [None, None]
+    assert all(row[name] is None for row in rows for name in NULL_WITH_THE_SKU_PRICE)
+    assert [row["x_TokensRead"] for row in rows] == [900_000, 900_000]
+    assert all(row["ListCost"] == row["ContractedCost"] == row["BilledCost"] > 0 for row in rows)
+
+
+def test_version_1_2_has_its_own_columns_and_what_is_newer_as_ours(output):
+    rows = exported(output, None, None, focus.FocusVersion.V1_2)
+    own = {name for name in focus.COLUMNS.names if name.startswith("x_")}
+    names = pq.read_schema(output.parent / "focus.parquet").names
+    assert names == [*sorted({*LISTED} - NEW | OLD), *sorted(own | {f"x_{name}" for name in NEW})]
+    for old, row in zip(rows, exported(output), strict=True):
+        assert {old[name] for name in OLD} == {"Longhaul"}
+        assert {name: old[f"x_{name}"] if name in NEW else old[name] for name in row} == row
 
 
 def test_a_row_says_what_was_used_where_and_for_what(output):
@@ -245,7 +282,7 @@ def test_the_ratios_of_an_actors_charges_sum_to_one(output):
         (element,) = json.loads(row["AllocatedMethodDetails"], parse_float=Decimal)["Elements"]
         assert element["UsageQuantity"] == row["ConsumedQuantity"]
         ratios[row["ResourceId"]] = ratios.get(row["ResourceId"], 0) + element["AllocatedRatio"]
-    assert ratios == {"actor-1": 1, "actor-2": 1}
+    assert ratios == {"actor-1": 1, "actor-2": 1, "actor-4": 1}
 
 
 def test_what_is_not_known_is_null_or_taken_from_the_run(output):
@@ -337,4 +374,6 @@ def test_an_export_goes_to_an_object_store_too(output, s3):
 def test_the_file_names_the_version_it_keeps_to(output, tmp_path):
     exported(output)
     metadata = pq.read_schema(output.parent / "focus.parquet").metadata
-    assert metadata[b"FocusVersion"] == b"1.2"
+    assert metadata[b"FocusVersion"] == b"1.3"
+    exported(output, "night", None, focus.FocusVersion.V1_2)
+    assert pq.read_schema(output.parent / "focus.parquet").metadata[b"FocusVersion"] == b"1.2"
