@@ -11,7 +11,7 @@ from configs.loader import load
 from configs.prices import MARKETS, Catalog, Price, Where
 from configs.settings import SummarizeConfig
 from jobs import command, exits, screen
-from pipeline.billing import skypilot_catalog, spot_prices
+from pipeline.billing import gpuhunt_catalog, skypilot_catalog, spot_prices
 from pipeline.reports.quantities import UNKNOWN, count, money
 from pipeline.storage import objects
 
@@ -90,16 +90,29 @@ def refresh(
             metavar="PROVIDER/vms.csv", help="A file of SkyPilot's catalog instead; its folder is the provider."
         ),
     ] = None,
+    gpuhunt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROVIDER", help="A cloud of gpuhunt's catalogs instead, such as gcp. May be repeated."),
+    ] = None,
 ) -> None:
     """Fetch today's spot prices from AWS, for the cheapest zone of each region, and write them to a catalog.
 
     Uses the AWS credentials of the environment, which need only ec2:DescribeSpotPriceHistory and
     ec2:DescribeInstanceTypes. With --skypilot nothing is fetched: that file's prices, on demand and spot, are written
-    without a date, since it has none; --region and --instance choose among them.
+    without a date, since it has none. With --gpuhunt the package gpuhunt fetches a cloud's prices, on demand and spot.
+    Of both, --region and --instance choose among them.
     """
+    if skypilot and gpuhunt:
+        raise ConfigError(f"--skypilot {skypilot} and --gpuhunt {', '.join(gpuhunt)}: give one of them")
     path = Path(output).expanduser()
     kept = Catalog.read(path).prices if path.exists() else ()
-    fresh = _of_skypilot(skypilot, region, instance) if skypilot else _of_aws(region, instance)
+    if skypilot:
+        file = Path(skypilot).expanduser()
+        fresh = _chosen(f"--skypilot {skypilot}", skypilot_catalog.read(file), region, instance)
+    elif gpuhunt:
+        fresh = _chosen(f"--gpuhunt {', '.join(gpuhunt)}", gpuhunt_catalog.fetch(gpuhunt), region, instance)
+    else:
+        fresh = _of_aws(region, instance)
     _write(path, Catalog(prices=merged(kept, fresh)))
     for price in fresh:
         on_demand, spot = (money(price.gpu_hour(market), price.currency) for market in MARKETS)
@@ -108,15 +121,15 @@ def refresh(
     print(f"wrote {len(fresh)} to {path}; use it as price.catalog={path}")
 
 
-def _of_skypilot(file: str, region: list[str] | None, instance: list[str] | None) -> list[Price]:
+def _chosen(option: str, known: list[Price], region: list[str] | None, instance: list[str] | None) -> list[Price]:
     """Raises ConfigError."""
     found = [
         price
-        for price in skypilot_catalog.read(Path(file).expanduser())
+        for price in known
         if (not region or price.region in region) and (not instance or price.instance_type in instance)
     ]
     if not found:
-        raise ConfigError(f"--skypilot {file}: has no GPU of these --region and --instance")
+        raise ConfigError(f"{option}: has no GPU of these --region and --instance")
     return found
 
 

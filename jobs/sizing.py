@@ -16,7 +16,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.table import Table
 
 from configs.errors import ConfigError, ModelError
-from configs.hardware import GPUS, gpu_named
+from configs.hardware import GPUS, USUAL, gpu_named
 from configs.prices import Catalog
 from jobs import command, screen
 from models.weights import checkpoint, hub
@@ -47,7 +47,9 @@ ModelName = Annotated[
     typer.Argument(metavar="MODEL", help=f"Directory, URI or hub id of a checkpoint, or one of {', '.join(SIZES)}."),
 ]
 Lengths = Annotated[str, typer.Option(help="Tokens of a document, separated by commas; 16K is 16,000.")]
-GpuNames = Annotated[list[str] | None, typer.Option("--gpu", help="May be repeated. Default: all known GPUs.")]
+GpuNames = Annotated[
+    list[str] | None, typer.Option("--gpu", help=f"May be repeated, of {', '.join(GPUS)}. Default: {', '.join(USUAL)}.")
+]
 OfWeights = Annotated[
     Dtype | None, typer.Option(help="Of the weights; 8 bits run in models with attention, see model.dtype.")
 ]
@@ -80,7 +82,7 @@ def sizing(
     logs.configure()
     chosen = _model(model, parameters, state, hybrid)
     tokens = list(dict.fromkeys(number_of("--lengths", length, "16K,128K,1M") for length in lengths.split(",")))
-    named = [gpu_named(name) for name in gpu or GPUS]
+    named = [gpu_named(name) for name in gpu or USUAL]
     gpus = [each for each in GPUS.values() if each in named]
     prices = Catalog.load(catalog)
     if chosen is None:

@@ -1,5 +1,5 @@
 """In CI a test that skips has failed, unless it needs what a fresh machine may lack: a GPU, ../shared, tesseract, or
-the programs of requirements-infra.lock and systemd, which not every platform has.
+the programs of requirements-infra.lock and systemd, which not every platform has, or gpuhunt, which no lock may hold.
 
 Elsewhere a skip is a skip. Nothing is green because somebody once installed by hand what a test looks for.
 """
@@ -17,6 +17,7 @@ ALLOWED = (
     "requirements-infra.lock is not installed",
     "the package of SmolLM2 cannot be had",
     "systemd-analyze is not installed",
+    "gpuhunt is not installed",
 )
 """Reasons that skip in CI too."""
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from configs.hardware import same_gpu
+from configs.hardware import GPUS, gpu_named, same_gpu
+from configs.prices import Catalog
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,9 @@ from configs.hardware import same_gpu
         ("Tesla T4", "T4"),
         ("NVIDIA GeForce RTX 4090", "rtx 4090"),
         ("NVIDIA GB200", "GB200"),
+        ("NVIDIA GeForce RTX 4090", "RTX4090"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000 96 GB"),
+        ("AMD Instinct MI300X", "MI300X OAM 192 GB"),
         ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "A100-SXM4-40GB MIG 3g.20gb"),
     ],
 )
@@ -40,7 +44,15 @@ def test_names_of_one_gpu(one, other):
         ("NVIDIA RTX A6000", "NVIDIA RTX 6000 Ada Generation"),
         ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "A100 SXM4 40GB"),
         ("NVIDIA GB200", "NVIDIA B200"),
+        ("AMD Instinct MI300X", "MI325X"),
     ],
 )
 def test_names_of_two(one, other):
     assert not same_gpu(one, other) and not same_gpu(other, one)
+
+
+def test_every_gpu_that_the_catalog_prices_is_known_and_the_smallest_comes_first():
+    priced = {gpu_named(price.gpu).name for price in Catalog.load().prices}
+    assert priced == GPUS.keys()
+    sizes = [gpu.memory_bytes for gpu in GPUS.values()]
+    assert sizes == sorted(sizes)

@@ -154,11 +154,11 @@ def test_a_run_records_the_market_of_its_node(summarize, tmp_path, monkeypatch):
 
 def test_a_gpu_without_a_price_stops_the_run_before_it_starts(summarize, tmp_path, monkeypatch):
     """Ray is told of a GPU that this machine need not have."""
-    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "accelerator_type:H200": 1}')
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "accelerator_type:T4": 1}')
     write_documents(tmp_path / "docs", ["A document."])
     done = summarize.alone([str(tmp_path / "docs")])
     assert done.returncode == 2
-    assert "refused: no price for an hour of one H200" in done.stderr and "price.catalog=" in done.stderr
+    assert "refused: no price for an hour of one T4" in done.stderr and "price.catalog=" in done.stderr
 
 
 def test_a_spot_gpu_whose_provider_nobody_knows_is_refused_with_the_settings_that_say(tmp_path, job):

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from configs.hardware import GPUS, Gpu
+from configs.hardware import GPUS, USUAL, Gpu
 from configs.prices import Catalog, Price
 from models.mamba.architecture import MambaConfig
 from pipeline.planning.fit import Fit, cheapest, dollars_per_million, fit, planning_table
@@ -78,7 +78,7 @@ def test_where_no_document_fits_there_is_no_speed_and_no_price():
 
 
 def test_the_planning_table_names_the_smallest_gpu_that_holds_each_size():
-    rows = planning_table(list(GPUS.values()), LENGTHS, ["bfloat16", "float8"], CATALOGUE)
+    rows = planning_table([GPUS[name] for name in USUAL], LENGTHS, ["bfloat16", "float8"], CATALOGUE)
     assert {(row.size.model.name, row.dtype): row.smallest_gpu for row in rows} == {
         ("mamba3-7b", "bfloat16"): "L40S",
         ("mamba3-7b", "float8"): "L40S",
