@@ -49,8 +49,8 @@ NEMOTRON: dict[str, Any] = {
 }
 FORGETFUL = {"falcon_mamba", "mamba"}
 """Those that transformers cannot read in pieces."""
-LONGEST_WHOLE = 16384
-"""Tokens that transformers reads whole where it can read in pieces: more take many gigabytes."""
+LONGEST_WHOLE, OF_ATTENTION_ALONE = 16384, 65536
+"""Tokens that transformers reads whole where it can read in pieces: of a hybrid, more take many gigabytes."""
 FEW_ROUNDS_FROM, FEW_ROUNDS = 4096, 2
 """Documents of so many tokens are read so often, after a round that does not count."""
 ONE_ROUND_FROM = 16384
@@ -138,7 +138,7 @@ def pieces_of(family: str, length: int) -> dict[str, int]:
     ways = {"transformers in pieces": PIECE_TOKENS, "transformers whole": length}
     if family in FORGETFUL:
         del ways["transformers in pieces"]
-    elif not PIECE_TOKENS < length <= LONGEST_WHOLE:
+    elif not PIECE_TOKENS < length <= (OF_ATTENTION_ALONE if family == "llama" else LONGEST_WHOLE):
         del ways["transformers whole"]
     return ways
 
