@@ -1,20 +1,18 @@
 """What starts a night, against a Kubernetes of the test's own, and the script that it starts on the head."""
 
-import json
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
 
 from infra.kubernetes.base.start_night import FAILED, GRACE_SECONDS, LEAST_SECONDS, POLL_SECONDS, Api, began_at, run
+from tests import kubernetes as api_server
 from tests.waiting import wait_for
 
 BASE = Path(__file__).parents[2] / "infra/kubernetes/base"
@@ -28,66 +26,33 @@ DONE = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
 BROKEN = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": "exit code 1"}
 
 
-class Kubernetes(ThreadingHTTPServer):
-    """Keeps RayJobs as its API server would; each new one goes through the next of `fates`, a status for each look."""
+class Kubernetes(api_server.Kubernetes):
+    """Each new RayJob goes through the next of `fates`, a status for each look."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.rayjobs: dict[str, Any] = {"longhaul-night": yaml.safe_load((BASE / "rayjob.yaml").read_text("utf-8"))}
+        super().__init__(yaml.safe_load((BASE / "rayjob.yaml").read_text("utf-8")))
         self.fates: list[list[Any]] = []
         self.looks: dict[str, Iterator[Any]] = {}
 
-    def answer(self, name: str) -> tuple[int, Any]:
-        if name not in self.rayjobs:
-            return 404, {}
-        status = next(self.looks[name]) if name in self.looks else {}
-        return (status, {}) if isinstance(status, int) else (200, self.rayjobs[name] | {"status": status})
-
-    def create(self, rayjob: Any) -> int:
-        name = rayjob["metadata"]["name"]
-        if name in self.rayjobs:
-            return 409
-        self.rayjobs[name] = rayjob
+    def begin(self, name: str, rayjob: Any) -> None:
         self.looks[name] = iter(self.fates.pop(0))
-        return 201
 
-
-class Answer(BaseHTTPRequestHandler):
-    server: Kubernetes
-
-    def do_GET(self) -> None:
-        self._say(*self.server.answer(self.path.rpartition("/")[2]))
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._say(self.server.create(body), {})
-
-    def _say(self, code: int, body: Any) -> None:
-        allowed = self.headers["Authorization"] == "Bearer of-the-account"
-        path = "/apis/ray.io/v1/namespaces/longhaul/rayjobs"
-        self.send_response(code if allowed and self.path.startswith(path) else 403)
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+    def status(self, name: str) -> Any:
+        return next(self.looks[name])
 
 
 @pytest.fixture
 def kubernetes() -> Iterator[Kubernetes]:
-    with Kubernetes() as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    server = Kubernetes()
+    with server.serving():
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def night(kubernetes, tmp_path):
     """Runs a night on a clock of its own that begins at the tick; gives its exit code and how long it took."""
-    (tmp_path / "token").write_text("of-the-account", encoding="utf-8")
-    api = Api(f"http://127.0.0.1:{kubernetes.server_address[1]}", "longhaul", tmp_path)
+    (tmp_path / "token").write_text(api_server.TOKEN, encoding="utf-8")
+    api = Api(f"http://127.0.0.1:{kubernetes.server_address[1]}", api_server.NAMESPACE, tmp_path)
 
     def started(late: float = 0, look_seconds: float = POLL_SECONDS) -> tuple[int, float]:
         passed = [late]
@@ -114,7 +79,7 @@ def test_a_night_is_a_copy_of_the_template_that_runs_until_the_deadline(kubernet
 
 def test_another_pod_of_the_same_night_waits_for_the_same_rayjob(kubernetes, night):
     kubernetes.fates = [[{}, DONE]]
-    kubernetes.create({"metadata": {"name": f"{JOB}-1"}})
+    kubernetes.create({"metadata": {"name": f"{JOB}-1"}, "spec": {"suspend": False}})
     assert night(late=600)[0] == 0
     assert set(kubernetes.rayjobs) == {"longhaul-night", f"{JOB}-1"}
 

@@ -2,15 +2,10 @@
 
 import json
 import os
-import secrets
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +18,13 @@ from jobs import exits
 from pipeline.ledger.run_folder import Ledger
 from pipeline.reports.warehouse import Warehouse
 from pipeline.storage import objects
-from tests.chaos.cluster import kill_session
+from tests import ray_head
 from tests.jobs.test_summarize import tokens_underway
+from tests.ray_head import AUTHENTICATION, BIN, TOKEN, Head
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 NAMES = [name for name in topics if name.startswith("as")]
-TOKEN = secrets.token_hex(32)
 
 
 @pytest.fixture(scope="module")
@@ -40,41 +34,21 @@ def environment(s3, tmp_path_factory) -> dict[str, str]:
         "PATH": f"{BIN}:/usr/bin:/bin",
         "HOME": str(tmp_path_factory.mktemp("home")),
         "LANG": "C.UTF-8",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": TOKEN,
+        **AUTHENTICATION,
         **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
     }
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Iterator[Path]:
-    """Where Ray keeps its logs; sockets below it have long names, and their length is limited."""
-    folder = Path("/tmp") / f"longhaul-ray-{os.getpid()}"
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def running(environment) -> Iterator[Head]:
+    with ray_head.head(environment, Path("/tmp") / f"longhaul-ray-{os.getpid()}", num_cpus=3) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
-def head(environment, session, tmp_path_factory) -> Iterator[str]:
-    """The dashboard address of a head node that is this test's own, stopped by its process id."""
-    port, dashboard, client, agent = free_ports(4)
-    command = [
-        *(str(BIN / "ray"), "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}"),
-        *("--num-cpus=3", "--num-gpus=0", f"--temp-dir={session}", "--disable-usage-stats"),
-        *(f"--ray-client-server-port={client}", "--include-dashboard=true", f"--dashboard-agent-listen-port={agent}"),
-    ]
-    log = tmp_path_factory.mktemp("ray") / "head.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
-        )
-    try:
-        address = f"http://127.0.0.1:{dashboard}"
-        wait_until_it_answers(address, process, log)
-        yield address
-    finally:
-        # Its orderly end takes half a minute, and nobody wants what it holds.
-        kill_session(process)
+def head(running) -> str:
+    """The address of its dashboard."""
+    return running.address
 
 
 def submit(head: str, environment: dict[str, str], *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -206,24 +180,18 @@ def test_a_wrong_token_is_refused_in_a_sentence(head, environment, tmp_path, aut
     assert "Traceback" not in done.stderr
 
 
-def test_no_secret_is_in_logs_tables_or_what_ray_tells_of_a_job(night, head, session):
-    jobs = asked(head, "/api/jobs/")
-    told = [jobs, *(asked(head, f"/api/jobs/{each['submission_id']}/logs") for each in json.loads(jobs))]
+def test_no_secret_is_in_logs_tables_or_what_ray_tells_of_a_job(night, running):
+    jobs = running.ask("/api/jobs/")
+    told = [jobs, *(running.ask(f"/api/jobs/{each['submission_id']}/logs") for each in json.loads(jobs))]
     assert b"longhaul-night-" in jobs
     # In which both were used: nodes read and wrote with the key, and asked each other with the token.
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
-    written = [path.read_bytes() for path in files(session)]
+    written = [path.read_bytes() for path in files(running.session)]
     written += [content(uri) for uri in objects.list_files(night.output)]
     assert any(b"run_committed" in each for each in told) and any(b"run_committed" in each for each in written)
     for each in (*written, *told, night.stopped.encode(), night.resumed.encode()):
         assert secret not in each
         assert TOKEN.encode() not in each
-
-
-def asked(head: str, path: str, timeout: float = PATIENCE_SECONDS) -> bytes:
-    request = urllib.request.Request(f"{head}{path}", headers={"Authorization": f"Bearer {TOKEN}"})
-    with urllib.request.urlopen(request, timeout=timeout) as response:
-        return response.read()
 
 
 def content(uri: str) -> bytes:
@@ -236,25 +204,3 @@ def content(uri: str) -> bytes:
 def files(folder: Path) -> list[Path]:
     """Without sockets, and without Ray's packages of our own code."""
     return [path for path in folder.rglob("*") if path.is_file() and "runtime_resources" not in path.parts]
-
-
-def wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            asked(address, "/api/version", timeout=2)
-            return
-        except (urllib.error.URLError, OSError):
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"Ray did not start; its log:\n{log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.5)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
