@@ -125,6 +125,8 @@ class Finished:
     windows: tuple[AnsweredSection, ...] = ()
     """Where it was read in several windows, each with its answers; `answers` are then those about all of them, or
     none."""
+    read_at: float | None = field(default=None, compare=False)
+    """Seconds since 1970 when all of it had been read and only answers were left; None where nobody noted that."""
 
 
 @dataclass(frozen=True)

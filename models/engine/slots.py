@@ -1,5 +1,6 @@
 """What is in the slots of an engine: documents being read and asked about, and answers being decoded."""
 
+import time
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ class ActiveDocument:
     """Its sequence, while there is no room for it in the backend's memory."""
     tokens_read: int = 0
     is_read: bool = False
+    read_at: float | None = None
+    """Seconds since 1970."""
     so_far: bool = False
     """Asked about before its end."""
     tries: deque["AnswerTry"] = field(default_factory=deque)
@@ -72,7 +75,7 @@ class ActiveDocument:
 
     def end(self) -> None:
         """It has been read to its last token."""
-        self.is_read = True
+        self.is_read, self.read_at = True, time.time()
         self.request.feed.close()
         # The last section ends here, where the feed could not know it before.
         if self.request.section_prompts and self.ends[-1:] != [self.tokens_read]:
@@ -82,6 +85,7 @@ class ActiveDocument:
     def conclude(self) -> None:
         """Read no more of it, and ask about what has been read."""
         self.is_read = self.so_far = True
+        self.read_at = time.time()
         self.request.feed.close()
         self.ask(WHOLE)
 
@@ -107,7 +111,7 @@ class ActiveDocument:
         )
         ended = tuple(AnsweredSection(end, answers) for end, answers in zip(self.ends, sections, strict=True))
         kept = self.kept and replace(self.kept, answers=self._answers_of_sections(self.kept.section_ends))
-        return Finished(self.request.id, self.tokens_read, whole, ended, self.so_far, kept)
+        return Finished(self.request.id, self.tokens_read, whole, ended, self.so_far, kept, read_at=self.read_at)
 
     def _answers_of_sections(self, ends: Sequence[int]) -> dict[tuple[int, int], Answer]:
         return {place: answer for place, answer in self.answers.items() if WHOLE < place[0] < len(ends)}

@@ -116,6 +116,10 @@ class EngineDriver(Thread):
             self._intake.take(jobs)
         return receipts
 
+    def close(self) -> None:
+        """No documents come any more: what is still to be told of the last ones is sent."""
+        self._observer.close()
+
     def preempt(self, seconds_left: float | None) -> None:
         """The node goes away: save everything and leave it. The documents are resumed elsewhere."""
         left = LEAVE_SECONDS if seconds_left is None else seconds_left * LEAVE_SHARE

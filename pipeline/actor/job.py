@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Job:
     """Of that state."""
     feed: Feed | None = None
     """Set when the engine gets it."""
+    admitted_at: datetime | None = None
+    """When that was."""
 
     @property
     def document_id(self) -> str:
@@ -110,9 +112,8 @@ class Job:
     def opened(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> "Job":
         """The same job with its feed: over the tokens that it carries, or one that reads the document from here on and
         calls `on_change` when there is news of it."""
-        return replace(
-            self, feed=self._stream(assignment, tokenizer, on_change) if self.row["is_streamed"] else self._array()
-        )
+        feed = self._stream(assignment, tokenizer, on_change) if self.row["is_streamed"] else self._array()
+        return replace(self, feed=feed, admitted_at=datetime.now(UTC))
 
     def _stream(self, assignment: Assignment, tokenizer: Tokenizer, on_change: Callable[[], None]) -> TokenFeed:
         position = self.start.position if self.start else Position()

@@ -1,6 +1,7 @@
 """What became of documents, handed to the ledger: they finished, failed, or were stopped to be resumed."""
 
 from concurrent.futures import Future
+from datetime import UTC, datetime
 
 from configs.errors import unexpected
 from models.engine.request import Finished
@@ -37,7 +38,7 @@ class Outcomes:
         has_snapshot = was_saved or job.start is not None
         done = receipt(job.row, "ok", finished.tokens_read)
         self._writer.publish(entry, done, job.receipt, keep, has_snapshot, job.row.get("passages"))
-        self._tell(job, entry, tuple(answer.finish_reason for answer in finished.answers))
+        self._tell(job, entry, finished)
 
     def failed(self, job: Job, tokens_read: int) -> None:
         """A document with a reason for its failure."""
@@ -58,9 +59,9 @@ class Outcomes:
             return
         waiting: Future[Row] = job.receipt if is_awaited else Future()
         self._writer.publish(entry, receipt(job.row, "stopped", tokens_read), waiting)
-        self._tell(job, entry)
+        self._tell(job, entry, so_far)
 
-    def _tell(self, job: Job, entry: Entry, finish_reasons: tuple[str, ...] = ()) -> None:
+    def _tell(self, job: Job, entry: Entry, read: Finished | None = None) -> None:
         actor = self._entries.actor
         told = ("document_id", "attempt", "outcome", "tokens_resumed", "tokens_read", "tokens_decoded", "started_at")
         event = AttemptEnded(
@@ -72,7 +73,9 @@ class Outcomes:
             device_seconds=actor.rate.seconds(entry["spent"]["microseconds"]),
             cost=actor.rate.cost(entry["spent"]["microseconds"]),
             currency=actor.rate.currency,
-            finish_reasons=finish_reasons,
+            finish_reasons=tuple(answer.finish_reason for answer in read.answers) if read else (),
+            admitted_at=job.admitted_at,
+            read_at=datetime.fromtimestamp(read.read_at, UTC) if read and read.read_at else None,
             error_class=job.row["error_class"] if entry["failures"] else None,
             error_message=job.row["error_message"] if entry["failures"] else None,
         )

@@ -26,6 +26,11 @@ class SummarizeStage:
         self._driver.start()
         preemption.PreemptionWatch(self._driver.preempt).start()
 
+    def __del__(self) -> None:
+        """Ray Data drops it in an actor that it lets go, before the process ends."""
+        if (driver := getattr(self, "_driver", None)) is not None:
+            driver.close()
+
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """A batch of `READ_ROW` becomes a batch of `RECEIPT`, all of them in the ledger, or fatal."""
         rows = read_rows(batch)

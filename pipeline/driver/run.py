@@ -91,7 +91,9 @@ def _observed(prepared: Prepared, held: Lease) -> Iterator[dict[str, Any]]:
             )
         )
     except BaseException as error:
-        tell(RunFailed(run, started_at, datetime.now(UTC), type(error).__name__))
+        # What others raise may quote documents.
+        message = str(error) if isinstance(error, LonghaulError) else None
+        tell(RunFailed(run, started_at, datetime.now(UTC), type(error).__name__, message))
         raise
     finally:
         prepared.observer.close()

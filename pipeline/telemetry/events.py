@@ -84,6 +84,8 @@ class RunFailed:
     started_at: datetime
     ended_at: datetime
     error_class: str
+    error_message: str | None = None
+    """Of an error that is meant to be read, such as the name of a store that is gone."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,10 @@ class AttemptEnded:
     """Of its answers."""
     error_class: str | None = None
     error_message: str | None = None
+    admitted_at: datetime | None = None
+    """When its engine got it; None where it did not come so far."""
+    read_at: datetime | None = None
+    """When it was read to its end, and only answers were left; None where that is not known."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import structlog
 
+from pipeline.telemetry import exporters
 from pipeline.telemetry.alerts import Webhook
 from pipeline.telemetry.event_log import EventLog
 from pipeline.telemetry.events import Event
@@ -52,10 +53,10 @@ class Observer:
 
 
 def of_driver() -> Observer:
-    """That of a run's driver: the log, and the webhook for alerts."""
-    return Observer(EventLog(), Webhook())
+    """That of a run's driver: the log, the webhook for alerts, and what the environment names. Raises ConfigError."""
+    return Observer(EventLog(), Webhook(), *exporters.of_driver())
 
 
 def of_actor() -> Observer:
-    """That of an actor: the log."""
-    return Observer(EventLog())
+    """That of an actor: the log, and what the environment of its node names. Raises ConfigError."""
+    return Observer(EventLog(), *exporters.of_actor())
