@@ -56,6 +56,7 @@ def _lines(quote: Quote, num_skipped: int, long_documents: str) -> list[tuple[st
     return [
         ("documents", f"{count(quote.documents)} of {size(quote.size_bytes)}{done}"),
         ("tokens", f"{count(quote.tokens)}, {how}; the longest document {count(quote.longest_tokens)}"),
+        ("answers", f"at most {count(quote.tokens_decoded)} tokens"),
         ("speed", f"{count(quote.tokens_per_second)} tokens/s on one {quote.device} ({quote.speed_source})"),
         ("device time", f"{duration(quote.device_seconds)} of {quote.device}"),
         ("wall time", f"{duration(quote.wall_seconds)} with {quote.workers} actor{'s' * (quote.workers > 1)}"),
@@ -72,6 +73,9 @@ def _too_long(quote: Quote, long_documents: str) -> list[tuple[str, str]]:
     lines = [("longest document", quote.longest_possible_why)]
     if quote.num_too_long:
         lines.append(("too long", f"{count(quote.num_too_long)}, {BECOME[long_documents]}"))
+        if quote.num_windows:
+            more = f"{count(quote.tokens_beside)} tokens of prompts and answers to be read beside theirs"
+            lines.append(("windows", f"{count(quote.num_windows)}, with at most {more}"))
         lines += [("", f"{document_id}: {count(tokens)} tokens") for document_id, tokens in quote.too_long]
     return lines
 

@@ -19,10 +19,11 @@ from configs.errors import ConfigError, ModelError
 from configs.hardware import GPUS, USUAL, gpu_named
 from configs.prices import Catalog
 from jobs import command, screen
+from models.backends import adapted
 from models.weights import checkpoint, hub
 from pipeline.planning.fit import CURRENCY, Fit, PlanningRow, cheapest, fit, planning_table
 from pipeline.planning.footprint import SSM_OVERHEAD, TRANSFORMER_OVERHEAD
-from pipeline.planning.planned import PLANNED_DTYPES, SIZES, Planned, of_checkpoint, of_size
+from pipeline.planning.planned import PLANNED_DTYPES, SIZES, Planned, of_adapted, of_checkpoint, of_size
 from pipeline.planning.speed import SHARE_OF_PEAK
 from pipeline.reports.quantities import UNKNOWN, count, money
 from pipeline.telemetry import logs
@@ -34,6 +35,10 @@ BASIS = (
     "bfloat16. Reading at "
     f"{SHARE_OF_PEAK:.0%} of the rated bf16 arithmetic, in float8 too; answers and preemptions left out. Prices: the "
     "first in the catalog that fit, see jobs.prices list."
+)
+ADAPTED = (
+    "Run by transformers (model.backend), one document a forward. Known: weights, and what a document takes, twice, "
+    "since each answer has a copy. Not known before a run has measured it: speed, and so what a token costs."
 )
 NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([KMBT]?)", re.IGNORECASE)
 SCALES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -90,7 +95,9 @@ def sizing(
         _show_table(planning_table(gpus, tokens, dtypes, prices), tokens, as_json)
         return
     precision = dtype or "bfloat16"
-    rival = None if chosen.attention_share == 1 else chosen.as_transformer()
+    if chosen.is_adapted and precision != "bfloat16":
+        raise ConfigError(f"--dtype {dtype}: is of models that run natively, and transformers runs {model}")
+    rival = None if chosen.attention_share == 1 or chosen.is_adapted else chosen.as_transformer()
     models = [chosen] if rival is None else [chosen, rival]
     fits = [
         [fit(each, each.width(precision), on, length, prices) for length in tokens for on in gpus] for each in models
@@ -118,7 +125,9 @@ def _named(name: str) -> Planned:
         path = hub.config(name, "MODEL")
     except ModelError as error:
         raise ModelError(f"{error}; or a size: {', '.join(SIZES)}, or --parameters") from error
-    return of_checkpoint(name, checkpoint.architecture(path.parent))
+    if checkpoint.is_native(path.parent):
+        return of_checkpoint(name, checkpoint.architecture(path.parent))
+    return of_adapted(name, adapted.sizes(path.parent))
 
 
 def number_of(option: str, text: str, example: str) -> int:
@@ -193,6 +202,7 @@ def _about(model: Planned, dtype: str, width: float) -> str:
     if model.own and model.own.max_context:
         parts.append(f"a context of {count(model.own.max_context)} tokens")
     note = "" if model.attention else "\nNo published transformer is near that size, to compare with."
+    note = f"\n{ADAPTED}" if model.is_adapted else note
     return f"{model.name}: {', '.join(parts)}{note}\n"
 
 
@@ -200,7 +210,8 @@ def _part(model: Planned, width: float, fits: Sequence[Fit]) -> dict[str, Any]:
     return {
         "name": model.name,
         "parameters": model.parameters,
-        "attention_share": model.attention_share,
+        "attention_share": None if model.is_adapted else model.attention_share,
+        "note": ADAPTED if model.is_adapted else None,
         "attention_of": "its own" if model.own else model.attention and model.attention.name,
         "max_context": model.own and model.own.max_context,
         "weights_bytes": round(model.parameters * width),

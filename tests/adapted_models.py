@@ -112,16 +112,17 @@ FORGETTING: dict[str, dict[str, Any]] = {
 """Classes that do not."""
 
 
-def config(kind: str) -> Any:
+def config(kind: str, **changes: Any) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(kind.partition("-")[0], **SIZES | (CARRYING | FORGETTING)[kind])
+    return AutoConfig.for_model(kind.partition("-")[0], **SIZES | (CARRYING | FORGETTING)[kind] | changes)
 
 
-def build(kind: str) -> Any:
+def build(kind: str, **changes: Any) -> Any:
+    """With some of its config changed."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_config(config(kind), dtype=torch.float32).eval().requires_grad_(False)
+    model = AutoModelForCausalLM.from_config(config(kind, **changes), dtype=torch.float32).eval().requires_grad_(False)
     carrying.redraw(model)
     return model
 

@@ -8,7 +8,7 @@ from configs.settings import PromptSettings
 from models.engine.request import Answer, AnsweredSection, Prompt
 from models.weights.tokenizer import Tokenizer
 from pipeline.prompts.checks import AnswerCheck
-from pipeline.prompts.joining import Part, joined
+from pipeline.prompts.joining import Part, grouped, joined
 
 
 class Texts:
@@ -87,12 +87,7 @@ class Reduction:
 
     def _grouped(self, parts: Sequence[Part]) -> list[list[Part]]:
         """Neighbors that fit together."""
-        groups: list[list[Part]] = []
-        for part in parts:
-            if groups and len(self._texts.tokens([*groups[-1], part])) <= self._most:
-                groups[-1].append(part)
-            else:
-                groups.append([part])
+        groups = grouped(parts, lambda group: len(self._texts.tokens(group)) <= self._most)
         if len(groups) == len(parts):
             raise TooLargeError(
                 f"Answers about windows of the document cannot be summarized: no two of them fit into the {self._most} "

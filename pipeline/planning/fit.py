@@ -27,7 +27,7 @@ class Fit:
     documents: int | None
     """In flight at a time; None where not even the weights fit."""
     tokens_per_second: float | None
-    """None where no document fits."""
+    """None where no document fits, or transformers runs the model."""
     per_million: Mapping[Market, Decimal]
     """Of the markets that have a price."""
 
@@ -61,7 +61,8 @@ def fit(model: Planned, bytes_per_parameter: float, gpu: Gpu, num_tokens: int, c
     """How a model does on one GPU with documents of `num_tokens`, from the GPU's rated peaks and its prices in a
     catalog."""
     documents = model.documents_that_fit(gpu.memory_bytes, bytes_per_parameter, num_tokens)
-    speed = SHARE_OF_PEAK * gpu.flops / model.reading_flops(num_tokens) if documents else None
+    is_known = documents and not model.is_adapted
+    speed = SHARE_OF_PEAK * gpu.flops / model.reading_flops(num_tokens) if is_known else None
     prices = {} if speed is None else _gpu_hours(gpu, catalog)
     per_million = {market: dollars_per_million(hour, speed) for market, hour in prices.items() if speed}
     return Fit(gpu.name, gpu.memory_bytes, num_tokens, documents, speed, per_million)

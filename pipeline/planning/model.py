@@ -40,7 +40,7 @@ class Model:
         directory = checkpoint.resolve(config.model.uri)
         checkpoint.check_dtype(directory, config.model.dtype)
         is_native = loading.is_native(directory, config.model.backend)
-        made = footprint(checkpoint.check(directory)) if is_native else _of_adapted(adapted.sizes(directory))
+        made = footprint(checkpoint.check(directory)) if is_native else footprint_of_adapted(adapted.sizes(directory))
         tokenizer = Tokenizer.of_run(config.model)
         tokenizer.check_fits(made.vocab_size)
         return Model(checkpoint.fingerprint(directory), tokenizer, made)
@@ -101,7 +101,7 @@ def _of_hybrid(config: HybridConfig) -> Footprint:
     )
 
 
-def _of_adapted(sizes: Sizes) -> Footprint:
+def footprint_of_adapted(sizes: Sizes) -> Footprint:
     """Of a model whose layers only transformers knows: every parameter counts for every token, also where there are
     experts, and keys and values twice, since an answer has a copy of its own."""
     return Footprint(

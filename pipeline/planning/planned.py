@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf
 
 from configs.errors import ConfigError
+from models.backends.adapted import Sizes
 from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
 from models.hybrid.architecture import HybridConfig
 from models.mamba.architecture import Mamba3Config, MambaConfig
@@ -22,7 +23,7 @@ from pipeline.planning.footprint import (
     transformer_like,
     vram_gb,
 )
-from pipeline.planning.model import footprint
+from pipeline.planning.model import footprint, footprint_of_adapted
 
 GB = 10**9
 BYTES_PER_PARAMETER = {"bfloat16": 2, "int8": 1, "float8": 1}
@@ -50,6 +51,9 @@ class Planned:
     vocab_size: int = VOCAB_SIZE
     own: Footprint | None = None
     """Of a checkpoint, whose own attention counts."""
+    is_adapted: bool = False
+    """Whether transformers runs it: how fast that is nobody can tell by arithmetic, and which of its layers attend is
+    not known, so that all count as such where memory grows with a document."""
 
     @property
     def overhead(self) -> float:
@@ -82,6 +86,7 @@ class Planned:
         room = memory_bytes - RESERVE_BYTES - self.vram_bytes(bytes_per_parameter)
         if room < 0:
             return None
+        room *= 1 - (self.own.passes_share if self.own else 0)
         return int(room // self.document_bytes(num_tokens)) if num_tokens <= self.max_context else 0
 
     @property
@@ -120,6 +125,23 @@ def of_checkpoint(name: str, config: MambaConfig | HybridConfig) -> Planned:
         attention_share=share,
         vocab_size=config.padded_vocab_size,
         own=found,
+    )
+
+
+def of_adapted(name: str, sizes: Sizes) -> Planned:
+    """Weights as the class has them, and what a document takes as it was found by reading a few tokens without their
+    numbers."""
+    found = footprint_of_adapted(sizes)
+    return Planned(
+        name,
+        found.parameters,
+        found.state_bytes,
+        found.flops_per_token,
+        _near(found.parameters),
+        attention_share=1.0 if found.cache_numbers else 0.0,
+        vocab_size=found.vocab_size,
+        own=found,
+        is_adapted=True,
     )
 
 

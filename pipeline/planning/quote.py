@@ -19,8 +19,9 @@ from configs.settings import SummarizeConfig
 from models.weights.tokenizer import Tokenizer
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.planning.footprint import WIDTHS, Footprint, Transformer, transformer_like
-from pipeline.planning.speed import Speed, measured_speed, rated_speed
+from pipeline.planning.speed import Speed, measured_speed, most_answer_tokens, rated_speed
 from pipeline.planning.token_count import Tokens, count_tokens
+from pipeline.planning.windowed import Beside, Windowed
 from pipeline.schemas.document import Document
 
 if TYPE_CHECKING:  # it brings torch, which extracts do without
@@ -30,6 +31,7 @@ log = structlog.get_logger()
 
 INTERRUPTIONS_PER_HOUR = 0.2 / 730
 """Interruptions of a spot node: the upper end of what was observed for H100s in a month of early 2026."""
+NOTHING = Beside()
 LISTED = 20
 """Documents that are too long, by name: the longest."""
 
@@ -84,6 +86,12 @@ class Quote:
     """Documents that are longer: what becomes of them says long_documents."""
     too_long: tuple[tuple[str, int], ...] = ()
     """The longest of these by id, with their tokens."""
+    num_windows: int = 0
+    """In which these are read, if they are."""
+    tokens_beside: int = 0
+    """That are read of their prompts and, again, of their answers."""
+    tokens_decoded: int = 0
+    """Of all answers at most, those about sections counted once."""
 
     def as_row(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -180,7 +188,9 @@ def for_run(
         speed = rated_speed(gpu_named(device), size, tokens.before)
     elif speed is None:
         speed = reads.timed_speed(config, tokens.before)
-    found = quote(documents, tokens, config, size, speed, device, Prices.of(rates, device, labels), other_nodes)
+    prices = Prices.of(rates, device, labels)
+    beside = _beside(config, reads.tokenizer, longest, tokens)
+    found = quote(documents, tokens, config, size, speed, device, prices, other_nodes, *beside)
     if longest is None:
         return found
     return replace(
@@ -201,14 +211,21 @@ def quote(
     device: str,
     prices: Prices,
     other_nodes: int = 0,
+    beside: Beside = NOTHING,
+    beside_longest: Beside = NOTHING,
 ) -> Quote:
-    """Put together what is known."""
+    """Put together what is known. `beside` is what is read and answered of documents in windows, and that of the
+    longest."""
     workers = config.engine.actors
-    working = tokens.total * speed.seconds_per_token + len(documents) * speed.seconds_per_answered
+    most = most_answer_tokens(config.model_dump())
+    whole = len(documents) - (len(tokens.longer) if beside.num_windows else 0)
+    decoded = whole * most + beside.tokens_decoded
+    answering = decoded / most * speed.seconds_per_answered if most else 0.0
+    working = (tokens.total + beside.tokens_read) * speed.seconds_per_token + answering
     seconds = working + workers * speed.startup_seconds
     lost = _expected_loss(seconds, config, speed)
     # One document is read by one actor.
-    longest = min(tokens.longest, tokens.total) * speed.seconds_per_token
+    longest = (min(tokens.longest, tokens.total) + beside_longest.tokens_read) * speed.seconds_per_token
     wall = max(working / workers, longest) + speed.startup_seconds
     nodes = _cost(other_nodes * wall, prices.node)
     return Quote(
@@ -229,7 +246,21 @@ def quote(
         cost_spot=None if prices.spot is None else _cost(seconds + lost, prices.spot) + nodes,
         expected_loss_seconds=lost,
         memory=None if model is None else _memory(model, tokens, len(documents), config, device),
+        num_windows=beside.num_windows,
+        tokens_beside=beside.tokens_read,
+        tokens_decoded=decoded,
     )
+
+
+def _beside(
+    config: SummarizeConfig, tokenizer: Tokenizer, longest: "Longest | None", tokens: Tokens
+) -> tuple[Beside, Beside]:
+    """Of all documents that are read in windows, and of the longest of them."""
+    if longest is None or longest.num_tokens < 1 or not tokens.longer or config.long_documents == "fail":
+        return NOTHING, NOTHING
+    windowed = Windowed(config, tokenizer, longest.num_tokens)
+    lengths = [length for _, length in tokens.longer]
+    return windowed.all(lengths), windowed.of(max(lengths))
 
 
 def _memory(model: Footprint, tokens: Tokens, documents: int, config: SummarizeConfig, device: str) -> Memory:

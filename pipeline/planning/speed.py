@@ -28,7 +28,7 @@ MEASURED = """
             sum(device_seconds) filter (kind in ('startup', 'load', 'idle'))::double as starting
         from marked group by run_id having tokens > 0 and reading > 0
     )
-    select spent.*, config from spent join jobs on spent.run_id = jobs.run_id
+    select spent.*, config, quote from spent join jobs on spent.run_id = jobs.run_id
     where model_revision = $revision order by started_at desc limit $most
 """
 """The newest runs with a model on a device, by the attempts that finished: lost ones say nothing about speed."""
@@ -63,20 +63,35 @@ def measured_speed(output_uri: str, model_revision: str, device: str, config: Su
     runs = tables.rows(MEASURED, revision=model_revision, device=named, most=RUNS_LOOKED_AT)
     if not runs:
         return None
-    read = sum(run["tokens"] for run in runs)
+    read = sum(run["tokens"] * _share_beside(run) for run in runs)
     starting = sum(run["starting"] or 0 for run in runs) / sum(run["actors"] for run in runs)
     # The time of answers is assumed to grow with their number and maximum length.
-    asked = sum(run["documents"] * _most_answer_tokens(json.loads(run["config"])) for run in runs)
+    asked = sum(run["documents"] * _asked_of_document(run) for run in runs)
     answering = sum(run["answering"] for run in runs) / asked if asked else 0.0
     return Speed(
         seconds_per_token=sum(run["reading"] for run in runs) / read,
-        seconds_per_answered=answering * _most_answer_tokens(config.model_dump()),
+        seconds_per_answered=answering * most_answer_tokens(config.model_dump()),
         startup_seconds=starting,
         source=f"measured in {len(runs)} run{'s' * (len(runs) > 1)} on {named}, the latest {runs[0]['run_id']}",
     )
 
 
-def _most_answer_tokens(config: Mapping[str, Any]) -> int:
+def _share_beside(run: Mapping[str, Any]) -> float:
+    """Tokens that were read for each of a document's, as the run's quote had it: of documents in windows there are
+    more."""
+    quote = json.loads(run["quote"] or "{}")
+    return 1.0 + quote.get("tokens_beside", 0) / max(1, quote.get("tokens", 0))
+
+
+def _asked_of_document(run: Mapping[str, Any]) -> float:
+    """Tokens of a document's answers at most, as the run's quote had it: likewise."""
+    quote = json.loads(run["quote"] or "{}")
+    if decoded := quote.get("tokens_decoded"):
+        return float(decoded / max(1, quote["documents"]))
+    return most_answer_tokens(json.loads(run["config"]))
+
+
+def most_answer_tokens(config: Mapping[str, Any]) -> int:
     """That a document may get, sections counted once."""
     prompts = [*config["prompts"], *((config.get("sections") or {}).get("prompts") or ())]
     return sum(prompt["max_tokens"] for prompt in prompts if prompt.get("kind") != "extract")

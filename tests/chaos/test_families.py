@@ -1,4 +1,5 @@
-"""Hybrids of attention and Mamba-2 in the main job: a drain and a kill in its middle lose nothing, and bill all."""
+"""Hybrids of attention and Mamba-2, Mamba-1, and a model that transformers runs, in the main job: a drain and a kill in
+its middle lose nothing, and bill all."""
 
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from jobs import exits
 from models.weights.tokenizer import Tokenizer
 from pipeline.reports.warehouse import Warehouse
 from pipeline.storage import objects
-from tests import published_families
+from tests import adapted_models, published_families
 from tests.chaos.fleet import ACTOR
 from tests.chaos.job import assert_nothing_is_lost, undisturbed
 from tests.chaos.test_faults import fleet, new_job, say, store
@@ -43,18 +44,27 @@ def written(family: str, directory: Path, **changes: Any) -> str:
     tokenizer = Tokenizer.shipped()
     ids = {"bos_token_id": tokenizer.begin_id, "pad_token_id": tokenizer.end_id, "eos_token_id": tokenizer.end_id}
     shape = {"vocab_size": 4096, "max_position_embeddings": 65_536} | ids | changes
-    model = published_families.made(family, **shape)
-    model.save_pretrained(directory)
+    makes = published_families.made if family in published_families.FAMILIES else adapted_models.build
+    makes(family, **shape).save_pretrained(directory)
     tokenizer.save(directory)
     return str(directory)
 
 
-@pytest.mark.parametrize("family", ["granite_h", pytest.param("nemotron_h", marks=pytest.mark.chaos)])
-def test_a_drain_and_a_kill_lose_nothing(family, new_job, fleet, tmp_path):
+@pytest.mark.parametrize(
+    ("family", "backend"),
+    [
+        ("granite_h", "native"),
+        pytest.param("nemotron_h", "native", marks=pytest.mark.chaos),
+        pytest.param("mamba", "native", marks=pytest.mark.chaos),
+        pytest.param("lfm2", "transformers", marks=pytest.mark.chaos),
+    ],
+)
+def test_a_drain_and_a_kill_lose_nothing(family, backend, new_job, fleet, tmp_path):
     model = written(family, tmp_path / "model")
     # Sampled, since the likeliest words of a random model are often the same whatever it has read.
     asked = "prompts=[{name: summary, instruction: Summarize., max_tokens: 24, temperature: 1.0}]"
-    settings = (f"model.uri={model}", asked, "engine.kv_cache_gib=0.05", "engine.step_tokens=64")
+    settings = (f"model.uri={model}", f"model.backend={backend}", asked, "engine.step_tokens=64")
+    settings += () if family == "mamba" else ("engine.kv_cache_gib=0.05",)
     began = time.monotonic()
     with new_job(*settings) as job:
         assert job.finish() == exits.SUCCESS, job.told()
@@ -82,4 +92,4 @@ def test_a_drain_and_a_kill_lose_nothing(family, new_job, fleet, tmp_path):
     # What the drained actor had read was not read again, but for what the kill then cost.
     assert sum(row["tokens_wasted"] for row in costs if row["outcome"] == "stopped") == 0
     assert not objects.list_files(f"{job.ledger.uri}/snapshots", ".safetensors")
-    say(f"{family}: a drain, then kill -9", time.monotonic() - began, toll)
+    say(f"{family} ({backend}): a drain, then kill -9", time.monotonic() - began, toll)

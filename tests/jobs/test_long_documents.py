@@ -53,4 +53,10 @@ def test_what_is_too_long_is_planned_fails_or_is_read_in_windows(summarize, warm
         assert (long["summary"].count("[Tokens ") == long["windows"]) is (mode == "windows")
         assert_costs_add_up(output)
         (job,) = Warehouse(output).rows("select * from jobs")
+        quoted = json.loads(job["quote"])
+        assert quoted["num_windows"] == long["windows"] > 2
+        # No answer is longer than it may be, and those about answers were counted.
+        assert job["tokens_decoded"] <= quoted["tokens_decoded"]
+        assert quoted["tokens_decoded"] > quote["tokens_decoded"] * (long["windows"] + 1) / 2 - 1
+        assert quoted["tokens_beside"] > 0
         assert job["tokens_read"] == sum(row["tokens_read"] for row in rows.values())

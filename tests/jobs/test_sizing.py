@@ -8,10 +8,11 @@ from structlog.testing import capture_logs
 
 from configs.errors import ConfigError, LonghaulError, ModelError
 from jobs.sizing import sizing
+from models.backends import adapted
 from models.mamba.architecture import MambaConfig
 from pipeline.planning.model import footprint
 from pipeline.telemetry import logs
-from tests import published_checkpoint
+from tests import adapted_models, published_checkpoint
 from tests.pipeline.planning.test_hybrids import GRANITE_350M
 
 
@@ -80,6 +81,29 @@ def test_a_hybrid_is_sized_with_its_own_attention_and_never_beyond_its_context(t
     sizing(str(tmp_path), lengths="1K,32000")
     text = " ".join(capsys.readouterr().out.split())
     assert "4.1 KB of keys and values for each token, a context of 32.8K tokens" in text
+
+
+def test_of_a_model_that_transformers_runs_memory_is_known_and_speed_is_not(told, tmp_path, capsys):
+    adapted_models.config("qwen3_next").save_pretrained(tmp_path)
+    sizes = adapted.sizes(tmp_path)
+    model = told(str(tmp_path), lengths="1K,32000", gpu=["L40S"])["model"]
+    assert model["parameters"] == sizes.parameters == adapted_models.build("qwen3_next").num_parameters()
+    assert model["weights_bytes"] == 2 * sizes.parameters and model["state_bytes"] == sizes.state_bytes > 0
+    # For the document, and for the copy that answers.
+    assert model["cache_bytes"] == {"1000": 2 * 1000 * sizes.token_bytes, "32000": 2 * 32_000 * sizes.token_bytes}
+    assert [each["documents"] > 0 for each in model["fits"]] == [True, True]
+    assert [each["tokens_per_second"] for each in model["fits"]] == [None, None]
+    assert model["attention_share"] is None and "Not known before a run" in model["note"]
+    sizing(str(tmp_path), lengths="1K")
+    assert "Run by transformers (model.backend)" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--dtype int8: is of models that run natively"):
+        sizing(str(tmp_path), dtype="int8")
+
+
+def test_a_model_that_transformers_cannot_carry_is_refused(tmp_path):
+    adapted_models.config("jamba").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="forgets what it read between two pieces"):
+        sizing(str(tmp_path))
 
 
 def test_a_size_that_nobody_has_made_is_planned(told):
