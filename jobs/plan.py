@@ -73,10 +73,10 @@ def _too_long(quote: Quote, long_documents: str) -> list[tuple[str, str]]:
     lines = [("longest document", quote.longest_possible_why)]
     if quote.num_too_long:
         lines.append(("too long", f"{count(quote.num_too_long)}, {BECOME[long_documents]}"))
-        if quote.num_windows:
-            more = f"{count(quote.tokens_beside)} tokens of prompts and answers to be read beside theirs"
-            lines.append(("windows", f"{count(quote.num_windows)}, with at most {more}"))
         lines += [("", f"{document_id}: {count(tokens)} tokens") for document_id, tokens in quote.too_long]
+    if quote.num_windows:
+        more = f"{count(quote.tokens_beside)} tokens of prompts and answers to be read beside theirs"
+        lines.append(("windows", f"{count(quote.num_windows)}, with at most {more}"))
     return lines
 
 
