@@ -24,6 +24,8 @@ NEW_HEAD_SECONDS = 60.0
 """A head that has just started answers before it can start jobs."""
 TALKATIVE = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 """They tell of each package and each connection."""
+PASSED = ("OPENLINEAGE_PARENT_ID",)
+"""Variables that go with a job: what submits it knows them, and the head does not."""
 NUMBER = re.compile(r"-(\d+)$")
 
 Show = Callable[[str], object]
@@ -111,7 +113,8 @@ def _about_tokens(address: str, why: str) -> str:
 
 def runtime_env(folder: Path) -> dict[str, object]:
     """Of a job whose code and settings are in `folder`. No secret belongs here: the dashboard shows it."""
-    return {"working_dir": str(folder), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}}
+    passed = {name: os.environ[name] for name in PASSED if os.environ.get(name)}
+    return {"working_dir": str(folder), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **passed}}
 
 
 class Job:

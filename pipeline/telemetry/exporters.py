@@ -7,7 +7,11 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import structlog
+
 from configs.errors import ConfigError
+
+log = structlog.get_logger()
 
 if TYPE_CHECKING:
     from pipeline.telemetry.observer import Sink
@@ -20,7 +24,7 @@ LINEAGE = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT")
 
 def of_driver() -> "list[Sink]":
     """Raises ConfigError where a package is missing or a variable is wrong."""
-    found = of_actor()
+    found = _traces()
     if (variable := _lineage_variable()) is not None:
         _require("openlineage.client", variable, "openlineage")
         from pipeline.telemetry.lineage import Lineage
@@ -30,7 +34,16 @@ def of_driver() -> "list[Sink]":
 
 
 def of_actor() -> "list[Sink]":
-    """Those that actors have too, by the environment of their nodes. Raises as `of_driver`."""
+    """Those that actors have too, by the environment of their nodes, which nobody has checked: what is wrong with it is
+    logged, and the actor works without."""
+    try:
+        return _traces()
+    except ConfigError as error:
+        log.warning("no_traces", reason=str(error))
+        return []
+
+
+def _traces() -> "list[Sink]":
     variable = _set(*TRACES)
     if variable is None or _is_true("OTEL_SDK_DISABLED") or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
         return []

@@ -5,7 +5,7 @@ from ray.job_submission import JobStatus
 
 from configs.errors import ConfigError
 from pipeline.cluster import submitted
-from pipeline.cluster.submitted import Job
+from pipeline.cluster.submitted import Job, runtime_env
 
 LOG = "".join(f"line {number}\n" for number in range(9))
 
@@ -49,3 +49,13 @@ def test_a_cluster_that_stays_away_is_said_to_be_lost(monkeypatch):
     monkeypatch.setattr(submitted, "LOST_SECONDS", 0)
     with pytest.raises(ConfigError, match="Job one may go on"):
         Job(Client([], [ConnectionError("no route")] * 9), "one").follow(print)
+
+
+def test_a_job_is_told_what_started_it_and_nothing_else_of_the_environment(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENLINEAGE_PARENT_ID", raising=False)
+    monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
+    own = runtime_env(tmp_path)["env_vars"]
+    monkeypatch.setenv("OPENLINEAGE_PARENT_ID", "airflow/dag.task/0198e3a4-7b1f-7c3e-9d5a-2f6b8c1d4e7a")
+    told = runtime_env(tmp_path)["env_vars"]
+    assert set(own) == {"RAY_JOB_STOP_WAIT_TIME_S"}
+    assert told == own | {"OPENLINEAGE_PARENT_ID": "airflow/dag.task/0198e3a4-7b1f-7c3e-9d5a-2f6b8c1d4e7a"}

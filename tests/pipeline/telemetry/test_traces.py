@@ -135,6 +135,9 @@ def test_a_missing_package_is_named_before_anything_starts(collector, monkeypatc
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     with pytest.raises(ConfigError, match=rf"{ENDPOINT} is set.*pip install 'longhaul\[opentelemetry\]'"):
         observer.of_driver()
+    with capture_logs() as logs:
+        assert exporters.of_actor() == []
+    assert [each["event"] for each in logs] == ["no_traces"], "an actor works without"
 
 
 def test_without_an_endpoint_nothing_is_imported():
