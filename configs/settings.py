@@ -372,9 +372,10 @@ class RunSettings(Settings):
     most likely a setting such as input.text_field is wrong. 1 never stops the run."""
     max_failed_after: int = Field(1000, ge=1)
     """Number of documents that must be processed before max_failed_share applies."""
-    heartbeat_seconds: float = Field(2.0, ge=0.2, le=300)
-    """How often an actor publishes its meter: how fresh the progress line is, and how much time a lost actor can leave
-    unaccounted for at most."""
+    heartbeat_seconds: float = Field(15.0, ge=0.2, le=300)
+    """How often an actor writes its meter to the output: how fresh `jobs.status` is, and how much time an actor that is
+    lost together with its driver can leave unaccounted for at most. The driver hears from actors every two seconds
+    beside that."""
 
     @field_validator("deadline", mode="before")
     @classmethod

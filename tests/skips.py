@@ -1,5 +1,6 @@
 """In CI a test that skips has failed, unless it needs what a fresh machine may lack: a GPU, ../shared, tesseract, or
-the programs of requirements-infra.lock and systemd, which not every platform has, or gpuhunt, which no lock may hold.
+the programs of requirements-infra.lock, systemd and Prometheus, which not every platform has, or gpuhunt, which no
+lock may hold.
 
 Elsewhere a skip is a skip. Nothing is green because somebody once installed by hand what a test looks for.
 """
@@ -18,6 +19,7 @@ ALLOWED = (
     "the package of SmolLM2 cannot be had",
     "systemd-analyze is not installed",
     "gpuhunt is not installed",
+    "Prometheus is not installed",
 )
 """Reasons that skip in CI too."""
 

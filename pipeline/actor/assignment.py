@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from configs.settings import SummarizeConfig
 from pipeline.billing.rates import Rates
+from pipeline.ledger.heartbeats import SECONDS_BETWEEN_TELLING
 from pipeline.schemas.tables import Row
 from pipeline.telemetry.events import Run
 
@@ -45,8 +46,13 @@ class Assignment:
 
     @property
     def heartbeat_seconds(self) -> float:
-        """Between two heartbeats, and how long entries wait for others at the most."""
+        """Between two heartbeats in the ledger."""
         return self.config.run.heartbeat_seconds
+
+    @property
+    def entries_wait_seconds(self) -> float:
+        """For others at the most, before they are written."""
+        return min(self.config.run.heartbeat_seconds, SECONDS_BETWEEN_TELLING)
 
 
 RECEIPT = pa.schema(

@@ -1,7 +1,7 @@
 """The thread that drives an actor's engine: takes documents, runs passes, charges their time, hands results on."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from models.backends import heap
 from models.engine.request import Failed, Finished, Request
 from pipeline.actor import startup
 from pipeline.actor.assignment import Assignment, receipt
+from pipeline.actor.counts import Counts
 from pipeline.actor.entries import Entries
 from pipeline.actor.gauge import ActorGauge
 from pipeline.actor.inbox import Inbox
@@ -25,10 +26,12 @@ from pipeline.actor.outcomes import Outcomes
 from pipeline.actor.quarantine import Quarantine
 from pipeline.actor.snapshot_policy import Snapshots
 from pipeline.billing.rates import Labels
+from pipeline.cluster import mailbox
 from pipeline.documents.tokenize import TOKENS_PER_BYTE
 from pipeline.ledger import stop
 from pipeline.ledger.device_failures import DeviceFailures
-from pipeline.ledger.records import Heartbeat
+from pipeline.ledger.heartbeats import SECONDS_BETWEEN_TELLING
+from pipeline.ledger.records import Figures, Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.prompts.bound import BoundPrompts
 from pipeline.schemas.tables import Row
@@ -68,9 +71,20 @@ class EngineDriver(Thread):
         self._named = (assignment.run_id, self._actor.id)
         self._log = log.bind(run_id=assignment.run_id, actor_id=self._actor.id)
         ledger = Ledger(assignment.output_uri, assignment.run_id)
-        self._observer = observer.of_actor()
+        self._counts = Counts()
+        self._observer = observer.of_actor(self._counts)
+        found = mailbox.of_run(ledger.uri)
+        self._beat_seconds = assignment.heartbeat_seconds
+        if found is not None:
+            self._beat_seconds = min(assignment.heartbeat_seconds, SECONDS_BETWEEN_TELLING)
         self._writer = LedgerWriter(
-            ledger, self._actor.id, assignment.start, assignment.heartbeat_seconds, self._observer
+            ledger,
+            self._actor.id,
+            assignment.start,
+            assignment.entries_wait_seconds,
+            self._observer,
+            found,
+            assignment.heartbeat_seconds,
         )
         self._failures = DeviceFailures(ledger)
         quarantine = Quarantine(ledger, assignment.config.engine.max_attempts, is_alive)
@@ -191,7 +205,7 @@ class EngineDriver(Thread):
                 # Whatever kills this process next, what is quarantined has got further, and is not blamed for it.
                 self._snapshots.take_all(self._jobs)
             self._writer.heartbeat(self._heartbeat())
-            self._heartbeat_due = time.monotonic() + self._assignment.heartbeat_seconds
+            self._heartbeat_due = time.monotonic() + self._beat_seconds
 
     def _pass(self, read: bool = True) -> bool:
         """Run one pass. Returns whether there was anything to do; a document that has left counts, since it made
@@ -224,7 +238,7 @@ class EngineDriver(Thread):
         has_begun = self._intake.begin_quarantined(job)
         self._actor.meter.spend("idle")
         # Saved at once it would get a pass further with each process that it kills, and would never be given up.
-        self._quarantine_due = time.monotonic() + self._assignment.heartbeat_seconds
+        self._quarantine_due = time.monotonic() + self._beat_seconds
         return has_begun
 
     def _read(self, job: Job) -> None:
@@ -358,7 +372,18 @@ class EngineDriver(Thread):
             if document_id in self._jobs
         )
         is_stopped = is_last or (self._stop_reason is not None and not self._owed)
-        return Heartbeat(self._actor.reading(), underway, self._actor.ended, is_stopped)
+        return Heartbeat(self._actor.reading(), underway, self._actor.ended, is_stopped, self._figures(in_slots))
+
+    def _figures(self, in_slots: Mapping[Hashable, int]) -> Figures:
+        outside = [job.started_at for id, job in self._jobs.items() if id not in in_slots]
+        began = min([*outside, *self._queue.started()], default=None)
+        return Figures(
+            slots=self._assignment.config.engine.slots_on(self._assignment.device),
+            slots_in_use=len(in_slots),
+            waiting=len(outside) + len(self._queue),
+            waiting_us=0 if began is None else round((datetime.now(UTC) - began).total_seconds() * 1e6),
+            **self._counts.totals(),
+        )
 
     def _refuse_all(self, error: Exception) -> None:
         """In this thread, which alone knows of the jobs in the engine."""

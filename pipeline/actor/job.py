@@ -227,6 +227,10 @@ class JobQueue:
             return [job]
         return []
 
+    def started(self) -> list[datetime]:
+        """When each that has not gone in came."""
+        return [job.started_at for job in (*self._jobs, *self._quarantined)]
+
     def leave(self, document_id: str) -> None:
         """A document is out of the engine."""
         if document_id == self._reserved_for:

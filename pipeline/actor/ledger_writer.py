@@ -13,9 +13,12 @@ from configs.errors import LonghaulError, unexpected
 from pipeline.actor import citing
 from pipeline.actor.entries import unstorable
 from pipeline.actor.segment_writer import Pending, SegmentWriter
+from pipeline.cluster.mailbox import Mailbox
 from pipeline.documents.handover import reason
+from pipeline.ledger.heartbeats import TOLD
 from pipeline.ledger.records import ENTRY, Entry, Heartbeat, document_key
 from pipeline.ledger.run_folder import Ledger
+from pipeline.ledger.stop import stop_message
 from pipeline.schemas.tables import Row
 from pipeline.states import stored
 from pipeline.states.segments import Segment
@@ -40,9 +43,18 @@ class Saved(NamedTuple):
 class LedgerWriter:
     """Writes to the ledger in threads of its own, not always in the order of the requests."""
 
-    def __init__(self, ledger: Ledger, actor_id: str, start: int, most_seconds: float, observer: Observer) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        actor_id: str,
+        start: int,
+        most_seconds: float,
+        observer: Observer,
+        mailbox: Mailbox | None = None,
+        every_seconds: float = 0.0,
+    ) -> None:
         """`start` is that of the run which the actor belongs to, and which may be stopped. Entries wait for one another
-        for `most_seconds` at the most."""
+        for `most_seconds` at the most. With a mailbox, heartbeats go there, and to the ledger only `every_seconds`."""
         self._ledger, self._actor_id, self._start, self._observer = ledger, actor_id, start, observer
         self._pool = ThreadPoolExecutor(THREADS, "ledger")
         self._segments = SegmentWriter(ledger, actor_id, most_seconds)
@@ -50,8 +62,15 @@ class LedgerWriter:
         self._pulse = ThreadPoolExecutor(1, "heartbeat")
         self._open: set[Future[Any]] = set()
         self._heartbeat_written: Future[None] | None = None
+        self._telling = ThreadPoolExecutor(1, "telling")
+        self._heartbeat_told: Future[None] | None = None
+        self._mailbox, self._every_seconds = mailbox, every_seconds
+        self._is_heard = False
+        """Whether the mailbox took the last heartbeat."""
+        self._writing_due = 0.0
+        """On the monotonic clock."""
         self.stop_reason: str | None = None
-        """Why the run shall stop; asked for at each heartbeat."""
+        """Why the run shall stop; asked for at each heartbeat, in the mailbox and in the ledger."""
 
     def publish(
         self,
@@ -75,14 +94,18 @@ class LedgerWriter:
         self._submit(self._save, taken, on_done, in_int8)
 
     def heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Write a heartbeat; skipped while the last one is still being written, since the next will say the same."""
-        if self._heartbeat_written is None or self._heartbeat_written.done():
-            try:
+        """Tell the driver, and write it when that is due; each is skipped while the last one is still under way, since
+        the next will say the same."""
+        try:
+            if self._mailbox is not None and (self._heartbeat_told is None or self._heartbeat_told.done()):
+                self._heartbeat_told = self._telling.submit(self._tell, heartbeat)
+            if self._is_heard and time.monotonic() < self._writing_due:
+                return
+            if self._heartbeat_written is None or self._heartbeat_written.done():
                 self._heartbeat_written = self._pulse.submit(self._heartbeat, heartbeat)
-            except (
-                RuntimeError
-            ) as error:  # the process is ending and takes no more work, which no device is to blame for
-                log.warning("heartbeat_not_written", actor_id=self._actor_id, error=str(error))
+                self._writing_due = time.monotonic() + self._every_seconds
+        except RuntimeError as error:  # the process is ending and takes no more work, which no device is to blame for
+            log.warning("heartbeat_not_written", actor_id=self._actor_id, error=str(error))
 
     def await_receipts(self, is_awaited: bool) -> None:
         """Whether nothing comes to read until receipts go out."""
@@ -156,10 +179,22 @@ class LedgerWriter:
             self._observer.tell(SnapshotStored(self._ledger.run_id, self._actor_id, taken.document_id, num_bytes))
             on_done(Saved(time.thread_time() - started, segments))
 
+    def _tell(self, heartbeat: Heartbeat) -> None:
+        assert self._mailbox is not None
+        try:
+            self._mailbox.put(f"{TOLD}{self._actor_id}", heartbeat.to_bytes())
+            if (asked := self._mailbox.get(stop_message(self._start))) is not None:
+                self.stop_reason = asked.decode()
+            self._is_heard = True
+        except Exception:  # whatever it is, the ledger is written at each heartbeat then
+            if self._is_heard:
+                log.warning("driver_not_told", actor_id=self._actor_id, exc_info=True)
+            self._is_heard = False
+
     def _heartbeat(self, heartbeat: Heartbeat) -> None:
         try:
             self._ledger.publish_heartbeat(heartbeat)
-            self.stop_reason = self._ledger.stop_reason(self._start)
+            self.stop_reason = self._ledger.stop_reason(self._start) or self.stop_reason
         except Exception:  # the next heartbeat says it again; entries carry readings too
             log.warning("heartbeat_not_written", actor_id=self._actor_id, exc_info=True)
 

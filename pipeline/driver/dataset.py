@@ -1,5 +1,5 @@
 """The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here,
-in pipeline/cluster/ and in pipeline/training/workers.py alone."""
+in metrics.py, in pipeline/cluster/ and in pipeline/training/workers.py alone."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline.documents import tokenize
-from pipeline.ledger.records import Heartbeat, MeterReading
+from pipeline.ledger.records import Heartbeat
 from pipeline.reports import quantities
 from pipeline.telemetry import logs
 
@@ -89,10 +89,9 @@ class Standing:
 
 
 class Progress(Thread):
-    """Reads the actors' meters from the ledger and reports the run's progress while the context is open.
+    """Looks at the actors' meters every second and reports the run's progress while the context is open.
 
-    On a terminal it keeps one line below the log; elsewhere it logs an event every ten seconds. The meters are read
-    every second for the line or for `on_cost`, else every ten seconds.
+    On a terminal it keeps one line below the log; elsewhere it logs an event every ten seconds.
     """
 
     def __init__(
@@ -102,11 +101,13 @@ class Progress(Thread):
         heartbeats: Callable[[], Sequence[Heartbeat]],
         run_id: str,
         on_cost: Callable[[Decimal], None] | None = None,
+        on_look: Callable[[Sequence[Heartbeat]], None] = lambda heartbeats: None,
     ) -> None:
-        """`on_cost` is called every second, in this thread, with the cost of this start of the run so far."""
+        """`on_cost` is called every second, in this thread, with the cost of this start of the run so far; `on_look`
+        at every look with the heartbeats of this start."""
         super().__init__(name="progress", daemon=True)
         self._tally, self._currency, self._run_id, self._on_cost = tally, currency, run_id, on_cost
-        self._beats = heartbeats
+        self._beats, self._on_look = heartbeats, on_look
         self._as_json = logs.as_json()
         self._as_line = sys.stderr.isatty() and not self._as_json
         self._line = Live(console=Console(stderr=True), auto_refresh=False, redirect_stdout=False)
@@ -116,7 +117,7 @@ class Progress(Thread):
 
     def __enter__(self) -> "Progress":
         # Actors of earlier starts of this run do not count for this start's speed.
-        self._before = frozenset(reading.actor_id for reading in self._readings())
+        self._before = frozenset(heartbeat.reading.actor_id for heartbeat in self._beats())
         if self._as_line:
             self._line.start()
         self.start()
@@ -132,8 +133,7 @@ class Progress(Thread):
     def run(self) -> None:
         """Reports until the context ends."""
         logged = time.monotonic()
-        is_close = self._as_line or self._on_cost is not None
-        while not self._stopped.wait(TICK_SECONDS if is_close else LOG_SECONDS):
+        while not self._stopped.wait(TICK_SECONDS):
             now = self._look()
             if now is None:
                 continue
@@ -143,12 +143,11 @@ class Progress(Thread):
                 logged = time.monotonic()
                 self._say(now)
 
-    def _readings(self) -> list[MeterReading]:
-        return [heartbeat.reading for heartbeat in self._beats()]
-
     def standing(self, before: frozenset[str]) -> Standing:
         """The progress now, without the actors in `before`."""
-        readings = [reading for reading in self._readings() if reading.actor_id not in before]
+        heartbeats = [each for each in self._beats() if each.reading.actor_id not in before]
+        self._on_look(heartbeats)
+        readings = [heartbeat.reading for heartbeat in heartbeats]
         actors = [reading for reading in readings if reading.is_of_actor]
         tokens = max(self._tally.tokens_done, sum(reading.tokens_read for reading in readings))
         rate = sum(reading.tokens_per_second for reading in actors)

@@ -1,6 +1,6 @@
 """One run, prepared, to its committed tables: summarize or stop, commit."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +15,10 @@ from configs.settings import OutputSettings, SummarizeConfig
 from pipeline.actor.assignment import Assignment
 from pipeline.billing.rates import NO_LABELS, Labels, Rates
 from pipeline.cluster import node
+from pipeline.cluster.mailbox import Mailbox
 from pipeline.driver import dataset, inventory
+from pipeline.driver.fleet import Fleet
+from pipeline.driver.metrics import exported
 from pipeline.driver.prepare import (
     Prepared,
     kept_states,
@@ -32,7 +35,7 @@ from pipeline.ledger import commits, history
 from pipeline.ledger.commit import commit
 from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.lease import Lease
-from pipeline.ledger.records import document_key
+from pipeline.ledger.records import Heartbeat, document_key
 from pipeline.reports import quantities
 from pipeline.schemas.tables import EXTRACTS, Row
 from pipeline.storage import objects
@@ -169,8 +172,17 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
         if held.number == 1:
             quoting.start()
         on_cost = None if config.run.budget_usd is None else stopping.spent
-        heartbeats = Heartbeats(ledger)
-        progress = Progress(tally, config.price.currency, heartbeats, ledger.run_id, on_cost)
+        mailbox = Mailbox(ledger.uri)
+        stopping.reach(mailbox)
+        heartbeats = Heartbeats(ledger, mailbox, config.run.heartbeat_seconds)
+        # Of a start whose driver was lost, in a cluster that has lived on.
+        heartbeats.write()
+        fleet = Fleet(ledger.run_id, tally, config.price.currency, config.run.budget_usd)
+
+        def on_look(found: Sequence[Heartbeat]) -> None:
+            prepared.observer.tell(fleet.measured(found))
+
+        progress = Progress(tally, config.price.currency, heartbeats, ledger.run_id, on_cost, on_look)
         drain = Drain(stopping, heartbeats, held.number)
 
         def is_over() -> bool:
@@ -178,10 +190,12 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
             held.check()
             return drain.is_over
 
-        with progress, drain, _shared_nodes(prepared, others, held):
+        with exported(prepared.observer), progress, drain, _shared_nodes(prepared, others, held):
             for receipt in dataset.receipts(_todo(prepared, kept), assignment, is_over):
                 _received(prepared, receipt, tally)
         stopping.end()
+        heartbeats.write()
+        mailbox.clear()
         if drain.is_over:
             log.info("rest_not_begun", run_id=ledger.run_id, documents=tally.documents_total - tally.received)
         if quoting.is_alive():

@@ -5,9 +5,10 @@ from threading import Event, Thread
 
 import structlog
 
+from pipeline.cluster.mailbox import Mailbox
 from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.run_folder import Ledger
-from pipeline.ledger.stop import has_passed
+from pipeline.ledger.stop import has_passed, stop_message
 from pipeline.telemetry import observer
 from pipeline.telemetry.alerts import Shares
 from pipeline.telemetry.events import RunStopping
@@ -39,6 +40,7 @@ class Stopping:
         self._shares = Shares(ledger.run_id, budget, self._observer.tell)
         self._asked: str | None = None
         self._start: int | None = None
+        self._mailbox: Mailbox | None = None
         self._ended = Event()
 
     def begin(self, start: int) -> None:
@@ -48,6 +50,10 @@ class Stopping:
     def end(self) -> None:
         """Stop writing requests: no actor is left."""
         self._ended.set()
+
+    def reach(self, mailbox: Mailbox) -> None:
+        """From now on actors hear of a stop at once, in the mailbox, beside the ledger."""
+        self._mailbox = mailbox
 
     @property
     def is_possible(self) -> bool:
@@ -75,6 +81,11 @@ class Stopping:
 
     def _publish(self, reason: str, start: int) -> None:
         self._observer.tell(RunStopping(self._ledger.run_id, reason))
+        if self._mailbox is not None:
+            try:
+                self._mailbox.put(stop_message(start), reason.encode())
+            except Exception:  # the ledger says it too
+                log.warning("stop_not_told", run_id=self._ledger.run_id, exc_info=True)
         while not self._ended.is_set():
             try:
                 self._ledger.stop(reason, start)

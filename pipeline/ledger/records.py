@@ -1,7 +1,8 @@
 """What the ledger holds: readings of meters, heartbeats, claims, and entries of attempts that have ended."""
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
 from hashlib import sha256
@@ -116,6 +117,25 @@ class Underway:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What else an actor tells those who watch it: as of now, or since it began."""
+
+    slots: int = 0
+    slots_in_use: int = 0
+    waiting: int = 0
+    """Documents that it was given and that wait for a slot."""
+    waiting_us: int = 0
+    """How long the oldest of these has waited."""
+    passes: int = 0
+    snapshots: int = 0
+    """That it stored, of documents under way."""
+    snapshot_bytes: int = 0
+    snapshots_failed: int = 0
+    preempted: int = 0
+    """1 once its node goes away."""
+
+
+@dataclass(frozen=True)
 class Heartbeat:
     """What an actor writes down at every heartbeat."""
 
@@ -125,6 +145,19 @@ class Heartbeat:
     """Documents that finished or failed at this actor."""
     is_stopped: bool = False
     """Whether the actor has heard of a stop, and all that it was given is in the ledger; or has left."""
+    figures: Figures = Figures()
+
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        return (json.dumps(asdict(self), indent=2, sort_keys=True) + "\n").encode()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "Heartbeat":
+        """Raises ValueError, TypeError or KeyError where it is damaged."""
+        about = json.loads(data)
+        underway = tuple(_underway(each) for each in about["underway"])
+        figures = Figures(**about.get("figures", {}))
+        return Heartbeat(MeterReading(**about["reading"]), underway, about["ended"], about["is_stopped"], figures)
 
     @property
     def places(self) -> "dict[Place, Underway]":
@@ -219,6 +252,13 @@ Outcome = Literal["finished", "failed", "stopped", "fenced"]
 Place = tuple[str, str, int, str]
 """Of an attempt: the document's key, the batch that it came with, its number, and its actor, since of two actors each
 may take itself for the only one."""
+
+
+def _underway(about: dict[str, Any]) -> Underway:
+    if "spent" not in about:
+        # As actors wrote it that did not tell answers from reading.
+        about = about | {"spent": {"microseconds": about.pop("microseconds"), "saved": about.pop("saved_us")}}
+    return Underway(**about | {"spent": Spent(**about["spent"])})
 
 
 def document_key(document_id: str, source_etag: str) -> str:

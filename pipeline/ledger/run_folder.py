@@ -33,13 +33,10 @@ import pyarrow as pa
 import structlog
 
 from configs.errors import LedgerError
-from pipeline.billing.metering import Spent
 from pipeline.ledger.records import (
     Claim,
     Entry,
     Heartbeat,
-    MeterReading,
-    Underway,
     size_of,
 )
 from pipeline.schemas.document import MANIFEST, Document
@@ -166,9 +163,7 @@ class Ledger:
 
     def publish_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Overwrite the actor's last one. Raises StorageError."""
-        objects.publish(
-            objects.join(self.uri, "actors", f"{heartbeat.reading.actor_id}.json"), _json(asdict(heartbeat))
-        )
+        objects.publish(self._heartbeat(heartbeat.reading.actor_id), heartbeat.to_bytes())
 
     def heartbeat_uris(self) -> list[str]:
         """Of all actors, and of nodes that hold none."""
@@ -178,7 +173,7 @@ class Ledger:
         """Raises LedgerError where it is damaged, FileNotFoundError, StorageError."""
         data = objects.read_bytes(uri)
         try:
-            return _heartbeat(json.loads(data))
+            return Heartbeat.from_bytes(data)
         except (ValueError, TypeError, KeyError) as error:
             raise LedgerError(f"{uri}: the heartbeat is damaged ({error!r})") from error
 
@@ -191,6 +186,18 @@ class Ledger:
             except LedgerError as error:
                 log.warning("heartbeat_left_out", run_id=self.run_id, reason=str(error))
         return found
+
+    def publish_later_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Overwrite the actor's last one unless that is as new. Raises StorageError."""
+        try:
+            known = self.heartbeat(self._heartbeat(heartbeat.reading.actor_id)).reading.read_us
+        except (LedgerError, FileNotFoundError):
+            known = 0
+        if heartbeat.reading.read_us > known:
+            self.publish_heartbeat(heartbeat)
+
+    def _heartbeat(self, actor_id: str) -> str:
+        return objects.join(self.uri, "actors", f"{actor_id}.json")
 
     def stop(self, reason: str, start: int = 0) -> None:
         """Ask everyone who works on that start of the run to stop."""
@@ -233,18 +240,6 @@ def runs(output_uri: str) -> list[Ledger]:
         abouts = list(threads.map(Ledger.about, ledgers))
     begun = [(about["started_at"], ledger) for about, ledger in zip(abouts, ledgers, strict=True) if about is not None]
     return [ledger for _, ledger in sorted(begun, key=itemgetter(0), reverse=True)]
-
-
-def _heartbeat(about: dict[str, Any]) -> Heartbeat:
-    underway = tuple(_underway(each) for each in about["underway"])
-    return Heartbeat(MeterReading(**about["reading"]), underway, about["ended"], about["is_stopped"])
-
-
-def _underway(about: dict[str, Any]) -> Underway:
-    if "spent" not in about:
-        # As actors wrote it that did not tell answers from reading.
-        about = about | {"spent": {"microseconds": about.pop("microseconds"), "saved": about.pop("saved_us")}}
-    return Underway(**about | {"spent": Spent(**about["spent"])})
 
 
 def _json(value: dict[str, Any] | list[dict[str, Any]]) -> bytes:

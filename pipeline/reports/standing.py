@@ -13,8 +13,8 @@ from pipeline.reports.warehouse import Warehouse
 
 State = Literal["running", "silent", "succeeded", "partial", "stopped", "ended"]
 """`silent`: the driver neither lives nor ended in good order. `ended`: in good order, without a commit."""
-SILENT_SECONDS = 60.0
-"""An actor whose last heartbeat is older is not counted as at work."""
+SILENT_HEARTBEATS = 4
+"""An actor that has missed so many is not counted as at work."""
 COMMITTED = ("succeeded", "partial", "stopped")
 JOB = """
     SELECT documents_total AS documents, documents_succeeded AS succeeded, documents_failed AS failed, tokens_read, cost
@@ -60,7 +60,8 @@ def of(output_uri: str, run_id: str | None = None) -> Standing:
     # Looked at first: a run that ends meanwhile is committed when the marker is read.
     is_at_work = lease.is_at_work(ledger)
     beats = ledger.heartbeats()
-    at_work = [beat for beat in beats if is_at_work and _is_at_work(beat)]
+    every_seconds = about["config"]["run"]["heartbeat_seconds"]
+    at_work = [beat for beat in beats if is_at_work and _is_at_work(beat, every_seconds)]
     finished, failed = _documents(ledger)
     standing = Standing(
         run_id=ledger.run_id,
@@ -117,6 +118,6 @@ def _documents(ledger: Ledger) -> tuple[set[tuple[str, str]], set[tuple[str, str
     return by_outcome["finished"], by_outcome["failed"] - by_outcome["finished"]
 
 
-def _is_at_work(beat: Heartbeat) -> bool:
+def _is_at_work(beat: Heartbeat, every_seconds: float) -> bool:
     age = datetime.now(UTC).timestamp() - beat.reading.read_us / 1e6
-    return beat.reading.is_of_actor and not beat.is_stopped and age < SILENT_SECONDS
+    return beat.reading.is_of_actor and not beat.is_stopped and age < SILENT_HEARTBEATS * max(15.0, every_seconds)

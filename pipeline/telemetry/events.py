@@ -3,6 +3,7 @@
 Each process tells of its own events. What belongs together is found by run id, number of the start and document id.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -99,6 +100,38 @@ class DocumentReceived:
     size_bytes: int
     error_class: str | None
     error_message: str | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the driver knows of this start of the run, told every few seconds. What counts up does so from 0."""
+
+    run_id: str
+    at: datetime
+    progressed_at: datetime
+    """When a document or a token was last done."""
+    documents_left: int
+    """That no receipt has come of."""
+    actors: int
+    slots: int
+    slots_in_use: int
+    waiting: int
+    """Documents that wait at an actor for a slot."""
+    waiting_seconds: float
+    """How long the oldest of these has waited."""
+    tokens_read: int
+    tokens_decoded: int
+    passes: int
+    snapshots: int
+    snapshots_failed: int
+    snapshot_bytes: int
+    preemptions: int
+    """Actors whose node went away."""
+    device_seconds: Mapping[str, float]
+    """By kind, as in the table `costs`."""
+    cost: Decimal
+    currency: str
+    budget: Decimal | None
 
 
 @dataclass(frozen=True)
@@ -209,6 +242,7 @@ Event = (
     | RunCommitted
     | RunFailed
     | DocumentReceived
+    | Measured
     | BudgetShareSpent
     | ActorReady
     | PassDone

@@ -33,9 +33,13 @@ class Observer:
         """From now on this one too is told."""
         self._sinks.append(sink)
 
+    def remove(self, sink: Sink) -> None:
+        """From now on it is told nothing more. It is not closed."""
+        self._sinks.remove(sink)
+
     def tell(self, event: Event) -> None:
         """Hand an event to every sink."""
-        for sink in self._sinks:
+        for sink in list(self._sinks):
             try:
                 sink.take(event)
             except Exception:  # whatever it is, the run goes on
@@ -57,6 +61,6 @@ def of_driver() -> Observer:
     return Observer(EventLog(), Webhook(), *exporters.of_driver())
 
 
-def of_actor() -> Observer:
-    """That of an actor: the log, and what the environment of its node names. Raises ConfigError."""
-    return Observer(EventLog(), *exporters.of_actor())
+def of_actor(*others: Sink) -> Observer:
+    """That of an actor: the log, what the environment of its node names, and others. Raises ConfigError."""
+    return Observer(EventLog(), *exporters.of_actor(), *others)

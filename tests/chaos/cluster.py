@@ -93,23 +93,26 @@ class Node:
 
 
 class Cluster:
-    """A head for the driver, with no CPUs for anybody else, and the nodes that a test adds."""
+    """A head for the driver, with no CPUs for anybody else unless it is given some, and the nodes that a test adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *head_options: str, head_cpus: int = 0) -> None:
         # Ray's sockets below it have long names, and their length is limited.
         self.folder = Path(tempfile.mkdtemp(prefix="lh-", dir="/tmp"))
         port, client = free_ports(2)
         self.address = f"{get_node_ip_address()}:{port}"
         self.environment = os.environ | SETTINGS | {"RAY_ADDRESS": self.address}
         """For a driver: it joins this cluster and no other."""
-        self._head_options = (f"--port={port}", f"--ray-client-server-port={client}", "--include-dashboard=false")
+        self._head_options = (
+            *(f"--port={port}", f"--ray-client-server-port={client}", "--include-dashboard=false"),
+            *(f"--num-cpus={head_cpus}", *head_options),
+        )
         self.nodes: list[Node] = []
         """The head first."""
 
     def __enter__(self) -> Self:
         try:
             options = ("--head", *self._head_options, "--disable-usage-stats")
-            self._start("head", *options, "--num-cpus=0")
+            self._start("head", *options)
             wait_for(self._answers, "the head starts", self.log)
         except BaseException:
             self._stop()

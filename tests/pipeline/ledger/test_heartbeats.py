@@ -1,5 +1,6 @@
 """What the driver knows of its actors survives a damaged file and a store that stumbles."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,8 @@ import structlog
 from configs.errors import StorageError
 from pipeline.driver.progress import Progress, Tally
 from pipeline.driver.stopping import Stopping
-from pipeline.ledger.heartbeats import Heartbeats
-from pipeline.ledger.records import Heartbeat
+from pipeline.ledger.heartbeats import TOLD, Heartbeats
+from pipeline.ledger.records import Figures, Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.storage import objects
 from tests.pipeline.driver.test_progress import RATE, reading
@@ -79,3 +80,66 @@ def test_what_is_unforeseen_is_warned_of_once():
     with structlog.testing.capture_logs() as logged:
         assert progress._look() is None and progress._look() is None
     assert [(entry["event"], entry["log_level"]) for entry in logged] == [("progress_unknown", "warning")]
+
+
+class Messages:
+    """A mailbox in this process."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, bytes] = {}
+        self.is_broken = False
+
+    def tell(self, heartbeat: Heartbeat) -> None:
+        self.messages[f"{TOLD}{heartbeat.reading.actor_id}"] = heartbeat.to_bytes()
+
+    def all(self, prefix: str) -> list[bytes]:
+        if self.is_broken:
+            raise OSError("the head does not answer")
+        return [message for name, message in self.messages.items() if name.startswith(prefix)]
+
+
+def told(name: str, tokens: int, read_us: int) -> Heartbeat:
+    return Heartbeat(replace(reading(name, tokens, read_us), read_us=read_us))
+
+
+def test_what_actors_tell_goes_before_what_they_wrote_earlier(ledger):
+    mailbox = Messages()
+    heartbeats = Heartbeats(ledger, mailbox, every_seconds=1000)
+    assert tokens(heartbeats()) == {"a": 10, "b": 10}
+    mailbox.tell(told("a", 30, 3))
+    mailbox.tell(told("c", 5, 2))
+    ledger.publish_heartbeat(told("b", 20, 2))
+    # The ledger is not read again so soon, and what it has is older.
+    assert tokens(heartbeats()) == {"a": 30, "b": 10, "c": 5}
+    heartbeats._look_due = 0.0
+    assert tokens(heartbeats()) == {"a": 30, "b": 20, "c": 5}
+
+
+def test_without_the_mailbox_the_ledger_is_read_each_time(ledger):
+    mailbox = Messages()
+    heartbeats = Heartbeats(ledger, mailbox, every_seconds=1000)
+    mailbox.tell(told("a", 30, 3))
+    heartbeats()
+    mailbox.is_broken = True
+    ledger.publish_heartbeat(told("b", 20, 2))
+    with structlog.testing.capture_logs() as logged:
+        assert tokens(heartbeats()) == tokens(heartbeats()) == {"a": 30, "b": 20}
+    assert [entry["event"] for entry in logged] == ["mailbox_unreadable"]
+
+
+def test_the_time_of_an_actor_that_was_killed_gets_into_the_ledger(ledger):
+    mailbox = Messages()
+    mailbox.tell(told("a", 30, 3))
+    ledger.publish_heartbeat(told("b", 40, 4))
+    mailbox.tell(told("b", 20, 2))
+    Heartbeats(ledger, mailbox, every_seconds=1000).write()
+    # Of b the ledger has heard later than the driver.
+    assert tokens(ledger.heartbeats()) == {"a": 30, "b": 40}
+
+
+def test_a_heartbeat_of_before_there_were_figures_is_read():
+    beat = Heartbeat(reading("a", 10, 1), figures=Figures(slots=4, slots_in_use=2))
+    assert Heartbeat.from_bytes(beat.to_bytes()) == beat
+    about = json.loads(beat.to_bytes())
+    del about["figures"]
+    assert Heartbeat.from_bytes(json.dumps(about).encode()) == replace(beat, figures=Figures())

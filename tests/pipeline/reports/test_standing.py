@@ -35,8 +35,8 @@ def reading(actor: str, seconds_ago: float = 1.0) -> MeterReading:
 
 def begun(output: str, name: str = "one") -> Ledger:
     ledger = Ledger(output, name)
-    about = {"started_at": datetime.now(UTC).isoformat(), "config": {"price": {"currency": "USD"}}}
-    ledger.begin(about)
+    config = {"price": {"currency": "USD"}, "run": {"heartbeat_seconds": 15.0}}
+    ledger.begin({"started_at": datetime.now(UTC).isoformat(), "config": config})
     ledger.write_manifest([Document(each, f"/{each}", "e", 1) for each in NAMES], 1)
     return ledger
 
