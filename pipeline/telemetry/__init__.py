@@ -1,1 +1,1 @@
-"""Logs and alerts."""
+"""Events of a run, and where they go: the log and alerts."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from jobs import exits
 from pipeline.ledger.run_folder import Ledger
+from pipeline.reports.warehouse import Warehouse
 from tests.chaos.cluster import Cluster, free_ports
 from tests.infra.test_observability import ALERTS, alerts, queries
 from tests.jobs.test_summarize import tokens_underway
@@ -21,6 +23,9 @@ from tests.waiting import wait_for
 ROOT = Path(__file__).parents[2]
 OFTEN = {"RAY_metrics_report_interval_ms": "1000"}
 """Instead of every ten seconds."""
+RARELY = "run.heartbeat_seconds=300"
+"""Written to the ledger; the driver is told all the same."""
+TALKATIVE = "prompts=[{name: summary, instruction: Summarize., max_tokens: 500}]"
 SLOW = ("engine.step_tokens=64", "prompts=[{name: summary, instruction: Summarize., max_tokens: 12}]")
 WITHOUT_DATA = {"Preemptions: preemptions", "Snapshots: stored"}
 """What happens in none of the runs: a counter begins when it first counts."""
@@ -52,7 +57,7 @@ def start(cluster, small_model, tmp_path_factory):
     def started(sources: list[str], output: Path, *overrides: str) -> subprocess.Popen[str]:
         command = [
             *(sys.executable, "-m", "jobs.summarize", "configs/demo.yaml", f"input.sources={json.dumps(sources)}"),
-            *(f"output.uri={output}", f"model.uri={small_model}", "run.heartbeat_seconds=0.2", *overrides),
+            *(f"output.uri={output}", f"model.uri={small_model}", *overrides),
         ]
         return subprocess.Popen(
             command, cwd=ROOT, env=cluster.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -76,15 +81,16 @@ def runs(start, prometheus, long_document, tmp_path_factory) -> dict[str, str]:
     for name in ("a", "b", "c"):
         (folder / f"{name}.txt").touch()
     empty = [str(folder / f"{name}.txt") for name in ("a", "b", "c")]
+    often = "run.heartbeat_seconds=0.2"
     failing = start(
-        ["sample://python-reference/as*.txt", *empty], folder / "failing", "run.id=failing", "engine.slots=1"
+        ["sample://python-reference/as*.txt", *empty], folder / "failing", "run.id=failing", often, TALKATIVE
     )
     said = failing.communicate()[1]
     assert failing.returncode == exits.PARTIAL, said
     spent = start([long_document], folder / "spent", "run.id=spent", "run.budget_usd=0.000001", *SLOW)
     said = spent.communicate()[1]
     assert spent.returncode == exits.STOPPED, said
-    lost = start([long_document], folder / "lost", "run.id=lost", *SLOW)
+    lost = start([long_document], folder / "lost", "run.id=lost", often, *SLOW)
     ledger = Ledger(str(folder / "lost"), "lost")
     wait_for(lambda: tokens_underway(ledger) and prometheus.now("ray_longhaul_run_active == 1"), "the run is at work")
     during = {name: prometheus.now(expression.replace("> 900", "> 0")) for name, expression in alerts().items()}
@@ -137,3 +143,39 @@ def test_labels_hold_no_id_of_a_run_or_a_document(runs, prometheus):
         "kind",
         "currency",
     }
+
+
+def tokens_of_run_at_work(prometheus: Prometheus) -> float:
+    found = prometheus.now("ray_longhaul_tokens_read_total and on (WorkerId) (ray_longhaul_run_active == 1)")
+    return sum(float(series["value"][1]) for series in found)
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("document") / "topics.txt"
+    path.write_text("\n".join(topics.values())[:200_000], encoding="utf-8")
+    return str(path)
+
+
+def test_an_actor_that_is_killed_between_two_heartbeats_is_paid_for(start, cluster, prometheus, document, tmp_path):
+    process = start([document], tmp_path / "output", "run.id=killed", RARELY, *SLOW)
+    wait_for(lambda: tokens_of_run_at_work(prometheus) > 2000, "the driver hears of tokens")
+    (actor,) = cluster.nodes[0].workers("SummarizeStage")
+    actor.kill()
+    said = process.communicate()[1]
+    assert process.returncode == exits.SUCCESS, said
+    rows = Warehouse(str(tmp_path / "output")).rows("""
+        select outcome, sum(tokens_read) > 2000 as has_read, sum(device_seconds) > 0.5 as is_paid
+        from costs where document_id is not null group by outcome order by outcome
+    """)
+    assert rows == [{"outcome": outcome, "has_read": True, "is_paid": True} for outcome in ("finished", "lost")]
+
+
+def test_a_stop_reaches_an_actor_before_its_next_heartbeat(start, prometheus, long_document, tmp_path):
+    process = start([long_document], tmp_path / "output", "run.id=interrupted", RARELY, *SLOW)
+    wait_for(lambda: tokens_of_run_at_work(prometheus) > 500, "the driver hears of tokens")
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=200)[1]
+    assert process.returncode == exits.INTERRUPTED, said
+    rows = Warehouse(str(tmp_path / "output")).rows("select outcome from costs where kind = 'document'")
+    assert rows == [{"outcome": "stopped"}]
