@@ -2,39 +2,44 @@
 request to an object store. They are lost with the head, and so is the run then; what must last goes to the ledger."""
 
 from hashlib import sha256
+from typing import Any
 
 import ray
 from ray.experimental import internal_kv
 
 NAMESPACE = b"longhaul"
+TIMEOUT_SECONDS = 5.0
 
 
 class Mailbox:
-    """That of a run, for whoever is in the cluster. A message takes a millisecond or two, and while the head does not
-    answer, a minute; then Ray ends this process. Raises what Ray does."""
+    """That of a run, for whoever is in the cluster. A call takes a millisecond or two; while the head does not answer,
+    it raises what Ray does, after five seconds."""
 
     def __init__(self, uri: str) -> None:
         """`uri` is that of the run's folder, which no other run has."""
         self._prefix = sha256(uri.encode()).hexdigest()[:16].encode() + b"/"
+        self._client: Any = internal_kv.internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]  # ray annotates half
 
     def put(self, name: str, message: bytes) -> None:
         """Overwrite the message of this name."""
-        internal_kv._internal_kv_put(self._prefix + name.encode(), message, namespace=NAMESPACE)
+        self._client.internal_kv_put(self._prefix + name.encode(), message, True, NAMESPACE, timeout=TIMEOUT_SECONDS)
 
     def get(self, name: str) -> bytes | None:
         """The message of this name, if there is one."""
-        message: bytes | None = internal_kv._internal_kv_get(self._prefix + name.encode(), namespace=NAMESPACE)
+        message: bytes | None = self._client.internal_kv_get(
+            self._prefix + name.encode(), NAMESPACE, timeout=TIMEOUT_SECONDS
+        )
         return message
 
     def all(self, prefix: str) -> list[bytes]:
         """Messages whose names begin so."""
-        names = internal_kv._internal_kv_list(self._prefix + prefix.encode(), namespace=NAMESPACE)
-        found = [internal_kv._internal_kv_get(name, namespace=NAMESPACE) for name in names]
-        return [message for message in found if message is not None]
+        names = self._client.internal_kv_keys(self._prefix + prefix.encode(), NAMESPACE, timeout=TIMEOUT_SECONDS)
+        found: dict[bytes, bytes] = self._client.internal_kv_multi_get(names, NAMESPACE, timeout=TIMEOUT_SECONDS)
+        return list(found.values())
 
     def clear(self) -> None:
         """Delete all messages of the run."""
-        internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=NAMESPACE)
+        self._client.internal_kv_del(self._prefix, True, NAMESPACE, timeout=TIMEOUT_SECONDS)
 
 
 def of_run(uri: str) -> Mailbox | None:

@@ -43,6 +43,7 @@ class Heartbeats:
         """When each actor's meter was first seen where it is, on the monotonic clock."""
         self._told: dict[str, Heartbeat] = {}
         """Those that the ledger may not have."""
+        self._messages: set[bytes] = set()
         self._unreadable: set[str] = set()
         """Told of once."""
         self._look_due = 0.0
@@ -76,10 +77,13 @@ class Heartbeats:
         if self._mailbox is None:
             return False
         try:
-            for message in self._mailbox.all(TOLD):
+            messages = set(self._mailbox.all(TOLD))
+            # Most actors have told nothing new since the last look.
+            for message in messages - self._messages:
                 heartbeat = Heartbeat.from_bytes(message)
                 if self._hear(heartbeat):
                     self._told[heartbeat.reading.actor_id] = heartbeat
+            self._messages = messages
         except Exception as error:  # whatever it is, the ledger has them too, only later
             if TOLD not in self._unreadable:
                 self._unreadable.add(TOLD)
