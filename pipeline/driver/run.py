@@ -1,7 +1,7 @@
 """One run, prepared, to its committed tables: summarize or stop, commit."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -171,35 +171,48 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
         # What is left for a later start is not what the run was thought to take.
         if held.number == 1:
             quoting.start()
-        on_cost = None if config.run.budget_usd is None else stopping.spent
-        mailbox = Mailbox(ledger.uri)
-        stopping.reach(mailbox)
-        heartbeats = Heartbeats(ledger, mailbox, config.run.heartbeat_seconds)
-        # Of a start whose driver was lost, in a cluster that has lived on.
-        heartbeats.write()
-        fleet = Fleet(ledger.run_id, tally, config.price.currency, config.run.budget_usd)
+        with _heard(prepared) as heartbeats:
+            progress = _progress(prepared, tally, heartbeats)
+            drain = Drain(stopping, heartbeats, held.number)
 
-        def on_look(found: Sequence[Heartbeat]) -> None:
-            prepared.observer.tell(fleet.measured(found))
+            def is_over() -> bool:
+                # Here, since a driver that has lost its run must not keep GPUs busy until the next receipt.
+                held.check()
+                return drain.is_over
 
-        progress = Progress(tally, config.price.currency, heartbeats, ledger.run_id, on_cost, on_look)
-        drain = Drain(stopping, heartbeats, held.number)
-
-        def is_over() -> bool:
-            # Here, since a driver that has lost its run must not keep GPUs busy until the next receipt.
-            held.check()
-            return drain.is_over
-
-        with exported(prepared.observer), progress, drain, _shared_nodes(prepared, others, held):
-            for receipt in dataset.receipts(_todo(prepared, kept), assignment, is_over):
-                _received(prepared, receipt, tally)
-        stopping.end()
-        heartbeats.write()
-        mailbox.clear()
+            with exported(prepared.observer), progress, drain, _shared_nodes(prepared, others, held):
+                for receipt in dataset.receipts(_todo(prepared, kept), assignment, is_over):
+                    _received(prepared, receipt, tally)
+            stopping.end()
         if drain.is_over:
             log.info("rest_not_begun", run_id=ledger.run_id, documents=tally.documents_total - tally.received)
         if quoting.is_alive():
             quoting.join(QUOTE_SECONDS)
+
+
+@contextmanager
+def _heard(prepared: Prepared) -> Iterator[Heartbeats]:
+    """What the actors tell the driver. Of those that are killed the ledger has it in the end, before the commit; of those
+    of a start whose driver was lost, at the next start if the cluster has lived on."""
+    mailbox = Mailbox(prepared.ledger.uri)
+    prepared.stopping.reach(mailbox)
+    heartbeats = Heartbeats(prepared.ledger, mailbox, prepared.config.run.heartbeat_seconds)
+    heartbeats.write()
+    yield heartbeats
+    heartbeats.write()
+    with suppress(Exception):  # whatever it is: what is left are a few kilobytes, and they go with the head
+        mailbox.clear()
+
+
+def _progress(prepared: Prepared, tally: Tally, heartbeats: Heartbeats) -> Progress:
+    run, currency, run_id = prepared.config.run, prepared.config.price.currency, prepared.ledger.run_id
+    fleet = Fleet(run_id, tally, currency, run.budget_usd)
+
+    def on_look(found: Sequence[Heartbeat]) -> None:
+        prepared.observer.tell(fleet.measured(found))
+
+    on_cost = None if run.budget_usd is None else prepared.stopping.spent
+    return Progress(tally, currency, heartbeats, run_id, on_cost, on_look)
 
 
 def _received(prepared: Prepared, receipt: Row, tally: Tally) -> None:
