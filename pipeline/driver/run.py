@@ -192,7 +192,7 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
 
 @contextmanager
 def _heard(prepared: Prepared) -> Iterator[Heartbeats]:
-    """What the actors tell the driver. Of those that are killed the ledger has it in the end, before the commit; of those
+    """What the actors tell the driver. The ledger has it in the end, before the commit, also of those that were killed;
     of a start whose driver was lost, at the next start if the cluster has lived on."""
     mailbox = Mailbox(prepared.ledger.uri)
     prepared.stopping.reach(mailbox)
