@@ -42,6 +42,8 @@ SETTINGS = (
     "incremental=true",
     "states.storage_gib_month=0",
     "run.ray_address=local",
+    # By which it is seen when to kill.
+    "run.heartbeat_seconds=1",
     # So often that half a minute's work is saved as an hour's would be.
     "snapshot.max_lost_device_seconds=5",
     "input.inline_bytes=20000",

@@ -26,6 +26,8 @@ from pipeline.states.snapshot import Snapshot
 from pipeline.telemetry.events import SnapshotFailed, SnapshotStored
 from pipeline.telemetry.observer import Observer
 
+TELL_SECONDS = 2.0
+"""That the last heartbeat waits for the driver to have it."""
 THREADS = 8
 """Enough to keep a store busy at a rate of some GB/s."""
 
@@ -121,7 +123,9 @@ class LedgerWriter:
     def close(self, last: Heartbeat) -> None:
         """Wait until everything is written, the last heartbeat too."""
         self.flush()
+        told = [] if self._mailbox is None else [self._telling.submit(self._tell, last)]
         self._pulse.submit(self._heartbeat, last).result()
+        wait(told, TELL_SECONDS)
 
     def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
         future = self._pool.submit(work, *arguments)
