@@ -30,7 +30,7 @@ from pipeline.telemetry.observer import Observer
 
 SECONDS = 60
 RUN = Run("run", 1, "s3://bucket/summaries", ("s3://bucket/filings/",), "models/default")
-RATE = Rate.hourly("NVIDIA H100", 1, Decimal("2.50"), "USD")
+RATE = Rate("NVIDIA H100", 1, Decimal("2.50"), "USD")
 
 
 def heartbeat_of(gauge: ActorGauge, counts: Counts, slots: int) -> Heartbeat:
