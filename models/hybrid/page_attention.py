@@ -21,6 +21,8 @@ from models.hybrid.pages import Pages
 
 QUERIES = 1024
 """At a time, where their mask is written down."""
+KEYS, MANY_ROWS = 4096, 256
+"""Of a head at a time, copied together for so many rows of queries, which find them in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,7 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Part:
     queries = q.unflatten(1, (k.shape[1], -1)).permute(1, 2, 0, 3)
     every = (*queries.shape[:2], -1, -1)
     # Heads that share keys have a stride of 0 there, which copies nothing.
-    keys, values = (part.transpose(0, 1).unsqueeze(1).expand(every) for part in (k, v))
+    keys, values = (part.transpose(0, 1).contiguous().unsqueeze(1).expand(every) for part in (k, v))
     output, weight = _flash(queries, keys, values, scale, is_causal=True)
     return Part(output.permute(2, 0, 1, 3).flatten(1, 2), weight.permute(2, 0, 1).flatten(1, 2))
 
@@ -151,8 +153,24 @@ def _to_all(q: Tensor, keys: Tensor, values: Tensor, scale: float) -> Part:
     """All of q (l, HQ, D) to all of keys and values (t, HKV, D)."""
     # Queries that share keys are rows of one matrix.
     queries = q.unflatten(1, (keys.shape[1], -1)).transpose(0, 1).flatten(1, 2).unsqueeze(0)
-    found = _flash(queries, keys.transpose(0, 1).unsqueeze(0), values.transpose(0, 1).unsqueeze(0), scale)
-    return Part(*(part.squeeze(0).unflatten(1, (len(q), -1)).transpose(0, 1).flatten(1, 2) for part in found))
+    if queries.shape[2] < MANY_ROWS:
+        found = Part(*_flash(queries, keys.transpose(0, 1).unsqueeze(0), values.transpose(0, 1).unsqueeze(0), scale))
+    else:
+        found = _to_spans(queries, keys, values, scale)
+    output, weight = (part.squeeze(0).unflatten(1, (len(q), -1)).transpose(0, 1).flatten(1, 2) for part in found)
+    return Part(output.to(q.dtype), weight)
+
+
+def _to_spans(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Part:
+    """The same, of queries (1, HKV, rows, D), span by span: outputs in the dtype of weights, in which they add up."""
+    total: Part | None = None
+    for span in zip(keys.split(KEYS), values.split(KEYS), strict=True):
+        k, v = (part.transpose(0, 1).contiguous().unsqueeze(0) for part in span)
+        output, weight = _flash(queries, k, v, scale)
+        found = Part(output.to(weight.dtype), weight)
+        total = found if total is None else _together(total, found)
+    assert total is not None, "a run holds tokens"
+    return total
 
 
 def _flash(q: Tensor, keys: Tensor, values: Tensor, scale: float, is_causal: bool = False) -> tuple[Tensor, Tensor]:
