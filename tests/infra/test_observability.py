@@ -75,3 +75,11 @@ def test_promtool_takes_the_rules_and_not_a_broken_copy(tmp_path):
 def test_the_operators_rules_are_the_same():
     shipped = yaml.safe_load((ROOT / "infra/kubernetes/monitoring/rules.yaml").read_text(encoding="utf-8"))
     assert shipped["spec"] == yaml.safe_load(ALERTS.read_text(encoding="utf-8"))
+
+
+def test_the_page_lists_every_figure_and_every_rule():
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    for metric in METRICS:
+        assert f"`{metric.name}" in page
+    for name in alerts():
+        assert f"`{name}`" in page
