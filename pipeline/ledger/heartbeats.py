@@ -68,8 +68,8 @@ class Heartbeats:
         is accounted for. Raises StorageError."""
         with self._lock:
             self._listen()
-            for heartbeat in self._told.values():
-                self._ledger.publish_later_heartbeat(heartbeat)
+            for _ in self._threads.map(self._ledger.publish_later_heartbeat, self._told.values()):
+                pass
             self._told.clear()
 
     def _listen(self) -> bool:
