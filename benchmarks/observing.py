@@ -82,6 +82,9 @@ def driver_minute(observer: Observer, heartbeats: Heartbeats | None, actors: int
         for index in range(actors * documents * second // SECONDS, actors * documents * (second + 1) // SECONDS):
             observer.tell(DocumentReceived("run", f"document-{index}", "ok", 9_000, 36_000, None, None))
         if heartbeats is not None:
+            if second % SECONDS_BETWEEN_TELLING == 0:
+                # As if all had told anew.
+                heartbeats._messages.clear()
             observer.tell(fleet.measured(heartbeats()))
 
 
