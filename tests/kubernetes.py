@@ -22,6 +22,8 @@ class Kubernetes(ThreadingHTTPServer):
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.rayjobs: dict[str, Object] = {template["metadata"]["name"]: template}
+        self.verbs: set[str] = set()
+        """That the account has needed."""
 
     def begin(self, name: str, rayjob: Object) -> None:
         """There is a new one."""
@@ -32,12 +34,14 @@ class Kubernetes(ThreadingHTTPServer):
         raise NotImplementedError
 
     def answer(self, name: str) -> tuple[int, Object]:
+        self.verbs.add("get")
         if name not in self.rayjobs:
             return 404, {}
         status = {} if self.rayjobs[name]["spec"]["suspend"] else self.status(name)
         return (status, {}) if isinstance(status, int) else (200, self.rayjobs[name] | {"status": status})
 
     def create(self, rayjob: Object) -> int:
+        self.verbs.add("create")
         name = rayjob["metadata"]["name"]
         if name in self.rayjobs:
             return 409
