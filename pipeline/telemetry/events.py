@@ -11,6 +11,9 @@ from typing import Literal
 
 from configs.settings import SummarizeConfig
 
+KEY_SENTENCES = "key-sentences"
+"""In place of a model, where nothing is asked of one."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -28,7 +31,7 @@ class Run:
     @staticmethod
     def of(config: SummarizeConfig, run_id: str, start: int, output_uri: str) -> "Run":
         """As its settings have it; `output_uri` as the driver resolved it."""
-        model = "key-sentences" if config.is_extract_only else config.model.uri
+        model = KEY_SENTENCES if config.is_extract_only else config.model.uri
         return Run(run_id, start, output_uri, tuple(config.input.sources), model)
 
 

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 
 from configs.credentials import masked
-from pipeline.telemetry.events import AttemptEnded, Event, Run, RunCommitted, RunFailed
+from pipeline.telemetry.events import KEY_SENTENCES, AttemptEnded, Event, Run, RunCommitted, RunFailed
 
 log = structlog.get_logger()
 
@@ -154,8 +154,12 @@ def _of_run(run: Run) -> dict[str, Value]:
         "longhaul.run.id": run.run_id,
         "longhaul.run.start": run.start,
         "longhaul.output": masked(run.output_uri),
-        "gen_ai.request.model": masked(run.model),
+        **_of_model(run),
     }
+
+
+def _of_model(run: Run) -> dict[str, Value]:
+    return {} if run.model == KEY_SENTENCES else {"gen_ai.request.model": masked(run.model)}
 
 
 def _of_commit(event: RunCommitted) -> dict[str, Value]:
@@ -172,13 +176,19 @@ def _of_commit(event: RunCommitted) -> dict[str, Value]:
     }
 
 
-def _of_attempt(event: AttemptEnded) -> dict[str, Value]:
+def _of_generation(event: AttemptEnded) -> dict[str, Value]:
     return {
         "gen_ai.operation.name": "text_completion",
-        "gen_ai.request.model": masked(event.run.model),
         "gen_ai.usage.input_tokens": event.tokens_read,
         "gen_ai.usage.output_tokens": event.tokens_decoded,
+        **_of_model(event.run),
         **({"gen_ai.response.finish_reasons": event.finish_reasons} if event.finish_reasons else {}),
+    }
+
+
+def _of_attempt(event: AttemptEnded) -> dict[str, Value]:
+    return {
+        **({} if event.run.model == KEY_SENTENCES else _of_generation(event)),
         **({"error.type": event.error_class} if event.error_class else {}),
         "longhaul.run.id": event.run.run_id,
         "longhaul.actor.id": event.actor_id,
