@@ -62,5 +62,5 @@ def of_driver() -> Observer:
 
 
 def of_actor(*others: Sink) -> Observer:
-    """That of an actor: the log, what the environment of its node names, and others. Raises ConfigError."""
+    """That of an actor: the log, what the environment of its node names, and others."""
     return Observer(EventLog(), *exporters.of_actor(), *others)
