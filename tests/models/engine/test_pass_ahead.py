@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.growing_backend import GrowingBackend
 from tests.small_model import build
 
 END, MOST = 60, 40
+RESUMED = range(200, 212)
 MODEL, HYBRID = build(torch.float64), hybrid_model.build("hybrid")
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "growing": lambda: GrowingBackend(capacity=20_000),
@@ -89,13 +91,18 @@ def test_every_document_has_left_its_last_pass_when_it_is_finished():
     assert left == set(range(12))
 
 
+@cache
+def undisturbed(name: str) -> tuple[dict[object, Finished], Totals]:
+    """What is said of RESUMED."""
+    return run(Engine(BACKENDS[name](), {END}, 5, 64), [request(number) for number in RESUMED])
+
+
 @pytest.mark.parametrize("steps", [1, 3, 8, 21])
 @pytest.mark.parametrize("name", sorted(BACKENDS))
 def test_documents_resume_from_what_was_exported_while_a_pass_was_under_way(name, steps):
-    numbers = range(200, 212)
-    expected, (read, _) = run(Engine(BACKENDS[name](), {END}, 5, 64), [request(number) for number in numbers])
+    expected, (read, _) = undisturbed(name)
     engine, done, read_before = Engine(Delayed(BACKENDS[name]()), {END}, 5, 64), {}, 0
-    for number in numbers:
+    for number in RESUMED:
         engine.submit(request(number))
     for _ in range(steps):
         passed = engine.step()
@@ -105,7 +112,7 @@ def test_documents_resume_from_what_was_exported_while_a_pass_was_under_way(name
         done |= {each.id: each for each in passed.finished}
     states = {number: engine.read_state(number) for number in engine.in_slots}
     assert all(state.tokens_read == engine.in_slots[number] for number, state in states.items())
-    left = [request(number, states.get(number)) for number in numbers if number not in done]
+    left = [request(number, states.get(number)) for number in RESUMED if number not in done]
     rest, (read_later, _) = run(Engine(Delayed(BACKENDS[name]()), {END}, 3, 96), left)
     assert (done | rest, read_before + read_later) == (expected, read)
 
