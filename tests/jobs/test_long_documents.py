@@ -31,9 +31,14 @@ def library(tmp_path) -> Path:
 
 def test_what_is_too_long_is_planned_fails_or_is_read_in_windows(summarize, warm, library, model, tmp_path):
     given = [f"model.uri={model}", "engine.kv_cache_gib=0.02", f"output.uri={tmp_path / 'output'}"]
-    planned = warm("jobs.plan", ["configs/demo.yaml", f"input.sources=[{library}]", *given, "--exact", "--json"])
-    assert planned.returncode == exits.SUCCESS, planned.stderr
-    quote = json.loads(planned.stdout)
+    asked = ["configs/demo.yaml", f"input.sources=[{library}]", *given, "--exact", "--json"]
+
+    def planned(*settings: str) -> dict:
+        told = warm("jobs.plan", [*asked, *settings])
+        assert told.returncode == exits.SUCCESS, told.stderr
+        return json.loads(told.stdout)
+
+    quote = planned()
     ((name, tokens),) = quote["too_long"]
     assert name == str(library / "long.txt") and tokens > 2 * CONTEXT > quote["longest_possible_tokens"]
 
@@ -53,7 +58,7 @@ def test_what_is_too_long_is_planned_fails_or_is_read_in_windows(summarize, warm
         assert (long["summary"].count("[Tokens ") == long["windows"]) is (mode == "windows")
         assert_costs_add_up(output)
         (job,) = Warehouse(output).rows("select * from jobs")
-        quoted = json.loads(job["quote"])
+        quoted = planned(f"long_documents={mode}")
         assert quoted["num_windows"] == long["windows"] > 2
         # No answer is longer than it may be, and those about answers were counted.
         assert job["tokens_decoded"] <= quoted["tokens_decoded"]

@@ -11,8 +11,10 @@ import pytest
 from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
 from pipeline.documents import tokenize
 from pipeline.planning import token_count
+from pipeline.planning.quote import Prices, quote
 from pipeline.planning.speed import measured_speed
 from pipeline.planning.token_count import Tokens, count_tokens
+from pipeline.planning.windowed import Beside
 from pipeline.schemas.document import Document, Place
 from tests import pdf
 from tests.one_actor import tokenizer
@@ -26,8 +28,8 @@ def config(*most_tokens: int, sections: SectionSettings | None = None) -> Summar
     return SummarizeConfig(input=InputSettings(sources=("x",)), prompts=prompts, sections=sections)
 
 
-def write_run(root, name: str, *costs: dict, started=STARTED) -> None:
-    job = job_row("1", started, model_revision="m", config=json.dumps(ASKED))
+def write_run(root, name: str, *costs: dict, started=STARTED, **quoted: int) -> None:
+    job = job_row("1", started, model_revision="m", config=json.dumps(ASKED), quote=json.dumps(quoted))
     write_part(root, "jobs", name, [job])
     write_part(root, "costs", name, [{"device_type": "cpu", "actor_id": "a"} | cost for cost in costs])
 
@@ -60,6 +62,24 @@ def test_reading_answers_and_starts_are_told_apart(tmp_path):
     more = measured_speed(str(tmp_path), "m", "cpu", config(100, 50, sections=SectionSettings()))
     assert more is not None
     assert more.seconds_per_answered == pytest.approx(3 * (150 + SectionSettings().prompts[0].max_tokens) / 100)
+
+
+def test_what_documents_in_windows_take_beside_is_quoted_at_the_speed_of_all_that_was_read(tmp_path):
+    row = cost_row("document", "0", "a", tokens_read=1000, outcome="finished") | seconds("22", "6")
+    write_run(tmp_path, "one", row, documents=1, tokens=1000, tokens_beside=600, tokens_decoded=300)
+    asked = config(60, 40)
+    speed = measured_speed(str(tmp_path), "m", "cpu", asked)
+    assert speed is not None
+    assert speed.seconds_per_token == pytest.approx(16 / 1600)
+    assert speed.seconds_per_answered == pytest.approx(6 / 300 * 100)
+    documents = [Document(name, name, "e", 9) for name in "ab"]
+    tokens = Tokens(3000, 2500, True, longer=(("a", 2500),))
+    given = (documents, tokens, asked, None, speed, "cpu", Prices(Decimal(1), None, None, "USD"))
+    found = quote(*given, 0, Beside(5, 700, 600), Beside(5, 700, 600))
+    # One document is answered as a whole.
+    assert (found.num_windows, found.tokens_beside, found.tokens_decoded) == (5, 700, 600 + 100)
+    assert found.device_seconds == pytest.approx(3700 * 0.01 + 700 * 0.02)
+    assert quote(*given).device_seconds == pytest.approx(3000 * 0.01 + 200 * 0.02)
 
 
 def test_runs_of_an_older_version_count_their_answers_as_reading(tmp_path):
