@@ -30,7 +30,7 @@ def fetch(providers: Sequence[str]) -> list[Price]:
         import gpuhunt
     except ImportError as error:
         raise ConfigError(
-            "--gpuhunt: needs the package gpuhunt, which is not installed: pip install gpuhunt"
+            "--gpuhunt: needs the package gpuhunt, which is not installed: pip install 'longhaul[gpuhunt]'"
         ) from error
     catalog = gpuhunt.Catalog(auto_reload=False)
     try:

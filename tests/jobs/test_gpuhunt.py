@@ -95,7 +95,7 @@ def test_what_the_package_cannot_give_is_refused(gpuhunt, tmp_path, monkeypatch)
 
 def test_without_the_package_the_refusal_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gpuhunt", None)
-    with pytest.raises(ConfigError, match="pip install gpuhunt"):
+    with pytest.raises(ConfigError, match=r"pip install 'longhaul\[gpuhunt\]'"):
         prices.refresh(output=str(tmp_path / "prices.yaml"), gpuhunt=["gcp"])
     with pytest.raises(ConfigError, match="--skypilot a and --gpuhunt gcp"):
         prices.refresh(output=str(tmp_path / "prices.yaml"), gpuhunt=["gcp"], skypilot="a")
