@@ -1,6 +1,7 @@
 """Labels of Ray nodes that say what a machine is, and so what it costs."""
 
 MARKET_LABEL = "ray.io/market-type"
+ACCELERATOR_LABEL = "ray.io/accelerator-type"
 REGION_LABEL = "ray.io/availability-region"
 PROVIDER_LABEL = "longhaul/provider"
 INSTANCE_TYPE_LABEL = "longhaul/instance-type"

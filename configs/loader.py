@@ -60,7 +60,8 @@ def fields(kind: type[BaseModel], prefix: str = "") -> Iterator[SettingsField]:
     """Every field that can be set, those of nested settings and of lists of settings included."""
     for name, field in kind.model_fields.items():
         inner, in_list = _nested(field.annotation)
-        if inner is None or in_list:
+        # A group is a field of its own only where something is said about it as a whole.
+        if inner is None or in_list or field.description:
             default = None if field.is_required() else _show(field.get_default(call_default_factory=True))
             doc = " ".join((field.description or "").split())
             yield SettingsField(f"{prefix}{name}", _type_name(field.annotation), default, doc)
@@ -215,8 +216,9 @@ def _nested(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 
 def _type_name(annotation: Any) -> str:
-    if _nested(annotation)[0]:
-        return "list"
+    inner, in_list = _nested(annotation)
+    if inner:
+        return "list" if in_list else "mapping"
     if get_origin(annotation) is Annotated:
         return _type_name(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -231,4 +233,6 @@ def _type_name(annotation: Any) -> str:
 def _show(default: Any) -> str:
     if isinstance(default, tuple | list):
         return f"[{', '.join('{}' if isinstance(item, BaseModel) else _show(item) for item in default)}]"
+    if isinstance(default, BaseModel):
+        default = default.model_dump()
     return "unset" if default is None else str(default)

@@ -10,6 +10,7 @@ from configs import encodings, json_schema
 from configs.credentials import Uri
 from configs.deadline import deadline_after
 from configs.loader import Settings
+from configs.placement import ActorCount, PlacementSettings
 
 BackendName: TypeAlias = Literal["auto", "native", "transformers"]
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,127}$"
@@ -267,8 +268,8 @@ class EngineSettings(Settings):
     """Memory per actor for the keys and values of models with attention, which grow with every token. Unset: on a GPU
     what is free beside the weights, on a CPU a quarter of the actor's share of the machine's memory. A document that
     does not fit with its answer becomes a failure row; where several do not fit together, some wait."""
-    actors: int = Field(1, ge=1)
-    """Model actors, each on its own device."""
+    actors: ActorCount = ActorCount()
+    """Model actors, each on its own device: a number, or min and max, between which it follows what there is to do."""
     cpus_per_actor: Annotated[int, Field(ge=1)] = 1
     """CPUs that an actor reserves from Ray. Without a GPU, also the number of its torch threads."""
     readers: int = Field(1, ge=1)
@@ -418,6 +419,7 @@ class SummarizeConfig(Settings):
     that the document does not hold (columns `citations` and `unsupported`), for documents of up to 64 MiB of text.
     Readers then read these to their end, also those that an actor streams, at about a megabyte per second and CPU."""
     engine: EngineSettings = EngineSettings()
+    placement: PlacementSettings = PlacementSettings()
     incremental: bool = False
     """Keep documents' states, so that only the new part of a document that has grown is read, and `jobs.states ask` can
     ask questions about it later. Documents of less than about 4096 characters, and those whose state costs more to
@@ -444,6 +446,9 @@ class SummarizeConfig(Settings):
                 "long_documents = 'windows' joins texts, and a prompt has a json_schema; long_documents=map_reduce "
                 "gives one answer that fits it"
             )
+        if self.placement.gpus and (self.model.device == "cpu" or self.is_extract_only):
+            why = "prompts asks for extracts alone" if self.is_extract_only else "model.device = 'cpu'"
+            raise ValueError(f"placement.gpus = {self.placement.gpus!r}, and {why}, which is done on CPUs")
         if self.run.budget_usd is not None and self.price.currency != "USD":
             raise ValueError(f"run.budget_usd needs prices in USD, price.currency is {self.price.currency!r}")
         return self

@@ -59,12 +59,19 @@ def _lines(quote: Quote, num_skipped: int, long_documents: str) -> list[tuple[st
         ("answers", f"at most {count(quote.tokens_decoded)} tokens"),
         ("speed", f"{count(quote.tokens_per_second)} tokens/s on one {quote.device} ({quote.speed_source})"),
         ("device time", f"{duration(quote.device_seconds)} of {quote.device}"),
-        ("wall time", f"{duration(quote.wall_seconds)} with {quote.workers} actor{'s' * (quote.workers > 1)}"),
+        ("wall time", _wall_time(quote)),
         ("cost", f"{money(quote.cost, quote.currency)}, {money(per_million, quote.currency)} per million tokens"),
         *_markets(quote),
         *(_model(quote.memory) if quote.memory else ()),
         *_too_long(quote, long_documents),
     ]
+
+
+def _wall_time(quote: Quote) -> str:
+    most = f"{duration(quote.wall_seconds)} with {quote.workers} actor{'s' * (quote.workers > 1)}"
+    if quote.least_workers is None or quote.least_workers_seconds is None:
+        return most
+    return f"{most}, {duration(quote.least_workers_seconds)} with {quote.least_workers}"
 
 
 def _too_long(quote: Quote, long_documents: str) -> list[tuple[str, str]]:

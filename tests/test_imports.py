@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("configs", "models", "pipeline", "jobs")
 """Each may import itself and those before it."""
 RAY_FILES = {
-    *(f"pipeline/cluster/{name}.py" for name in ("connection", "mailbox", "node", "preemption", "submitted")),
-    *("pipeline/driver/dataset.py", "pipeline/driver/metrics.py", "pipeline/training/workers.py"),
+    *(f"pipeline/cluster/{name}.py" for name in ("connection", "mailbox", "node", "preemption", "room", "submitted")),
+    *(f"pipeline/driver/{name}.py" for name in ("dataset", "metrics", "pool")),
+    "pipeline/training/workers.py",
 }
 FOLDERS = {
     "models": (("transfer",), ("state",), ("mamba", "engine"), ("hybrid",), ("weights", "kernels"), ("backends",)),

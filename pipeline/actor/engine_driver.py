@@ -360,7 +360,7 @@ class EngineDriver(Thread):
         self._writer.close(self._heartbeat(is_last=True))
         failure = self._failures.record(self._actor.id, self._assignment.start, error, in_engine)
         limits = self._assignment.config.engine
-        self._failures.check(failure, limits.actors, limits.max_attempts)
+        self._failures.check(failure, limits.actors.max, limits.max_attempts)
         self._leave_by = time.monotonic()
         self._end_process()
 

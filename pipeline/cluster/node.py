@@ -4,10 +4,9 @@ from typing import Any
 
 import ray
 
-from configs.labels import INSTANCE_LABEL
+from configs.labels import ACCELERATOR_LABEL, INSTANCE_LABEL
 from pipeline.cluster import instance
 
-ACCELERATOR_LABEL = "ray.io/accelerator-type"
 ACCELERATOR_RESOURCE = "accelerator_type:"
 
 

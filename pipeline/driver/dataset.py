@@ -1,5 +1,5 @@
-"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here,
-in metrics.py, in pipeline/cluster/ and in pipeline/training/workers.py alone."""
+"""The Ray Data plan: manifest -> readers (CPU tasks) -> model (actor pool) -> receipts. Ray is imported here, in
+metrics.py, in pool.py, in pipeline/cluster/ and in pipeline/training/workers.py alone."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +17,16 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from configs import errors
 from configs.errors import ConfigError
+from configs.hardware import GPUS
+from configs.labels import ACCELERATOR_LABEL
+from configs.placement import Selector
 from configs.settings import ModelSettings, SummarizeConfig
 from pipeline.actor.assignment import Assignment
 from pipeline.actor.summarize_stage import SummarizeStage
 from pipeline.cluster import connection, node
 from pipeline.documents.extracts import ExtractPrompts
 from pipeline.documents.read_stage import read_batch
+from pipeline.driver.pool import Wanted, size_pool, wait_for_the_first
 from pipeline.ledger import stop
 from pipeline.schemas.attempt import BEGUN, Begun
 from pipeline.schemas.document import MANIFEST, Document
@@ -68,7 +72,7 @@ class Cluster:
 def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
     """Join the cluster of `run.ray_address` or RAY_ADDRESS, or start Ray on this machine, and leave it in the end."""
     engine = config.engine
-    needed = engine.actors * engine.cpus_per_actor + engine.readers
+    needed = engine.actors.min * engine.cpus_per_actor + engine.readers
     with connection.joined(config.run.ray_address, needed) as can_grow:
         found = connection.resources()
         if not can_grow:
@@ -77,13 +81,19 @@ def cluster(config: SummarizeConfig) -> Iterator[Cluster]:
 
 
 def require_memory(num_bytes: float, config: SummarizeConfig) -> None:
-    """Raises ConfigError if this machine is the whole cluster and too small for one reader's memory: Ray would wait
-    without end."""
+    """Raises ConfigError if this machine is the whole cluster and too small for the memory of one reader beside the
+    actors that are asked for from the start: Ray would wait without end."""
     needed = READER_MEMORY + config.input.max_document_memory
+    of_actors = (config.placement.memory_bytes or 0) * config.engine.actors.min
     if num_bytes < needed:
         raise ConfigError(
             f"input.max_document_memory = {config.input.max_document_memory}: a reader reserves {needed} bytes, and "
             f"this machine has {num_bytes:.0f} for Ray; lower it"
+        )
+    if num_bytes < needed + of_actors:
+        raise ConfigError(
+            f"placement.memory_gib = {config.placement.memory_gib}: engine.actors.min = {config.engine.actors.min} "
+            f"reserve {of_actors} bytes and a reader {needed}, and this machine has {num_bytes:.0f} for Ray; lower it"
         )
 
 
@@ -96,6 +106,10 @@ class _Watch(ExecutionCallback):
     execution, with its actors and tasks, and is raised where receipts are waited for."""
 
     is_over: ClassVar[Callable[[], bool]]
+    prepare: ClassVar[Callable[[Any], None]]
+
+    def before_execution_starts(self, executor: Any) -> None:
+        _Watch.prepare(executor)
 
     def on_execution_step(self, executor: object) -> None:
         if _Watch.is_over():
@@ -105,21 +119,26 @@ class _Watch(ExecutionCallback):
 def receipts(
     todo: Sequence[Todo],
     assignment: Assignment,
+    choices: Sequence[Selector],
     is_over: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
-    """Summarize documents, and yield a `RECEIPT` for each as it is published.
+    """Summarize documents on nodes of choice, the best first, and yield a `RECEIPT` for each as it is published.
 
     `is_over` is asked several times a second, also while none comes: whether the rest need not go through the stages.
     Raises the LonghaulError that stopped an actor or a reader, or what `is_over` raises.
     """
     _configure_ray_data()
+    wanted = wanted_actors(assignment.config, assignment.device != "cpu", choices)
     _Watch.is_over = is_over
-    with suppress(_EnoughError):
-        yield from _receipts(todo, assignment)
+    with suppress(_EnoughError), wanted.room() as room:
+        at_first = wanted.count.min if room is None else wait_for_the_first(wanted, room, is_over)
+        if at_first:
+            _Watch.prepare = partial(size_pool, wanted=wanted, room=room)
+            yield from _receipts(todo, assignment, wanted, at_first)
 
 
-def _receipts(todo: Sequence[Todo], assignment: Assignment) -> Iterator[dict[str, Any]]:
-    dataset = _dataset(blocks(todo, assignment.config.engine.documents_per_batch), assignment)
+def _receipts(todo: Sequence[Todo], assignment: Assignment, wanted: Wanted, at_first: int) -> Iterator[dict[str, Any]]:
+    dataset = _dataset(blocks(todo, assignment.config.engine.documents_per_batch), assignment, wanted, at_first)
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(batch, pa.Table)
         for receipt in batch.to_pylist():
@@ -145,27 +164,39 @@ def _place(item: Todo) -> tuple[str, list[int]]:
     return item.document.source_uri, [place.offset or 0 for place in item.document.within]
 
 
-def _dataset(tables: list[pa.Table], assignment: Assignment) -> Dataset:
-    config, on_gpu = assignment.config, assignment.device != "cpu"
-    engine = config.engine
+def wanted_actors(config: SummarizeConfig, on_gpu: bool, choices: Sequence[Selector]) -> Wanted:
+    """The actors of a run."""
+    engine, placement = config.engine, config.placement
+    takes: dict[str, Any] = {"num_cpus": 0, "num_gpus": 1} if on_gpu else {"num_cpus": engine.cpus_per_actor}
+    if placement.memory_bytes is not None:
+        takes["memory"] = placement.memory_bytes
+    return Wanted(engine.actors, takes, choices, placement.fallback_after, engine.readers)
+
+
+def _dataset(tables: list[pa.Table], assignment: Assignment, wanted: Wanted, at_first: int) -> Dataset:
+    engine = assignment.config.engine
     # Enough calls at once to fill the slots, and as many again: receipts wait for those of other documents.
     calls = 2 * -(-engine.slots_on(assignment.device) // engine.documents_per_batch)
     run = (assignment.output_uri, assignment.run_id, assignment.start)
     is_stopping = partial(stop.stop_requested, *run, assignment.deadline_us)
-    return _read(tables, config, is_stopping).map_batches(
+    return _read(tables, assignment, wanted, is_stopping).map_batches(
         SummarizeStage,
         fn_constructor_args=(assignment,),
         batch_format="pyarrow",
         batch_size=engine.documents_per_batch,
         compute=ActorPoolStrategy(
-            size=engine.actors, max_tasks_in_flight_per_actor=calls, max_concurrent_calls_per_actor=calls
+            min_size=1,
+            max_size=wanted.count.max,
+            initial_size=at_first,
+            max_tasks_in_flight_per_actor=calls,
+            max_concurrent_calls_per_actor=calls,
         ),
-        num_cpus=0 if on_gpu else engine.cpus_per_actor,
-        num_gpus=1 if on_gpu else None,
+        **wanted.options,
     )
 
 
-def _read(tables: list[pa.Table], config: SummarizeConfig, is_stopping: Callable[[], bool]) -> Dataset:
+def _read(tables: list[pa.Table], assignment: Assignment, wanted: Wanted, is_stopping: Callable[[], bool]) -> Dataset:
+    config = assignment.config
     # Where nothing else is asked for, an actor makes them, whose time is metered.
     extracts = None if config.is_extract_only else ExtractPrompts.of(config.prompts, config.sections, config.citations)
     model = ModelSettings() if config.is_extract_only else config.model
@@ -177,7 +208,19 @@ def _read(tables: list[pa.Table], config: SummarizeConfig, is_stopping: Callable
         compute=TaskPoolStrategy(size=config.engine.readers),
         num_cpus=1,
         memory=READER_MEMORY + config.input.max_document_memory,
+        **(off_gpus(config.placement.gpus) if wanted.takes.get("num_gpus") else {}),
     )
+
+
+def off_gpus(types: Sequence[str]) -> dict[str, Any]:
+    """Options of a Ray task that rather runs on a node without a GPU, if one has room for it: without those of
+    configs/hardware.py and of these types."""
+    # As Ray writes names of several words.
+    types = sorted({name.replace(" ", "-") for name in (*GPUS, *types)})
+    return {
+        "label_selector": {ACCELERATOR_LABEL: f"!in({', '.join(types)})"},
+        "fallback_strategy": [{"label_selector": {}}],
+    }
 
 
 def _read_batch(is_stopping: Callable[[], bool], batch: pa.Table, **options: Any) -> pa.Table:

@@ -11,12 +11,12 @@ from typing import Any
 import structlog
 
 from configs.errors import ConfigError, LonghaulError
-from configs.settings import OutputSettings, SummarizeConfig
+from configs.settings import OutputSettings
 from pipeline.actor.assignment import Assignment
-from pipeline.billing.rates import NO_LABELS, Labels, Rates
+from pipeline.billing.rates import Labels
 from pipeline.cluster import node
 from pipeline.cluster.mailbox import Mailbox
-from pipeline.driver import dataset, inventory
+from pipeline.driver import dataset, devices, inventory
 from pipeline.driver.fleet import Fleet
 from pipeline.driver.metrics import exported
 from pipeline.driver.prepare import (
@@ -157,12 +157,14 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
     config, ledger, stopping = prepared.config, prepared.ledger, prepared.stopping
     tally = Tally(len(prepared.todo), sum(document.size_bytes for document in prepared.todo))
     with dataset.cluster(config) as cluster:
-        on_gpu = _on_gpu(config, cluster)
-        if on_gpu:
-            _refuse_gpus_without_a_price(prepared.rates, cluster)
+        on_gpu = devices.on_gpu(config, cluster)
+        nodes = devices.nodes_of_choice(config, prepared.reads, prepared.rates, cluster, on_gpu)
+        found = devices.usable_gpus(cluster, nodes) if on_gpu else ()
+        for gpu, labels in found:
+            # Those that are there now; an actor on a node that joins later checks for itself.
+            prepared.rates.check_gpu(gpu, labels)
         assignment = _assignment(prepared, on_gpu, held.number)
-        found = cluster.gpu_nodes if on_gpu else ()
-        device, labels = found[0] if found else (assignment.device, NO_LABELS)
+        device, labels = found[0] if found else devices.best(nodes, assignment.device)
         kept = kept_states(prepared, assignment.device)
         others = partial(node.without_devices, on_gpu, config.engine.cpus_per_actor)
         # Beside the actors' start, which need not wait for a sample of the documents.
@@ -181,7 +183,7 @@ def _summarize(prepared: Prepared, held: Lease) -> None:
                 return drain.is_over
 
             with exported(prepared.observer), progress, drain, _shared_nodes(prepared, others, held):
-                for receipt in dataset.receipts(_todo(prepared, kept), assignment, is_over):
+                for receipt in dataset.receipts(_todo(prepared, kept), assignment, nodes, is_over):
                     _received(prepared, receipt, tally)
             stopping.end()
         if drain.is_over:
@@ -283,25 +285,6 @@ def _assignment(prepared: Prepared, on_gpu: bool, start: int) -> Assignment:
         rates=prepared.rates,
         deadline_us=prepared.deadline_us,
     )
-
-
-def _on_gpu(config: SummarizeConfig, cluster: dataset.Cluster) -> bool:
-    if config.is_extract_only:
-        return False
-    if config.model.device == "cuda" and cluster.num_gpus < config.engine.actors:
-        if not cluster.can_grow:
-            raise ConfigError(
-                f"model.device = 'cuda': {config.engine.actors} actors need a GPU each, Ray finds {cluster.num_gpus:g} "
-                "here; set model.device=cpu or fewer engine.actors"
-            )
-        log.warning("waiting_for_gpus", asked=config.engine.actors, in_cluster=cluster.num_gpus)
-    return config.model.device == "cuda" or (config.model.device == "auto" and cluster.num_gpus > 0)
-
-
-def _refuse_gpus_without_a_price(rates: Rates, cluster: dataset.Cluster) -> None:
-    """Checks the nodes that are there now; an actor on a node that joins later checks for itself."""
-    for gpu, labels in cluster.gpu_nodes:
-        rates.check_gpu(gpu, labels)
 
 
 def _about(prepared: Prepared) -> dict[str, Any]:

@@ -64,11 +64,13 @@ class Quote:
     tokens_are_counted: bool
     device: str
     workers: int
+    """The most that there are to be."""
     tokens_per_second: float
     """Of one device."""
     speed_source: str
     device_seconds: float
     wall_seconds: float
+    """With so many workers."""
     currency: str
     cost: Decimal
     """At the price that the run would pay."""
@@ -78,6 +80,10 @@ class Quote:
     expected_loss_seconds: float
     memory: Memory | None
     """None where no model is asked."""
+    least_workers: int | None = None
+    """Where there may be fewer."""
+    least_workers_seconds: float | None = None
+    """Of wall time, with so few."""
     longest_possible_tokens: int | None = None
     """Of a document that the model can read as a whole on this device; None where nothing limits it."""
     longest_possible_why: str | None = None
@@ -216,17 +222,17 @@ def quote(
 ) -> Quote:
     """Put together what is known. `beside` is what is read and answered of documents in windows, and that of the
     longest."""
-    workers = config.engine.actors
+    actors = config.engine.actors
     most = most_answer_tokens(config.model_dump())
     whole = len(documents) - (len(tokens.longer) if beside.num_windows else 0)
     decoded = whole * most + beside.tokens_decoded
     answering = decoded / most * speed.seconds_per_answered if most else 0.0
     working = (tokens.total + beside.tokens_read) * speed.seconds_per_token + answering
-    seconds = working + workers * speed.startup_seconds
+    seconds = working + actors.max * speed.startup_seconds
     lost = _expected_loss(seconds, config, speed)
     # One document is read by one actor.
     longest = (min(tokens.longest, tokens.total) + beside_longest.tokens_read) * speed.seconds_per_token
-    wall = max(working / workers, longest) + speed.startup_seconds
+    wall, wall_of_least = (max(working / of, longest) + speed.startup_seconds for of in (actors.max, actors.min))
     nodes = _cost(other_nodes * wall, prices.node)
     return Quote(
         documents=len(documents),
@@ -235,7 +241,7 @@ def quote(
         longest_tokens=tokens.longest,
         tokens_are_counted=tokens.is_counted,
         device=device,
-        workers=workers,
+        workers=actors.max,
         tokens_per_second=1 / speed.seconds_per_token,
         speed_source=speed.source,
         device_seconds=seconds,
@@ -249,6 +255,8 @@ def quote(
         num_windows=beside.num_windows,
         tokens_beside=beside.tokens_read,
         tokens_decoded=decoded,
+        least_workers=actors.min if actors.min < actors.max else None,
+        least_workers_seconds=wall_of_least if actors.min < actors.max else None,
     )
 
 

@@ -125,10 +125,16 @@ class Cluster:
         self._stop()
 
     def add_node(
-        self, *, num_cpus: int, resources: dict[str, float] | None = None, labels: dict[str, str] | None = None
+        self,
+        *,
+        num_cpus: int,
+        num_gpus: int = 0,
+        resources: dict[str, float] | None = None,
+        labels: dict[str, str] | None = None,
     ) -> Node:
         """Start a node and return at once; `wait_for_nodes` or its `node_id` wait for it."""
-        options = [f"--address={self.address}", f"--num-cpus={num_cpus}", f"--resources={json.dumps(resources or {})}"]
+        options = [f"--address={self.address}", f"--num-cpus={num_cpus}", f"--num-gpus={num_gpus}"]
+        options.append(f"--resources={json.dumps(resources or {})}")
         return self._start(f"node-{len(self.nodes)}", *options, labels=labels)
 
     def wait_for_nodes(self, count: int, seconds: float = PATIENCE_SECONDS) -> None:

@@ -168,7 +168,7 @@ def test_the_run_in_the_config_map_is_one_that_is_taken(rendered, overlay, tmp_p
     (job,) = of_kind(rendered[overlay], "RayJob")
     most = sum(group["maxReplicas"] for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"])
     assert config.model.device == "cuda"
-    assert config.engine.actors <= most
+    assert 1 <= config.engine.actors.min < config.engine.actors.max <= most
 
 
 def test_the_option_takes_the_cronjob_out_and_the_same_cluster_in(render):

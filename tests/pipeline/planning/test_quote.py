@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from configs.settings import InputSettings, PromptSettings, SectionSettings, SummarizeConfig
+from configs.settings import EngineSettings, InputSettings, PromptSettings, SectionSettings, SummarizeConfig
 from pipeline.documents import tokenize
 from pipeline.planning import token_count
 from pipeline.planning.quote import Prices, quote
-from pipeline.planning.speed import measured_speed
+from pipeline.planning.speed import Speed, measured_speed
 from pipeline.planning.token_count import Tokens, count_tokens
 from pipeline.planning.windowed import Beside
 from pipeline.schemas.document import Document, Place
@@ -207,3 +207,23 @@ def test_what_lies_in_an_archive_is_sampled_in_its_order():
     sample = token_count._picked(documents, 200)
     assert len(sample) == 20 and list(sample) == sorted(sample, key=documents.index) != documents[:20]
     assert list(token_count._picked(documents, sys.maxsize)) == documents
+
+
+def test_fewer_actors_take_longer_and_cost_the_same():
+    documents = [Document(f"d{index}", "x", "etag", 1000, ()) for index in range(10)]
+    tokens = Tokens(total=10_000, longest=1000, is_counted=True)
+    speed = Speed(seconds_per_token=0.1, seconds_per_answered=0.0, startup_seconds=60.0, source="said so")
+    prices = Prices(Decimal(36), None, None, "USD")
+
+    def quoted(**actors: int):
+        engine = EngineSettings(actors=actors or 4)
+        of = SummarizeConfig(input=InputSettings(sources=("x",)), engine=engine)
+        return quote(documents, tokens, of, None, speed, "cpu", prices)
+
+    both = quoted(min=2, max=4)
+    assert (both.workers, both.wall_seconds) == (4, pytest.approx(250 + 60))
+    assert (both.least_workers, both.least_workers_seconds) == (2, pytest.approx(500 + 60))
+    assert both.cost == quoted().cost
+    assert (quoted().least_workers, quoted().least_workers_seconds) == (None, None)
+    # A document is read by one actor, however many there are.
+    assert quoted(min=1, max=100).wall_seconds == pytest.approx(100 + 60)
