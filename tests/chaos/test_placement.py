@@ -20,7 +20,7 @@ from tests.waiting import wait_for
 
 __all__ = ["small_model"]
 
-NUM_DOCUMENTS, CHARS = 20, 18_000
+NUM_DOCUMENTS, CHARS = 30, 18_000
 WAIT_SECONDS = 10.0
 SETTINGS = (
     "prompts=[{name: summary, instruction: Summarize., max_tokens: 12}]",
@@ -58,7 +58,7 @@ def library(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     text = "\n\n".join(topics[name] for name in sorted(topics))
     for index in range(NUM_DOCUMENTS):
-        (folder / f"{index}.txt").write_text(text[index * 3000 :][:CHARS], encoding="utf-8")
+        (folder / f"{index}.txt").write_text(text[index * 2000 :][:CHARS], encoding="utf-8")
     return folder
 
 
@@ -126,7 +126,8 @@ def test_spot_that_never_comes_that_comes_late_and_that_goes(new_job, nodes):
     expected = undisturbed(job, time.monotonic() - began)
 
     with new_job("placement.market=spot_first") as job:
-        wait_for_actor(home, job)
+        # While the actor on demand begins.
+        wait_for(lambda: "asks_for_other_nodes" in job.told(), "spot is given up", job.told)
         (first, spot), (second, _) = nodes.add("spot"), nodes.add("spot")
         wait_until_all_read(3, job)
         spot.kill()
