@@ -112,36 +112,31 @@ class Planned:
 
 def of_checkpoint(name: str, config: MambaConfig | HybridConfig) -> Planned:
     """Exact in memory."""
-    found, share = footprint(config), 0.0
+    share = 0.0
     if isinstance(config, HybridConfig):
         attending, recurrent = len(config.attention_layers), len(config.mamba_layers)
         share = attending / max(1, attending + recurrent)
-    return Planned(
-        name,
-        found.parameters,
-        found.state_bytes,
-        found.flops_per_token,
-        _near(found.parameters),
-        attention_share=share,
-        vocab_size=config.padded_vocab_size,
-        own=found,
-    )
+    return _of_footprint(name, footprint(config), share)
 
 
 def of_adapted(name: str, sizes: Sizes) -> Planned:
     """Weights as the class has them, and what a document takes as it was found by reading a few tokens without their
     numbers."""
     found = footprint_of_adapted(sizes)
+    return _of_footprint(name, found, 1.0 if found.cache_numbers else 0.0, is_adapted=True)
+
+
+def _of_footprint(name: str, found: Footprint, attention_share: float, is_adapted: bool = False) -> Planned:
     return Planned(
         name,
         found.parameters,
         found.state_bytes,
         found.flops_per_token,
         _near(found.parameters),
-        attention_share=1.0 if found.cache_numbers else 0.0,
+        attention_share,
         vocab_size=found.vocab_size,
         own=found,
-        is_adapted=True,
+        is_adapted=is_adapted,
     )
 
 
