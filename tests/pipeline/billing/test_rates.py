@@ -15,8 +15,6 @@ from pipeline.actor.engine_driver import EngineDriver
 from pipeline.actor.gauge import ActorGauge
 from pipeline.billing.metering import Rate
 from pipeline.billing.rates import Rates
-from pipeline.driver.dataset import Cluster
-from pipeline.driver.run import _refuse_gpus_without_a_price
 from pipeline.ledger.commit import commit
 from pipeline.ledger.records import MeterReading
 from pipeline.planning.quote import Prices
@@ -122,10 +120,10 @@ def test_a_quote_takes_both_markets_of_one_provider():
     assert [round(on_aws.now, 6), on_aws.on_demand] == [Decimal("2.25"), None]
 
 
-def test_a_run_is_refused_where_a_gpu_of_the_cluster_has_no_price():
-    _refuse_gpus_without_a_price(rates(), Cluster(1, True, [("H100", SPOT)]))
+def test_a_gpu_without_a_price_is_refused():
+    rates().check_gpu("H100", SPOT)
     with pytest.raises(ConfigError, match="one H200"):
-        _refuse_gpus_without_a_price(rates(), Cluster(2, True, [("H100", SPOT), ("H200", SPOT)]))
+        rates().check_gpu("H200", SPOT)
 
 
 def test_an_actors_reading_says_what_it_pays():
