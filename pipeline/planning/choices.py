@@ -11,7 +11,6 @@ from configs.labels import MARKET_LABEL
 from configs.placement import Selector, selector
 from configs.prices import Market
 from configs.settings import SummarizeConfig
-from models.backends.capacity import RESERVE_BYTES
 from pipeline.billing.rates import NO_LABELS, Rates
 from pipeline.planning.footprint import Footprint
 from pipeline.planning.quote import Reads
@@ -34,6 +33,8 @@ def choices(config: SummarizeConfig, reads: Reads, rates: Rates, on_gpu: bool) -
 def _gpus(config: SummarizeConfig, reads: Reads, rates: Rates, market: Market | None) -> Sequence[str | None]:
     if not config.placement.cheapest_first:
         return config.placement.gpus or (None,)
+    from models.backends.capacity import RESERVE_BYTES  # it brings torch, which extracts do without
+
     size = reads.footprint
     assert size is not None, "settings refuse GPUs where no model is asked"
     weights = size.weights_bytes(config.model.dtype_on("cuda"))
