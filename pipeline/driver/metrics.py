@@ -41,9 +41,8 @@ METRICS = (
     Metric("snapshots_total", "counter", "States stored of documents under way: `stored` or `failed`.", "outcome"),
     Metric("snapshot_bytes_total", "counter", "Bytes of the states that were stored."),
     Metric("preemptions_total", "counter", "Actors that saved everything since their node went away."),
-    Metric(
-        "run_active", "gauge", "1 while the driver is at work; 0 at the end, which a driver that is lost never tells."
-    ),
+    Metric("runs_ended_total", "counter", "Starts of runs that ended in good order, which a lost driver never tells."),
+    Metric("run_active", "gauge", "1 while the driver is at work, 0 at the end."),
     Metric("documents_left", "gauge", "Documents of this start of the run of which no receipt has come."),
     Metric("documents_waiting", "gauge", "Documents that wait at an actor for a slot."),
     Metric("queue_age_seconds", "gauge", "How long the oldest of these has waited."),
@@ -88,6 +87,8 @@ class RayMetrics:
     def end(self) -> None:
         """The run ends in good order."""
         self._gauges["run_active"].set(0)
+        # A scrape may miss the gauge, which Ray soon drops; counters stay.
+        self._count("runs_ended_total", 1, "")
 
     def _count_measured(self, now: Measured) -> None:
         totals: dict[tuple[str, str], float] = {
