@@ -179,7 +179,7 @@ def _dataset(tables: list[pa.Table], assignment: Assignment, wanted: Wanted, at_
     calls = 2 * -(-engine.slots_on(assignment.device) // engine.documents_per_batch)
     run = (assignment.output_uri, assignment.run_id, assignment.start)
     is_stopping = partial(stop.stop_requested, *run, assignment.deadline_us)
-    return _read(tables, assignment, wanted, is_stopping).map_batches(
+    return _read(tables, assignment.config, assignment.device != "cpu", is_stopping).map_batches(
         SummarizeStage,
         fn_constructor_args=(assignment,),
         batch_format="pyarrow",
@@ -195,8 +195,7 @@ def _dataset(tables: list[pa.Table], assignment: Assignment, wanted: Wanted, at_
     )
 
 
-def _read(tables: list[pa.Table], assignment: Assignment, wanted: Wanted, is_stopping: Callable[[], bool]) -> Dataset:
-    config = assignment.config
+def _read(tables: list[pa.Table], config: SummarizeConfig, on_gpu: bool, is_stopping: Callable[[], bool]) -> Dataset:
     # Where nothing else is asked for, an actor makes them, whose time is metered.
     extracts = None if config.is_extract_only else ExtractPrompts.of(config.prompts, config.sections, config.citations)
     model = ModelSettings() if config.is_extract_only else config.model
@@ -208,7 +207,7 @@ def _read(tables: list[pa.Table], assignment: Assignment, wanted: Wanted, is_sto
         compute=TaskPoolStrategy(size=config.engine.readers),
         num_cpus=1,
         memory=READER_MEMORY + config.input.max_document_memory,
-        **(off_gpus(config.placement.gpus) if wanted.takes.get("num_gpus") else {}),
+        **(off_gpus(config.placement.gpus) if on_gpu else {}),
     )
 
 

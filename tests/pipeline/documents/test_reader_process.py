@@ -64,7 +64,7 @@ values = {"input": {"sources": ["unused"]}, "output": {"uri": "unused"}, "model"
 config = SummarizeConfig.model_validate(values)
 with dataset.cluster(config):
     tables = dataset.blocks([dataset.Todo(Document(uri, uri, "etag", 1)) for uri in uris], 4)
-    print(json.dumps(dataset._read(tables, config, lambda: False).take_all()))
+    print(json.dumps(dataset._read(tables, config, False, lambda: False).take_all()))
 """
 LOOP = """
 import sys
