@@ -114,7 +114,7 @@ def seconds_by_instance(job: Job) -> dict[str, Decimal]:
     return seconds
 
 
-def test_spot_that_never_comes_that_comes_late_and_that_goes(new_job, nodes):
+def test_spot_that_never_comes_is_not_waited_for(new_job, nodes):
     on_demand, home = nodes.add("on-demand")
     began = time.monotonic()
     with new_job("placement.market=spot_first") as job:
@@ -123,6 +123,14 @@ def test_spot_that_never_comes_that_comes_late_and_that_goes(new_job, nodes):
     # From when the run asked, which is some seconds after it began.
     assert waited > WAIT_SECONDS
     assert seconds_by_instance(job).keys() == {on_demand}
+
+
+@pytest.mark.chaos
+def test_spot_that_comes_late_and_goes(new_job, nodes):
+    on_demand, _ = nodes.add("on-demand")
+    began = time.monotonic()
+    with new_job("placement.market=on_demand") as job:
+        assert job.finish() == exits.SUCCESS, job.told()
     expected = undisturbed(job, time.monotonic() - began)
 
     with new_job("placement.market=spot_first") as job:
