@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from configs.errors import ConfigError
 
 GIGA, TERA = 10**9, 10**12
+RESERVE_BYTES = 1 << 30
+"""Left to the libraries on a GPU: cuBLAS, captured graphs, what the allocator loses between blocks."""
 MEMORY_TOLERANCE = 0.1
 """Tolerance for a GPU's memory, which is given in GB or GiB, with or without what ECC takes."""
 FORMS = re.compile(r"SXM\d?|PCIE|NVL|OAM")

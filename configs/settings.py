@@ -12,6 +12,8 @@ from configs.deadline import deadline_after
 from configs.loader import Settings
 from configs.placement import ActorCount, PlacementSettings
 
+EXTRACTS = "key-sentences"
+"""What stands for a model's id where none is asked, or beside an extract."""
 BackendName: TypeAlias = Literal["auto", "native", "transformers"]
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,127}$"
 MIB = 1024 * 1024
@@ -457,3 +459,8 @@ class SummarizeConfig(Settings):
     def is_extract_only(self) -> bool:
         """Whether nothing is asked of a model."""
         return all(prompt.is_extract for prompt in self.prompts)
+
+    @property
+    def model_id(self) -> str:
+        """As tables and events name the model."""
+        return EXTRACTS if self.is_extract_only else self.model.uri

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import ModelError
+from configs.hardware import RESERVE_BYTES
 from models.backends.attention import AttentionOf
 from models.backends.hybrid import pages_for
 from models.backends.passes import Passes
@@ -17,8 +18,6 @@ from models.hybrid.language_model import HybridLM
 from models.hybrid.paged_cache import PAGE_TOKENS, PagedCache
 from models.mamba.language_model import MambaLM
 
-RESERVE_BYTES = 1 << 30
-"""Left to the libraries on a GPU: cuBLAS, captured graphs, what the allocator loses between blocks."""
 LOGITS_BYTES_PER_PLACE = 2 + 4 + 4
 """Of one row: as they come, in fp32, and a copy for choosing."""
 CPU_SHARE = 4

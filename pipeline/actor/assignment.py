@@ -50,8 +50,8 @@ class Assignment:
         return self.config.run.heartbeat_seconds
 
     @property
-    def entries_wait_seconds(self) -> float:
-        """For others at the most, before they are written."""
+    def telling_seconds(self) -> float:
+        """Between two heartbeats that the driver is told; and how long entries wait for others at the most."""
         return min(self.config.run.heartbeat_seconds, SECONDS_BETWEEN_TELLING)
 
 

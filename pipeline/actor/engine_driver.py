@@ -30,7 +30,6 @@ from pipeline.cluster import mailbox
 from pipeline.documents.tokenize import TOKENS_PER_BYTE
 from pipeline.ledger import stop
 from pipeline.ledger.device_failures import DeviceFailures
-from pipeline.ledger.heartbeats import SECONDS_BETWEEN_TELLING
 from pipeline.ledger.records import Figures, Heartbeat
 from pipeline.ledger.run_folder import Ledger
 from pipeline.prompts.bound import BoundPrompts
@@ -74,14 +73,12 @@ class EngineDriver(Thread):
         self._counts = Counts()
         self._observer = observer.of_actor(self._counts)
         found = mailbox.of_run(ledger.uri)
-        self._beat_seconds = assignment.heartbeat_seconds
-        if found is not None:
-            self._beat_seconds = min(assignment.heartbeat_seconds, SECONDS_BETWEEN_TELLING)
+        self._beat_seconds = assignment.heartbeat_seconds if found is None else assignment.telling_seconds
         self._writer = LedgerWriter(
             ledger,
             self._actor.id,
             assignment.start,
-            assignment.entries_wait_seconds,
+            assignment.telling_seconds,
             self._observer,
             found,
             assignment.heartbeat_seconds,

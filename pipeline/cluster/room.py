@@ -60,7 +60,8 @@ class Room:
         tasks = [task for seat in seats for task in seat.asked]
         for task in tasks:
             ray.cancel(task)
-        ray.wait(tasks, num_returns=len(tasks), timeout=GONE_SECONDS) if tasks else None
+        if tasks:
+            ray.wait(tasks, num_returns=len(tasks), timeout=GONE_SECONDS)
         for seat in seats:
             seat.asked.clear()
 

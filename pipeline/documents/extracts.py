@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
-from configs.settings import DEFAULT_EXTRACT_WORDS, PromptSettings, SectionSettings
-from pipeline.schemas.tables import EXTRACTS, Row
+from configs.settings import DEFAULT_EXTRACT_WORDS, EXTRACTS, PromptSettings, SectionSettings
+from pipeline.schemas.tables import Row
 from pipeline.sentences import weights
 from pipeline.sentences.key_sentences import KeySentence, KeySentences, bullets
 

@@ -37,7 +37,7 @@ from pipeline.ledger.heartbeats import Heartbeats
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.records import Heartbeat, document_key
 from pipeline.reports import quantities
-from pipeline.schemas.tables import EXTRACTS, Row
+from pipeline.schemas.tables import Row
 from pipeline.storage import objects
 from pipeline.telemetry.events import DocumentReceived, Run, RunCommitted, RunFailed, RunStarted
 
@@ -293,7 +293,7 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "run_id": prepared.ledger.run_id,
         "started_at": datetime.now(UTC).isoformat(),
         "settings_sha256": prepared.settings_sha256,
-        "model_id": EXTRACTS if prepared.config.is_extract_only else prepared.config.model.uri,
+        "model_id": prepared.config.model_id,
         "model_revision": prepared.reads.revision,
         "config": config,
     }

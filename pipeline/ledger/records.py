@@ -149,7 +149,7 @@ class Heartbeat:
 
     def to_bytes(self) -> bytes:
         """As JSON."""
-        return (json.dumps(asdict(self), indent=2, sort_keys=True) + "\n").encode()
+        return as_json(asdict(self))
 
     @staticmethod
     def from_bytes(data: bytes) -> "Heartbeat":
@@ -259,6 +259,11 @@ def _underway(about: dict[str, Any]) -> Underway:
         # As actors wrote it that did not tell answers from reading.
         about = about | {"spent": {"microseconds": about.pop("microseconds"), "saved": about.pop("saved_us")}}
     return Underway(**about | {"spent": Spent(**about["spent"])})
+
+
+def as_json(value: dict[str, Any] | list[dict[str, Any]]) -> bytes:
+    """As the ledger's files hold it."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def document_key(document_id: str, source_etag: str) -> str:

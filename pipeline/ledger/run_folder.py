@@ -37,6 +37,7 @@ from pipeline.ledger.records import (
     Claim,
     Entry,
     Heartbeat,
+    as_json,
     size_of,
 )
 from pipeline.schemas.document import MANIFEST, Document
@@ -60,7 +61,7 @@ class Ledger:
         before = self.about()
         if before is not None:
             about = about | {"started_at": before["started_at"]}
-        objects.publish(objects.join(self.uri, "run.json"), _json(about))
+        objects.publish(objects.join(self.uri, "run.json"), as_json(about))
 
     def about(self) -> dict[str, Any] | None:
         """What `begin` wrote, or None where there is no such run."""
@@ -68,7 +69,7 @@ class Ledger:
 
     def mark_pruned(self) -> None:
         """Say that parts of the ledger are gone, so that it cannot be resumed."""
-        objects.publish(objects.join(self.uri, "pruned.json"), _json({"pruned_at": datetime.now(UTC).isoformat()}))
+        objects.publish(objects.join(self.uri, "pruned.json"), as_json({"pruned_at": datetime.now(UTC).isoformat()}))
 
     def is_pruned(self) -> bool:
         """Whether `mark_pruned` was called."""
@@ -76,7 +77,7 @@ class Ledger:
 
     def keep_quote(self, quote: dict[str, Any]) -> None:
         """Write what the run was quoted; a rerun keeps the first quote."""
-        objects.create(objects.join(self.uri, "quote.json"), _json(quote))
+        objects.create(objects.join(self.uri, "quote.json"), as_json(quote))
 
     def quote(self) -> dict[str, Any] | None:
         """What `keep_quote` wrote, or None."""
@@ -106,7 +107,7 @@ class Ledger:
         """Begin attempts at documents of a batch, with one object however many they are. Whether nobody had made the
         claim of that number, from 1, before."""
         uri = objects.join(self.uri, "claims", batch, f"{number:04d}.json")
-        return objects.create(uri, _json([asdict(claim) for claim in claims]))
+        return objects.create(uri, as_json([asdict(claim) for claim in claims]))
 
     def claims(self, batch: str) -> dict[int, list[Claim]]:
         """The claims of a batch by number, in order."""
@@ -201,7 +202,7 @@ class Ledger:
 
     def stop(self, reason: str, start: int = 0) -> None:
         """Ask everyone who works on that start of the run to stop."""
-        objects.publish(self._stop(start), _json({"reason": reason}))
+        objects.publish(self._stop(start), as_json({"reason": reason}))
 
     def stop_reason(self, start: int = 0) -> str | None:
         """Why `stop` was asked for, if it was."""
@@ -240,10 +241,6 @@ def runs(output_uri: str) -> list[Ledger]:
         abouts = list(threads.map(Ledger.about, ledgers))
     begun = [(about["started_at"], ledger) for about, ledger in zip(abouts, ledgers, strict=True) if about is not None]
     return [ledger for _, ledger in sorted(begun, key=itemgetter(0), reverse=True)]
-
-
-def _json(value: dict[str, Any] | list[dict[str, Any]]) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _read_json(uri: str) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import structlog
 
 from configs.errors import ConfigError
-from configs.hardware import GIGA, Gpu, gpu_named
+from configs.hardware import GIGA, RESERVE_BYTES, Gpu, gpu_named
 from configs.labels import MARKET_LABEL
 from configs.placement import Selector, selector
 from configs.prices import Market
@@ -33,8 +33,6 @@ def choices(config: SummarizeConfig, reads: Reads, rates: Rates, on_gpu: bool) -
 def _gpus(config: SummarizeConfig, reads: Reads, rates: Rates, market: Market | None) -> Sequence[str | None]:
     if not config.placement.cheapest_first:
         return config.placement.gpus or (None,)
-    from models.backends.capacity import RESERVE_BYTES  # it brings torch, which extracts do without
-
     size = reads.footprint
     assert size is not None, "settings refuse GPUs where no model is asked"
     weights = size.weights_bytes(config.model.dtype_on("cuda"))

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from configs.errors import ConfigError
-from configs.hardware import GIGA, Gpu
+from configs.hardware import GIGA, RESERVE_BYTES, Gpu
 from configs.prices import MARKETS, Catalog, Market
-from models.backends.capacity import RESERVE_BYTES
 from pipeline.billing.metering import SECONDS_PER_HOUR
 from pipeline.billing.money import MILLION, RATIO_STEP
 from pipeline.planning.planned import SIZES, Planned, Size

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from configs.hardware import gpu_named
+from configs.hardware import RESERVE_BYTES, gpu_named
 from configs.settings import SummarizeConfig
-from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES, cpu_cache_bytes
+from models.backends.capacity import LOGITS_BYTES_PER_PLACE, cpu_cache_bytes
 from models.backends.hybrid import SPARE_PAGES
 from models.hybrid.paged_cache import PAGE_TOKENS
 from models.weights.tokenizer import Tokenizer

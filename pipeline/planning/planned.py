@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from math import inf
 
 from configs.errors import ConfigError
+from configs.hardware import RESERVE_BYTES
 from models.backends.adapted import Sizes
-from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
+from models.backends.capacity import LOGITS_BYTES_PER_PLACE
 from models.hybrid.architecture import HybridConfig
 from models.mamba.architecture import Mamba3Config, MambaConfig
 from pipeline.planning.footprint import (

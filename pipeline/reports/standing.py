@@ -13,8 +13,8 @@ from pipeline.reports.warehouse import Warehouse
 
 State = Literal["running", "silent", "succeeded", "partial", "stopped", "ended"]
 """`silent`: the driver neither lives nor ended in good order. `ended`: in good order, without a commit."""
-SILENT_HEARTBEATS = 4
-"""An actor that has missed so many is not counted as at work."""
+SILENT_SECONDS, SILENT_HEARTBEATS = 60.0, 4
+"""An actor whose last heartbeat is older, and that has missed so many, is not counted as at work."""
 COMMITTED = ("succeeded", "partial", "stopped")
 JOB = """
     SELECT documents_total AS documents, documents_succeeded AS succeeded, documents_failed AS failed, tokens_read, cost
@@ -120,4 +120,8 @@ def _documents(ledger: Ledger) -> tuple[set[tuple[str, str]], set[tuple[str, str
 
 def _is_at_work(beat: Heartbeat, every_seconds: float) -> bool:
     age = datetime.now(UTC).timestamp() - beat.reading.read_us / 1e6
-    return beat.reading.is_of_actor and not beat.is_stopped and age < SILENT_HEARTBEATS * max(15.0, every_seconds)
+    return (
+        beat.reading.is_of_actor
+        and not beat.is_stopped
+        and age < max(SILENT_SECONDS, SILENT_HEARTBEATS * every_seconds)
+    )

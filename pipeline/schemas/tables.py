@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from configs.settings import EXTRACTS
 from pipeline.billing.money import MONEY, PRICE_PER_HOUR, PRICE_PER_SECOND, SECONDS, TIME
 
 Row = dict[str, Any]
@@ -77,8 +78,6 @@ _SETTINGS = Column(
     pa.string(),
     "Hash of everything that an answer depends on besides the document: model, tokenizer, prompts, extraction version.",
 )
-EXTRACTS = "key-sentences"
-"""What stands for a model's id beside an extract."""
 _MODEL = (
     Column("model_id", pa.string(), f"`model.uri` of the run; `{EXTRACTS}` where no model was asked."),
     Column("model_revision", pa.string(), "SHA-256 over the weights and `config.json`."),

@@ -11,9 +11,6 @@ from typing import Literal
 
 from configs.settings import SummarizeConfig
 
-KEY_SENTENCES = "key-sentences"
-"""In place of a model, where nothing is asked of one."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -31,8 +28,7 @@ class Run:
     @staticmethod
     def of(config: SummarizeConfig, run_id: str, start: int, output_uri: str) -> "Run":
         """As its settings have it; `output_uri` as the driver resolved it."""
-        model = KEY_SENTENCES if config.is_extract_only else config.model.uri
-        return Run(run_id, start, output_uri, tuple(config.input.sources), model)
+        return Run(run_id, start, output_uri, tuple(config.input.sources), config.model_id)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 
 from configs.credentials import masked
-from pipeline.telemetry.events import KEY_SENTENCES, AttemptEnded, Event, Run, RunCommitted, RunFailed
+from configs.settings import EXTRACTS
+from pipeline.telemetry.events import AttemptEnded, Event, Run, RunCommitted, RunFailed
 
 log = structlog.get_logger()
 
@@ -159,7 +160,7 @@ def _of_run(run: Run) -> dict[str, Value]:
 
 
 def _of_model(run: Run) -> dict[str, Value]:
-    return {} if run.model == KEY_SENTENCES else {"gen_ai.request.model": masked(run.model)}
+    return {} if run.model == EXTRACTS else {"gen_ai.request.model": masked(run.model)}
 
 
 def _of_commit(event: RunCommitted) -> dict[str, Value]:
@@ -188,7 +189,7 @@ def _of_generation(event: AttemptEnded) -> dict[str, Value]:
 
 def _of_attempt(event: AttemptEnded) -> dict[str, Value]:
     return {
-        **({} if event.run.model == KEY_SENTENCES else _of_generation(event)),
+        **({} if event.run.model == EXTRACTS else _of_generation(event)),
         **({"error.type": event.error_class} if event.error_class else {}),
         "longhaul.run.id": event.run.run_id,
         "longhaul.actor.id": event.actor_id,

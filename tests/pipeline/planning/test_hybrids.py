@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from configs.hardware import RESERVE_BYTES
 from configs.settings import EngineSettings, InputSettings, ModelSettings, PromptSettings, SummarizeConfig
 from models.backends import engines, loading
-from models.backends.capacity import RESERVE_BYTES
 from models.backends.hybrid import HybridBackend
 from models.engine.backend import Work
 from models.hybrid.paged_cache import PAGE_TOKENS

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from configs.errors import ConfigError
-from configs.hardware import GPUS
-from models.backends.capacity import LOGITS_BYTES_PER_PLACE, RESERVE_BYTES
+from configs.hardware import GPUS, RESERVE_BYTES
+from models.backends.capacity import LOGITS_BYTES_PER_PLACE
 from models.mamba.architecture import MambaConfig
 from pipeline.planning.model import footprint
 from pipeline.planning.planned import BYTES_PER_PARAMETER, GB, SIZES, of_checkpoint, of_size

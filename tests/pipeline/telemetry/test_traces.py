@@ -12,8 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from configs.errors import ConfigError
+from configs.settings import EXTRACTS
 from pipeline.telemetry import exporters, observer
-from pipeline.telemetry.events import KEY_SENTENCES, AttemptEnded, Run, RunCommitted, RunFailed
+from pipeline.telemetry.events import AttemptEnded, Run, RunCommitted, RunFailed
 from pipeline.telemetry.traces import CLOSE_SECONDS, Traces
 from tests.collector import Collector, attributes, collecting
 
@@ -86,7 +87,7 @@ def test_driver_and_actor_make_one_trace(collector):
 
 
 def test_extracts_are_no_usage_of_a_model(collector):
-    run = replace(RUN, model=KEY_SENTENCES)
+    run = replace(RUN, model=EXTRACTS)
     send(replace(ATTEMPT, run=run, read_at=None), replace(COMMITTED, run=run))
     assert {span.name for span in collector.spans} == {"run", "document", "queue", "read"}
     assert not [key for span in collector.spans for key in attributes(span) if key.startswith("gen_ai.")]
